@@ -1,0 +1,22 @@
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+IN_ENVIRONMENT := EXTRAS=dev,plot; source scripts/_environment.sh;
+
+.PHONY: check test lint types docs bench
+
+check: test lint types
+
+test:
+	scripts/test
+
+lint:
+	$(IN_ENVIRONMENT) ruff check . && ruff format --check .
+
+types:
+	$(IN_ENVIRONMENT) mypy --strict expertise_graph
+
+docs:
+	scripts/test tests/test_readme.py
+
+bench:
+	$(IN_ENVIRONMENT) for run in benchmarks/*/run; do "$$run"; done

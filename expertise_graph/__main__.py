@@ -1,0 +1,5 @@
+"""`python -m expertise_graph` is the command line."""
+
+from expertise_graph.cli import main
+
+main()

@@ -1,0 +1,174 @@
+"""The query command."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from expertise_graph.cli.app import Context, app, pass_context
+from expertise_graph.cli.output import clean, emit, emit_json, listing_options
+from expertise_graph.cli.parameters import Count, column_options, trust_option
+from expertise_graph.cli.progress import Bars
+from expertise_graph.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from expertise_graph.types import Candidate, Query, Ranking
+
+COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why", "params", "bytes", "license")
+
+
+@app.command()
+@click.argument("data")
+@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="How many experts to list.")
+@click.option(
+    "--budget",
+    default=8,
+    show_default=True,
+    type=click.IntRange(0),
+    help="How many experts may be run on the task.",
+)
+@click.option(
+    "--sample", default=512, show_default=True, type=click.IntRange(4), help="Labelled items looked at."
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the sample and the draws."
+)
+@click.option("--max-params", type=Count(), help="Only experts with at most so many parameters, e.g. 25M.")
+@click.option("--max-mb", type=float, help="Only experts whose weights take at most so many megabytes.")
+@click.option(
+    "--license", "licenses", multiple=True, metavar="SPDX", help="Only these licences; may be repeated."
+)
+@click.option(
+    "--exclude-license", "excluded", multiple=True, metavar="SPDX", help="Not these licences, e.g. unknown."
+)
+@click.option("--modality", help="image or text, where the dataset leaves it open.")
+@click.option("--tag", "tags", multiple=True, help="Only experts with this tag; may be repeated.")
+@column_options
+@trust_option
+@listing_options
+@pass_context
+def query(context: Context, /, data: str, style: str | None, trust_code: bool, **given: Any) -> None:
+    r"""Find the expert to start from for DATA, with its evidence, cost and uncertainty.
+
+    DATA is a folder with a folder per class, a .csv, .tsv, .jsonl, .parquet or .npz file, a folder
+    written by `datasets`, or hf:ORG/DATASET.
+
+    \b
+    Example:
+      expertise-graph query ./my-images --top 5 --budget 8
+    """
+    with Bars() as bars, context.workspace(bars) as workspace:
+        labelled = workspace.read(data, columns=columns_from(given))
+        if given["modality"] not in (None, labelled.modality):
+            raise InvalidInputError(
+                f"--modality {given['modality']}: {data} holds {labelled.modality}s; leave it out, or "
+                "name the column with --text-column or --image-column"
+            )
+        report_skipped(labelled.skipped, context.verbose)
+        ranking = workspace.query(labelled, _query(given), columns=columns_from(given), trust_code=trust_code)
+    show_ranking(ranking, style)
+
+
+def _query(given: dict[str, Any]) -> Query:
+    from expertise_graph.types import Query
+
+    return Query(
+        top=given["top"],
+        budget=given["budget"],
+        sample=given["sample"],
+        seed=given["seed"],
+        max_params=given["max_params"],
+        max_bytes=None if given["max_mb"] is None else int(given["max_mb"] * 1e6),
+        licenses=tuple(name.lower() for name in given["licenses"]),
+        excluded_licenses=tuple(name.lower() for name in given["excluded"]),
+        tags=given["tags"],
+    )
+
+
+def columns_from(given: dict[str, Any]) -> Any:
+    """Return the `Columns` that the column options name."""
+    from expertise_graph.data import Columns
+
+    return Columns(**{name: given[f"{name}_column"] for name in ("text", "image", "label", "split")})
+
+
+def report_skipped(skipped: tuple[tuple[str, str], ...], verbose: bool) -> None:
+    """Say on stderr how many items were left out, and which with -v."""
+    if skipped:
+        click.echo(f"{len(skipped)} items skipped{'' if verbose else ' (list them with -v)'}", err=True)
+    for what, why in skipped if verbose else ():
+        click.echo(clean(f"  {what}: {why}"), err=True)
+
+
+def ranking_json(ranking: Ranking) -> dict[str, Any]:
+    """Return the documented JSON form of a ranking."""
+    return {
+        "task": ranking.task.id,
+        "task_name": ranking.task.name,
+        "experts_run": ranking.experts_run,
+        "baseline": {"name": ranking.baseline.name, "predicted": ranking.baseline.predicted},
+        "candidates": [
+            {
+                "expert": c.expert.id,
+                "name": c.expert.name,
+                "predicted": c.predicted,
+                "low": c.low,
+                "high": c.high,
+                "p_best": c.p_best,
+                "ran": c.ran,
+                "tied": c.tied,
+                "license": c.expert.license,
+                "params": c.expert.params,
+                "bytes": c.expert.bytes,
+                "trusted_code": c.expert.trusted_code,
+                "evidence": list(c.evidence),
+                "same_as": list(c.same_as),
+            }
+            for c in ranking.candidates
+        ],
+        "notes": list(ranking.notes),
+        "seconds": ranking.seconds,
+        "command": ranking.command,
+    }
+
+
+def show_ranking(ranking: Ranking, style: str | None = None) -> None:
+    """Print a ranking in the style asked for."""
+    if style == "json":
+        emit_json(ranking_json(ranking))
+        return
+    rows = [_row(place, c) for place, c in enumerate(ranking.candidates, 1)]
+    if style is None:
+        rows.append({"id": "", "expert": ranking.baseline.name, "predicted": ranking.baseline.predicted})
+    title = f"{ranking.task.name}: {ranking.task.n} items, {len(ranking.task.classes)} classes"
+    emit(rows, style, columns=COLUMNS, title=clean(title))
+    if style is None:
+        _footer(ranking)
+
+
+def _row(place: int, candidate: Candidate) -> dict[str, Any]:
+    expert = candidate.expert
+    return {
+        "id": expert.id,
+        "rank": f"{place}{' =' if candidate.tied else ''}",
+        "expert": expert.short + (f" (+{len(candidate.same_as)} same)" if candidate.same_as else ""),
+        "predicted": candidate.predicted,
+        "interval_80": f"{candidate.low:.2f}-{candidate.high:.2f}",
+        "p_best": candidate.p_best,
+        "ran": candidate.ran,
+        "why": candidate.evidence[0],
+        "params": expert.params,
+        "bytes": expert.bytes,
+        "license": expert.license + (" [code]" if expert.trusted_code else ""),
+    }
+
+
+def _footer(ranking: Ranking) -> None:
+    ties = [c.expert.name for c in ranking.candidates if c.tied]
+    if ties:
+        click.echo(clean(f"= not told apart from the first: {', '.join(ties)}"))
+    for note in ranking.notes:
+        click.echo(clean(note))
+    click.echo(f"{ranking.experts_run} experts run in {ranking.seconds:.1f} s. Start from the best with:")
+    click.echo(f"  {clean(ranking.command)}")

@@ -1,0 +1,154 @@
+"""Commands about training: warm-start and runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from expertise_graph.cli.app import Context, app, pass_context
+from expertise_graph.cli.output import clean, emit, emit_json, listing_options
+from expertise_graph.cli.parameters import Seconds, column_options, trust_option
+from expertise_graph.cli.progress import Bars
+from expertise_graph.cli.query import columns_from, report_skipped
+
+if TYPE_CHECKING:
+    from expertise_graph.types import WarmStart
+    from expertise_graph.warmstart import Progress
+
+
+@app.command("warm-start")
+@click.argument("data")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder for the model and its record."
+)
+@click.option("--expert", help="Expert to start from; by default the best of a query.")
+@click.option("--epochs", default=20, show_default=True, type=int, help="Passes over the training items.")
+@click.option("--time-budget", type=Seconds(), help="Stop before this much time, e.g. 90s, 10m.")
+@click.option("--batch-size", default=32, show_default=True, type=int, help="Items a step.")
+@click.option("--lr", default=1e-3, show_default=True, type=float, help="Peak learning rate of the head.")
+@click.option("--seed", default=0, show_default=True, type=int, help="Of splits, batches and fresh weights.")
+@click.option("--freeze", is_flag=True, help="Fit the head only; the expert stays as it is.")
+@click.option("--from-scratch", is_flag=True, help="Train the expert's architecture from random weights.")
+@click.option("--compare-cold", is_flag=True, help="Also train from scratch on the same budget.")
+@click.option("--force", is_flag=True, help="Discard what an earlier run left in the folder.")
+@column_options
+@trust_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def warm_start(
+    context: Context, /, data: str, out: Path, expert: str | None, as_json: bool, **given: Any
+) -> None:
+    r"""Fine-tune from an expert on DATA, and register the child with its measured result.
+
+    The same command goes on where it was interrupted, and reads back what is done.
+
+    \b
+    Example:
+      expertise-graph warm-start ./my-images --out runs/first
+    """
+    from expertise_graph.warmstart import TrainConfig, discard
+
+    names = ("epochs", "time_budget", "batch_size", "lr", "seed", "freeze", "from_scratch")
+    config = TrainConfig(**{name: given[name] for name in names})
+    with Bars() as bars, context.workspace(bars) as workspace:
+        labelled = workspace.read(data, columns=columns_from(given))
+        report_skipped(labelled.skipped, context.verbose)
+        if given["force"]:
+            discard(out)
+        result = workspace.warm_start(
+            labelled,
+            out,
+            expert=expert,
+            config=config,
+            compare_cold=given["compare_cold"],
+            columns=columns_from(given),
+            trust_code=given["trust_code"],
+            report=reporter(bars),
+        )
+        names_of = {e.id: e.short for e in workspace.experts()}
+    if as_json:
+        emit_json(warm_start_json(result))
+    else:
+        show_result(result, names_of)
+
+
+def reporter(bars: Bars) -> Any:
+    """Return a function that shows the progress of a training run on `bars`."""
+
+    def report(progress: Progress) -> None:
+        bars.update(f"{progress.strategy} {progress.phase}", progress.step, max(progress.steps, 1))
+
+    return report
+
+
+def warm_start_json(result: WarmStart) -> dict[str, Any]:
+    """Return the documented JSON form of a warm start."""
+    return {
+        "run": result.run,
+        "expert": result.expert,
+        "child": result.child,
+        "task": result.task,
+        "strategy": result.strategy,
+        "accuracy": result.accuracy,
+        "cold_accuracy": result.cold_accuracy,
+        "transfer_gain": result.transfer_gain,
+        "seed": result.seed,
+        "epochs": result.epochs,
+        "seconds": result.seconds,
+        "path": result.path,
+    }
+
+
+def show_result(result: WarmStart, names: dict[str, str]) -> None:
+    """Print what a warm start reached."""
+    expert = clean(names.get(result.expert, result.expert))
+    child = clean(names.get(result.child, result.child))
+    click.echo(
+        f"{result.strategy} from {expert}: test accuracy {result.accuracy:.3f} "
+        f"after {result.epochs} epochs in {result.seconds:.0f} s"
+    )
+    if result.cold_accuracy is not None:
+        click.echo(
+            f"from scratch on the same budget: {result.cold_accuracy:.3f}; "
+            f"transfer gain {100 * (result.transfer_gain or 0):+.1f} points"
+        )
+    click.echo(f"model in {clean(result.path)}, registered as {child}")
+
+
+@app.command()
+@listing_options
+@pass_context
+def runs(context: Context, style: str | None) -> None:
+    r"""List the training runs, with what they reached.
+
+    \b
+    Example:
+      expertise-graph runs
+    """
+    with context.workspace() as workspace:
+        names = {e.id: e.short for e in workspace.experts()} | {t.id: t.name for t in workspace.store.tasks()}
+        rows = [
+            {
+                "id": run.id,
+                "status": run.status,
+                "expert": names.get(run.expert, run.expert),
+                "task": names.get(run.task, run.task),
+                "strategy": run.strategy,
+                "accuracy": run.result.get("accuracy"),
+                "cold_accuracy": run.result.get("cold_accuracy"),
+                "seconds": run.result.get("seconds"),
+                "seed": run.seed,
+                "child": names.get(run.child or "", run.child),
+                "path": run.path,
+                "started_at": run.started_at,
+                "finished_at": run.finished_at,
+            }
+            for run in workspace.runs()
+        ]
+    emit(
+        rows,
+        style,
+        columns=("status", "expert", "task", "strategy", "accuracy", "cold_accuracy", "child", "path"),
+    )

@@ -1,0 +1,52 @@
+"""A labelled dataset in memory, whatever it was read from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from expertise_graph.types import IntArray, Task
+
+Item = Path | bytes | str
+"""An undecoded input: a file, an encoded image, or a text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledData:
+    """Undecoded items with their labels.
+
+    Attributes:
+        items: n inputs; `modalities[modality].decode` opens one.
+        labels: (n,) int, indices into `classes`.
+        splits: indices of the splits that the data itself declares (train, validation, test);
+            empty when it declares none.
+        skipped: what could not be used and why.
+        sha256: hash of the content (items with their class names), independent of order and path.
+    """
+
+    name: str
+    modality: str
+    locator: str
+    items: tuple[Item, ...]
+    labels: IntArray
+    classes: tuple[str, ...]
+    sha256: str
+    splits: Mapping[str, IntArray] = field(default_factory=dict)
+    skipped: tuple[tuple[str, str], ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.items)
+
+    @property
+    def task(self) -> Task:
+        """The node that stands for this data in the graph."""
+        return Task(
+            id=f"task:{self.sha256}",
+            name=self.name,
+            modality=self.modality,
+            classes=self.classes,
+            n=len(self),
+            locator=self.locator,
+        )

@@ -1,0 +1,107 @@
+"""A folder per class, with or without train, validation and test folders above them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from expertise_graph.data.files import Skip, folders_in, list_files, visible
+from expertise_graph.data.modalities import modalities
+from expertise_graph.data.records import Columns, RawData, Record, Request, split_name
+from expertise_graph.errors import DatasetError
+
+
+def read_class_folders(request: Request) -> RawData:
+    """Read image or text files, each labelled by the folder below `request.path` that it is in.
+
+    Raises:
+        DatasetError: when there are no such folders or the modality is not clear.
+    """
+    splits = split_folders(request.path)
+    tops: list[tuple[str | None, Path]] = [*splits] or [(None, request.path)]
+    skipped: list[Skip] = []
+    if splits:
+        inside = {folder for _, folder in splits}
+        others = [folder for folder in folders_in(request.path) if folder not in inside]
+        skipped += [(str(folder), "beside the split folders, but not a split") for folder in others]
+    records = [
+        record for split, top in tops for record in _class_files(top, request, split=split, skipped=skipped)
+    ]
+    if not records and not skipped:
+        raise DatasetError(f"{request.path} holds no folder per class with files in it, and no table")
+    return _of_one_modality(records, request, skipped=skipped)
+
+
+def split_folders(folder: Path) -> list[tuple[str, Path]]:
+    """Return the (split, folder) pairs when `folder` is laid out as train/class, test/class, ...
+
+    Raises:
+        DatasetError: when the split folders hold no folder per class.
+    """
+    pairs = [(split, child) for child in folders_in(folder) if (split := split_name(child.name))]
+    names = [split for split, _ in pairs]
+    alone = len(folders_in(folder)) == 1
+    if "train" not in names or not (alone or len(names) > 1):
+        return []
+    if not any(folders_in(child) for _, child in pairs):
+        raise DatasetError(f"{folder} holds the folders {', '.join(names)} but no folder per class in them")
+    repeated = [split for split, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise DatasetError(f"{folder} holds several folders for the {repeated[0]} split; keep one")
+    return pairs
+
+
+def modality_of(files: list[Path], columns: Columns) -> str | None:
+    """Return the modality that most files are named for, or None if no file is.
+
+    Raises:
+        DatasetError: when files of two modalities are there and `columns` does not choose one.
+    """
+    counts = Counter(m for file in files for m in modalities if file.suffix.lower() in modalities[m].suffixes)
+    for chosen in ("image", "text"):
+        if getattr(columns, chosen) is not None:
+            return chosen
+    if len(counts) > 1:
+        found = " and ".join(f"{count} {name} files" for name, count in sorted(counts.items()))
+        raise DatasetError(
+            f"the folder holds {found}; say which by naming an image column or a text column (any name)"
+        )
+    return next(iter(counts), None)
+
+
+def _class_files(top: Path, request: Request, *, split: str | None, skipped: list[Skip]) -> Iterator[Record]:
+    for entry in visible(top, skipped):
+        if not entry.is_dir(follow_symlinks=False):
+            link = entry.is_symlink() and entry.is_dir()
+            skipped.append((entry.path, "symlink to a folder" if link else "in no class folder"))
+            continue
+        files, left_out = list_files(Path(entry.path), root=request.root)
+        skipped.extend(left_out)
+        for file in files:
+            yield Record(where=str(file), item=file, label=entry.name, split=split)
+
+
+def _of_one_modality(records: list[Record], request: Request, *, skipped: list[Skip]) -> RawData:
+    files = [Path(record.where) for record in records]
+    modality = modality_of(files, request.columns)
+    if modality is None:
+        raise DatasetError(_nothing_readable(request.path, files, skipped=skipped))
+    suffixes = modalities[modality].suffixes
+    used = [record for record, file in zip(records, files, strict=True) if file.suffix.lower() in suffixes]
+    unused = [(str(file), f"no {modality} file") for file in files if file.suffix.lower() not in suffixes]
+    _refuse_wrapper(used, request.path)
+    return RawData(modality=modality, records=used, skipped=(*skipped, *unused))
+
+
+def _nothing_readable(path: Path, files: list[Path], *, skipped: list[Skip]) -> str:
+    readable = ", ".join(suffix for name in modalities for suffix in modalities[name].suffixes)
+    example = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped and not files else ""
+    return f"{path} has no file that can be read in its class folders{example}; readable are {readable}"
+
+
+def _refuse_wrapper(records: list[Record], path: Path) -> None:
+    names = {str(record.label) for record in records}
+    inner = path / next(iter(names)) if len(names) == 1 else None
+    if inner and len(folders_in(inner)) > 1 and not split_folders(path):
+        raise DatasetError(f"{path} holds the one folder {inner.name!r}; did you mean {inner}?")

@@ -1,0 +1,73 @@
+"""What every reader hands over before anything is checked: raw items with raw labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from expertise_graph.data.base import Item
+from expertise_graph.data.files import Skip
+
+SPLITS = ("train", "validation", "test")
+_SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
+
+def split_name(name: str) -> str | None:
+    """Return train, validation or test for the usual spellings, None for other names.
+
+    Example:
+        >>> split_name("Valid"), split_name("cats")
+        ('validation', None)
+    """
+    return _SPLIT_NAMES.get(name.strip().lower())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns of a table hold what; those left out are guessed when only one fits.
+
+    In a folder that holds both images and texts, any name for `image` or `text` chooses the kind.
+    """
+
+    text: str | None = None
+    image: str | None = None
+    label: str | None = None
+    split: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One thing to read: a local path, the folder its files must not leave, the columns."""
+
+    path: Path
+    root: Path
+    columns: Columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """An unchecked item; `where` says in messages where it stood."""
+
+    where: str
+    item: Item
+    label: object
+    split: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawData:
+    """The records of one dataset, and what its reader left out."""
+
+    modality: str
+    records: Sequence[Record]
+    skipped: Sequence[Skip] = field(default_factory=tuple)

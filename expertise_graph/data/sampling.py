@@ -1,0 +1,126 @@
+"""Stratified samples and splits that depend on the seed alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from expertise_graph.data.base import LabelledData
+from expertise_graph.errors import DatasetError, InvalidInputError
+from expertise_graph.types import IntArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """Sorted indices of the items to train on, to stop by and to measure on."""
+
+    train: IntArray
+    validation: IntArray
+    test: IntArray
+
+
+def stratified_sample(labels: IntArray, n: int, *, seed: int) -> IntArray:
+    """Draw `n` items so that the classes keep their proportions.
+
+    Each class gives at least two items (or the one it has) where `n` allows, else at least one.
+
+    Args:
+        labels: (N,) int.
+        n: how many; all items when it is N or more.
+        seed: of the draw.
+
+    Returns:
+        (min(n, N),) int, sorted indices.
+
+    Example:
+        >>> stratified_sample(np.array([0, 0, 0, 0, 1, 1]), 3, seed=0).shape
+        (3,)
+    """
+    labels = np.asarray(labels)
+    if n < 0:
+        raise InvalidInputError(f"a sample cannot have {n} items; give zero or more")
+    if n >= len(labels):
+        return np.arange(len(labels))
+    rng = np.random.default_rng(seed)
+    _, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    quota = _quota(counts, n, rng=rng)
+    drawn = [rng.permutation(np.flatnonzero(codes == code))[:take] for code, take in enumerate(quota)]
+    return np.sort(np.concatenate(drawn)).astype(np.int64)
+
+
+def holdout(data: LabelledData, *, seed: int, test: float = 0.2, validation: float = 0.2) -> Splits:
+    """Split a dataset into items to train on, to stop by and to measure on.
+
+    Splits that the data declares are kept, provided that it declares the one to train on; those it
+    does not declare are drawn from the items to train on, class by class. A class with one item stays
+    in train, one with two leaves validation out, so validation may be empty for very small data.
+
+    Args:
+        data: the labelled items.
+        seed: of the draw.
+        test: fraction of each class to measure on, where no test split is declared.
+        validation: fraction of each class to stop by, where no validation split is declared.
+
+    Raises:
+        InvalidInputError: when the fractions leave nothing to train on.
+        DatasetError: when no class has an item to spare for the test.
+    """
+    if min(test, validation) < 0 or test + validation >= 1:
+        raise InvalidInputError(
+            f"test={test} and validation={validation} must not be negative and must add up to less than one"
+        )
+    declared = dict(data.splits) if "train" in data.splits else {}
+    pool = declared.get("train", np.arange(len(data)))
+    fractions = {
+        "test": 0.0 if "test" in declared else test,
+        "validation": 0.0 if "validation" in declared else validation,
+    }
+    drawn = _draw(data.labels, pool, fractions=fractions, rng=np.random.default_rng(seed))
+    splits = {**drawn, **{name: declared[name] for name in declared if name != "train"}}
+    if test > 0 and not len(splits["test"]):
+        raise DatasetError(f"{data.name} has one item a class: none is left to measure on; add items")
+    return Splits(**{name: np.sort(indices).astype(np.int64) for name, indices in splits.items()})
+
+
+def _quota(counts: IntArray, n: int, *, rng: np.random.Generator) -> IntArray:
+    """Return how many items each class gives: `n` in all, as near to proportional as the floors allow."""
+    floor = np.minimum(counts, 2)
+    if floor.sum() > n:
+        floor = np.minimum(counts, 1)
+    if floor.sum() > n:
+        chosen = np.zeros_like(counts)
+        chosen[rng.permutation(len(counts))[:n]] = 1
+        return chosen
+    target = n * counts / counts.sum()
+    quota: IntArray = np.maximum(floor, np.floor(target).astype(counts.dtype))
+    while quota.sum() < n:
+        quota[np.argmax(np.where(quota < counts, target - quota, -np.inf))] += 1
+    while quota.sum() > n:
+        quota[np.argmax(np.where(quota > floor, quota - target, -np.inf))] -= 1
+    return quota
+
+
+def _draw(
+    labels: IntArray, pool: IntArray, *, fractions: dict[str, float], rng: np.random.Generator
+) -> dict[str, IntArray]:
+    parts: dict[str, list[IntArray]] = {"train": [], "validation": [], "test": []}
+    for label in np.unique(labels[pool]):
+        members = rng.permutation(pool[labels[pool] == label])
+        n_test, n_validation = _class_counts(len(members), **fractions)
+        parts["test"].append(members[:n_test])
+        parts["validation"].append(members[n_test : n_test + n_validation])
+        parts["train"].append(members[n_test + n_validation :])
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def _class_counts(size: int, *, test: float, validation: float) -> tuple[int, int]:
+    """Return how many items of a class go to test and validation, at least one staying in train."""
+    n_test = max(1, round(size * test)) if test > 0 else 0
+    n_validation = max(1, round(size * validation)) if validation > 0 else 0
+    while n_test + n_validation >= size and n_test + n_validation > 0:
+        if n_validation >= n_test:
+            n_validation -= 1
+        else:
+            n_test -= 1
+    return n_test, n_validation

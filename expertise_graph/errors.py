@@ -1,0 +1,72 @@
+"""Exceptions of the package.
+
+Every error a caller may want to catch derives from `ExpertiseError`; its text is one line that
+says what was given, what is possible and what to do::
+
+    ExpertiseError
+    ├── NotFoundError           an expert, task, probe set, plug-in or path that is not there
+    ├── InvalidInputError       data or arguments that cannot be used as given
+    │   └── DatasetError        a dataset that cannot be read or is too small to learn from
+    ├── UntrustedError          code or a pickle-bearing format met without the explicit opt-in
+    ├── SourceError             an expert that cannot be resolved or loaded
+    │   └── OfflineError        needs the network, and there is none
+    ├── MissingExtraError       an optional dependency is not installed
+    └── StoreError              registry.db cannot be opened, read or written
+        └── NewerSchemaError    registry.db was written by a newer version
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ExpertiseError(Exception):
+    """Base of all errors raised on purpose by this package."""
+
+
+class NotFoundError(ExpertiseError):
+    """Something named by the caller does not exist."""
+
+
+class InvalidInputError(ExpertiseError):
+    """Arguments or arrays cannot be used as given."""
+
+
+class DatasetError(InvalidInputError):
+    """A dataset cannot be read, or is too small to learn from."""
+
+
+class UntrustedError(ExpertiseError):
+    """Code or a pickle-bearing format was met without the explicit opt-in."""
+
+
+class SourceError(ExpertiseError):
+    """An expert cannot be resolved or loaded."""
+
+
+class OfflineError(SourceError):
+    """The network is needed and cannot be reached."""
+
+
+class MissingExtraError(ExpertiseError):
+    """An optional dependency is not installed."""
+
+
+class StoreError(ExpertiseError):
+    """The registry cannot be opened, read or written."""
+
+
+class NewerSchemaError(StoreError):
+    """The registry was written by a newer version of this package."""
+
+
+def did_you_mean(given: str, possible: Iterable[str]) -> str:
+    """Return " Did you mean 'x'?" for the nearest of `possible`, or an empty string.
+
+    Example:
+        >>> did_you_mean("lattin", ["latin", "greek"])
+        " Did you mean 'latin'?"
+    """
+    near = difflib.get_close_matches(given, list(possible), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""

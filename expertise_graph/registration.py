@@ -1,0 +1,104 @@
+"""Registering an expert: resolve, probe, embed, and enter it into the graph."""
+
+from __future__ import annotations
+
+from expertise_graph import probes
+from expertise_graph.neighbours import refresh
+from expertise_graph.probing import Prober
+from expertise_graph.similarity import (
+    SKETCH_METHOD,
+    SKETCH_SEED,
+    SKETCH_VERSION,
+    centred_gram,
+    sketch,
+)
+from expertise_graph.store import Store
+from expertise_graph.types import Edge, Embedding, Expert, ProbeSet
+
+LINEAGE_METHOD, LINEAGE_VERSION = "model card, self-reported", "1"
+
+
+def register(store: Store, prober: Prober, expert: Expert) -> Expert:
+    """Probe and embed a resolved expert, and store it with its place in the graph.
+
+    The forward pass comes first and is cached; node and embedding then appear together. Doing it
+    again changes nothing but the description.
+
+    Raises:
+        NotFoundError: when there is no probe set of its modality.
+        SourceError: when it cannot be run.
+    """
+    probe_set = probes.current(store, expert.modality)
+    embedding = embed(store, prober, expert, probe_set)
+    with store.transaction():
+        store.put_expert(expert)
+        if not _has(store, embedding):
+            store.put_embedding(embedding)
+        store.put_edges(_lineage(store))
+    refresh(store, probe_set.id)
+    return store.expert(expert.id)
+
+
+def embed(store: Store, prober: Prober, expert: Expert, probe_set: ProbeSet) -> Embedding:
+    """Return the embedding of an expert on a probe set."""
+    features = prober.features(expert, probes.inputs(store, probe_set))
+    return Embedding(
+        owner=expert.id,
+        kind="expert",
+        probe_set=probe_set.id,
+        method=SKETCH_METHOD,
+        version=SKETCH_VERSION,
+        vector=sketch(centred_gram(features)),
+        seed=SKETCH_SEED,
+        n=len(features),
+    )
+
+
+def remove(store: Store, expert: Expert) -> None:
+    """Take an expert out of the graph; measured history and its files stay."""
+    store.remove_expert(expert.id)
+    for probe_set in store.probe_sets(expert.modality):
+        refresh(store, probe_set.id)
+
+
+def embed_missing(store: Store, prober: Prober, probe_set: ProbeSet) -> list[str]:
+    """Embed every expert of the modality that has no vector on the probe set.
+
+    Returns:
+        The names of experts that could not be run, with the reason.
+    """
+    _, owners, _ = store.vectors(probe_set.id)
+    failed = []
+    for expert in store.experts(probe_set.modality):
+        if expert.id in owners:
+            continue
+        try:
+            store.put_embedding(embed(store, prober, expert, probe_set))
+        except Exception as error:  # one expert that is gone must not keep the others out
+            failed.append(f"{expert.name}: {error}")
+    refresh(store, probe_set.id)
+    return failed
+
+
+def _has(store: Store, embedding: Embedding) -> bool:
+    return embedding.owner in store.vectors(embedding.probe_set)[1]
+
+
+def _lineage(store: Store) -> list[Edge]:
+    """Return the edges that cards declare between registered experts and that are not there yet."""
+    zoo = store.experts()
+    known = {(e.source, e.target) for e in store.edges("lineage")}
+    by_name = {e.id: e.id for e in zoo} | {e.locator: e.id for e in zoo if e.source == "hf"}
+    pairs = ((by_name.get(e.base_model or ""), e.id) for e in zoo)
+    return [
+        Edge(
+            kind="lineage",
+            source=parent,
+            target=child,
+            weight=1.0,
+            method=LINEAGE_METHOD,
+            version=LINEAGE_VERSION,
+        )
+        for parent, child in pairs
+        if parent and parent != child and (parent, child) not in known
+    ]

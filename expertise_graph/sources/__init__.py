@@ -1,0 +1,58 @@
+"""Where experts come from: one module a scheme, the scheme being what stands before the colon."""
+
+from __future__ import annotations
+
+from expertise_graph.errors import InvalidInputError
+from expertise_graph.sources.base import Backbone, InputSpec, Source, SourceOptions, sources
+from expertise_graph.sources.factory import FactorySource
+from expertise_graph.sources.hub import HubSource, download_dataset
+from expertise_graph.sources.local import LocalSource
+from expertise_graph.sources.timm import TimmSource
+from expertise_graph.sources.zoo import ZooSource, installed, starter_names
+from expertise_graph.types import Expert
+
+sources.register("dir", LocalSource())
+sources.register("hf", HubSource())
+sources.register("timm", TimmSource())
+sources.register("factory", FactorySource())
+sources.register("zoo", ZooSource())
+
+
+def resolve(reference: str, options: SourceOptions) -> Expert:
+    """Return the expert that ``scheme:locator`` names, pinned and described.
+
+    Raises:
+        InvalidInputError: for a reference without a scheme.
+        NotFoundError: for an unknown scheme, or nothing at the locator.
+        SourceError, UntrustedError, MissingExtraError: see the sources.
+    """
+    scheme, separator, locator = reference.partition(":")
+    if not separator or not locator:
+        schemes = ", ".join(f"{name}:" for name in sources)
+        raise InvalidInputError(
+            f"{reference!r} has no scheme; write one of {schemes} before it, e.g. dir:{reference}"
+        )
+    return sources[scheme].resolve(locator, options)
+
+
+def load(expert: Expert, *, trust_code: bool = False) -> Backbone:
+    """Return the backbone of a registered expert, after checking that its weights are the pinned ones.
+
+    Raises:
+        SourceError, UntrustedError, MissingExtraError: see the sources.
+    """
+    return sources[expert.source].load(expert, trust_code=trust_code)
+
+
+__all__ = [
+    "Backbone",
+    "InputSpec",
+    "Source",
+    "SourceOptions",
+    "download_dataset",
+    "installed",
+    "load",
+    "resolve",
+    "sources",
+    "starter_names",
+]

@@ -1,0 +1,149 @@
+"""``hf:org/name[@revision]``: a model on the Hugging Face Hub, pinned to the resolved commit."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from expertise_graph.errors import NotFoundError, OfflineError, SourceError, UntrustedError
+from expertise_graph.sources import folder
+from expertise_graph.sources.base import Backbone, SourceOptions
+from expertise_graph.types import Expert
+
+# The Hub client's own errors and those of the HTTP library beneath it share this base.
+TransportError: type[Exception] = HfHubHTTPError.__bases__[0]
+_DATA = ("*.parquet", "*.csv", "*.tsv", "*.jsonl", "*.json", "*.arrow", "*.png", "*.jpg", "*.jpeg", "*.txt")
+
+
+class HubSource:
+    """Transformers and sentence-transformers repositories with safetensors weights."""
+
+    def resolve(self, locator: str, options: SourceOptions) -> Expert:
+        """Pin the repository to a commit, fetch what is allowed, and describe it.
+
+        Raises:
+            NotFoundError: no such repository or revision.
+            OfflineError: no network and nothing cached.
+            UntrustedError: the repository has no safetensors weights.
+        """
+        repo, revision = split_revision(locator, options.revision)
+        sha, root = fetch_model(repo, revision)
+        named = options if options.name else dataclasses.replace(options, name=repo.rsplit("/", 1)[-1])
+        expert = folder.describe(root, named)
+        return dataclasses.replace(expert, id=f"hf:{repo}@{sha}", source="hf", locator=repo, revision=sha)
+
+    def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
+        """Load the pinned commit, from the cache where it is there."""
+        with hub_errors(expert.locator):
+            root = fetch_commit(expert.locator, str(expert.revision))
+        return folder.load(root, expert)
+
+
+def fetch_model(repo: str, revision: str | None) -> tuple[str, Path]:
+    """Return the commit that `revision` names now, and a local folder with its allowed files.
+
+    Raises:
+        NotFoundError, OfflineError, SourceError, UntrustedError: see `HubSource.resolve`.
+    """
+    with hub_errors(repo):
+        sha, files = _pin(repo, revision)
+        _require_safetensors(repo, files)
+        return sha, fetch_commit(repo, sha)
+
+
+def split_revision(locator: str, revision: str | None) -> tuple[str, str | None]:
+    """Return the repository and the revision of ``org/name@revision``."""
+    repo, _, named = locator.partition("@")
+    return repo, named or revision
+
+
+def download_dataset(repo: str, revision: str | None) -> Path:
+    """Return a local folder with the data files of a dataset repository, without any code.
+
+    Raises:
+        NotFoundError, OfflineError, SourceError: as for models.
+    """
+    with hub_errors(repo):
+        return Path(
+            snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=list(_DATA))
+        )
+
+
+def _pin(repo: str, revision: str | None) -> tuple[str, list[str] | None]:
+    """Return the commit and its file names; offline, the cached commit and None."""
+    try:
+        info = HfApi().model_info(repo, revision=revision)
+    except (OfflineModeIsEnabled, TransportError) as error:
+        try:
+            cached = snapshot_download(repo, revision=revision, local_files_only=True)
+        except LocalEntryNotFoundError:
+            raise OfflineError(
+                f"hf:{repo} needs the network ({type(error).__name__}) and is not cached; "
+                "go online once, or register a local folder as dir:PATH"
+            ) from error
+        return Path(cached).name, None
+    return str(info.sha), [s.rfilename for s in info.siblings or []]
+
+
+def _require_safetensors(repo: str, files: list[str] | None) -> None:
+    if files is None or any(name.endswith(".safetensors") for name in files):
+        return
+    raise UntrustedError(
+        f"hf:{repo} has no safetensors weights (it has: {', '.join(sorted(files)[:6])}); convert a "
+        "local copy you trust with save_pretrained(...), and register it as dir:PATH"
+    )
+
+
+def fetch_commit(repo: str, sha: str) -> Path:
+    """Return the folder of a commit; the network is not asked for what is cached whole."""
+    patterns = list(folder.ALLOWED)
+    try:
+        cached = Path(snapshot_download(repo, revision=sha, allow_patterns=patterns, local_files_only=True))
+        if (cached / "config.json").exists() and any(cached.rglob("*.safetensors")):
+            return cached
+    except LocalEntryNotFoundError:
+        pass
+    return Path(snapshot_download(repo, revision=sha, allow_patterns=patterns))
+
+
+@contextmanager
+def hub_errors(repo: str) -> Iterator[None]:
+    """Turn the Hub client's errors into one-line ones of this package."""
+    try:
+        yield
+    except GatedRepoError as error:
+        raise SourceError(f"hf:{repo} is gated; ask for access on its page and set HF_TOKEN") from error
+    except RepositoryNotFoundError as error:
+        raise NotFoundError(
+            f"no repository hf:{repo}, or it is private; check the name, or set HF_TOKEN"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise NotFoundError(f"hf:{repo} has no such revision; leave it out for the newest") from error
+    except HFValidationError as error:
+        raise NotFoundError(f"{repo!r} is not a repository name; the form is hf:org/name") from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise OfflineError(f"hf:{repo} needs the network and is not cached whole; go online once") from error
+    except EntryNotFoundError as error:
+        raise SourceError(f"hf:{repo} lacks a file: {str(error).splitlines()[0]}") from error
+    except HfHubHTTPError as error:
+        raise SourceError(
+            f"the Hub answered with an error for hf:{repo}: {str(error).splitlines()[0]}"
+        ) from error
+    except TransportError as error:
+        raise OfflineError(
+            f"the Hub cannot be reached for hf:{repo} ({type(error).__name__}); go online"
+        ) from error

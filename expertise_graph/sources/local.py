@@ -1,0 +1,61 @@
+"""``dir:PATH``: a checkpoint in a local folder, as untrusted as one from a hub."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+from expertise_graph.errors import NotFoundError, did_you_mean
+from expertise_graph.sources import folder, networks
+from expertise_graph.sources.base import Backbone, SourceOptions
+from expertise_graph.types import Expert
+
+
+class LocalSource:
+    """Transformers or sentence-transformers folders, and networks saved beside their description."""
+
+    def resolve(self, locator: str, options: SourceOptions) -> Expert:
+        """Read the metadata of the folder at `locator`.
+
+        Raises:
+            NotFoundError: when there is no such folder.
+            SourceError: when it holds no usable checkpoint.
+            UntrustedError: when it would need code or a pickle-bearing format.
+        """
+        root = existing_folder(locator)
+        if networks.is_network_folder(root):
+            return networks.describe_folder(root, options)
+        expert = folder.describe(root, options)
+        return dataclasses.replace(expert, id=f"dir:{content_id(expert)}")
+
+    def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
+        """Load the folder the expert was registered from."""
+        root = existing_folder(expert.locator)
+        if networks.is_network_folder(root):
+            return networks.load_folder(root, expert, trust_code=trust_code)
+        return folder.load(root, expert)
+
+
+def content_id(expert: Expert) -> str:
+    """Return the hash of what an expert computes: weights, architecture and preprocessing."""
+    parts = (expert.weights_sha, expert.architecture, expert.modality, expert.preprocessing_sha)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def existing_folder(locator: str) -> Path:
+    """Return the absolute path of a folder that must exist.
+
+    Raises:
+        NotFoundError: naming the nearest folder there is.
+    """
+    if "\0" in locator:
+        raise NotFoundError(f"{locator!r} is not a path")
+    path = Path(locator).expanduser().absolute()
+    try:
+        if path.is_dir():
+            return path.resolve()
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    except OSError as error:
+        raise NotFoundError(f"{locator[:80]!r} cannot be read: {error.strerror}") from error
+    raise NotFoundError(f"no folder at {path}.{did_you_mean(path.name, siblings)}")

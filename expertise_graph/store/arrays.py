@@ -1,0 +1,52 @@
+"""Arrays too large for the registry: content-addressed safetensors files under embeddings/."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from expertise_graph.types import FloatArray
+
+
+def features_key(weights_sha: str, inputs: str, preprocessing_sha: str) -> str:
+    """Return the key of features: which weights saw which inputs through which preprocessing."""
+    return hashlib.sha256(f"{weights_sha}\n{inputs}\n{preprocessing_sha}".encode()).hexdigest()
+
+
+class Arrays:
+    """A folder of feature matrices, each written whole or not at all; a damaged one is absent."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, key: str) -> Path:
+        """Return where the array of `key` is or would be."""
+        return self.folder / key[:2] / f"{key}.safetensors"
+
+    def get(self, key: str) -> NDArray[np.float32] | None:
+        """Return the array stored under `key`, or None where there is none that can be read."""
+        try:
+            array = load_file(self.path(key))["features"]
+        except (OSError, SafetensorError, KeyError, ValueError):
+            return None
+        return array if np.isfinite(array).all() else None
+
+    def put(self, key: str, array: FloatArray) -> None:
+        """Store an (n, d) array under `key` as float32."""
+        path = self.path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        save_file({"features": np.ascontiguousarray(array, dtype=np.float32)}, temporary)
+        os.replace(temporary, path)
+
+    def remove(self, keys: Sequence[str]) -> None:
+        """Delete the arrays of `keys`, where they exist."""
+        for key in keys:
+            self.path(key).unlink(missing_ok=True)

@@ -1,0 +1,87 @@
+"""The schema of registry.db as a list of steps; a step that has been released is never edited."""
+
+from __future__ import annotations
+
+from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
+
+migrations = Migrations("expertise_graph")
+
+
+def _script(db: Database, *statements: str) -> None:
+    for statement in statements:
+        db.conn.execute(statement)
+
+
+@migrations()
+def m001_nodes(db: Database) -> None:
+    """Experts, tasks and probe sets."""
+    _script(
+        db,
+        """CREATE TABLE experts (
+            id TEXT PRIMARY KEY, name TEXT NOT NULL, source TEXT NOT NULL, locator TEXT NOT NULL,
+            revision TEXT, modality TEXT NOT NULL, architecture TEXT NOT NULL, params INTEGER NOT NULL,
+            bytes INTEGER NOT NULL, dim INTEGER NOT NULL, license TEXT NOT NULL,
+            weights_sha TEXT NOT NULL, preprocessing_sha TEXT NOT NULL, weights_format TEXT NOT NULL,
+            base_model TEXT, datasets TEXT NOT NULL, tags TEXT NOT NULL,
+            trusted_code INTEGER NOT NULL, meta TEXT NOT NULL, created_at TEXT NOT NULL)""",
+        "CREATE INDEX experts_weights ON experts (weights_sha)",
+        """CREATE TABLE tasks (
+            id TEXT PRIMARY KEY, name TEXT NOT NULL, modality TEXT NOT NULL, classes TEXT NOT NULL,
+            n INTEGER NOT NULL, locator TEXT NOT NULL, created_at TEXT NOT NULL)""",
+        """CREATE TABLE probe_sets (
+            id TEXT PRIMARY KEY, name TEXT NOT NULL, version TEXT NOT NULL, modality TEXT NOT NULL,
+            n INTEGER NOT NULL, license TEXT NOT NULL, created_at TEXT NOT NULL)""",
+    )
+
+
+@migrations()
+def m002_vectors(db: Database) -> None:
+    """Embeddings, and the nearest experts of each expert by exact CKA."""
+    _script(
+        db,
+        """CREATE TABLE embeddings (
+            id INTEGER PRIMARY KEY AUTOINCREMENT, owner TEXT NOT NULL, kind TEXT NOT NULL,
+            probe_set TEXT NOT NULL REFERENCES probe_sets (id), method TEXT NOT NULL,
+            version TEXT NOT NULL, vector BLOB NOT NULL, sha256 TEXT NOT NULL, seed INTEGER NOT NULL,
+            n INTEGER NOT NULL, created_at TEXT NOT NULL,
+            UNIQUE (owner, probe_set, method, version))""",
+        """CREATE TABLE neighbours (
+            expert TEXT NOT NULL REFERENCES experts (id) ON DELETE CASCADE,
+            neighbour TEXT NOT NULL REFERENCES experts (id) ON DELETE CASCADE,
+            probe_set TEXT NOT NULL REFERENCES probe_sets (id), cka REAL NOT NULL,
+            PRIMARY KEY (expert, neighbour, probe_set)) WITHOUT ROWID""",
+        "CREATE INDEX neighbours_reverse ON neighbours (neighbour)",
+    )
+
+
+@migrations()
+def m003_relations(db: Database) -> None:
+    """Edges, training runs, scores, events, and single values such as the generation."""
+    _script(
+        db,
+        """CREATE TABLE edges (
+            id INTEGER PRIMARY KEY, kind TEXT NOT NULL, source TEXT NOT NULL, target TEXT NOT NULL,
+            weight REAL NOT NULL, method TEXT NOT NULL, version TEXT NOT NULL, metric TEXT,
+            probe_set TEXT, seed INTEGER, n INTEGER, seconds REAL, run TEXT, meta TEXT NOT NULL,
+            created_at TEXT NOT NULL)""",
+        "CREATE INDEX edges_source ON edges (source, kind)",
+        "CREATE INDEX edges_target ON edges (target, kind)",
+        """CREATE TABLE runs (
+            id TEXT PRIMARY KEY, expert TEXT NOT NULL, task TEXT NOT NULL, child TEXT,
+            status TEXT NOT NULL, strategy TEXT NOT NULL, seed INTEGER NOT NULL, path TEXT NOT NULL,
+            config TEXT NOT NULL, result TEXT NOT NULL, started_at TEXT NOT NULL, finished_at TEXT)""",
+        """CREATE TABLE scores (
+            expert TEXT NOT NULL REFERENCES experts (id) ON DELETE CASCADE,
+            task TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+            estimator TEXT NOT NULL, version TEXT NOT NULL, value REAL NOT NULL, n INTEGER NOT NULL,
+            seed INTEGER NOT NULL, seconds REAL NOT NULL, created_at TEXT NOT NULL,
+            PRIMARY KEY (expert, task, estimator, version, n, seed)) WITHOUT ROWID""",
+        """CREATE TABLE events (
+            id INTEGER PRIMARY KEY, at TEXT NOT NULL, kind TEXT NOT NULL, subject TEXT NOT NULL,
+            detail TEXT NOT NULL)""",
+        "CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    )
+
+
+SCHEMA_VERSION = 3

@@ -1,0 +1,190 @@
+"""A warm start as the registry sees it: the run, the child it leaves, and the measured result."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from expertise_graph.data import LabelledData
+from expertise_graph.probing import Prober
+from expertise_graph.registration import register
+from expertise_graph.sources import SourceOptions, load, resolve
+from expertise_graph.store import Store, now
+from expertise_graph.types import Edge, Expert, Run, WarmStart
+from expertise_graph.warmstart import Progress, TrainConfig, TrainResult, WarmCold, warm_start
+
+Report = Callable[[Progress], None]
+
+VERSION = "1"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is to be trained from what, where to, and how."""
+
+    expert: Expert
+    data: LabelledData
+    out: Path
+    config: TrainConfig
+    compare_cold: bool = False
+    trust_code: bool = False
+
+    @property
+    def run_id(self) -> str:
+        """The same plan has the same id, so that the same command goes on with the same run."""
+        parts = (self.expert.id, self.data.task.id, self.config.digest(), str(self.out.absolute()))
+        return f"run:{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:16]}"
+
+
+def execute(store: Store, prober: Prober, plan: Plan, report: Report | None) -> WarmStart:
+    """Train as planned, and leave the child, its lineage and the result in the registry.
+
+    A plan that was interrupted is resumed, one that is done is read back; recording either again
+    changes nothing.
+
+    Raises:
+        SourceError: when the expert cannot be loaded.
+        InvalidInputError: when the folder holds something else.
+    """
+    backbone = load(plan.expert, trust_code=plan.trust_code)
+    store.put_task(plan.data.task)
+    _note(store, plan, "running", {})
+    try:
+        result = warm_start(
+            backbone,
+            plan.expert,
+            plan.data,
+            out=plan.out,
+            config=plan.config,
+            compare_cold=plan.compare_cold,
+            progress=report,
+        )
+    except BaseException as error:
+        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+        _note(store, plan, status, {"error": f"{type(error).__name__}: {error}"})
+        raise
+    child = _register_child(store, prober, plan)
+    _record(store, plan, result, child)
+    return _answer(plan, result, child)
+
+
+def _register_child(store: Store, prober: Prober, plan: Plan) -> Expert:
+    """Register the trained backbone; one that was frozen is the expert itself."""
+    if plan.config.freeze:
+        return plan.expert
+    options = SourceOptions(
+        trust_code=plan.trust_code,
+        name=f"{plan.data.name}-from-{'scratch' if plan.config.from_scratch else plan.expert.name}",
+        license=plan.expert.license,
+        modality=plan.expert.modality,
+        tags=("warm-start",) if not plan.config.from_scratch else ("from-scratch",),
+    )
+    child = resolve(f"dir:{plan.out / 'model'}", options)
+    parent = None if plan.config.from_scratch else plan.expert.id
+    return register(
+        store,
+        prober,
+        dataclasses.replace(child, base_model=parent, datasets=(*plan.expert.datasets, plan.data.name)),
+    )
+
+
+def _record(store: Store, plan: Plan, result: WarmCold, child: Expert) -> None:
+    edges = [] if plan.config.from_scratch else [_transfer(plan, result)]
+    if child.id != plan.expert.id and not plan.config.from_scratch:
+        edges.append(_lineage(plan, child))
+    with store.transaction():
+        store.drop_run_edges(plan.run_id)
+        _drop_declared(store, plan, child)
+        store.put_edges(edges)
+        _note(store, plan, "done", _summary(result), child=child.id)
+
+
+def _drop_declared(store: Store, plan: Plan, child: Expert) -> None:
+    """Remove the lineage that registration read off the child: the run's own edge says more."""
+    store.db.table("edges").delete_where(
+        "kind = 'lineage' AND source = ? AND target = ? AND run IS NULL", [plan.expert.id, child.id]
+    )
+
+
+def _transfer(plan: Plan, result: WarmCold) -> Edge:
+    warm = result.warm
+    return Edge(
+        kind="transfer",
+        source=plan.expert.id,
+        target=plan.data.task.id,
+        weight=warm.accuracy,
+        metric="accuracy",
+        method=warm.strategy,
+        version=VERSION,
+        seed=warm.seed,
+        n=warm.n_test,
+        seconds=warm.seconds,
+        run=plan.run_id,
+        meta=_summary(result),
+    )
+
+
+def _lineage(plan: Plan, child: Expert) -> Edge:
+    return Edge(
+        kind="lineage",
+        source=plan.expert.id,
+        target=child.id,
+        weight=1.0,
+        method=plan.config.strategy,
+        version=VERSION,
+        seed=plan.config.seed,
+        run=plan.run_id,
+    )
+
+
+def _summary(result: WarmCold) -> dict[str, Any]:
+    return {
+        "accuracy": result.warm.accuracy,
+        "cold_accuracy": result.cold.accuracy if result.cold else None,
+        "transfer_gain": result.transfer_gain,
+        "epochs": result.warm.epochs,
+        "n_train": result.warm.n_train,
+        "n_test": result.warm.n_test,
+        "seconds": result.warm.seconds,
+        "stopped": result.warm.stopped,
+    }
+
+
+def _note(store: Store, plan: Plan, status: str, result: dict[str, Any], child: str | None = None) -> None:
+    started = next((r.started_at for r in store.runs() if r.id == plan.run_id), now())
+    store.put_run(
+        Run(
+            id=plan.run_id,
+            expert=plan.expert.id,
+            task=plan.data.task.id,
+            child=child,
+            status=status,
+            strategy=plan.config.strategy,
+            seed=plan.config.seed,
+            path=str(plan.out),
+            config=plan.config.as_dict(),
+            result=result,
+            started_at=started,
+            finished_at=None if status == "running" else now(),
+        )
+    )
+
+
+def _answer(plan: Plan, result: WarmCold, child: Expert) -> WarmStart:
+    warm: TrainResult = result.warm
+    return WarmStart(
+        run=plan.run_id,
+        expert=plan.expert.id,
+        child=child.id,
+        task=plan.data.task.id,
+        strategy=warm.strategy,
+        accuracy=warm.accuracy,
+        cold_accuracy=result.cold.accuracy if result.cold else None,
+        seed=warm.seed,
+        epochs=warm.epochs,
+        seconds=warm.seconds,
+        path=str(plan.out),
+    )

@@ -1,0 +1,245 @@
+"""The nouns of the package as frozen dataclasses: nodes, edges, arrays' descriptions and answers.
+
+Times are ISO 8601 in UTC, sizes in bytes, durations in seconds, accuracies fractions of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.floating[Any]]
+IntArray = NDArray[np.integer[Any]]
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Expert:
+    """A pretrained model as a node of the graph.
+
+    `id` is ``scheme:`` followed by what pins the weights; `locator` is what the source needs to
+    find them again; `revision` the resolved commit, if the source has any. `weights_sha` and
+    `preprocessing_sha` are the keys under which features are cached.
+    """
+
+    id: str
+    name: str
+    source: str
+    locator: str
+    modality: str
+    architecture: str
+    params: int
+    bytes: int
+    dim: int
+    weights_sha: str
+    preprocessing_sha: str
+    revision: str | None = None
+    license: str = UNKNOWN
+    base_model: str | None = None
+    datasets: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    trusted_code: bool = False
+    weights_format: str = "safetensors"
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    created_at: str = ""
+
+    @property
+    def short(self) -> str:
+        """Name and the first characters of what pins the weights, for people."""
+        return f"{self.name}@{self.weights_sha[:8]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A labelled dataset as a node; `id` is ``task:`` and the hash of its content."""
+
+    id: str
+    name: str
+    modality: str
+    classes: tuple[str, ...]
+    n: int
+    locator: str
+    created_at: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeSet:
+    """An immutable set of `n` unlabelled inputs of one modality, shared by all experts of it."""
+
+    id: str
+    name: str
+    version: str
+    modality: str
+    n: int
+    license: str
+    created_at: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Embedding:
+    """A vector (m,) float32 that stands for an expert or a task in the space of a probe set."""
+
+    owner: str
+    kind: str
+    probe_set: str
+    method: str
+    version: str
+    vector: FloatArray
+    seed: int
+    n: int
+    created_at: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edge:
+    """A weighted relation of two nodes; `kind` is similarity, lineage or transfer.
+
+    `weight` is debiased CKA for similarity, one for lineage, the metric's value for transfer.
+    """
+
+    kind: str
+    source: str
+    target: str
+    weight: float
+    method: str
+    version: str
+    metric: str | None = None
+    probe_set: str | None = None
+    seed: int | None = None
+    n: int | None = None
+    seconds: float | None = None
+    run: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    created_at: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A transferability score of one expert on one task; higher is better."""
+
+    expert: str
+    task: str
+    estimator: str
+    version: str
+    value: float
+    n: int
+    seed: int
+    seconds: float
+    created_at: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Neighbour:
+    """An expert near another one, with the debiased CKA of the two."""
+
+    expert: Expert
+    cka: float
+    duplicate: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """What is asked of the graph about a dataset.
+
+    Attributes:
+        budget: how many experts may have been run on the task, those of earlier queries included.
+        sample: how many labelled items are looked at.
+        seed: of the sample and of the draws behind `p_best`.
+        licenses: only these; empty for any.
+    """
+
+    top: int = 5
+    budget: int = 8
+    sample: int = 512
+    seed: int = 0
+    max_params: int | None = None
+    max_bytes: int | None = None
+    licenses: tuple[str, ...] = ()
+    excluded_licenses: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What a task yields without any expert."""
+
+    name: str
+    predicted: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """One expert in an answer: predicted accuracy with its 80 % interval, and why."""
+
+    expert: Expert
+    predicted: float
+    low: float
+    high: float
+    p_best: float
+    ran: bool
+    tied: bool = False
+    evidence: tuple[str, ...] = ()
+    same_as: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """The answer to a query, best candidate first."""
+
+    task: Task
+    experts_run: int
+    baseline: Baseline
+    candidates: tuple[Candidate, ...]
+    command: str
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def best(self) -> Candidate:
+        """The candidate to start from."""
+        return self.candidates[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmStart:
+    """The result of a fine-tune from an expert."""
+
+    run: str
+    expert: str
+    child: str
+    task: str
+    strategy: str
+    accuracy: float
+    cold_accuracy: float | None
+    seed: int
+    epochs: int
+    seconds: float
+    path: str
+
+    @property
+    def transfer_gain(self) -> float | None:
+        """Accuracy of the warm start minus that of the cold start, if one was run."""
+        return None if self.cold_accuracy is None else self.accuracy - self.cold_accuracy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A training run as the registry knows it; `status` is running, done, failed or interrupted."""
+
+    id: str
+    expert: str
+    task: str
+    child: str | None
+    status: str
+    strategy: str
+    seed: int
+    path: str
+    config: Mapping[str, Any]
+    result: Mapping[str, Any]
+    started_at: str
+    finished_at: str | None

@@ -1,0 +1,268 @@
+"""The training loop: a linear probe, then all weights; the best epoch is kept, each one is resumable."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tensorboardX import SummaryWriter
+
+from expertise_graph.data.base import LabelledData
+from expertise_graph.errors import InvalidInputError
+from expertise_graph.sources.base import Backbone
+from expertise_graph.types import Expert
+from expertise_graph.warmstart.build import private_rng
+from expertise_graph.warmstart.checkpoint import Checkpoints, State, Tensors, restore, trained_tensors
+from expertise_graph.warmstart.clock import Clock
+from expertise_graph.warmstart.config import TrainConfig
+from expertise_graph.warmstart.folder import claim, write_json
+from expertise_graph.warmstart.inputs import even_batches, training_order
+from expertise_graph.warmstart.learner import Learner
+from expertise_graph.warmstart.optimizer import schedule
+from expertise_graph.warmstart.output import write_outputs
+from expertise_graph.warmstart.result import Progress, TrainResult
+
+Report = Callable[[Progress], None]
+
+
+def train(
+    backbone: Backbone,
+    data: LabelledData,
+    *,
+    out: Path,
+    config: TrainConfig,
+    expert: Expert | None = None,
+    progress: Report | None = None,
+) -> TrainResult:
+    """Fine-tune `backbone` with a new linear head on `data`; call again to resume or to read the result.
+
+    Epoch 0 is the linear probe: a regularised logistic regression on frozen features, which
+    becomes the head, so that an ignorant head does not distort the pretrained features. Then all
+    weights are trained, the early stages more gently. The best epoch on the validation split is
+    kept. Neither `backbone` nor the caller's random state is changed.
+
+    Args:
+        backbone: the expert in memory.
+        data: labelled inputs of the modality of the backbone.
+        out: folder of the run; holds model, head, card and logs, and checkpoints until it is done.
+        config: the settings.
+        expert: the node the backbone was loaded from, for the card and to recognise the run.
+        progress: called after each step and phase.
+
+    Raises:
+        InvalidInputError: when the modalities differ or `out` holds something else.
+        DatasetError: when the data leave nothing to train, validate or test on.
+        SourceError: when the expert gives features that are not finite.
+
+    References:
+        Kumar et al., arXiv:2202.10054, linear probing then fine-tuning.
+    """
+    clock = Clock(config.time_budget)
+    if backbone.modality != data.modality:
+        raise InvalidInputError(
+            f"{data.name} holds {data.modality} and the expert takes {backbone.modality}: "
+            f"choose an expert for {data.modality}"
+        )
+    identity = {
+        "config": config.as_dict(),
+        "digest": config.digest(),
+        "expert": expert.id if expert else None,
+        "data": data.sha256,
+    }
+    recorded = claim(out, identity)
+    checkpoints = Checkpoints(out)
+    if recorded is None:
+        with private_rng(config.seed):
+            run = Run(Learner(backbone, data, config), clock, checkpoints, report=progress)
+            run.begin()
+            run.fine_tune(out / "tensorboard")
+            result = run.finish()
+        write_outputs(out, backbone, run.learner.classifier, result=result, data=data, expert=expert)
+        recorded = result.as_dict()
+        write_json(out / "run.json", {"identity": identity, "result": recorded})
+    checkpoints.remove()
+    return TrainResult.from_dict(recorded)
+
+
+class Run:
+    """The course of one training run."""
+
+    def __init__(
+        self, learner: Learner, clock: Clock, checkpoints: Checkpoints, *, report: Report | None
+    ) -> None:
+        self.learner, self.clock, self.checkpoints, self.report = learner, clock, checkpoints, report
+        self.config, self.rows = learner.config, learner.rows
+        self.state = State()
+        clock.sizes = {split: len(rows) for split, rows in self.rows.items()}
+        self.best: Tensors = {}
+        per_epoch = len(list(even_batches(self.rows["train"], self.config.batch_size)))
+        self.steps = 0 if self.config.freeze else self.config.epochs * per_epoch
+
+    def begin(self) -> None:
+        """Continue from the newest checkpoint, or make and save epoch 0."""
+        loaded = self.checkpoints.load(self.learner.classifier, self.learner.adamw)
+        if loaded is not None:
+            self.state, self.best = loaded
+            self.clock.resume(self.state.clock)
+            if self.learner.accelerator.scaler is not None:
+                self.learner.accelerator.scaler.load_state_dict(self.state.scaler)
+            return
+        self.tell("head")
+        if not self.config.from_scratch:
+            self.learner.fit_head()
+        self.close_epoch(loss=None, train_accuracy=None)
+        self.clock.since = self.clock.seconds
+        self.save()
+
+    def fine_tune(self, log: Path) -> None:
+        """Run epochs until there is a reason to stop; log and save each one."""
+        with SummaryWriter(str(log), purge_step=self.state.step + 1) as writer:
+            if self.state.epoch == 0:
+                self.log(writer)
+            while not self.state.stopped:
+                if not self.clock.room_for_epoch():
+                    self.state.stopped = "time"
+                    return
+                started = self.clock.seconds
+                if self.epoch():
+                    self.save()
+                    self.log(writer)
+                    self.clock.longest = max(self.clock.longest, self.clock.seconds - started)
+
+    def epoch(self) -> bool:
+        """Train one epoch; return False when it was given up because of NaN or time."""
+        number, losses, right = self.state.epoch + 1, 0.0, 0.0
+        self.learner.training_mode()
+        order = training_order(self.rows["train"], seed=self.config.seed, epoch=number)
+        with private_rng(self.config.seed, number):
+            for rows in even_batches(order, self.config.batch_size):
+                share = schedule(max((self.state.step + 1) / self.steps, self.clock.fraction()))
+                loss, correct = self.learner.step(rows, lr_share=share)
+                self.state.step += 1
+                if not math.isfinite(loss):
+                    return self.give_up("nan", f"the loss was {loss} at step {self.state.step}")
+                if not self.clock.room_for_step():
+                    return self.give_up("time", "")
+                losses, right = losses + loss * len(rows), right + correct
+                self.tell("train", loss)
+        self.state.epoch = number
+        return self.close_epoch(loss=losses / len(order), train_accuracy=right / len(order))
+
+    def close_epoch(self, *, loss: float | None, train_accuracy: float | None) -> bool:
+        """Validate, keep the weights if they are the best so far, decide whether to go on."""
+        started, state = time.perf_counter(), self.state
+        validation_accuracy, validation_loss = self.learner.evaluate("validation")
+        self.clock.forward = (time.perf_counter() - started) / len(self.rows["validation"])
+        if not math.isfinite(validation_loss):
+            state.epoch -= 1
+            return self.give_up("nan", f"the validation loss was {validation_loss} after step {state.step}")
+        state.history.append(
+            {
+                "epoch": state.epoch,
+                "step": state.step,
+                "loss": loss,
+                "train_accuracy": train_accuracy,
+                "validation_accuracy": validation_accuracy,
+                "validation_loss": validation_loss,
+                "lr": self.learner.lr if state.step else None,
+                "seconds": self.clock.seconds,
+            }
+        )
+        if worth_keeping(state.history, 1 / len(self.rows["validation"])):
+            state.kept = state.epoch
+            self.best = {n: t.clone() for n, t in trained_tensors(self.learner.classifier).items()}
+        if state.step >= self.steps:
+            state.stopped = "epochs"
+        elif state.epoch - last_improvement(state.history) >= self.config.patience:
+            state.stopped = "early"
+        self.tell("train")
+        return True
+
+    def give_up(self, stopped: str, reason: str) -> bool:
+        """Stop in the midst of an epoch; what was kept before it is the result."""
+        self.state.stopped = stopped
+        if reason:
+            self.state.note = f"{reason} in epoch {self.state.epoch + 1}; epoch {self.state.kept} was kept"
+        return False
+
+    def save(self) -> None:
+        """Write the checkpoint of the epoch that has just ended."""
+        started = self.clock.seconds
+        self.state.clock = self.clock.as_dict()
+        if self.learner.accelerator.scaler is not None:
+            self.state.scaler = self.learner.accelerator.scaler.state_dict()
+        self.checkpoints.save(self.state, self.learner.classifier, self.learner.adamw)
+        self.clock.saving = max(self.clock.saving, self.clock.seconds - started)
+
+    def finish(self) -> TrainResult:
+        """Put the kept weights back and measure them on the test split."""
+        self.tell("test")
+        state = self.state
+        restore(self.learner.classifier, self.best)
+        accuracy, _ = self.learner.evaluate("test")
+        return TrainResult(
+            strategy=self.config.strategy,
+            accuracy=accuracy,
+            validation_accuracy=state.history[state.kept]["validation_accuracy"],
+            kept_epoch=state.kept,
+            epochs=state.epoch,
+            steps=state.step,
+            seconds=self.clock.seconds,
+            seed=self.config.seed,
+            n_train=len(self.rows["train"]),
+            n_validation=len(self.rows["validation"]),
+            n_test=len(self.rows["test"]),
+            stopped=state.stopped,
+            note=state.note,
+            history=tuple(state.history),
+        )
+
+    def log(self, writer: SummaryWriter) -> None:
+        """Add the last epoch to the TensorBoard log."""
+        row = self.state.history[-1]
+        for name in ("loss", "train_accuracy", "validation_accuracy", "validation_loss", "lr"):
+            if row[name] is not None:
+                writer.add_scalar(name, row[name], row["step"])
+
+    def tell(self, phase: str, loss: float | None = None) -> None:
+        """Report progress, if anybody listens."""
+        if self.report is None:
+            return
+        history = self.state.history
+        self.report(
+            Progress(
+                strategy=self.config.strategy,
+                phase=phase,
+                epoch=self.state.epoch,
+                epochs=0 if self.config.freeze else self.config.epochs,
+                step=self.state.step,
+                steps=self.steps,
+                loss=loss,
+                validation_accuracy=history[-1]["validation_accuracy"] if history else None,
+                seconds=self.clock.seconds,
+            )
+        )
+
+
+def worth_keeping(history: Sequence[Mapping[str, Any]], one_item: float) -> bool:
+    """Tell whether the weights of the last epoch are to be kept instead of earlier ones.
+
+    A difference of one validation item is a tie and ties go to the later epoch: of a dozen items
+    the best accuracy is an accident, and later epochs, at a lower learning rate, are the better ones.
+    """
+    best = max(row["validation_accuracy"] for row in history)
+    return bool(history[-1]["validation_accuracy"] >= best - one_item * 1.001)
+
+
+def last_improvement(history: Sequence[Mapping[str, Any]]) -> int:
+    """Return the last epoch that had a higher accuracy or a lower loss on validation than any before."""
+    improved, accuracy, loss = 0, -1.0, math.inf
+    for row in history:
+        if row["validation_accuracy"] > accuracy or row["validation_loss"] < loss:
+            improved = row["epoch"]
+        accuracy = max(accuracy, row["validation_accuracy"])
+        loss = min(loss, row["validation_loss"])
+    return improved

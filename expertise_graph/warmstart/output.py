@@ -1,0 +1,165 @@
+"""What a finished run leaves: backbone, head, history and a model card."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from expertise_graph.data.base import LabelledData
+from expertise_graph.errors import InvalidInputError, NotFoundError
+from expertise_graph.sources.base import Backbone
+from expertise_graph.types import UNKNOWN, Expert
+from expertise_graph.warmstart.checkpoint import write_tensors
+from expertise_graph.warmstart.folder import remove, sync, write_json, write_text
+from expertise_graph.warmstart.optimizer import Classifier
+from expertise_graph.warmstart.result import TrainResult
+
+STRATEGIES = {
+    "lp-ft": "linear probe, then fine-tuning of all weights",
+    "linear-probe": "linear probe on frozen features",
+    "from-scratch": "training from random weights",
+}
+
+
+def write_outputs(
+    out: Path,
+    backbone: Backbone,
+    classifier: Classifier,
+    *,
+    result: TrainResult,
+    data: LabelledData,
+    expert: Expert | None,
+) -> None:
+    """Write ``model/``, ``head.safetensors``, ``head.json``, ``history.json`` and ``README.md``."""
+    remove(out / "model")
+    module = classifier.backbone.eval().cpu()
+    backbone.save(module, out / "model")
+    for path in (out / "model").rglob("*"):
+        sync(path)
+    write_tensors(out / "head.safetensors", classifier.head.state_dict())
+    head = {
+        "classes": list(data.classes),
+        "modality": data.modality,
+        "dim": backbone.dim,
+        "accuracy": result.accuracy,
+        "task": data.task.id,
+        "expert": expert.id if expert else None,
+        "strategy": result.strategy,
+    }
+    write_json(out / "head.json", head)
+    write_json(out / "history.json", [dict(row) for row in result.history])
+    write_text(out / "README.md", model_card(result, data, expert))
+
+
+def load_model(module: nn.Module, head: Path) -> tuple[Classifier, tuple[str, ...]]:
+    """Return the classifier of a finished run and the names of its classes.
+
+    Args:
+        module: the backbone, as read back from ``model/``.
+        head: the folder that holds ``head.safetensors`` and ``head.json``.
+
+    Raises:
+        NotFoundError: when there is no head in the folder.
+        InvalidInputError: when the files do not belong together.
+    """
+    weights, description = head / "head.safetensors", head / "head.json"
+    for path in (weights, description):
+        if not path.is_file():
+            raise NotFoundError(f"{path} does not exist: give the --out folder of a finished warm start")
+    tensors = load_file(weights)
+    classes = tuple(json.loads(description.read_text(encoding="utf-8"))["classes"])
+    if set(tensors) != {"weight", "bias"} or tensors["weight"].shape[:1] != tensors["bias"].shape:
+        raise InvalidInputError(f"{weights} is not a linear head with weight and bias")
+    if len(classes) != len(tensors["bias"]):
+        raise InvalidInputError(
+            f"{head} has a head for {len(tensors['bias'])} classes and names {len(classes)}: train it again"
+        )
+    linear = nn.Linear(tensors["weight"].shape[1], len(classes))
+    with torch.no_grad():
+        linear.weight.copy_(tensors["weight"])
+        linear.bias.copy_(tensors["bias"])
+    return Classifier(module, linear).eval(), classes
+
+
+def model_card(result: TrainResult, data: LabelledData, expert: Expert | None) -> str:
+    """Return a model card in the format of the Hugging Face Hub: YAML front matter, then prose."""
+    title = f"{expert.name if expert else 'model'} for {data.name}"
+    front = _front_matter(title, result, data, expert)
+    return "\n".join(["---", *front, "---", "", *_prose(title, result, data, expert), ""])
+
+
+def _front_matter(title: str, result: TrainResult, data: LabelledData, expert: Expert | None) -> list[str]:
+    task = f"{data.modality}-classification"
+    metric = {"type": "accuracy", "name": "accuracy on held-out items", "value": round(result.accuracy, 6)}
+    entry = {
+        "task": {"type": task},
+        "dataset": {"name": data.name, "type": data.name},
+        "metrics": [metric],
+    }
+    fields: dict[str, Any] = {
+        "license": expert.license if expert else UNKNOWN,
+        "base_model": _base_model(expert) if result.strategy != "from-scratch" else None,
+        "base_model_relation": "finetune" if expert and result.strategy != "from-scratch" else None,
+        "datasets": [data.name],
+        "metrics": ["accuracy"],
+        "pipeline_tag": task,
+        "tags": ["expertise-graph"],
+        "model-index": [{"name": title, "results": [entry]}],
+    }
+    # JSON is YAML: names with colons, quotes or line breaks stay what they are.
+    return [f"{key}: {json.dumps(value)}" for key, value in fields.items() if value is not None]
+
+
+def _prose(title: str, result: TrainResult, data: LabelledData, expert: Expert | None) -> list[str]:
+    origin = f"`{_plain(expert.id)}`" if expert else "no registered expert"
+    rows: Mapping[str, object] = {
+        "accuracy on the test split": f"{result.accuracy:.4f} ({result.n_test} items)",
+        "accuracy on the validation split": f"{result.validation_accuracy:.4f} ({result.n_validation} items)",
+        "items trained on": result.n_train,
+        "classes": len(data.classes),
+        "strategy": f"{result.strategy} ({STRATEGIES[result.strategy]})",
+        "architecture from": origin,
+        "epochs run, epoch kept": f"{result.epochs}, {result.kept_epoch}",
+        "stopped by": result.stopped,
+        "steps": result.steps,
+        "seconds": f"{result.seconds:.1f}",
+        "seed": result.seed,
+        "data": f"`{data.sha256}`",
+        "versions": ", ".join(f"{name} {found}" for name, found in _versions().items()),
+    }
+    return [
+        f"# {_plain(title)}",
+        "",
+        "| | |",
+        "|---|---|",
+        *(f"| {name} | {value} |" for name, value in rows.items()),
+        "",
+        *([f"{_plain(result.note)}.", ""] if result.note else []),
+        "The test split took no part in training or in the choice of the epoch. `model/` holds the backbone,",
+        "`head.safetensors` the linear classifier on its features, `head.json` the names of the classes.",
+    ]
+
+
+def _base_model(expert: Expert | None) -> str | None:
+    if expert is None:
+        return None
+    scheme, _, rest = expert.id.partition(":")
+    return rest.split("@")[0] if scheme == "hf" else expert.id
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{n: version(n) for n in ("torch", "accelerate")}}
+
+
+def _plain(text: str) -> str:
+    """Keep a name from breaking out of its line or its table cell."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.replace("|", "/").replace("`", "'").split())

@@ -1,0 +1,251 @@
+"""The verbs of the package on one workspace: register, similar, query, warm_start and the rest."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+
+from expertise_graph import probes, registration, training
+from expertise_graph.data import (
+    Columns,
+    LabelledData,
+    holdout,
+    probe_set_from,
+    read_data,
+    stratified_sample,
+    write_probe_set,
+)
+from expertise_graph.errors import InvalidInputError
+from expertise_graph.graph import Graph, build_graph, export
+from expertise_graph.neighbours import Neighbourhood, is_duplicate
+from expertise_graph.probing import Inputs, Prober, Progress, silent
+from expertise_graph.retrieval import Sample, answer_query
+from expertise_graph.similarity import DUPLICATE_CKA
+from expertise_graph.sources import SourceOptions, download_dataset, resolve
+from expertise_graph.starter import probe_files
+from expertise_graph.store import Store, find_workspace
+from expertise_graph.types import Expert, Neighbour, ProbeSet, Query, Ranking, Run, WarmStart
+from expertise_graph.warmstart import TrainConfig
+
+_NO_OPTIONS = SourceOptions()
+_NO_COLUMNS = Columns()
+_DEFAULT_QUERY = Query()
+_DEFAULT_CONFIG = TrainConfig()
+
+
+class Workspace:
+    """A folder with a registry.db and its embeddings/.
+
+    Args:
+        path: the folder; by default $EXPERTISE_GRAPH_HOME, else the nearest folder from the
+            current one upwards that holds a registry.db.
+        progress: told what is being run, and how far it is.
+
+    Raises:
+        NotFoundError: when there is no registry.db.
+        StoreError: when it cannot be opened.
+    """
+
+    def __init__(self, path: str | Path | None = None, *, progress: Progress = silent) -> None:
+        self.folder = find_workspace(path)
+        self.store = Store(self.folder)
+        self.progress = progress
+
+    @classmethod
+    def init(cls, path: str | Path = ".", *, progress: Progress = silent) -> Workspace:
+        """Make `path` a workspace with the shipped probe sets; one that is there already stays."""
+        folder = Path(path).expanduser().resolve()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInputError(f"{folder} cannot be made: {error.strerror}; choose another") from error
+        store = Store(folder)
+        try:
+            for file in probe_files():
+                probes.install(store, file)
+        finally:
+            store.close()
+        return cls(folder, progress=progress)
+
+    def __enter__(self) -> Workspace:
+        """Return the workspace itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the registry."""
+        self.store.close()
+
+    def register(self, reference: str, *, options: SourceOptions = _NO_OPTIONS) -> Expert:
+        """Register the expert that ``scheme:locator`` names, and return its node.
+
+        Raises:
+            ExpertiseError: see the sources; nothing is stored then.
+        """
+        expert = resolve(reference, options)
+        return registration.register(self.store, self._prober(options.trust_code), expert)
+
+    def experts(self, modality: str | None = None) -> list[Expert]:
+        """Return the registered experts."""
+        return self.store.experts(modality)
+
+    def similar(self, expert: str, k: int = 5) -> list[Neighbour]:
+        """Return the k experts nearest to the named one, nearest first.
+
+        Raises:
+            NotFoundError: when there is no such expert.
+        """
+        node = self.store.find_expert(expert)
+        near = Neighbourhood(self.store, probes.current(self.store, node.modality).id)
+        others = [(self.store.expert(other), cka) for other, cka in near.nearest(node.id, k)]
+        return [
+            Neighbour(expert=other, cka=cka, duplicate=is_duplicate(node, other, cka, DUPLICATE_CKA))
+            for other, cka in others
+        ]
+
+    def query(
+        self,
+        data: str | Path | LabelledData,
+        query: Query = _DEFAULT_QUERY,
+        *,
+        columns: Columns = _NO_COLUMNS,
+        trust_code: bool = False,
+    ) -> Ranking:
+        """Return the experts ranked by predicted accuracy on the dataset.
+
+        Items that a warm start with the same seed would test on are not looked at.
+
+        Raises:
+            DatasetError: when the dataset cannot be used.
+            NotFoundError: when no expert fits.
+        """
+        labelled = self.read(data, columns=columns)
+        probe_set = probes.current(self.store, labelled.modality)
+        ranking = answer_query(
+            self.store,
+            self._prober(trust_code),
+            probes.inputs(self.store, probe_set),
+            probe_set.id,
+            draw_sample(labelled, query),
+            query,
+        )
+        command = self._command(labelled, columns, ranking.best.expert)
+        return dataclasses.replace(ranking, command=command, candidates=ranking.candidates[: query.top])
+
+    def warm_start(
+        self,
+        data: str | Path | LabelledData,
+        out: str | Path,
+        *,
+        expert: str | None = None,
+        config: TrainConfig = _DEFAULT_CONFIG,
+        compare_cold: bool = False,
+        columns: Columns = _NO_COLUMNS,
+        trust_code: bool = False,
+        report: training.Report | None = None,
+    ) -> WarmStart:
+        """Fine-tune from an expert, by default the best of a query, and register the child.
+
+        Raises:
+            DatasetError, NotFoundError: as `query`.
+            InvalidInputError: when `out` holds something else.
+        """
+        labelled = self.read(data, columns=columns)
+        if expert is None:
+            asked = Query(seed=config.seed)
+            chosen = self.query(labelled, asked, columns=columns, trust_code=trust_code).best.expert
+        else:
+            chosen = self.store.find_expert(expert)
+        plan = training.Plan(
+            expert=chosen,
+            data=labelled,
+            out=Path(out),
+            config=config,
+            compare_cold=compare_cold,
+            trust_code=trust_code,
+        )
+        return training.execute(self.store, self._prober(trust_code), plan, report)
+
+    def create_probe_set(
+        self, data: str | Path, *, name: str, n: int, seed: int, license: str
+    ) -> tuple[ProbeSet, list[str]]:
+        """Draw a probe set from a folder or dataset, make it current, and embed the experts on it.
+
+        Returns:
+            The probe set, and a line for each expert that could not be run.
+
+        Raises:
+            DatasetError: when fewer than four inputs are there.
+        """
+        draft = probe_set_from(probes.drawn_from(data), n, seed=seed, license=license)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "probes.zip"
+            write_probe_set(file, name=name, version="1", modality=draft.modality, items=draft.items)
+            probe_set = probes.install(self.store, file, use=True)
+        return probe_set, registration.embed_missing(self.store, self._prober(False), probe_set)
+
+    def use_probe_set(self, name: str) -> tuple[ProbeSet, list[str]]:
+        """Make a probe set current, and embed the experts that lack it; returns as `create_probe_set`.
+
+        Raises:
+            NotFoundError: when there is no such probe set.
+        """
+        probe_set = probes.find(self.store, name)
+        probes.make_current(self.store, probe_set)
+        return probe_set, registration.embed_missing(self.store, self._prober(False), probe_set)
+
+    def runs(self) -> list[Run]:
+        """Return all training runs, oldest first."""
+        return self.store.runs()
+
+    def remove(self, expert: str) -> Expert:
+        """Take the named expert out of the graph and return it; measured history stays."""
+        node = self.store.find_expert(expert)
+        registration.remove(self.store, node)
+        return node
+
+    def graph(self) -> Graph:
+        """Return the graph for networkx: experts, tasks, and their relations."""
+        return build_graph(self.store.experts(), self.store.tasks(), self.store.edges())
+
+    def export(self, path: str | Path, kind: str = "graphml") -> None:
+        """Write the graph as graphml, gexf, gml or json."""
+        export(self.graph(), Path(path), kind)
+
+    def read(self, data: str | Path | LabelledData, *, columns: Columns = _NO_COLUMNS) -> LabelledData:
+        """Return a dataset in memory, from wherever it is."""
+        if isinstance(data, LabelledData):
+            return data
+        return read_data(data, columns=columns, download=download_dataset)
+
+    def _prober(self, trust_code: bool) -> Prober:
+        return Prober(arrays=self.store.features, trust_code=trust_code, progress=self.progress)
+
+    def _command(self, data: LabelledData, columns: Columns, expert: Expert) -> str:
+        words = ["expertise-graph", "warm-start", data.locator, "--expert", expert.short]
+        for option, value in dataclasses.asdict(columns).items():
+            words += [f"--{option}-column", value] if value else []
+        words += ["--trust-code"] if expert.trusted_code else []
+        return shlex.join([*words, "--out", f"runs/{data.name}"])
+
+
+def draw_sample(data: LabelledData, query: Query) -> Sample:
+    """Return the stratified sample of a dataset that experts are run on, test items left out."""
+    splits = holdout(data, seed=query.seed)
+    pool = np.sort(np.concatenate([splits.train, splits.validation]))
+    chosen = pool[stratified_sample(data.labels[pool], query.sample, seed=query.seed)]
+    items = tuple(data.items[i] for i in chosen)
+    return Sample(
+        task=data.task,
+        inputs=Inputs(
+            items=items, modality=data.modality, sha256=f"{data.sha256}:{query.sample}:{query.seed}"
+        ),
+        labels=data.labels[chosen],
+        seed=query.seed,
+    )
