@@ -154,7 +154,7 @@ def _mutual_edges(lists: Lists, changed: Iterable[str], near: Neighbourhood) -> 
         for b, cka in lists[a]:
             if any(name == a for name, _ in lists.get(b, [])):
                 pairs[min(a, b), max(a, b)] = cka
-    n = len(near.gram(near.owners[0]) or ()) or None
+    n = next((p.n for p in near.store.probe_sets() if p.id == near.probe_set), None)
     return [
         Edge(
             kind="similarity",

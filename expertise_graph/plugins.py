@@ -7,7 +7,8 @@ entry points are looked at only when a name is not built in.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
 from typing import Generic, TypeVar
 
 from expertise_graph.errors import InvalidInputError, NotFoundError, did_you_mean
@@ -57,13 +58,14 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over all names, built in and from entry points, sorted."""
-        return iter(sorted({*self._entries, *(e.name for e in self._entry_points())}))
+        return iter(sorted({*self._entries, *(e.name for e in self._entry_points)}))
 
-    def _entry_points(self) -> list:  # type: ignore[type-arg]
-        return list(entry_points(group=f"expertise_graph.{self.kind}"))
+    @cached_property
+    def _entry_points(self) -> tuple[EntryPoint, ...]:
+        return tuple(entry_points(group=f"expertise_graph.{self.kind}"))
 
     def _load_entry_point(self, name: str) -> None:
-        for entry in self._entry_points():
+        for entry in self._entry_points:
             if entry.name == name:
                 self._entries[name] = entry.load()
                 return

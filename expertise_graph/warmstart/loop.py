@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tensorboardX import SummaryWriter
 
@@ -24,6 +23,7 @@ from expertise_graph.warmstart.learner import Learner
 from expertise_graph.warmstart.optimizer import schedule
 from expertise_graph.warmstart.output import write_outputs
 from expertise_graph.warmstart.result import Progress, TrainResult
+from expertise_graph.warmstart.selection import last_improvement, worth_keeping
 
 Report = Callable[[Progress], None]
 
@@ -245,24 +245,3 @@ class Run:
                 seconds=self.clock.seconds,
             )
         )
-
-
-def worth_keeping(history: Sequence[Mapping[str, Any]], one_item: float) -> bool:
-    """Tell whether the weights of the last epoch are to be kept instead of earlier ones.
-
-    A difference of one validation item is a tie and ties go to the later epoch: of a dozen items
-    the best accuracy is an accident, and later epochs, at a lower learning rate, are the better ones.
-    """
-    best = max(row["validation_accuracy"] for row in history)
-    return bool(history[-1]["validation_accuracy"] >= best - one_item * 1.001)
-
-
-def last_improvement(history: Sequence[Mapping[str, Any]]) -> int:
-    """Return the last epoch that had a higher accuracy or a lower loss on validation than any before."""
-    improved, accuracy, loss = 0, -1.0, math.inf
-    for row in history:
-        if row["validation_accuracy"] > accuracy or row["validation_loss"] < loss:
-            improved = row["epoch"]
-        accuracy = max(accuracy, row["validation_accuracy"])
-        loss = min(loss, row["validation_loss"])
-    return improved

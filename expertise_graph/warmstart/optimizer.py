@@ -125,7 +125,11 @@ def schedule(fraction: float) -> float:
 
 
 def hold_batch_norm(module: nn.Module) -> None:
-    """Let batch normalisation keep using, and not change, the statistics it was pretrained with."""
+    """Let batch normalisation keep using, and not change, the statistics it was pretrained with.
+
+    Six letters a class from experts of other scripts: accuracy of the last epoch .845 held, .836
+    with statistics of the batch; on letters in inverted colours .665 held, .473 not.
+    """
     for child in module.modules():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             child.eval()

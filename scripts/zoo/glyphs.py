@@ -146,8 +146,9 @@ def draw(letter: str, face: Face, rng: np.random.Generator) -> Image.Image:
     font = ImageFont.truetype(str(face.path), int(rng.uniform(108, 150)))
     canvas = Image.new("L", (CANVAS, CANVAS), 255)
     left, top, right, bottom = font.getbbox(letter)
-    middle = ((CANVAS - left - right) / 2, (CANVAS - top - bottom) / 2)
-    ImageDraw.Draw(canvas).text(middle + rng.uniform(-9, 9, 2), letter, 0, font=font)
+    across, down = rng.uniform(-9, 9, 2)
+    place = ((CANVAS - left - right) / 2 + across, (CANVAS - top - bottom) / 2 + down)
+    ImageDraw.Draw(canvas).text(place, letter, 0, font=font)
     turned = canvas.rotate(rng.uniform(-8, 8), Image.Resampling.BICUBIC, fillcolor=255)
     return turned.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
 

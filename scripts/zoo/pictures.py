@@ -34,7 +34,8 @@ CLIPART = ("animals", "buildings", "computer", "education", "food", "geography",
 PHOTOS = {
     "astronaut.png": "CC-PDDC", "chelsea.png": "CC0-1.0", "coffee.png": "CC0-1.0", "rocket.jpg": "CC0-1.0",
     "hubble_deep_field.jpg": "CC-PDDC", "camera.png": "CC0-1.0", "brick.png": "CC0-1.0",
-    "grass.png": "CC0-1.0", "gravel.png": "CC0-1.0", "retina.jpg": "CC-PDDC", "motorcycle_left.png": "CC0-1.0",
+    "grass.png": "CC0-1.0", "gravel.png": "CC0-1.0", "retina.jpg": "CC-PDDC",
+    "motorcycle_left.png": "CC0-1.0",
 }  # fmt: skip
 PEOPLE = {"man", "woman", "person", "men", "women", "people", "boy", "girl", "male", "female", "adult"}
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cache as remembered
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
@@ -58,7 +59,7 @@ def network(classes: int) -> tuple[BertModel, torch.nn.Linear]:
         vocab_size=VOCABULARY, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=4,
         intermediate_size=2 * WIDTH, max_position_embeddings=LENGTH, type_vocab_size=2,
     )  # fmt: skip
-    # The pooler that the architecture brings is never used; it is kept so that no weight is missing on loading.
+    # The architecture's own pooler is never used; it is kept so that no weight is missing on loading.
     return BertModel(config), torch.nn.Linear(WIDTH, classes)
 
 
@@ -69,14 +70,14 @@ class Classifier(torch.nn.Module):
         super().__init__()
         self.backbone, self.head = backbone, head
 
-    def forward(self, **batch: torch.Tensor) -> torch.Tensor:
+    def forward(self, **batch: torch.Tensor) -> Any:
         """Return logits (n, classes)."""
         longest = int(batch["attention_mask"].sum(1).max())
         batch = {name: tensor[:, :longest] for name, tensor in batch.items()}
         return self.head(torch.nn.functional.dropout(pooled(self.backbone, batch), 0.1, self.training))
 
 
-def pooled(backbone: PreTrainedModel, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def pooled(backbone: PreTrainedModel, batch: Mapping[str, torch.Tensor]) -> Any:
     """Return the features (n, d): a network's own pooling for images, the mean over tokens for texts."""
     output = backbone(**batch)
     if "attention_mask" not in batch:
@@ -90,8 +91,13 @@ def write(backbone: BertModel, tokens: PreTrainedTokenizerFast, folder: Path) ->
     write_half(backbone, folder)
     tokens.save_pretrained(folder)
     (folder / "1_Pooling").mkdir()
-    pooling = {"word_embedding_dimension": WIDTH, "pooling_mode_cls_token": False, "pooling_mode_mean_tokens": True,
-               "pooling_mode_max_tokens": False, "pooling_mode_mean_sqrt_len_tokens": False}  # fmt: skip
+    pooling = {
+        "word_embedding_dimension": WIDTH,
+        "pooling_mode_cls_token": False,
+        "pooling_mode_mean_tokens": True,
+        "pooling_mode_max_tokens": False,
+        "pooling_mode_mean_sqrt_len_tokens": False,
+    }
     files = {
         "modules.json": POOLING_MODULES,
         "1_Pooling/config.json": pooling,

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -74,11 +75,12 @@ def _pixels(samples: Sequence[Sample]) -> torch.Tensor:
     return torch.from_numpy(array).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _train_image(recipe: Recipe, split: Split) -> tuple[PreTrainedModel, torch.nn.Linear]:
+def _train_image(recipe: Recipe, split: Split) -> tuple[PreTrainedModel, torch.nn.Module]:
     config = ResNetConfig(
         num_channels=3, embedding_size=recipe.widths[0], hidden_sizes=list(recipe.widths),
-        depths=list(recipe.depths), layer_type="basic", num_labels=len(split.classes),
+        depths=list(recipe.depths), layer_type="basic",
     )  # fmt: skip
+    config.num_labels = len(split.classes)
     model = ResNetForImageClassification(config)
     _fit(_Pictures(model, recipe.flip), recipe, split)
     return model.resnet, model.classifier[-1]
@@ -91,7 +93,7 @@ class _Pictures(torch.nn.Module):
         super().__init__()
         self.model, self.flip = model, flip
 
-    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+    def forward(self, pixel_values: torch.Tensor) -> Any:
         if self.training:
             pixel_values = _augmented(pixel_values, self.flip)
         return self.model(pixel_values=pixel_values).logits
@@ -128,7 +130,7 @@ def _fit(model: torch.nn.Module, recipe: Recipe, split: Split) -> None:
 
 
 @torch.inference_mode()
-def _accuracy(folder: Path, head: torch.nn.Linear, split: Split) -> float:
+def _accuracy(folder: Path, head: torch.nn.Module, split: Split) -> float:
     """Measure the weights as written, so that what half precision costs is in the figure."""
     backbone = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     index = np.flatnonzero(~split.train)

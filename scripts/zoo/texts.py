@@ -117,7 +117,7 @@ def package_sections() -> Iterator[Sample]:
 
 def python_library(module: str) -> Iterator[Sample]:
     """Return docstrings and short functions of a module of Python's standard library."""
-    path = Path(sysconfig.get_paths()["stdlib"]) / module
+    path = Path(sysconfig.get_path("stdlib")) / module
     source = path.read_text(encoding="utf-8")
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.FunctionDef):

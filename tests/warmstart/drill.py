@@ -19,7 +19,7 @@ from expertise_graph.warmstart.config import TrainConfig
 from expertise_graph.warmstart.loop import train
 from tests.warmstart.material import CYRILLIC, backbone, letters
 
-CONFIG = TrainConfig(epochs=8, batch_size=8, patience=8)
+CONFIG = TrainConfig(epochs=6, batch_size=8)
 
 
 def fork(out: Path) -> int:

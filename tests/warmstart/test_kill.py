@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and 
 def test_a_run_killed_at_random_moments_ends_as_the_uninterrupted_one(tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     drill = subprocess.run(
-        [sys.executable, "-m", "tests.warmstart.drill", str(tmp_path), "12", "1"],
+        [sys.executable, "-m", "tests.warmstart.drill", str(tmp_path), "8", "1"],
         cwd=ROOT,
         env=environment,
         capture_output=True,

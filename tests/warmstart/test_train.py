@@ -12,7 +12,8 @@ from torch import nn
 
 from expertise_graph.errors import DatasetError, InvalidInputError, SourceError
 from expertise_graph.warmstart.config import TrainConfig
-from expertise_graph.warmstart.loop import last_improvement, train, worth_keeping
+from expertise_graph.warmstart.loop import train
+from expertise_graph.warmstart.selection import last_improvement, worth_keeping
 from expertise_graph.warmstart.start import warm_start
 from tests.warmstart.material import CYRILLIC, backbone, expert, letters
 
@@ -37,14 +38,14 @@ def same_weights(a, b):
 
 
 def test_a_related_expert_beats_training_from_scratch(latin, tmp_path):
-    data = letters(CYRILLIC, 10, test=10)
+    data = letters(CYRILLIC, 5, test=8)
     config = TrainConfig(epochs=8)
     before = {name: value.clone() for name, value in latin.module.state_dict().items()}
     pair = warm_start(latin, expert(), data, out=tmp_path / "run", config=config, compare_cold=True)
     assert pair.warm.accuracy > 0.5
     assert pair.transfer_gain == pair.warm.accuracy - pair.cold.accuracy
     assert pair.transfer_gain > 0.15
-    assert (pair.warm.n_train, pair.warm.n_validation, pair.warm.n_test) == (128, 32, 160)
+    assert (pair.warm.n_train, pair.warm.n_validation, pair.warm.n_test) == (64, 16, 128)
     assert (pair.warm.strategy, pair.cold.strategy) == ("lp-ft", "from-scratch")
     assert all(torch.equal(before[name], value) for name, value in latin.module.state_dict().items())
     assert json.loads((tmp_path / "run" / "cold" / "head.json").read_text())["strategy"] == "from-scratch"
