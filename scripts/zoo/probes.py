@@ -18,8 +18,8 @@ MODULES = ("textwrap.py", "statistics.py", "random.py", "calendar.py", "shutil.p
            "fractions.py", "difflib.py", "zipfile.py", "locale.py")  # fmt: skip
 TRANSLATIONS = (
     "eng", "deu_1996", "fra", "spa", "por_PT", "ita", "nld", "swe", "pol", "ces", "hun", "fin",
-    "ell_monotonic", "rus", "ukr", "tur", "arb", "heb", "hin", "ben", "tam", "tha", "vie", "ind", "swh", "jpn",
-    "kor", "kat", "amh", "eus",
+    "ell_monotonic", "rus", "ukr", "tur", "arb", "heb", "hin", "ben", "tam", "tha", "vie", "ind", "swh",
+    "jpn", "kor", "kat", "amh", "eus",
 )  # fmt: skip
 NAMED_IN = ("en", "de", "fr", "es", "ru", "ja", "ar", "hi", "zh", "pt", "ko", "el", "he", "th", "pl", "tr")
 
