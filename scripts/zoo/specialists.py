@@ -42,16 +42,17 @@ def build(name: str, cache: Path, folder: Path) -> float:
     recipe = RECIPES[name]
     samples = shuffled(recipe.samples(cache), SEED)
     torch.manual_seed(SEED)
-    shutil.rmtree(folder, ignore_errors=True)
     if recipe.modality == "image":
         split = _split(samples, {"pixel_values": _pixels(samples)}, recipe)
         backbone, head = _train_image(recipe, split)
+        shutil.rmtree(folder, ignore_errors=True)
         _write_image(backbone, folder)
     else:
         tokenizer = reading.tokenizer(cache)
         split = _split(samples, reading.encode(tokenizer, samples), recipe)
         backbone, head = reading.network(len(split.classes))
         _fit(reading.Classifier(backbone, head), recipe, split)
+        shutil.rmtree(folder, ignore_errors=True)
         reading.write(backbone, tokenizer, folder)
     accuracy = _accuracy(folder, head, split)
     (folder / "README.md").write_text(

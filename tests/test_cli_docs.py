@@ -1,0 +1,84 @@
+"""Every command has an example in its help that runs, and stands in the reference."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from expertise_graph.cli import app
+
+ROOT = Path(__file__).parent.parent
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+
+# The order in which the examples make a story; every command must be in it.
+STORY = (
+    "init",
+    "register",
+    "ls",
+    "show",
+    "similar",
+    "query",
+    "warm-start",
+    "runs",
+    "export",
+    "rm",
+    "probe ls",
+    "probe show",
+    "probe create",
+    "probe use",
+)
+LONG = ("demo",)
+
+
+def commands(group: click.Group, prefix: str = "") -> dict[str, click.Command]:
+    found = {}
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            found |= commands(command, f"{prefix}{name} ")
+        else:
+            found[prefix + name] = command
+    return found
+
+
+def examples(command: click.Command) -> list[str]:
+    return re.findall(r"^\s*(expertise-graph .*)$", command.help or "", re.MULTILINE)
+
+
+def test_every_command_is_in_the_story():
+    assert set(commands(app)) == {*STORY, *LONG}
+
+
+@pytest.mark.parametrize("name", [*STORY, *LONG])
+def test_help_has_an_example_that_the_reference_repeats(name):
+    found = examples(commands(app)[name])
+    assert found, f"{name} --help has no example"
+    assert all(f"`{line}`" in REFERENCE for line in found)
+    assert f"| `{name}` |" in REFERENCE
+
+
+def test_every_option_has_help():
+    for name, command in commands(app).items():
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert option.help, f"{name} {option.opts} says nothing"
+
+
+def test_examples_run(tmp_path):
+    source = ROOT / "examples" / "emoji-redrawn" / "train"
+    for folder in sorted(source.iterdir())[:3]:
+        for file in sorted(folder.iterdir())[:8]:
+            target = tmp_path / "my-images" / folder.name / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+    for name in STORY:
+        for line in examples(commands(app)[name]):
+            words = [sys.executable, "-m", "expertise_graph", *shlex.split(line)[1:]]
+            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
+    assert (tmp_path / "runs" / "first" / "model" / "model.safetensors").is_file()
+    assert "graphml" in (tmp_path / "graph.graphml").read_text()
