@@ -161,7 +161,11 @@ def expert_row(expert: Expert) -> dict[str, Any]:
 @click.option("--tag", help="Only experts with this tag.")
 @click.option("--license", "license_", metavar="SPDX", help="Only experts with this licence.")
 @click.option(
-    "--sort", type=click.Choice(["created_at", "name", "params", "bytes", "license"]), default="created_at"
+    "--sort",
+    type=click.Choice(["created_at", "name", "params", "bytes", "license"]),
+    default="created_at",
+    show_default=True,
+    help="Order of the list.",
 )
 @listing_options
 @pass_context
