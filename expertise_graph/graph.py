@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import networkx as nx
+import numpy as np
+from numpy.typing import NDArray
 
 from expertise_graph.errors import InvalidInputError, did_you_mean
 from expertise_graph.types import Edge, Expert, Task
 
 Graph: TypeAlias = nx.MultiDiGraph
+
+# From here on networkx lays out with SciPy, which is a lot to install for a picture.
+_LARGE = 500
 
 
 def build_graph(experts: Iterable[Expert], tasks: Iterable[Task], edges: Iterable[Edge]) -> Graph:
@@ -47,8 +52,25 @@ def layout(graph: Graph) -> dict[str, tuple[float, float]]:
     plain.add_nodes_from(graph)
     for source, target, attributes in graph.edges(data=True):
         plain.add_edge(source, target, weight=max(0.05, float(attributes["weight"])))
-    places = nx.spring_layout(plain, seed=0, k=1.6 / max(1.0, len(plain) ** 0.5), iterations=200)
+    distance = 1.6 / max(1.0, len(plain) ** 0.5)
+    if len(plain) < _LARGE:
+        places = nx.spring_layout(plain, seed=0, k=distance, iterations=200)
+    else:
+        places = dict(zip(plain, _spring(nx.to_numpy_array(plain), distance), strict=True))
     return {node: (float(x), float(y)) for node, (x, y) in places.items()}
+
+
+def _spring(weights: NDArray[np.float64], distance: float) -> NDArray[np.float64]:
+    """Return places (N, 2) by the forces of Fruchterman and Reingold 1991, in [-1, 1]."""
+    places = np.random.default_rng(0).uniform(-1.0, 1.0, size=(len(weights), 2))
+    for step in np.linspace(0.2, 0.002, 100):
+        x, y = (axis[:, None] - axis[None, :] for axis in places.T)
+        apart = np.sqrt(x**2 + y**2).clip(0.01)
+        force = distance**2 / apart**2 - weights * apart / distance
+        move = np.stack([(force * x).sum(axis=1), (force * y).sum(axis=1)], axis=1)
+        places += step * move / np.linalg.norm(move, axis=1, keepdims=True).clip(0.01)
+    places -= places.mean(axis=0)
+    return places / np.abs(places).max()
 
 
 def ancestors(edges: Iterable[Edge], expert: str) -> set[str]:

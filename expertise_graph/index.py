@@ -30,7 +30,8 @@ def normalise(vectors: FloatArray) -> NDArray[np.float32]:
     Raises:
         InvalidInputError: for another rank, NaN, infinity or a zero row.
     """
-    array = np.asarray(vectors, dtype=np.float32)
+    # In float64: squares of float32 overflow beyond 1e19 and vanish below 1e-23.
+    array = np.asarray(vectors, dtype=np.float64)
     if array.ndim != 2:
         raise InvalidInputError(f"vectors must be (n, m), got shape {array.shape}")
     if not np.isfinite(array).all():
@@ -38,7 +39,7 @@ def normalise(vectors: FloatArray) -> NDArray[np.float32]:
     norms = np.linalg.norm(array, axis=1, keepdims=True)
     if (norms == 0).any():
         raise InvalidInputError("a zero vector has no direction and cannot be indexed")
-    return np.ascontiguousarray(array / norms)
+    return np.ascontiguousarray(array / norms, dtype=np.float32)
 
 
 class ExactIndex:
@@ -66,9 +67,10 @@ class ExactIndex:
 
     def search(self, vector: FloatArray, k: int) -> list[tuple[int, float]]:
         """Return up to k (id, cosine), nearest first; equal cosines by id."""
-        query = normalise(np.asarray(vector)[None])[0]
-        cosines = self._vectors @ query
-        order = np.lexsort((self._ids, -cosines))[:k]
+        query = _check_query(vector, self.dim)[0]
+        # Not BLAS: it adds up rows at the end of a block in another order, which breaks ties.
+        cosines = np.einsum("ij,j->i", self._vectors, query)
+        order = np.lexsort((self._ids, -cosines))[: max(k, 0)]
         return [(int(self._ids[i]), float(cosines[i])) for i in order]
 
 
@@ -116,12 +118,18 @@ class FaissIndex:
 
     def search(self, vector: FloatArray, k: int) -> list[tuple[int, float]]:
         """Return up to k (id, cosine), nearest first; equal cosines by id."""
+        query = _check_query(vector, self.dim)
         k = min(k, len(self))
-        if k == 0:
+        if k <= 0:
             return []
-        cosines, ids = self._index.search(normalise(np.asarray(vector)[None]), k)
+        # FAISS cuts equal cosines anywhere: look on until the last one found is below the k-th.
+        width = min(k + 1, len(self))
+        cosines, ids = self._index.search(query, width)
+        while width < len(self) and cosines[0, -1] == cosines[0, k - 1]:
+            width = min(2 * width, len(self))
+            cosines, ids = self._index.search(query, width)
         found = [(int(i), float(c)) for i, c in zip(ids[0], cosines[0], strict=True) if i >= 0]
-        return sorted(found, key=lambda pair: (-pair[1], pair[0]))
+        return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
 
     def sync(self, ids: Sequence[int], vectors: FloatArray) -> bool:
         """Make the index hold exactly `ids`; return whether anything had to change."""
@@ -162,6 +170,8 @@ class FaissIndex:
         index = cls(dim)
         index._index = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
         index._known = set(faiss.vector_to_array(index._index.id_map).tolist())
+        if side_car.get("count") != len(index):
+            raise InvalidInputError(f"{path.name} holds another number of vectors than its side-car says")
         return index
 
     def _flat(self) -> Any:
@@ -188,9 +198,19 @@ def _check_new(
     unit = normalise(vectors)
     if unit.shape != (len(new_ids), dim):
         raise InvalidInputError(f"{len(new_ids)} ids need vectors ({len(new_ids)}, {dim}), got {unit.shape}")
+    if (new_ids < 0).any():
+        raise InvalidInputError("ids must not be negative")
     if len(np.unique(new_ids)) < len(new_ids) or np.isin(new_ids, known).any():
         raise InvalidInputError("an id is in the index already, or given twice")
     return new_ids, unit
+
+
+def _check_query(vector: FloatArray, dim: int) -> NDArray[np.float32]:
+    """Return the query as a unit row (1, dim)."""
+    query = np.asarray(vector)
+    if query.shape != (dim,):
+        raise InvalidInputError(f"a query must be a vector ({dim},), got shape {query.shape}")
+    return normalise(query[None])
 
 
 def _side_car(path: Path) -> Path:
@@ -199,7 +219,7 @@ def _side_car(path: Path) -> Path:
 
 def _read_side_car(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(_side_car(path).read_text())
+        content = json.loads(_side_car(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InvalidInputError(f"{path.name} has no readable side-car") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:

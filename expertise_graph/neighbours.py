@@ -137,9 +137,10 @@ def _enters(
     near: Neighbourhood, held: list[tuple[str, float]], expert: str, other: str, cosine: float
 ) -> bool:
     """Tell whether `expert` belongs among the nearest of `other`; exact CKA only where it is close."""
-    if any(name == expert for name, _ in held) or cosine + _MARGIN < held[-1][1]:
+    last, least = held[-1]
+    if any(name == expert for name, _ in held) or cosine + _MARGIN < least:
         return False
-    return near.cka(expert, other) > held[-1][1]
+    return (-near.cka(expert, other), expert) < (-least, last)
 
 
 def _insert(held: list[tuple[str, float]], expert: str, cka: float, k: int) -> None:

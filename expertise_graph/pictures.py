@@ -9,6 +9,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from expertise_graph.graph import Graph, layout
 
@@ -32,6 +33,7 @@ def draw_histories(runs: Mapping[str, Path], path: Path) -> None:
         ):
             _curve(axes, _history(part), label, colour)
         axes.set(title=task, xlabel="epoch", ylim=(0, 1))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False, loc="lower right")
     figure.axes[0].set_ylabel("validation accuracy")
     figure.savefig(path, dpi=120)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from expertise_graph.data.base import Item
 from expertise_graph.data.modalities import modalities
-from expertise_graph.errors import SourceError
+from expertise_graph.errors import ExpertiseError, SourceError
 from expertise_graph.sources import Backbone, load
 from expertise_graph.store import Arrays, features_key
 from expertise_graph.types import Expert
@@ -61,7 +61,13 @@ class Prober:
         if stored is not None and len(stored) == len(inputs.items):
             return stored
         backbone = load(expert, trust_code=self.trust_code)
-        features = extract(backbone, inputs.items, label=expert.name, progress=self.progress)
+        try:
+            features = extract(backbone, inputs.items, label=expert.name, progress=self.progress)
+        except ExpertiseError:
+            raise
+        except Exception as error:  # networks of strangers raise anything
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise SourceError(f"{expert.name} cannot be run on {inputs.modality}s: {reason}") from error
         if not np.isfinite(features).all():
             raise SourceError(f"{expert.name} gives NaN or infinite features; its weights are not usable")
         self.arrays.put(key, features)

@@ -31,6 +31,7 @@ def register(store: Store, prober: Prober, expert: Expert) -> Expert:
     probe_set = probes.current(store, expert.modality)
     embedding = embed(store, prober, expert, probe_set)
     with store.transaction():
+        _forget_other_weights(store, expert)
         store.put_expert(expert)
         if not _has(store, embedding):
             store.put_embedding(embedding)
@@ -78,6 +79,14 @@ def embed_missing(store: Store, prober: Prober, probe_set: ProbeSet) -> list[str
             failed.append(f"{expert.name}: {error}")
     refresh(store, probe_set.id)
     return failed
+
+
+def _forget_other_weights(store: Store, expert: Expert) -> None:
+    """Drop what is known about an id that stood for other weights, as that of a shipped expert may."""
+    for old in store.experts(expert.modality):
+        same = (old.weights_sha, old.preprocessing_sha) == (expert.weights_sha, expert.preprocessing_sha)
+        if old.id == expert.id and not same:
+            store.remove_expert(old.id)
 
 
 def _has(store: Store, embedding: Embedding) -> bool:

@@ -19,6 +19,7 @@ SKETCH_VERSION = "1"
 SKETCH_DIM = 1024
 SKETCH_SEED = 0
 DUPLICATE_CKA = 0.999
+_ROUNDING = 1e-14
 
 
 def check_features(features: FloatArray) -> NDArray[np.float64]:
@@ -58,12 +59,21 @@ def centred_gram(features: FloatArray) -> NDArray[np.float64]:
         U-centring: Szekely and Rizzo 2014, arXiv 1310.2926, equation 2.5.
         Debiased CKA: Kornblith et al. 2019, arXiv 1905.00414; unbiased HSIC: Song et al. 2012.
     """
+    rows = _centred(features)
+    return unit_norm(u_centre(rows @ rows.T), noise=1e-12 * len(rows))
+
+
+def _centred(features: FloatArray) -> NDArray[np.float64]:
+    """Return checked features minus their column means, the largest entry scaled to one."""
     rows = check_features(features)
+    size = np.abs(rows).max()
+    if size == 0:
+        return rows
+    # Twice: huge values must not overflow in the mean, nor a small variation vanish in the square.
+    rows = rows / size
     rows = rows - rows.mean(axis=0)
     largest = np.abs(rows).max()
-    if largest > 0:
-        rows = rows / largest
-    return unit_norm(u_centre(rows @ rows.T), noise=1e-12 * len(rows))
+    return rows / largest if largest > _ROUNDING else np.zeros_like(rows)
 
 
 def u_centre(gram: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -101,8 +111,7 @@ def debiased_cka(a: FloatArray, b: FloatArray) -> float:
         >>> round(debiased_cka(x, 3 * x + 1), 6)
         1.0
     """
-    if len(a) != len(b):
-        raise InvalidInputError(f"features of the same inputs are needed, got {len(a)} and {len(b)} rows")
+    _check_rows(a, b)
     return float(np.vdot(centred_gram(a), centred_gram(b)))
 
 
@@ -116,14 +125,22 @@ def biased_cka(a: FloatArray, b: FloatArray) -> float:
     Returns:
         A number in [0, 1].
 
+    Raises:
+        InvalidInputError: as `debiased_cka`.
+
     References:
         Kornblith et al. 2019, arXiv 1905.00414, equation 4.
     """
-    x, y = check_features(a), check_features(b)
-    x, y = x - x.mean(axis=0), y - y.mean(axis=0)
+    _check_rows(a, b)
+    x, y = _centred(a), _centred(b)
     cross = float(np.linalg.norm(x.T @ y) ** 2)
     scale = float(np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y))
     return cross / scale if scale > 0 else 0.0
+
+
+def _check_rows(a: FloatArray, b: FloatArray) -> None:
+    if len(a) != len(b):
+        raise InvalidInputError(f"features of the same inputs are needed, got {len(a)} and {len(b)} rows")
 
 
 def sketch(gram: FloatArray, *, dim: int = SKETCH_DIM, seed: int = SKETCH_SEED) -> NDArray[np.float32]:
@@ -147,7 +164,8 @@ def sketch(gram: FloatArray, *, dim: int = SKETCH_DIM, seed: int = SKETCH_SEED) 
 @lru_cache(maxsize=4)
 def _hashes(n: int, dim: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return a bucket in [0, dim) and a sign for each of n positions."""
-    bits = _splitmix64(np.arange(n, dtype=np.uint64) + np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15))
+    start = np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
+    bits = _splitmix64(np.arange(n, dtype=np.uint64) + start)
     buckets = ((bits >> np.uint64(1)) % np.uint64(dim)).astype(np.int64)
     return buckets, np.where(bits & np.uint64(1), 1.0, -1.0)
 

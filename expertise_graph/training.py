@@ -51,7 +51,8 @@ def execute(store: Store, prober: Prober, plan: Plan, report: Report | None) -> 
     """
     backbone = load(plan.expert, trust_code=plan.trust_code)
     store.put_task(plan.data.task)
-    _note(store, plan, "running", {})
+    if not _is_done(store, plan):
+        _note(store, plan, "running", {})
     try:
         result = warm_start(
             backbone,
@@ -69,6 +70,19 @@ def execute(store: Store, prober: Prober, plan: Plan, report: Report | None) -> 
     child = _register_child(store, prober, plan)
     _record(store, plan, result, child)
     return _answer(plan, result, child)
+
+
+def begun_from(store: Store, data: LabelledData, out: Path, config: TrainConfig) -> Expert | None:
+    """Return the expert that a run like this was begun from in `out`, if one was.
+
+    What a run measured moves the next query's answer; the same command goes on with the same expert.
+    """
+    if not (out / "run.json").is_file():
+        return None
+    zoo = {e.id: e for e in store.experts()}
+    wanted = (data.task.id, str(out), config.as_dict())
+    begun = [r for r in store.runs() if (r.task, r.path, dict(r.config)) == wanted and r.expert in zoo]
+    return zoo[begun[-1].expert] if begun else None
 
 
 def _register_child(store: Store, prober: Prober, plan: Plan) -> Expert:
@@ -99,7 +113,8 @@ def _record(store: Store, plan: Plan, result: WarmCold, child: Expert) -> None:
         store.drop_run_edges(plan.run_id)
         _drop_declared(store, plan, child)
         store.put_edges(edges)
-        _note(store, plan, "done", _summary(result), child=child.id)
+        # A frozen expert has no child: it has seen nothing, and stays a candidate for the task.
+        _note(store, plan, "done", _summary(result), child=None if plan.config.freeze else child.id)
 
 
 def _drop_declared(store: Store, plan: Plan, child: Expert) -> None:
@@ -151,6 +166,10 @@ def _summary(result: WarmCold) -> dict[str, Any]:
         "seconds": result.warm.seconds,
         "stopped": result.warm.stopped,
     }
+
+
+def _is_done(store: Store, plan: Plan) -> bool:
+    return any(run.id == plan.run_id and run.status == "done" for run in store.runs())
 
 
 def _note(store: Store, plan: Plan, status: str, result: dict[str, Any], child: str | None = None) -> None:

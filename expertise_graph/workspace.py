@@ -156,16 +156,18 @@ class Workspace:
             DatasetError, NotFoundError: as `query`.
             InvalidInputError: when `out` holds something else.
         """
-        labelled = self.read(data, columns=columns)
-        if expert is None:
+        labelled, out = self.read(data, columns=columns), Path(out).absolute()
+        if expert is not None:
+            chosen = self.store.find_expert(expert)
+        elif (begun := training.begun_from(self.store, labelled, out, config)) is not None:
+            chosen = begun
+        else:
             asked = Query(seed=config.seed)
             chosen = self.query(labelled, asked, columns=columns, trust_code=trust_code).best.expert
-        else:
-            chosen = self.store.find_expert(expert)
         plan = training.Plan(
             expert=chosen,
             data=labelled,
-            out=Path(out),
+            out=out,
             config=config,
             compare_cold=compare_cold,
             trust_code=trust_code,

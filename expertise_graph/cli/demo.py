@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder for everything.",
 )
-@click.option("--task", "tasks", multiple=True, help="Only this example task; may be repeated.")
+@click.option("--task", "tasks", multiple=True, help="Train on this example task; may be repeated.")
 def demo(out: Path, tasks: tuple[str, ...]) -> None:
     r"""Run the whole loop on the starter experts and the example data, in a folder of its own.
 
@@ -33,16 +33,19 @@ def demo(out: Path, tasks: tuple[str, ...]) -> None:
     Example:
       expertise-graph demo --out runs/demo
     """
-    from expertise_graph.demo import Demo
+    from expertise_graph.demo import ASKED_ONLY, Demo
 
     out = out.absolute()
     with Bars() as bars:
         story = Demo(out, bars.update, reporter(bars))
-        _tell_experts(story)
-        chosen = [t for t in story.tasks() if not tasks or t in tasks]
-        if not chosen:
+        if set(tasks) - set(story.tasks()):
             raise click.BadParameter(f"there are: {', '.join(story.tasks())}", param_hint="--task")
-        chapters = [_tell_task(story, task) for task in chosen]
+        _tell_experts(story)
+        trained = tasks or [task for task in story.tasks() if task not in ASKED_ONLY]
+        chapters = [_tell_task(story, task) for task in trained]
+        for task in () if tasks else ASKED_ONLY:
+            click.echo(f"\n4. Another task, another answer: {task}")
+            show_ranking(story.ask(task))
     summary = story.finish(chapters)
     _draw(story, chapters)
     click.echo(f"\nSummary in {summary}")

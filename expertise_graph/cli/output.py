@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -80,7 +81,7 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str 
         drawn.add_row(*(Text(clean(_cell(name, row.get(name)))) for name in columns))
     console = Console()
     if not console.is_terminal:
-        console.width = 160
+        console.width = int(os.environ.get("COLUMNS") or 160)
     console.print(drawn)
 
 

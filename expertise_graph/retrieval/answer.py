@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,7 +43,7 @@ def rank(search: Search, belief: Belief, baseline: Baseline, seconds: float) -> 
         baseline=baseline,
         candidates=candidates,
         command="",
-        notes=_notes(search, belief, candidates, baseline),
+        notes=_notes(search, belief, baseline),
         seconds=seconds,
     )
 
@@ -53,7 +51,8 @@ def rank(search: Search, belief: Belief, baseline: Baseline, seconds: float) -> 
 def _draws(search: Search, belief: Belief) -> Array:
     """Return draws (draws, N) of the log-odds of accuracy from the joint posterior.
 
-    A measured result replaces the prediction of that expert; its noise is binomial.
+    What fine-tuning adds is unknown but common to all experts. A measured result replaces the
+    prediction of that expert; its noise is binomial.
     """
     rng = np.random.default_rng(search.query.seed)
     n = len(search.experts)
@@ -62,6 +61,7 @@ def _draws(search: Search, belief: Belief) -> Array:
     latent = belief.state.mean + rng.standard_normal((_DRAWS, n)) @ root.T
     line = belief.calibration
     draws = line.level + line.slope * latent + line.spread * rng.standard_normal((_DRAWS, n))
+    draws += belief.shift.mean + belief.shift.deviation * rng.standard_normal((_DRAWS, 1))
     for i, expert in enumerate(search.experts):
         if expert.id in belief.measured:
             accuracy, count, _ = belief.measured[expert.id]
@@ -85,7 +85,7 @@ def _evidence(search: Search, belief: Belief, place: int) -> tuple[str, ...]:
     if expert.id in search.evidence:
         found = search.evidence[expert.id]
         n = len(search.sample.labels)
-        reasons.append(f"probe accuracy {found.accuracy:.3f} on {n} items, LogME {found.logme:.3f}")
+        reasons.append(f"probe {found.accuracy:.3f} on {n} items, LogME {found.logme:.2f}")
     else:
         reasons += _nearest_evidence(search, place)
     reasons.append(f"affinity {belief.affinity[place]:.2f}")
@@ -98,27 +98,24 @@ def _nearest_evidence(search: Search, place: int) -> list[str]:
         return []
     nearest = max(ran, key=lambda i: float(search.similarity[place, i]))
     cka = search.similarity[place, nearest]
-    return [f"not run; nearest that was: {search.experts[nearest].short} (CKA {cka:.2f})"]
+    return [f"CKA {cka:.2f} to {search.experts[nearest].name}, which was run"]
 
 
-def _notes(
-    search: Search, belief: Belief, candidates: Sequence[Candidate], baseline: Baseline
-) -> tuple[str, ...]:
+def _notes(search: Search, belief: Belief, baseline: Baseline) -> tuple[str, ...]:
     notes = list(search.unusable.values())
-    if belief.calibrated_on:
+    if belief.shift.runs:
         notes.append(
-            f"predictions are of the accuracy after fine-tuning, calibrated on {belief.calibrated_on} "
-            "measured runs"
+            f"predictions are of the accuracy after fine-tuning, calibrated on {belief.shift.runs} "
+            f"measured run{'s' if belief.shift.runs > 1 else ''}"
         )
     else:
         notes.append(
             "predictions are accuracies of a linear probe on frozen features; no run has been measured yet, "
             "fine-tuning usually adds to them"
         )
-    if candidates[0].predicted <= baseline.predicted:
+    probe = max((e.accuracy for e in search.evidence.values()), default=None)
+    if probe is not None and probe <= baseline.predicted:
         notes.append(
-            "no expert is predicted to beat the raw input; a cold start (--from-scratch) may do as well"
+            "no expert that was run beats the raw input; a cold start (--from-scratch) may do as well"
         )
-    elif candidates[0].low <= baseline.predicted:
-        notes.append("the best expert is not clearly better than the raw input")
     return tuple(notes)

@@ -14,6 +14,7 @@ from expertise_graph.retrieval.answer import rank
 from expertise_graph.retrieval.candidates import admitted, collapse, embedded, trained_on
 from expertise_graph.retrieval.evidence import (
     Sample,
+    Shift,
     fine_tuning_shift,
     log_odds,
     measured,
@@ -161,17 +162,17 @@ def _believe(search: Search, affinity: Array) -> Belief:
     odds = np.array([log_odds(f.accuracy, n) for f in found])
     values = 0.5 * (standardised(np.array([f.logme for f in found])) + standardised(odds))
     state = posterior(search.similarity, standardised(affinity), places, values)
-    shift, runs = fine_tuning_shift(search.store)
+    shift = fine_tuning_shift(search.store) if places else Shift()
     if not places:
         odds = np.array([log_odds(accuracy, count) for accuracy, count, _ in results.values()])
-        values, shift = np.zeros(len(odds)), 0.0
+        values = np.zeros(len(odds))
     return Belief(
         state=state,
-        calibration=calibrate(values, odds, n, shift),
+        calibration=calibrate(values, odds, n),
         best_seen=float(values.max()),
         affinity=affinity,
         measured=results,
-        calibrated_on=runs,
+        shift=shift,
     )
 
 

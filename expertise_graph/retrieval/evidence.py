@@ -6,14 +6,15 @@ import math
 import time
 from dataclasses import dataclass
 
-import numpy as np
-
 from expertise_graph.probing import Inputs, Prober
 from expertise_graph.store import Store
 from expertise_graph.transferability import LOGME_VERSION, RIDGE_VERSION, logme, ridge_accuracy
 from expertise_graph.types import Expert, IntArray, Score, Task
 
 LOGME, RIDGE = "logme", "ridge_accuracy"
+
+_IMAGINARY_RUNS = 3
+_TASK_DEVIATION = 0.8
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,24 @@ def measured(store: Store, task: Task) -> dict[str, tuple[float, int, str]]:
     return {e.source: (e.weight, e.n or 1, e.run or "") for e in edges}
 
 
-def fine_tuning_shift(store: Store) -> tuple[float, int]:
-    """Return by how many log-odds fine-tuning has exceeded the probe accuracy, and from how many runs.
+@dataclass(frozen=True)
+class Shift:
+    """By how many log-odds fine-tuning exceeds the probe accuracy on another task: mean, deviation.
 
-    All tasks of the registry count; the mean is shrunk towards zero by one imaginary run.
+    `runs` is how many measured runs that rests on; without any, both are zero and predictions are
+    those of a probe.
+    """
+
+    mean: float = 0.0
+    deviation: float = 0.0
+    runs: int = 0
+
+
+def fine_tuning_shift(store: Store) -> Shift:
+    """Return what the registry's runs, on whatever task, say about probe and fine-tuned accuracy.
+
+    Tasks differ in this by about `_TASK_DEVIATION`; the mean is shrunk towards zero by
+    `_IMAGINARY_RUNS`, and what is not known about it widens the intervals.
     """
     gains = []
     for edge in store.edges("transfer"):
@@ -95,7 +110,12 @@ def fine_tuning_shift(store: Store) -> tuple[float, int]:
         if before and edge.metric == "accuracy" and edge.n:
             probe = before[-1]
             gains.append(log_odds(edge.weight, edge.n) - log_odds(probe.value, probe.n))
-    return float(np.sum(gains)) / (len(gains) + 1.0), len(gains)
+    if not gains:
+        return Shift()
+    weight = len(gains) + _IMAGINARY_RUNS
+    mean = sum(gains) / weight
+    squares = sum((gain - mean) ** 2 for gain in gains) + _IMAGINARY_RUNS * _TASK_DEVIATION**2
+    return Shift(mean, math.sqrt(squares / weight), len(gains))
 
 
 def log_odds(accuracy: float, n: int) -> float:

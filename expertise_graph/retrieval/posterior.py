@@ -99,18 +99,17 @@ class Calibration:
         return 1.0 / (1.0 + np.exp(-(self.level + self.slope * value)))
 
 
-def calibrate(values: Array, odds: Array, n: int, shift: float) -> Calibration:
+def calibrate(values: Array, odds: Array, n: int) -> Calibration:
     """Fit the calibration on experts with both evidence and accuracy.
 
     Args:
         values: (k,) evidence in standard units, k >= 1.
         odds: (k,) log-odds of their accuracies.
         n: items behind each accuracy.
-        shift: added to the level, in log-odds: what fine-tuning was seen to add before.
     """
     variance = float(np.square(values).sum())
     slope = max(float(values @ (odds - odds.mean())) / (variance + 0.5), 0.05)
     residual = odds - odds.mean() - slope * values
     # One binomial deviation at even odds is the least that n items can tell.
     spread = float(np.sqrt(residual.var() + 4.0 / n))
-    return Calibration(float(odds.mean()) + shift, slope, spread)
+    return Calibration(float(odds.mean()), slope, spread)

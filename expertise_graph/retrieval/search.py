@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from expertise_graph.errors import NotFoundError, SourceError, UntrustedError
 from expertise_graph.probing import Inputs, Prober
-from expertise_graph.retrieval.evidence import Evidence, Sample, gather
+from expertise_graph.retrieval.evidence import Evidence, Sample, Shift, gather
 from expertise_graph.retrieval.posterior import Calibration, Posterior
 from expertise_graph.store import Store
 from expertise_graph.types import Expert, Query
@@ -64,7 +64,7 @@ class Belief:
         best_seen: the best evidence so far.
         affinity: (N,) cosine of each embedding to the task's.
         measured: accuracy, items and run of fine-tunes on this very task, by expert.
-        calibrated_on: how many earlier runs moved the predictions.
+        shift: what fine-tuning adds to the accuracy of a probe.
     """
 
     state: Posterior
@@ -72,4 +72,4 @@ class Belief:
     best_seen: float
     affinity: Array
     measured: Mapping[str, tuple[float, int, str]]
-    calibrated_on: int
+    shift: Shift

@@ -26,7 +26,7 @@ class CardData:
 def read_card(path: Path) -> CardData:
     """Return the metadata of the model card at `path`; a missing or broken card states nothing."""
     try:
-        if path.stat().st_size > _LIMIT:
+        if not path.is_file() or path.stat().st_size > _LIMIT:
             return CardData()
         data = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True).data
     except Exception:  # a card is free text by strangers: whatever the parser raises means "unknown"

@@ -41,6 +41,7 @@ PREPROCESSING = (
 )
 ALLOWED = ("config.json", "model.safetensors", "model*.safetensors*", "README.md", *PREPROCESSING)
 _MAX_LAYERS = 1000
+_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet")
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def load(root: Path, expert: Expert) -> Backbone:
 
     return Backbone(
         module=PooledModel(model, pooling).eval(),
-        collate=_collate(layout.model, expert.modality),
+        collate=_collate(config, layout.model, expert.modality),
         dim=expert.dim,
         modality=expert.modality,
         fresh=fresh,
@@ -170,11 +171,8 @@ def _pooling(config: dict[str, Any]) -> str:
 
 def _config(folder: Path) -> PretrainedConfig:
     content = read_json(folder / "config.json")
-    layers = [content.get(key, 0) for key in ("num_hidden_layers", "num_layers", "n_layer")]
-    if any(isinstance(n, int) and n > _MAX_LAYERS for n in layers):
-        raise SourceError(
-            f"config.json of {folder} declares {max(layers)} layers; at most {_MAX_LAYERS} are read"
-        )
+    if (layers := _declared_layers(content)) > _MAX_LAYERS:
+        raise SourceError(f"config.json of {folder} declares {layers} layers; at most {_MAX_LAYERS} are read")
     try:
         config: PretrainedConfig = AutoConfig.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
@@ -190,6 +188,18 @@ def _config(folder: Path) -> PretrainedConfig:
         raise SourceError(
             f"config.json of {folder} is not usable (model_type {kind!r}): {_line(error)}"
         ) from error
+
+
+def _declared_layers(content: dict[str, Any]) -> int:
+    """Return the largest number of layers, or sum of depths, that a configuration asks for."""
+    most = 0
+    for key, value in content.items():
+        if isinstance(value, dict):
+            most = max(most, _declared_layers(value))
+        elif key.endswith(("layers", "layer", "depth", "depths", "blocks", "repeats")):
+            parts = value if isinstance(value, list) else [value]
+            most = max(most, sum(p for p in parts if isinstance(p, int)))
+    return most
 
 
 def _skeleton(config: PretrainedConfig, folder: Path, weights: WeightFiles) -> nn.Module:
@@ -274,14 +284,24 @@ def _weighted(folder: Path) -> nn.Module:
     return result
 
 
-def _collate(folder: Path, modality: str) -> Callable[[Sequence[Any]], dict[str, torch.Tensor]]:
+def _positions(config: PretrainedConfig) -> int:
+    """Return how many tokens the position embeddings take; RoBERTa's start behind the padding index."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions < 1:
+        return MAX_TOKENS
+    return positions - 2 if config.model_type in _OFFSET_POSITIONS else positions
+
+
+def _collate(
+    config: PretrainedConfig, folder: Path, modality: str
+) -> Callable[[Sequence[Any]], dict[str, torch.Tensor]]:
     if modality == "image":
         processor = _opened(AutoImageProcessor, folder)
         return lambda items: {"pixel_values": processor(list(items), return_tensors="pt")["pixel_values"]}
     tokenizer = _opened(AutoTokenizer, folder)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    longest = min(MAX_TOKENS, tokenizer.model_max_length)
+    longest = min(MAX_TOKENS, tokenizer.model_max_length, _positions(config))
     return lambda items: dict(
         tokenizer(list(items), padding=True, truncation=True, max_length=longest, return_tensors="pt")
     )

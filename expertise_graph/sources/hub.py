@@ -60,9 +60,18 @@ def fetch_model(repo: str, revision: str | None) -> tuple[str, Path]:
         NotFoundError, OfflineError, SourceError, UntrustedError: see `HubSource.resolve`.
     """
     with hub_errors(repo):
-        sha, files = _pin(repo, revision)
+        files = _list_files(repo, revision)
         _require_safetensors(repo, files)
-        return sha, fetch_commit(repo, sha)
+        # Asked for by the name of a branch, the cache remembers where that was, for offline use.
+        root = Path(
+            snapshot_download(
+                repo,
+                revision=revision,
+                allow_patterns=list(folder.ALLOWED),
+                local_files_only=files is None,
+            )
+        )
+        return root.name, root
 
 
 def split_revision(locator: str, revision: str | None) -> tuple[str, str | None]:
@@ -83,20 +92,15 @@ def download_dataset(repo: str, revision: str | None) -> Path:
         )
 
 
-def _pin(repo: str, revision: str | None) -> tuple[str, list[str] | None]:
-    """Return the commit and its file names; offline, the cached commit and None."""
+def _list_files(repo: str, revision: str | None) -> list[str] | None:
+    """Return the names of the files of a revision; None offline, where only the cache can tell."""
     try:
         info = HfApi().model_info(repo, revision=revision)
-    except (OfflineModeIsEnabled, TransportError) as error:
-        try:
-            cached = snapshot_download(repo, revision=revision, local_files_only=True)
-        except LocalEntryNotFoundError:
-            raise OfflineError(
-                f"hf:{repo} needs the network ({type(error).__name__}) and is not cached; "
-                "go online once, or register a local folder as dir:PATH"
-            ) from error
-        return Path(cached).name, None
-    return str(info.sha), [s.rfilename for s in info.siblings or []]
+    except HfHubHTTPError:  # the Hub did answer
+        raise
+    except (OfflineModeIsEnabled, TransportError):
+        return None
+    return [s.rfilename for s in info.siblings or []]
 
 
 def _require_safetensors(repo: str, files: list[str] | None) -> None:
@@ -136,7 +140,9 @@ def hub_errors(repo: str) -> Iterator[None]:
     except HFValidationError as error:
         raise NotFoundError(f"{repo!r} is not a repository name; the form is hf:org/name") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise OfflineError(f"hf:{repo} needs the network and is not cached whole; go online once") from error
+        raise OfflineError(
+            f"hf:{repo} needs the network and is not cached whole; go online once, or use a local folder"
+        ) from error
     except EntryNotFoundError as error:
         raise SourceError(f"hf:{repo} lacks a file: {str(error).splitlines()[0]}") from error
     except HfHubHTTPError as error:

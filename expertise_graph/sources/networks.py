@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from expertise_graph.errors import (
+    ExpertiseError,
     InvalidInputError,
     MissingExtraError,
     NotFoundError,
@@ -96,8 +97,9 @@ def require_trust(spec: Mapping[str, Any], trust_code: bool) -> None:
     Raises:
         UntrustedError: naming the flag.
     """
-    if "factory" in spec and not trust_code:
-        raise UntrustedError(f"{spec['factory']} is code that would be run; add --trust-code if you trust it")
+    code = spec.get("factory") or spec.get("input", {}).get("transform")
+    if code and not trust_code:
+        raise UntrustedError(f"{code} is code that would be run; add --trust-code if you trust it")
 
 
 def describe(spec: Mapping[str, Any], weights: Path, options: SourceOptions, *, locator: str) -> Expert:
@@ -109,9 +111,7 @@ def describe(spec: Mapping[str, Any], weights: Path, options: SourceOptions, *, 
     kind, built_by = _kind(spec)
     sha = _weights_sha(weights)
     net = _build(spec, weights)
-    with torch.inference_mode():
-        size, channels = spec["input"]["size"], spec["input"]["channels"]
-        dim = int(PlainNet(net).eval()(torch.zeros(2, channels, size, size)).shape[1])
+    dim = _width(net, spec)
     identity = json.dumps([sha, dict(spec)], sort_keys=True)
     return Expert(
         id=f"{kind}:{hashlib.sha256(identity.encode()).hexdigest()}",
@@ -131,6 +131,20 @@ def describe(spec: Mapping[str, Any], weights: Path, options: SourceOptions, *, 
         weights_format="safetensors" if weights.suffix == ".safetensors" else "state dict (weights only)",
         meta={**spec, "weights": str(weights)},
     )
+
+
+def _width(net: nn.Module, spec: Mapping[str, Any]) -> int:
+    """Return the width of the features that the network gives for its declared input."""
+    size, channels = spec["input"]["size"], spec["input"]["channels"]
+    try:
+        with torch.inference_mode():
+            return int(PlainNet(net).eval()(torch.zeros(2, channels, size, size)).shape[1])
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SourceError(
+            f"{_kind(spec)[1]} does not run on (2, {channels}, {size}, {size}): {reason}; "
+            "check --input-size and --channels"
+        ) from error
 
 
 def _weights_sha(weights: Path) -> str:
@@ -180,7 +194,12 @@ def _new(spec: Mapping[str, Any]) -> nn.Module:
     if kind == "timm":
         created: nn.Module = import_timm().create_model(built_by, pretrained=False, num_classes=0)
         return created
-    net = _callable(built_by)()
+    try:
+        net = _callable(built_by)()
+    except ExpertiseError:
+        raise
+    except Exception as error:
+        raise SourceError(f"{built_by}() failed: {type(error).__name__}: {error}") from error
     if not isinstance(net, nn.Module):
         raise SourceError(f"{built_by} returned a {type(net).__name__}, a torch.nn.Module is needed")
     return net
@@ -241,7 +260,7 @@ def _callable(path: str) -> Callable[..., Any]:
     try:
         with _current_folder_importable():
             found = getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:
         raise SourceError(f"{path} cannot be imported: {error}") from error
     result: Callable[..., Any] = found
     return result

@@ -38,6 +38,9 @@ def read_json(path: Path) -> dict[str, Any]:
         SourceError: when it is missing, too large, nested too deeply, or not an object.
     """
     try:
+        # A pipe or a device would be waited for.
+        if path.exists() and not path.is_file():
+            raise SourceError(f"{path} is not a regular file")
         if path.stat().st_size > _JSON_LIMIT:
             raise SourceError(f"{path} is larger than {_JSON_LIMIT >> 20} MiB; that is no configuration")
         content = json.loads(path.read_text(encoding="utf-8"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +20,10 @@ from expertise_graph.types import FloatArray
 def features_key(weights_sha: str, inputs: str, preprocessing_sha: str) -> str:
     """Return the key of features: which weights saw which inputs through which preprocessing."""
     return hashlib.sha256(f"{weights_sha}\n{inputs}\n{preprocessing_sha}".encode()).hexdigest()
+
+
+# A file that a killed process left half-written; a live one writes for seconds.
+_LEFT_AFTER_SECONDS = 3600
 
 
 class Arrays:
@@ -45,8 +51,16 @@ class Arrays:
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         save_file({"features": np.ascontiguousarray(array, dtype=np.float32)}, temporary)
         os.replace(temporary, path)
+        _remove_leftovers(path)
 
     def remove(self, keys: Sequence[str]) -> None:
         """Delete the arrays of `keys`, where they exist."""
         for key in keys:
             self.path(key).unlink(missing_ok=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    for other in path.parent.glob(f"{path.stem}.*.tmp"):
+        with contextlib.suppress(FileNotFoundError):  # another process cleans as well
+            if time.time() - other.stat().st_mtime > _LEFT_AFTER_SECONDS:
+                other.unlink()

@@ -46,7 +46,8 @@ def on_network(path: Path, mounts: str | None = None) -> bool:
         mounts = table.read_text() if table.is_file() else ""
     best, kind = "", ""
     for line in mounts.splitlines():
-        _, point, fstype, *_ = line.split(" ")
+        _, escaped, fstype, *_ = line.split(" ")
+        point = escaped.replace("\\040", " ")
         if Path(os.path.abspath(path)).is_relative_to(point) and len(point) >= len(best):
             best, kind = point, fstype
     return kind in _NETWORK or kind.startswith("fuse.ssh")

@@ -9,15 +9,17 @@ import torch
 from expertise_graph.errors import InvalidInputError
 
 
-def as_features(features: Any) -> torch.Tensor:
+def as_features(features: Any, *, least: int = 2) -> torch.Tensor:
     """Return `features` (n, d), numpy or torch, as a finite float64 tensor.
 
     Raises:
-        InvalidInputError: for another rank, fewer than two rows, NaN or infinity.
+        InvalidInputError: for another rank, fewer than `least` rows, NaN or infinity.
     """
-    tensor = torch.as_tensor(features).detach().to(torch.float64)
-    if tensor.ndim != 2 or tensor.shape[0] < 2 or tensor.shape[1] < 1:
-        raise InvalidInputError(f"features must be (n, d) with n >= 2 and d >= 1, got {tuple(tensor.shape)}")
+    tensor = _as_tensor(features, "features").detach().to(torch.float64)
+    if tensor.ndim != 2 or tensor.shape[0] < least or tensor.shape[1] < 1:
+        raise InvalidInputError(
+            f"features must be (n, d) with n >= {least} and d >= 1, got {tuple(tensor.shape)}"
+        )
     if not torch.isfinite(tensor).all():
         raise InvalidInputError("features hold NaN or infinity; drop those rows first")
     return tensor
@@ -29,8 +31,8 @@ def as_targets(labels: Any, n: int, device: torch.device) -> torch.Tensor:
     Raises:
         InvalidInputError: when there are not n labels, or targets are not finite.
     """
-    tensor = torch.as_tensor(labels, device=device)
-    if tensor.ndim not in (1, 2) or tensor.shape[0] != n:
+    tensor = _as_tensor(labels, "labels").to(device)
+    if tensor.ndim not in (1, 2) or tensor.shape[0] != n or not tensor.numel():
         raise InvalidInputError(f"{n} rows of features need as many labels, got shape {tuple(tensor.shape)}")
     if tensor.is_floating_point():
         targets = tensor.reshape(n, -1).to(torch.float64)
@@ -41,3 +43,10 @@ def as_targets(labels: Any, n: int, device: torch.device) -> torch.Tensor:
         return tensor.to(torch.float64)
     classes, index = torch.unique(tensor, return_inverse=True)
     return torch.nn.functional.one_hot(index, len(classes)).to(torch.float64)
+
+
+def _as_tensor(values: Any, what: str) -> torch.Tensor:
+    try:
+        return torch.as_tensor(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInputError(f"{what} must be an array of numbers, got {type(values).__name__}") from error

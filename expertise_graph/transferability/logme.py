@@ -10,7 +10,7 @@ import torch
 from expertise_graph.transferability._checks import as_features, as_targets
 
 LOGME_VERSION = "1"
-_MAX_ITERATIONS = 300
+_MAX_ITERATIONS = 1000
 _TOLERANCE = 1e-7
 
 
@@ -40,22 +40,35 @@ def logme(features: Any, labels: Any) -> float:
         True
     """
     x = as_features(features)
-    y = as_targets(labels, len(x), x.device)
+    y, unit = _in_own_unit(as_targets(labels, len(x), x.device))
     spectrum, projected = _project(x, y)
-    residual = (y.square().sum(0) - projected.sum(0)).clamp_min(0.0)
+    total = y.square().sum(0)
+    residual = total - projected.sum(0)
+    # Less than rounding is nothing: as noise it would make the fixed point run in a circle.
+    residual = torch.where(residual > 1e-12 * total, residual, torch.zeros_like(residual))
     alpha, beta = _fixed_point(spectrum, projected, residual, n=len(x))
-    return float(_evidence(spectrum, projected, residual, alpha, beta, n=len(x)).mean() / len(x))
+    evidence = _evidence(spectrum, projected, residual, alpha, beta, n=len(x))
+    return float((evidence / len(x) - unit.log()).mean())
+
+
+def _in_own_unit(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return targets over their root mean square, and that (c,), so that bounds fit any unit."""
+    unit = y.square().mean(0).sqrt()
+    unit = torch.where(unit > 0, unit, torch.ones_like(unit))
+    return y / unit, unit
 
 
 def _project(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return squared singular values (k,) and squared projections (k, c) of targets on them."""
+    """Return squared singular values (k,), the largest one, and squared projections (k, c) on them."""
     wide = x.shape[0] <= x.shape[1]
     values, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
     keep = values > values[-1].clamp_min(0.0) * max(x.shape) * torch.finfo(torch.float64).eps
     values, vectors = values[keep], vectors[:, keep]
+    # The evidence does not depend on the scale of features; the bounds on alpha need one.
+    relative = values / values[-1:]
     if wide:
-        return values, (vectors.T @ y).square()
-    return values, (vectors.T @ (x.T @ y)).square() / values[:, None]
+        return relative, (vectors.T @ y).square()
+    return relative, (vectors.T @ (x.T @ y)).square() / values[:, None]
 
 
 def _moments(
@@ -75,11 +88,12 @@ def _fixed_point(
     """Return the evidence-maximising precisions alpha of weights and beta of noise, each (c,)."""
     alpha = torch.ones_like(residual)
     beta = torch.ones_like(residual)
-    floor = 1e-12 * n
     for _ in range(_MAX_ITERATIONS):
         gamma, weights, error = _moments(s, z, residual, alpha, beta)
         new_alpha = (gamma / weights.clamp_min(1e-12)).clamp(1e-9, 1e12)
-        new_beta = ((n - gamma) / error.clamp_min(floor)).clamp(1e-9, 1e12)
+        # n - gamma, without cancellation where the features can fit the targets exactly.
+        free = n - len(s) + (alpha / (alpha + beta * s[:, None])).sum(0)
+        new_beta = (free / error.clamp_min(1e-30)).clamp(1e-9, 1e12)
         moved = (new_alpha / alpha).log().abs().max() + (new_beta / beta).log().abs().max()
         alpha, beta = new_alpha, new_beta
         if moved < _TOLERANCE:

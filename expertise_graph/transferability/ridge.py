@@ -39,15 +39,18 @@ def ridge_predict(features: Any, labels: Any, others: Any) -> torch.Tensor:
     The penalty is the one with the best leave-one-out accuracy on (features, labels).
 
     Raises:
-        InvalidInputError: as `ridge_accuracy`.
+        InvalidInputError: as `ridge_accuracy`, or when `others` are of another width.
     """
     x, y = _prepare(features, labels)
+    new = as_features(others, least=1).to(x.device)
+    if new.shape[1] != x.shape[1]:
+        raise InvalidInputError(f"features of width {x.shape[1]} cannot classify others of {new.shape[1]}")
     accuracies = _leave_one_out(x, y)
     penalty = _PENALTIES[max(range(len(_PENALTIES)), key=accuracies.__getitem__)]
-    raw, new = as_features(features), as_features(others)
+    raw = as_features(features)
     mean, scale = raw.mean(0), _scale(raw)
     targets = y - y.mean(0)
-    dual = torch.linalg.solve(x @ x.T + penalty * torch.eye(len(x), dtype=x.dtype), targets)
+    dual = torch.linalg.solve(x @ x.T + penalty * torch.eye(len(x), dtype=x.dtype, device=x.device), targets)
     scores: torch.Tensor = ((new - mean) / scale) @ (x.T @ dual)
     return scores
 
@@ -60,8 +63,9 @@ def _scale(x: torch.Tensor) -> torch.Tensor:
 def _prepare(features: Any, labels: Any) -> tuple[torch.Tensor, torch.Tensor]:
     x = as_features(features)
     y = as_targets(labels, len(x), x.device)
-    if torch.as_tensor(labels).is_floating_point():
-        raise InvalidInputError("classification needs integer labels, got floats")
+    given = torch.as_tensor(labels)
+    if given.is_floating_point() or given.ndim != 1:
+        raise InvalidInputError(f"classification needs (n,) integers, got {given.dtype} {tuple(given.shape)}")
     return (x - x.mean(0)) / _scale(x), y
 
 

@@ -7,7 +7,7 @@ import html
 import json
 import re
 import subprocess
-import sysconfig
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -109,15 +109,16 @@ def package_sections() -> Iterator[Sample]:
         fields = dict(re.findall(r"^([A-Z][\w-]*): (.*)$", paragraph, re.MULTILINE))
         section = fields.get("Section", "").rpartition("/")[2]
         if section in SECTIONS:
+            source = fields.get("Source") or fields["Package"]
             yield Sample(
                 value=fields["Description"], label=section, license="various free licences",
-                group=fields.get("Source", fields["Package"]).split()[0], origin=f"deb:{fields['Package']}",
+                group=source.split()[0], origin=f"deb:{fields['Package']}",
             )  # fmt: skip
 
 
 def python_library(module: str) -> Iterator[Sample]:
     """Return docstrings and short functions of a module of Python's standard library."""
-    path = Path(sysconfig.get_path("stdlib")) / module
+    path = Path(textwrap.__file__).with_name(module)
     source = path.read_text(encoding="utf-8")
     for node in ast.walk(ast.parse(source)):
         if not isinstance(node, ast.FunctionDef):

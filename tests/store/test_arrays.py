@@ -1,0 +1,59 @@
+"""Feature files: whole or absent, and found by what produced them."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from expertise_graph.store import Arrays, features_key
+
+KEY = features_key("w", "i", "p")
+
+
+@pytest.fixture
+def arrays(tmp_path):
+    return Arrays(tmp_path / "features")
+
+
+def test_what_is_put_comes_back_in_float32(arrays):
+    given = np.random.default_rng(0).standard_normal((5, 3))
+    arrays.put(KEY, given)
+    np.testing.assert_array_equal(arrays.get(KEY), given.astype(np.float32))
+    arrays.remove([KEY, "ff" * 32])
+    assert arrays.get(KEY) is None
+
+
+def test_each_part_of_the_key_counts():
+    parts = (("w", "i", "p"), ("v", "i", "p"), ("w", "j", "p"), ("w", "i", "q"))
+    assert len({features_key(*part) for part in parts}) == 4
+
+
+@pytest.mark.parametrize("keep", [0, 4, 60, -1])
+def test_a_damaged_file_counts_as_absent(arrays, keep):
+    arrays.put(KEY, np.ones((4, 3)))
+    path = arrays.path(KEY)
+    path.write_bytes(path.read_bytes()[:keep])
+    assert arrays.get(KEY) is None
+    arrays.put(KEY, np.full((4, 3), 2.0))
+    assert arrays.get(KEY).tolist() == [[2.0] * 3] * 4
+
+
+def test_files_with_other_content_count_as_absent(arrays):
+    arrays.put(KEY, np.ones((2, 2)))
+    save_file({"other": np.ones(3, np.float32)}, arrays.path(KEY))
+    assert arrays.get(KEY) is None
+    save_file({"features": np.array([[np.nan]], np.float32)}, arrays.path(KEY))
+    assert arrays.get(KEY) is None
+
+
+def test_leftovers_of_killed_writers_are_removed_in_time_and_those_of_others_stay(arrays):
+    arrays.put(KEY, np.ones((2, 2)))
+    folder = arrays.path(KEY).parent
+    old, fresh = folder / f"{KEY}.999999.tmp", folder / f"{KEY}.999998.tmp"
+    for path in (old, fresh):
+        path.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    arrays.put(KEY, np.ones((2, 2)))
+    assert sorted(p.name for p in folder.iterdir()) == sorted([arrays.path(KEY).name, fresh.name])

@@ -1,0 +1,107 @@
+"""Several processes on one registry: nothing lost, nothing refused, backups whole."""
+
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from expertise_graph.errors import StoreError
+from expertise_graph.store import Store
+from tests.program import environment
+from tests.store.nodes import expert
+
+COUNT = """
+import sys
+from pathlib import Path
+from expertise_graph.store import Store
+store = Store(Path(sys.argv[1]))
+for _ in range(int(sys.argv[2])):
+    with store.transaction():
+        store.set_state("count", str(int(store.state("count") or 0) + 1))
+        store.set_state(f"count of {sys.argv[3]}", str(int(store.state(f"count of {sys.argv[3]}") or 0) + 1))
+"""
+# Rows in pairs: a copy that holds one without the other was not taken at one moment.
+PAIRS = """
+import sys
+from pathlib import Path
+from expertise_graph.store import Store
+from tests.store.nodes import expert
+store = Store(Path(sys.argv[1]))
+for i in range(400):
+    with store.transaction():
+        store.put_expert(expert(f"dir:{i}-left"))
+        store.put_expert(expert(f"dir:{i}-right"))
+    if i == 20:
+        print("under way", flush=True)
+"""
+
+
+def start(code, *arguments, home):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_six_processes_count_together_without_losing_one(tmp_path):
+    Store(tmp_path).close()
+    workers = [start(COUNT, tmp_path, 100, i, home=tmp_path) for i in range(6)]
+    errors = [worker.communicate(timeout=120)[1] for worker in workers]
+    assert errors == [""] * 6
+    store = Store(tmp_path)
+    assert store.state("count") == "600"
+    assert [store.state(f"count of {i}") for i in range(6)] == ["100"] * 6
+    store.close()
+
+
+def test_six_processes_make_the_same_new_registry(tmp_path):
+    workers = [start(COUNT, tmp_path, 1, i, home=tmp_path) for i in range(6)]
+    errors = [worker.communicate(timeout=120)[1] for worker in workers]
+    assert errors == [""] * 6
+    store = Store(tmp_path)
+    assert store.state("count") == "6"
+    store.close()
+
+
+def test_a_backup_while_another_process_writes_is_whole(tmp_path):
+    store = Store(tmp_path)
+    worker = start(PAIRS, tmp_path, home=tmp_path)
+    assert worker.stdout.readline() == "under way\n"
+    seen = []
+    for i in range(5):
+        copy = tmp_path / f"backup-{i}" / "registry.db"
+        copy.parent.mkdir()
+        store.backup(copy)
+        assert sorted(p.name for p in copy.parent.iterdir()) == ["registry.db"]
+        db = sqlite3.connect(copy)
+        assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        names = {row[0] for row in db.execute("SELECT name FROM experts")}
+        db.close()
+        sides = [{n.split("-")[0] for n in names if n.endswith(side)} for side in ("left", "right")]
+        assert sides[0] == sides[1]
+        seen.append(len(sides[0]))
+    assert seen == sorted(seen)
+    assert seen[0] >= 20
+    assert worker.communicate(timeout=60)[1] == ""
+    store.close()
+    restored = Store(tmp_path / "backup-4")
+    assert len(restored.experts()) == 2 * seen[-1]
+    restored.put_expert(expert("dir:after"))
+    restored.close()
+
+
+def test_a_lock_that_is_never_released_is_one_clear_error(tmp_path):
+    store, other = Store(tmp_path), sqlite3.connect(tmp_path / "registry.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    store.db.conn.execute("PRAGMA busy_timeout=50")
+    with pytest.raises(StoreError, match="locked; nothing was changed"):
+        store.put_expert(expert("dir:1"))
+    other.execute("ROLLBACK")
+    other.close()
+    store.put_expert(expert("dir:1"))
+    assert len(store.experts()) == 1
+    store.close()
