@@ -70,7 +70,7 @@ def _spring(weights: NDArray[np.float64], distance: float) -> NDArray[np.float64
         move = np.stack([(force * x).sum(axis=1), (force * y).sum(axis=1)], axis=1)
         places += step * move / np.linalg.norm(move, axis=1, keepdims=True).clip(0.01)
     places -= places.mean(axis=0)
-    return places / np.abs(places).max()
+    return np.asarray(places / np.abs(places).max())
 
 
 def ancestors(edges: Iterable[Edge], expert: str) -> set[str]:

@@ -39,6 +39,24 @@ class Plan:
         return f"run:{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:16]}"
 
 
+@dataclasses.dataclass
+class _Notice:
+    """Enters a run into the registry once training has begun; a plan that is refused leaves nothing."""
+
+    store: Store
+    plan: Plan
+    report: Report | None
+    begun: bool = False
+
+    def __call__(self, progress: Progress) -> None:
+        if not self.begun:
+            self.begun = True
+            self.store.put_task(self.plan.data.task)
+            _note(self.store, self.plan, "running", {})
+        if self.report is not None:
+            self.report(progress)
+
+
 def execute(store: Store, prober: Prober, plan: Plan, report: Report | None) -> WarmStart:
     """Train as planned, and leave the child, its lineage and the result in the registry.
 
@@ -50,9 +68,7 @@ def execute(store: Store, prober: Prober, plan: Plan, report: Report | None) -> 
         InvalidInputError: when the folder holds something else.
     """
     backbone = load(plan.expert, trust_code=plan.trust_code)
-    store.put_task(plan.data.task)
-    if not _is_done(store, plan):
-        _note(store, plan, "running", {})
+    notice = _Notice(store, plan, report)
     try:
         result = warm_start(
             backbone,
@@ -61,11 +77,12 @@ def execute(store: Store, prober: Prober, plan: Plan, report: Report | None) -> 
             out=plan.out,
             config=plan.config,
             compare_cold=plan.compare_cold,
-            progress=report,
+            progress=notice,
         )
     except BaseException as error:
-        status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-        _note(store, plan, status, {"error": f"{type(error).__name__}: {error}"})
+        if notice.begun:
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            _note(store, plan, status, {"error": f"{type(error).__name__}: {error}"})
         raise
     child = _register_child(store, prober, plan)
     _record(store, plan, result, child)
@@ -110,6 +127,7 @@ def _record(store: Store, plan: Plan, result: WarmCold, child: Expert) -> None:
     if child.id != plan.expert.id and not plan.config.from_scratch:
         edges.append(_lineage(plan, child))
     with store.transaction():
+        store.put_task(plan.data.task)
         store.drop_run_edges(plan.run_id)
         _drop_declared(store, plan, child)
         store.put_edges(edges)
@@ -166,10 +184,6 @@ def _summary(result: WarmCold) -> dict[str, Any]:
         "seconds": result.warm.seconds,
         "stopped": result.warm.stopped,
     }
-
-
-def _is_done(store: Store, plan: Plan) -> bool:
-    return any(run.id == plan.run_id and run.status == "done" for run in store.runs())
 
 
 def _note(store: Store, plan: Plan, status: str, result: dict[str, Any], child: str | None = None) -> None:

@@ -14,7 +14,7 @@ from tests.nodes import expert, task
 NASTY = {
     "script": "<script>alert('1')</script>",
     "quotes": "\"double\" 'single' `back` &amp; &#65; & < >",
-    "beyond the plane": "𝔘𝔫𝔦 😀 \U0010ffff",
+    "beyond the plane": "\U0001d518 😀 \U0010ffff",
     "languages": "Հայերեն 日本語 العربية é e\u0301",
     "long": "x" * 20_000 + "end",
     "spaces": " two  spaces ",
@@ -73,7 +73,8 @@ def test_exports_read_back_as_they_were(zoo, kind, tmp_path):
     assert again.nodes["task:t"]["name"] == NASTY["script"]
     assert again.nodes["hf:gone/model"]["kind"] == "reference"
     assert again.number_of_edges() == 7
-    assert sorted(a.get("weight", "none") for a in again["dir:e0"]["dir:e1"].values()) == [-0.5, 0.123456789012345]
+    parallel = again["dir:e0"]["dir:e1"].values()
+    assert sorted(a["weight"] for a in parallel) == [-0.5, 0.123456789012345]
     assert sorted(a["n"] for a in again["dir:e2"]["task:t"].values() if "n" in a) == [20]
     assert all(math.isfinite(a.get("weight", 0.0)) for *_, a in again.edges(data=True))
     assert list(tmp_path.iterdir()) == [path]
@@ -124,7 +125,8 @@ def test_nodes_say_what_they_are(zoo):
     assert zoo.nodes["hf:gone/model"] == {"kind": "reference", "name": "hf:gone/model"}
     assert zoo.nodes["dir:e1"]["architecture"] == "resnet"
     first = zoo["dir:e0"]["dir:e1"][0]
-    assert (first["kind"], first["method"], "metric" in first, "seed" in first) == ("similarity", "m", False, False)
+    assert (first["kind"], first["method"]) == ("similarity", "m")
+    assert not {"metric", "seed", "n"} & set(first)
 
 
 def test_ancestors_follow_lineage_upwards_only():
@@ -149,7 +151,8 @@ def test_a_cycle_of_lineage_does_no_harm():
 
 
 def test_ego_reaches_as_far_as_its_radius_in_either_direction():
-    chain = [edge("a", "b"), edge("b", "c"), edge("d", "c"), edge("d", "e"), edge("b", "c", "similarity", 0.5)]
+    chain = [edge("a", "b"), edge("b", "c"), edge("d", "c"), edge("d", "e")]
+    chain.append(edge("b", "c", "similarity", 0.5))
     graph = build_graph([expert("lonely")], [], chain)
     assert set(ego(graph, "b")) == {"a", "b", "c"}
     assert set(ego(graph, "b", 2)) == {"a", "b", "c", "d"}
@@ -162,7 +165,9 @@ def test_ego_reaches_as_far_as_its_radius_in_either_direction():
 
 
 def test_layout_is_the_same_each_time_and_puts_kin_together():
-    cliques = [edge(f"{g}{i}", f"{g}{j}", "similarity", 0.9) for g in "ab" for i in range(6) for j in range(i)]
+    cliques = [
+        edge(f"{g}{i}", f"{g}{j}", "similarity", 0.9) for g in "ab" for i in range(6) for j in range(i)
+    ]
     graph = build_graph([], [], [*cliques, edge("a0", "b0", "similarity", 0.05)])
     places = layout(graph)
     assert places == layout(graph)

@@ -22,7 +22,8 @@ def installed(tmp_path, monkeypatch):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: more-colours\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[expertise_graph.colour]\nviolet = more_colours:VIOLET\nred = more_colours:RED\nodd = no_such_module:X\n"
+        "[expertise_graph.colour]\nviolet = more_colours:VIOLET\nred = more_colours:RED\n"
+        "odd = no_such_module:X\n"
         "[expertise_graph.shape]\nsquare = more_colours:RED\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -10,11 +10,13 @@ import pytest
 
 import expertise_graph
 
-HEAVY = ("torch", "faiss", "numpy", "rich", "transformers", "networkx", "pyarrow", "matplotlib", "sqlite_utils")
+HEAVY = ("torch", "faiss", "numpy", "rich", "transformers", "networkx", "pyarrow", "sqlite_utils")
 
 
 def python(*arguments):
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, *arguments], capture_output=True, text=True, check=False, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

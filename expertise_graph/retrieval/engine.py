@@ -53,12 +53,17 @@ def answer_query(
         InvalidInputError: when nothing may be run and nothing is known.
     """
     start = time.perf_counter()
-    store.put_task(sample.task)
     search = _open(store, prober, probes, probe_set, sample, query)
+    if query.budget == 0 and not search.evidence and not measured(store, sample.task):
+        raise InvalidInputError(
+            "budget 0 runs nothing, and nothing is known about this task yet; allow --budget 1 or more"
+        )
+    store.put_task(sample.task)
     _run_landmarks(search)
     affinity = _affinity(search, probe_set)
     _run_promising(search, affinity)
-    belief = _believe(search, affinity)
+    # With all that is known now: asked again, the same evidence gives the same answer.
+    belief = _believe(search, _affinity(search, probe_set))
     return rank(search, belief, _baseline(sample), time.perf_counter() - start)
 
 
@@ -97,9 +102,10 @@ def _open(
 
 
 def _run_landmarks(search: Search) -> None:
-    """Run cheap experts that cover the graph, until enough experts have evidence."""
+    """Run cheap experts that cover the graph; half of the budget is kept for promising ones."""
+    wanted = min(LANDMARKS, (search.query.budget + 1) // 2)
     for place in choose_landmarks(search.experts, search.similarity, LANDMARKS):
-        if search.left <= 0 or len(search.evidence) >= LANDMARKS:
+        if search.left <= 0 or len(search.evidence) >= wanted:
             return
         if search.experts[place].id not in search.evidence:
             search.run(place)
@@ -151,10 +157,6 @@ def _believe(search: Search, affinity: Array) -> Belief:
         for e, found in measured(search.store, search.sample.task).items()
         if e in {x.id for x in search.experts}
     }
-    if not places and not results and search.query.budget == 0:
-        raise InvalidInputError(
-            "budget 0 runs nothing, and nothing is known about this task yet; allow --budget 1 or more"
-        )
     if not places and not results:
         raise SourceError("no expert could be run: " + "; ".join(search.unusable.values()))
     found = [search.evidence[search.experts[i].id] for i in places]

@@ -55,7 +55,9 @@ def test_order_of_the_evidence_does_not_matter():
 
 @pytest.mark.parametrize("value", [2.0, -2.0])
 def test_an_observed_expert_pulls_similar_ones_along(value):
-    similarity = np.array([[1.0, 0.9, 0.4, 0.0], [0.9, 1.0, 0.4, 0.0], [0.4, 0.4, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    similarity = np.eye(4)
+    similarity[0, 1] = similarity[1, 0] = 0.9
+    similarity[:2, 2] = similarity[2, :2] = 0.4
     nothing = np.zeros(4)
     state = posterior(similarity, nothing, [0], np.array([value]))
     pull = state.mean * np.sign(value)
@@ -107,23 +109,23 @@ def test_standardised_values_have_mean_zero_and_deviation_one():
 
 def test_calibration_is_a_shrunken_line_through_the_mean():
     values, odds = np.array([-1.0, 0.0, 1.0]), np.array([0.0, 1.0, 2.0])
-    line = calibrate(values, odds, 100, 0.3)
-    assert (line.level, line.slope) == (pytest.approx(1.3), pytest.approx(2 / 2.5))
+    line = calibrate(values, odds, 100)
+    assert (line.level, line.slope) == (pytest.approx(1.0), pytest.approx(2 / 2.5))
     residual = np.array([-0.2, 0.0, 0.2])
     assert line.spread == pytest.approx(np.sqrt(residual.var() + 0.04))
-    assert line.accuracy(np.array([0.0]))[0] == pytest.approx(1 / (1 + np.exp(-1.3)))
+    assert line.accuracy(np.array([0.0]))[0] == pytest.approx(1 / (1 + np.exp(-1.0)))
 
 
 @pytest.mark.parametrize("odds", [[0.0, 1.0, 2.0], [2.0, 1.0, 0.0], [1.0, 1.0, 1.0], [-9.0, 9.0, -9.0]])
 def test_a_higher_value_is_never_a_lower_accuracy(odds):
-    line = calibrate(np.array([-1.0, 0.1, 0.9]), np.array(odds), 50, 0.0)
+    line = calibrate(np.array([-1.0, 0.1, 0.9]), np.array(odds), 50)
     accuracy = line.accuracy(np.linspace(-5, 5, 50))
     assert (np.diff(accuracy) > 0).all()
     assert ((accuracy > 0) & (accuracy < 1)).all()
 
 
 def test_one_expert_is_enough_and_few_items_tell_little():
-    one = calibrate(np.zeros(1), np.array([0.7]), 25, 0.0)
+    one = calibrate(np.zeros(1), np.array([0.7]), 25)
     assert one.level == pytest.approx(0.7)
     assert one.spread == pytest.approx(0.4)
-    assert calibrate(np.zeros(1), np.array([0.7]), 400, 0.0).spread == pytest.approx(0.1)
+    assert calibrate(np.zeros(1), np.array([0.7]), 400).spread == pytest.approx(0.1)

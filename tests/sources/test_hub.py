@@ -186,10 +186,10 @@ def test_a_dataset_of_the_hub_is_queried_by_its_id(hub, program, blank):
 
 
 def test_a_download_that_failed_half_way_is_completed_by_the_same_command(hub, program, blank):
-    hub.fail("preprocessor_config.json", status=418)
+    hub.cut("model.safetensors", after=1000, times=50)
     (code, _, err), *_ = program(["register", "hf:acme/tiny"])
     assert code == 1
-    assert len(err.splitlines()) == 1, err
+    assert "cannot be reached" in err.splitlines()[-1]
     assert materials.counts(blank)["experts"] == 0
     hub.heal()
     (code, _, err), *_ = program(["register", "hf:acme/tiny"])

@@ -14,7 +14,7 @@ def fixed_point(f, y):
     """Algorithm 1 of You et al. 2021 for one target, on all d directions: log evidence per sample."""
     n, d = f.shape
     alpha = beta = 1.0
-    u, s, vt = np.linalg.svd(f, full_matrices=True)
+    _, s, vt = np.linalg.svd(f, full_matrices=True)
     sigma = np.zeros(d)
     sigma[: len(s)] = s**2
     for _ in range(3000):

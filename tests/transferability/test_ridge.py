@@ -25,9 +25,7 @@ def fit(x, y, penalty):
     """Primal ridge with an intercept that is not penalised: weights and intercept."""
     mean_x, mean_y = x.mean(axis=0), y.mean(axis=0)
     centred = x - mean_x
-    weights = np.linalg.solve(
-        centred.T @ centred + penalty * np.eye(x.shape[1]), centred.T @ (y - mean_y)
-    )
+    weights = np.linalg.solve(centred.T @ centred + penalty * np.eye(x.shape[1]), centred.T @ (y - mean_y))
     return weights, mean_y - mean_x @ weights
 
 

@@ -1,0 +1,74 @@
+"""Kill commands again and again at random moments, then let them end; run by test_crash.py.
+
+Children are forked from one process that has loaded the libraries, so that a kill costs
+milliseconds. Prints one JSON object: how many kills hit, and what the last run of each command said.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from expertise_graph import registration, retrieval, training  # noqa: F401
+from expertise_graph.cli import app
+
+
+def fork(arguments: list[str], out: Path, signals: bool = False) -> int:
+    """Start a command in a child process that writes into `out`, and return its id."""
+    child = os.fork()
+    if child == 0:
+        if not signals:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        torch.set_num_threads(1)
+        for number in (1, 2):
+            os.dup2(os.open(f"{out}.{number}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        try:
+            app(arguments, auto_envvar_prefix="EXPERTISE_GRAPH")
+        except SystemExit as end:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(int(end.code or 0))
+        os._exit(0)
+    return child
+
+
+def timed(arguments: list[str], out: Path) -> float:
+    """Run a command to its end and return the seconds it took."""
+    began = time.perf_counter()
+    _, status = os.waitpid(fork(arguments, out), 0)
+    if status != 0:
+        raise SystemExit(f"{arguments} ended with {status}: {Path(f'{out}.2').read_text()}")
+    return time.perf_counter() - began
+
+
+def kill(arguments: list[str], out: Path, after: float) -> bool:
+    """Kill a command after some seconds; tell whether it was still running."""
+    child = fork(arguments, out)
+    time.sleep(after)
+    if os.waitpid(child, os.WNOHANG)[0]:
+        return False
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return True
+
+
+def main(plan: Path) -> None:
+    given = json.loads(plan.read_text())
+    chance, hits, said = random.Random(given["seed"]), 0, plan.with_suffix(".said")
+    for command in given["commands"]:
+        seconds = timed(command["rehearsal"], said)
+        for _ in range(command["kills"]):
+            hits += kill(command["arguments"], said, chance.uniform(0.0, seconds))
+        timed(command["arguments"], said)
+    print(json.dumps({"hits": hits, "said": Path(f"{said}.1").read_text()}))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,146 @@
+"""Kill -9 and Ctrl-C: what was reported is there, the same command completes, nothing piles up."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+
+from expertise_graph.workspace import Workspace
+from tests import materials
+from tests.program import ROOT, environment
+from tests.test_neighbours import assert_right
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
+
+QUICK = ("--expert", "m0", "--epochs", "4", "--batch-size", "8", "--json")
+
+
+def drill(folder, commands, seed, cwd):
+    plan = folder / "plan.json"
+    plan.write_text(json.dumps({"seed": seed, "commands": commands}))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.drill", str(plan)],
+        cwd=cwd,
+        env=environment(folder),
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def assert_sound(workspace, experts):
+    db = sqlite3.connect(workspace / "registry.db")
+    assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+    assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+    db.close()
+    with Workspace(workspace) as opened:
+        assert {e.name for e in opened.experts()} == experts
+        assert_right(opened)
+    leftovers = [p for p in workspace.rglob("*") if ".tmp" in p.suffixes or p.name.startswith(".")]
+    assert len(leftovers) <= 3, leftovers
+
+
+@pytest.mark.parametrize(
+    ("kills", "seed"), [(10, 1), *(pytest.param(40, s, marks=pytest.mark.slow) for s in (2, 3))]
+)
+def test_register_survives_kills(blank, tmp_path, kills, seed):
+    models = [materials.resnet(tmp_path / f"m{i}", i, noise=0.5 + i / 10) for i in range(1, 7)]
+    rehearsal = tmp_path / "rehearsal"
+    shutil.copytree(blank, rehearsal)
+    names = [f"dir:{m}" for m in models]
+    command = {
+        "rehearsal": ["--workspace", str(rehearsal), "register", *names],
+        "arguments": ["--workspace", str(blank), "register", *names],
+        "kills": kills,
+    }
+    done = drill(tmp_path, [command], seed, blank)
+    assert done["hits"] >= kills // 4
+    assert_sound(blank, {m.name for m in models})
+    with Workspace(blank) as killed, Workspace(rehearsal) as whole:
+        pairs = [{(e.source, e.target): e.weight for e in w.store.edges("similarity")} for w in (killed, whole)]
+    assert pairs[0].keys() == pairs[1].keys()
+    assert pairs[0] == pytest.approx(pairs[1])
+
+
+@pytest.mark.parametrize(
+    ("kills", "seed"), [(10, 1), *(pytest.param(30, s, marks=pytest.mark.slow) for s in (2, 3))]
+)
+def test_a_warm_start_survives_kills(blank, tmp_path, kills, seed):
+    model = materials.resnet(tmp_path / "m0", 1)
+    rehearsal = tmp_path / "rehearsal"
+    data = str(materials.pictures(tmp_path / "data", 4, 8))
+    with Workspace() as opened:
+        opened.register(f"dir:{model}")
+    shutil.copytree(blank, rehearsal)
+    command = {
+        "rehearsal": ["--workspace", str(rehearsal), "warm-start", data, "--out", str(rehearsal / "out"), *QUICK],
+        "arguments": ["--workspace", str(blank), "warm-start", data, "--out", str(blank / "out"), *QUICK],
+        "kills": kills,
+    }
+    done = drill(tmp_path, [command], seed, blank)
+    assert done["hits"] >= kills // 4
+    result = json.loads(done["said"])
+    assert_sound(blank, {"m0", "data-from-m0"})
+    with Workspace(blank) as opened:
+        (run,) = opened.runs()
+        assert (run.status, run.child) == ("done", result["child"])
+        (transfer,) = opened.store.edges("transfer")
+        (lineage,) = opened.store.edges("lineage")
+    assert (transfer.weight, transfer.run) == (result["accuracy"], run.id)
+    assert lineage.target == result["child"]
+    with Workspace(rehearsal) as opened:
+        (whole,) = opened.store.edges("transfer")
+        assert opened.runs()[0].child == result["child"], "resumed weights are the uninterrupted ones"
+    assert whole.weight == transfer.weight
+    assert not list((blank / "out").rglob("checkpoint*"))
+
+
+def test_nothing_that_was_reported_is_lost(blank, tmp_path):
+    """Each line of the program's output is on disk at the moment it can be read."""
+    model = materials.resnet(tmp_path / "m0", 1)
+    command = [sys.executable, "-m", "expertise_graph", "register", f"dir:{model}", "-q"]
+    child = subprocess.Popen(command, cwd=blank, env=environment(tmp_path), stdout=subprocess.PIPE, text=True)
+    reported = child.stdout.readline().strip()
+    child.kill()
+    child.wait()
+    with Workspace() as opened:
+        assert [e.id for e in opened.experts()] == [reported]
+
+
+def test_ctrl_c_is_130_and_the_same_command_goes_on(blank, tmp_path):
+    model = materials.resnet(tmp_path / "m0", 1)
+    data = str(materials.pictures(tmp_path / "data", 4, 8))
+    with Workspace() as opened:
+        opened.register(f"dir:{model}")
+    arguments = ["warm-start", data, "--out", "out", "--expert", "m0", "--batch-size", "1", "--json"]
+    command = [sys.executable, "-m", "expertise_graph", *arguments, "--epochs", "300", "--time-budget", "1h"]
+    child = subprocess.Popen(
+        command, cwd=blank, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 100
+    while not list((blank / "out").glob("checkpoint/epoch-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+        assert child.poll() is None, child.stderr.read()
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert out == ""
+    assert err == "interrupted; what was done is kept, run the same command to go on\n"
+    with Workspace() as opened:
+        (run,) = opened.runs()
+        assert run.status == "interrupted"
+        assert opened.store.edges("transfer") == []
+        assert {e.name for e in opened.experts()} == {"m0"}
+    assert list((blank / "out").glob("checkpoint/epoch-*"))
+    assert ROOT.is_dir()

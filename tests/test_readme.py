@@ -1,0 +1,84 @@
+"""The README is true: its commands run, and name the experts that it shows; its Python runs."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+SHORT = re.compile(r"[\w.-]+@[0-9a-f]{8}")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[tuple[str, str]]:
+    """Return each command of the tour with the output that the README shows for it."""
+    tour = "\n".join(blocks("console"))
+    return [(part.split("\n", 1)[0], part.partition("\n")[2]) for part in tour.split("$ ")[1:]]
+
+
+@pytest.fixture(scope="module")
+def tour(tmp_path_factory):
+    """Run the commands of the README in their order; return their outputs and the folder."""
+    folder = tmp_path_factory.mktemp("work")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    environment = {**os.environ, "COLUMNS": "400"}
+    outputs = []
+    for line, _ in commands():
+        words = [sys.executable, "-m", "expertise_graph", *shlex.split(line)[1:]]
+        done = subprocess.run(
+            words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+        outputs.append(done.stdout + done.stderr)
+    return folder, outputs
+
+
+def test_commands_name_the_experts_shown(tour):
+    _, outputs = tour
+    for (line, shown), output in zip(commands(), outputs, strict=True):
+        # Children are trained anew here, and other processors round otherwise.
+        expected = {name for name in SHORT.findall(shown) if "-from-" not in name}
+        assert expected <= set(SHORT.findall(output)), line
+
+
+def test_the_best_expert_is_the_one_shown(tour):
+    _, outputs = tour
+    queries = [i for i, (line, _) in enumerate(commands()) if " query " in line]
+    assert queries
+    for i in queries:
+        assert SHORT.findall(commands()[i][1])[0] == SHORT.findall(outputs[i])[0]
+
+
+def test_the_warm_start_gains(tour):
+    _, outputs = tour
+    gain = re.search(r"transfer gain ([+-][\d.]+) points", "".join(outputs))
+    assert gain is not None
+    assert float(gain[1]) >= 15
+
+
+def test_python_runs(tour):
+    folder, _ = tour
+    (code,) = blocks("python")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("latin-letters ")
+    assert done.stdout.strip().endswith(" 0")
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/method.md", "docs/reference.md"])
+def test_links_lead_somewhere(document):
+    path = ROOT / document
+    links = re.findall(r"\]\(([^)#]+)\)", path.read_text())
+    for link in links:
+        assert (path.parent / link).exists(), link
