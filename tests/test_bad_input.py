@@ -5,7 +5,6 @@ import sqlite3
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests import materials
 from tests.data.files import text_csv

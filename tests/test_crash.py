@@ -15,7 +15,7 @@ import pytest
 
 from expertise_graph.workspace import Workspace
 from tests import materials
-from tests.program import ROOT, environment
+from tests.program import environment, invoke
 from tests.test_neighbours import assert_right
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
@@ -68,7 +68,9 @@ def test_register_survives_kills(blank, tmp_path, kills, seed):
     assert done["hits"] >= kills // 4
     assert_sound(blank, {m.name for m in models})
     with Workspace(blank) as killed, Workspace(rehearsal) as whole:
-        pairs = [{(e.source, e.target): e.weight for e in w.store.edges("similarity")} for w in (killed, whole)]
+        pairs = [
+            {(e.source, e.target): e.weight for e in w.store.edges("similarity")} for w in (killed, whole)
+        ]
     assert pairs[0].keys() == pairs[1].keys()
     assert pairs[0] == pytest.approx(pairs[1])
 
@@ -84,7 +86,15 @@ def test_a_warm_start_survives_kills(blank, tmp_path, kills, seed):
         opened.register(f"dir:{model}")
     shutil.copytree(blank, rehearsal)
     command = {
-        "rehearsal": ["--workspace", str(rehearsal), "warm-start", data, "--out", str(rehearsal / "out"), *QUICK],
+        "rehearsal": [
+            "--workspace",
+            str(rehearsal),
+            "warm-start",
+            data,
+            "--out",
+            str(rehearsal / "out"),
+            *QUICK,
+        ],
         "arguments": ["--workspace", str(blank), "warm-start", data, "--out", str(blank / "out"), *QUICK],
         "kills": kills,
     }
@@ -110,10 +120,10 @@ def test_nothing_that_was_reported_is_lost(blank, tmp_path):
     """Each line of the program's output is on disk at the moment it can be read."""
     model = materials.resnet(tmp_path / "m0", 1)
     command = [sys.executable, "-m", "expertise_graph", "register", f"dir:{model}", "-q"]
-    child = subprocess.Popen(command, cwd=blank, env=environment(tmp_path), stdout=subprocess.PIPE, text=True)
-    reported = child.stdout.readline().strip()
-    child.kill()
-    child.wait()
+    options = {"cwd": blank, "env": environment(tmp_path), "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **options) as child:
+        reported = child.stdout.readline().strip()
+        child.kill()
     with Workspace() as opened:
         assert [e.id for e in opened.experts()] == [reported]
 
@@ -124,9 +134,14 @@ def test_ctrl_c_is_130_and_the_same_command_goes_on(blank, tmp_path):
     with Workspace() as opened:
         opened.register(f"dir:{model}")
     arguments = ["warm-start", data, "--out", "out", "--expert", "m0", "--batch-size", "1", "--json"]
-    command = [sys.executable, "-m", "expertise_graph", *arguments, "--epochs", "300", "--time-budget", "1h"]
+    command = [sys.executable, "-m", "expertise_graph", *arguments, "--epochs", "40"]
     child = subprocess.Popen(
-        command, cwd=blank, env=environment(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=blank,
+        env=environment(tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 100
     while not list((blank / "out").glob("checkpoint/epoch-*")) and time.monotonic() < deadline:
@@ -143,4 +158,8 @@ def test_ctrl_c_is_130_and_the_same_command_goes_on(blank, tmp_path):
         assert opened.store.edges("transfer") == []
         assert {e.name for e in opened.experts()} == {"m0"}
     assert list((blank / "out").glob("checkpoint/epoch-*"))
-    assert ROOT.is_dir()
+    result = invoke(*arguments, "--epochs", 40).worked().json
+    with Workspace() as opened:
+        assert [(r.id, r.status) for r in opened.runs()] == [(run.id, "done")]
+        (transfer,) = opened.store.edges("transfer")
+    assert (transfer.run, transfer.weight) == (result["run"], result["accuracy"])

@@ -97,7 +97,9 @@ def test_lists_that_a_killed_process_left_out_are_made_up_for(blank, checkpoints
             workspace.register(f"dir:{checkpoint}")
         victim = workspace.experts("image")[2].id
         with workspace.store.transaction():
-            workspace.store.db.conn.execute("DELETE FROM neighbours WHERE expert = ? OR neighbour = ?", [victim] * 2)
+            workspace.store.db.conn.execute(
+                "DELETE FROM neighbours WHERE expert = ? OR neighbour = ?", [victim] * 2
+            )
             workspace.store.db.conn.execute("DELETE FROM edges WHERE source = ? OR target = ?", [victim] * 2)
         workspace.register(f"dir:{checkpoints[6]}")
         assert_right(workspace)

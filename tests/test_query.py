@@ -154,7 +154,9 @@ def test_items_to_be_tested_on_are_not_looked_at(workspace, tmp_path, splits):
             Image.new("RGB", (64, 64), (i, 0, 0)).save(labelled.items[i])
         answer = invoke("query", data, *FAST).worked().json
         with Workspace() as opened:
-            scores.append(sorted((s.expert, s.estimator, s.value) for s in opened.store.scores(answer["task"])))
+            scores.append(
+                sorted((s.expert, s.estimator, s.value) for s in opened.store.scores(answer["task"]))
+            )
     assert scores[0] == scores[1]
     assert len(scores[0]) == 4
 

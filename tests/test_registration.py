@@ -58,7 +58,9 @@ def test_rm_keeps_measured_history_and_the_next_register_takes_it_up(blank, mode
     assert done.err == f"removed {expert.short}\n"
     with Workspace() as workspace:
         assert [e.id for e in workspace.experts()] == [other.id]
-        assert [(e.kind, e.source, e.weight) for e in workspace.store.edges()] == [("transfer", expert.id, 0.7)]
+        assert [(e.kind, e.source, e.weight) for e in workspace.store.edges()] == [
+            ("transfer", expert.id, 0.7)
+        ]
         assert workspace.graph().nodes[expert.id]["kind"] == "reference"
         assert (models[0] / "model.safetensors").is_file()
         workspace.register(f"dir:{models[0]}")
@@ -116,7 +118,9 @@ def test_forged_features_are_not_taken_for_the_expert(blank, models):
         right = prober.features(expert, probes.inputs(workspace.store, probe_set))
         for forged in (right[:-1], np.full_like(right, np.nan)):
             workspace.store.features.put(key, forged)
-            np.testing.assert_array_equal(prober.features(expert, probes.inputs(workspace.store, probe_set)), right)
+            np.testing.assert_array_equal(
+                prober.features(expert, probes.inputs(workspace.store, probe_set)), right
+            )
         embedding = registration.embed(workspace.store, prober, expert, probe_set)
         workspace.register(f"dir:{models[0]}")
         np.testing.assert_allclose(workspace.store.vectors(probe_set.id)[2][0], embedding.vector, atol=1e-6)
@@ -208,7 +212,9 @@ def test_listings_filter_sort_and_speak_to_programs(workspace):
         assert invoke(*command).worked().out.strip()
 
 
-@pytest.mark.parametrize(("kind", "read"), [("graphml", nx.read_graphml), ("gexf", nx.read_gexf), ("gml", nx.read_gml)])
+@pytest.mark.parametrize(
+    ("kind", "read"), [("graphml", nx.read_graphml), ("gexf", nx.read_gexf), ("gml", nx.read_gml)]
+)
 def test_the_graph_is_read_back_by_networkx(workspace, kind, read):
     invoke("export", "--format", kind, f"graph.{kind}").worked()
     graph = read(workspace / f"graph.{kind}")
@@ -223,7 +229,13 @@ def test_a_name_cannot_run_in_a_terminal_or_a_spreadsheet(blank, models):
     names = {"=HYPERLINK(1)": models[0], "\x1b[31mred\u202e": models[1], "[bold]x[/bold]\n2nd": models[2]}
     for name, model in names.items():
         invoke("register", f"dir:{model}", "--name", name, "--tag", "@x").worked()
-    for command in (["ls"], ["ls", "--csv"], ["ls", "-q"], ["show", "=HYPERLINK(1)"], ["similar", "=HYPERLINK(1)"]):
+    for command in (
+        ["ls"],
+        ["ls", "--csv"],
+        ["ls", "-q"],
+        ["show", "=HYPERLINK(1)"],
+        ["similar", "=HYPERLINK(1)"],
+    ):
         done = invoke(*command).worked()
         assert not set(done.out + done.err) & set("\x1b\u202e")
     cells = [c for row in csv.reader(io.StringIO(invoke("ls", "--csv").out)) for c in row]

@@ -31,7 +31,8 @@ def start(data, out, *options):
 def edges(workspace):
     with Workspace(workspace) as opened:
         return {
-            kind: [(e.source, e.target, e.run) for e in opened.store.edges(kind)] for kind in ("transfer", "lineage")
+            kind: [(e.source, e.target, e.run) for e in opened.store.edges(kind)]
+            for kind in ("transfer", "lineage")
         }
 
 
@@ -162,7 +163,9 @@ def test_compare_cold_measures_both_on_the_same_test_items(workspace, letters):
     with Workspace() as opened:
         (transfer,) = opened.store.edges("transfer")
     assert transfer.meta["cold_accuracy"] == result["cold_accuracy"]
-    text = invoke("warm-start", letters, "--out", "out", *QUICK, "--expert", "hebrew-letters", "--compare-cold")
+    text = invoke(
+        "warm-start", letters, "--out", "out", *QUICK, "--expert", "hebrew-letters", "--compare-cold"
+    )
     assert f"{100 * result['transfer_gain']:+.1f} points" in text.worked().out
 
 

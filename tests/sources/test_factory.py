@@ -88,7 +88,9 @@ def test_features_are_those_of_the_network_on_the_declared_input(blank, module, 
     options = SourceOptions(trust_code=True, weights=str(weights), input=spec)
     expert = resolve(f"factory:{module}:network", options)
     picture = next((materials.LETTERS / "test" / "ayb").iterdir())
-    pixels = np.asarray(Image.open(picture).convert("L").resize((16, 16), Image.Resampling.BILINEAR), np.float32)
+    pixels = np.asarray(
+        Image.open(picture).convert("L").resize((16, 16), Image.Resampling.BILINEAR), np.float32
+    )
     with torch.inference_mode():
         scaled = torch.from_numpy((pixels / 255 - 0.5) / 0.25)[None, None]
         expected = network()(scaled).mean(dim=(2, 3)).numpy()
@@ -156,7 +158,9 @@ def test_what_is_missing_is_named(blank, module, weights):
     invoke("register", "factory:no_such_module:f", "--trust-code", "--weights", weights, *DECLARED).failed(
         "no_such_module"
     )
-    invoke("register", "factory:nothing", "--trust-code", "--weights", weights, *DECLARED).failed("module:callable")
+    invoke("register", "factory:nothing", "--trust-code", "--weights", weights, *DECLARED).failed(
+        "module:callable"
+    )
     assert invoke(*bare, "--mean", "half", *DECLARED[:2]).code == 2
 
 

@@ -57,7 +57,11 @@ def test_text_features_are_the_mean_over_the_tokens_that_are_there(tmp_path):
 @pytest.mark.parametrize("mode", ["cls", "mean", "max"])
 def test_sentence_transformers_layout_is_pooled_as_it_says(tmp_path, mode):
     folder = materials.starter("emoji-names", tmp_path)
-    keys = {"cls": "pooling_mode_cls_token", "mean": "pooling_mode_mean_tokens", "max": "pooling_mode_max_tokens"}
+    keys = {
+        "cls": "pooling_mode_cls_token",
+        "mean": "pooling_mode_mean_tokens",
+        "max": "pooling_mode_max_tokens",
+    }
     materials.change_json(folder / "1_Pooling" / "config.json", **{key: mode == m for m, key in keys.items()})
     hidden, mask = states(folder, TEXTS)
     pool = {
@@ -94,7 +98,9 @@ def test_a_folder_inside_sentence_transformers_layout(tmp_path):
     np.testing.assert_array_equal(features(f"dir:{split}", TEXTS), features(f"dir:{whole}", TEXTS))
     backbone = load(resolve(f"dir:{split}", NONE))
     backbone.save(backbone.module, tmp_path / "saved")
-    np.testing.assert_array_equal(features(f"dir:{tmp_path / 'saved'}", TEXTS), features(f"dir:{whole}", TEXTS))
+    np.testing.assert_array_equal(
+        features(f"dir:{tmp_path / 'saved'}", TEXTS), features(f"dir:{whole}", TEXTS)
+    )
 
 
 def test_sharded_weights_give_the_same_features_as_one_file(tmp_path):
@@ -105,7 +111,9 @@ def test_sharded_weights_give_the_same_features_as_one_file(tmp_path):
     shutil.copy(folder / "preprocessor_config.json", sharded)
     assert len(list(sharded.glob("*.safetensors"))) > 1
     one, many = resolve(f"dir:{folder}", NONE), resolve(f"dir:{sharded}", NONE)
-    assert many.params == one.params == sum(t.numel() for t in load_file(folder / "model.safetensors").values())
+    assert (
+        many.params == one.params == sum(t.numel() for t in load_file(folder / "model.safetensors").values())
+    )
     np.testing.assert_array_equal(features(f"dir:{sharded}", images()), features(f"dir:{folder}", images()))
 
 

