@@ -129,17 +129,11 @@ def _record(store: Store, plan: Plan, result: WarmCold, child: Expert) -> None:
     with store.transaction():
         store.put_task(plan.data.task)
         store.drop_run_edges(plan.run_id)
-        _drop_declared(store, plan, child)
+        # The run's own edge says more than the lineage that registration read off the child.
+        store.drop_declared_lineage(plan.expert.id, child.id)
         store.put_edges(edges)
         # A frozen expert has no child: it has seen nothing, and stays a candidate for the task.
         _note(store, plan, "done", _summary(result), child=None if plan.config.freeze else child.id)
-
-
-def _drop_declared(store: Store, plan: Plan, child: Expert) -> None:
-    """Remove the lineage that registration read off the child: the run's own edge says more."""
-    store.db.table("edges").delete_where(
-        "kind = 'lineage' AND source = ? AND target = ? AND run IS NULL", [plan.expert.id, child.id]
-    )
 
 
 def _transfer(plan: Plan, result: WarmCold) -> Edge:

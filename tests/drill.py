@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,12 +22,10 @@ from expertise_graph import registration, retrieval, training  # noqa: F401
 from expertise_graph.cli import app
 
 
-def fork(arguments: list[str], out: Path, signals: bool = False) -> int:
+def fork(arguments: list[str], out: Path) -> int:
     """Start a command in a child process that writes into `out`, and return its id."""
     child = os.fork()
     if child == 0:
-        if not signals:
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
         torch.set_num_threads(1)
         for number in (1, 2):
             os.dup2(os.open(f"{out}.{number}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
@@ -59,13 +59,24 @@ def kill(arguments: list[str], out: Path, after: float) -> bool:
     return True
 
 
+def start_over(command: dict[str, Any], out: Path) -> None:
+    """Undo what a command did, once it got to its end, so that there is something to kill again."""
+    for reset in command["reset"]:
+        timed(reset, out)
+    for path in command["forget"]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def main(plan: Path) -> None:
     given = json.loads(plan.read_text())
     chance, hits, said = random.Random(given["seed"]), 0, plan.with_suffix(".said")
     for command in given["commands"]:
         seconds = timed(command["rehearsal"], said)
         for _ in range(command["kills"]):
-            hits += kill(command["arguments"], said, chance.uniform(0.0, seconds))
+            if kill(command["arguments"], said, chance.uniform(0.0, seconds)):
+                hits += 1
+            else:
+                start_over(command, said)
         timed(command["arguments"], said)
     print(json.dumps({"hits": hits, "said": Path(f"{said}.1").read_text()}))  # noqa: T201
 

@@ -39,7 +39,8 @@ def edges(workspace):
 def test_json_holds_the_documented_keys_and_the_folder_the_model(workspace, letters):
     result = start(letters, "out", "--expert", "hebrew-letters").worked().json
     assert set(result) >= {
-        "expert", "child", "task", "strategy", "accuracy", "cold_accuracy", "seed", "epochs", "seconds", "path",
+        "expert", "child", "task", "strategy", "accuracy", "cold_accuracy",
+        "seed", "epochs", "seconds", "path",
     }  # fmt: skip
     assert result["expert"] == "zoo:hebrew-letters@resnet"
     assert (result["strategy"], result["cold_accuracy"], result["seed"]) == ("lp-ft", None, 0)

@@ -1,10 +1,11 @@
 """The command line: thin commands over `Workspace`, cheap to start."""
 
-from expertise_graph.cli import demo, experts, query, tasks, training
 from expertise_graph.cli.app import app
-
-commands = (demo, experts, query, tasks, training)
-"""Modules that have added their commands to the program by being imported."""
+from expertise_graph.cli.demo import demo
+from expertise_graph.cli.experts import export, init, ls, register, rm, show, similar
+from expertise_graph.cli.query import query
+from expertise_graph.cli.tasks import probe
+from expertise_graph.cli.training import runs, warm_start
 
 
 def main() -> None:
@@ -12,4 +13,19 @@ def main() -> None:
     app(auto_envvar_prefix="EXPERTISE_GRAPH")
 
 
-__all__ = ["app", "commands", "main"]
+__all__ = [
+    "app",
+    "demo",
+    "export",
+    "init",
+    "ls",
+    "main",
+    "probe",
+    "query",
+    "register",
+    "rm",
+    "runs",
+    "show",
+    "similar",
+    "warm_start",
+]

@@ -9,9 +9,9 @@ import dataclasses
 from pathlib import Path
 
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.sources import networks
 from expertise_graph.sources.base import Backbone, SourceOptions
 from expertise_graph.sources.inputs import check_input
+from expertise_graph.sources.networks import describe_network, load_network, require_trust
 from expertise_graph.types import Expert
 
 
@@ -26,14 +26,14 @@ class FactorySource:
             InvalidInputError: without --weights or --input-size.
             SourceError: when callable and weights do not fit.
         """
-        networks.require_trust({"factory": locator}, options.trust_code)
+        require_trust({"factory": locator}, options.trust_code)
         if options.weights is None or options.input is None:
             raise InvalidInputError(f"factory:{locator} needs --weights FILE and --input-size PIXELS")
         spec = {"factory": locator, "input": dataclasses.asdict(check_input(options.input))}
         weights = Path(options.weights).expanduser().absolute()
-        return networks.describe(spec, weights, options, locator=locator)
+        return describe_network(spec, weights, options, locator=locator)
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Build the network and load the registered weights into it."""
-        networks.require_trust(expert.meta, trust_code)
-        return networks.load(expert.meta, Path(expert.meta["weights"]), expert)
+        require_trust(expert.meta, trust_code)
+        return load_network(expert.meta, Path(expert.meta["weights"]), expert)

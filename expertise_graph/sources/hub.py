@@ -20,8 +20,9 @@ from huggingface_hub.errors import (
 )
 
 from expertise_graph.errors import NotFoundError, OfflineError, SourceError, UntrustedError
-from expertise_graph.sources import folder
 from expertise_graph.sources.base import Backbone, SourceOptions
+from expertise_graph.sources.checkpoint import describe_checkpoint, load_checkpoint
+from expertise_graph.sources.layout import ALLOWED
 from expertise_graph.types import Expert
 
 # The Hub client's own errors and those of the HTTP library beneath it share this base.
@@ -43,14 +44,14 @@ class HubSource:
         repo, revision = split_revision(locator, options.revision)
         sha, root = fetch_model(repo, revision)
         named = options if options.name else dataclasses.replace(options, name=repo.rsplit("/", 1)[-1])
-        expert = folder.describe(root, named)
+        expert = describe_checkpoint(root, named)
         return dataclasses.replace(expert, id=f"hf:{repo}@{sha}", source="hf", locator=repo, revision=sha)
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the pinned commit, from the cache where it is there."""
         with hub_errors(expert.locator):
             root = fetch_commit(expert.locator, str(expert.revision))
-        return folder.load(root, expert)
+        return load_checkpoint(root, expert)
 
 
 def fetch_model(repo: str, revision: str | None) -> tuple[str, Path]:
@@ -67,7 +68,7 @@ def fetch_model(repo: str, revision: str | None) -> tuple[str, Path]:
             snapshot_download(
                 repo,
                 revision=revision,
-                allow_patterns=list(folder.ALLOWED),
+                allow_patterns=list(ALLOWED),
                 local_files_only=files is None,
             )
         )
@@ -114,7 +115,7 @@ def _require_safetensors(repo: str, files: list[str] | None) -> None:
 
 def fetch_commit(repo: str, sha: str) -> Path:
     """Return the folder of a commit; the network is not asked for what is cached whole."""
-    patterns = list(folder.ALLOWED)
+    patterns = list(ALLOWED)
     try:
         cached = Path(snapshot_download(repo, revision=sha, allow_patterns=patterns, local_files_only=True))
         if (cached / "config.json").exists() and any(cached.rglob("*.safetensors")):

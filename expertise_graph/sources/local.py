@@ -7,8 +7,13 @@ import hashlib
 from pathlib import Path
 
 from expertise_graph.errors import NotFoundError, did_you_mean
-from expertise_graph.sources import folder, networks
 from expertise_graph.sources.base import Backbone, SourceOptions
+from expertise_graph.sources.checkpoint import describe_checkpoint, load_checkpoint
+from expertise_graph.sources.networks import (
+    describe_network_folder,
+    is_network_folder,
+    load_network_folder,
+)
 from expertise_graph.types import Expert
 
 
@@ -24,17 +29,17 @@ class LocalSource:
             UntrustedError: when it would need code or a pickle-bearing format.
         """
         root = existing_folder(locator)
-        if networks.is_network_folder(root):
-            return networks.describe_folder(root, options)
-        expert = folder.describe(root, options)
+        if is_network_folder(root):
+            return describe_network_folder(root, options)
+        expert = describe_checkpoint(root, options)
         return dataclasses.replace(expert, id=f"dir:{content_id(expert)}")
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the folder the expert was registered from."""
         root = existing_folder(expert.locator)
-        if networks.is_network_folder(root):
-            return networks.load_folder(root, expert, trust_code=trust_code)
-        return folder.load(root, expert)
+        if is_network_folder(root):
+            return load_network_folder(root, expert, trust_code=trust_code)
+        return load_checkpoint(root, expert)
 
 
 def content_id(expert: Expert) -> str:

@@ -56,7 +56,7 @@ def is_network_folder(root: Path) -> bool:
     return (root / SPEC_FILE).is_file()
 
 
-def describe_folder(root: Path, options: SourceOptions) -> Expert:
+def describe_network_folder(root: Path, options: SourceOptions) -> Expert:
     """Return the expert in a folder saved from such a network.
 
     Raises:
@@ -65,10 +65,11 @@ def describe_folder(root: Path, options: SourceOptions) -> Expert:
     spec = _read_spec(root)
     require_trust(spec, options.trust_code)
     named = options if options.name else dataclasses.replace(options, name=root.name)
-    expert = describe(spec, root / WEIGHTS, named, locator=str(root))
+    expert = describe_network(spec, root / WEIGHTS, named, locator=str(root))
     card = read_card(root / "README.md")
     return dataclasses.replace(
         expert,
+        id=f"dir:{expert.id.partition(':')[2]}",
         source="dir",
         license=options.license or card.license,
         base_model=card.base_model,
@@ -77,11 +78,11 @@ def describe_folder(root: Path, options: SourceOptions) -> Expert:
     )
 
 
-def load_folder(root: Path, expert: Expert, *, trust_code: bool) -> Backbone:
+def load_network_folder(root: Path, expert: Expert, *, trust_code: bool) -> Backbone:
     """Return the backbone in a folder saved from such a network."""
     spec = _read_spec(root)
     require_trust(spec, trust_code)
-    return load(spec, root / WEIGHTS, expert)
+    return load_network(spec, root / WEIGHTS, expert)
 
 
 def _read_spec(root: Path) -> dict[str, Any]:
@@ -102,7 +103,9 @@ def require_trust(spec: Mapping[str, Any], trust_code: bool) -> None:
         raise UntrustedError(f"{code} is code that would be run; add --trust-code if you trust it")
 
 
-def describe(spec: Mapping[str, Any], weights: Path, options: SourceOptions, *, locator: str) -> Expert:
+def describe_network(
+    spec: Mapping[str, Any], weights: Path, options: SourceOptions, *, locator: str
+) -> Expert:
     """Return the expert that `spec` builds with `weights`, after loading it once.
 
     Raises:
@@ -155,7 +158,7 @@ def _weights_sha(weights: Path) -> str:
     return sha256_of([weights])
 
 
-def load(spec: Any, weights: Path, expert: Expert) -> Backbone:
+def load_network(spec: Any, weights: Path, expert: Expert) -> Backbone:
     """Return the backbone, with the weights that were registered.
 
     Raises:
@@ -169,6 +172,7 @@ def load(spec: Any, weights: Path, expert: Expert) -> Backbone:
     transform = _callable(declared.transform) if declared.transform else None
 
     def fresh(seed: int) -> nn.Module:
+        """Return the network with random weights."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             return PlainNet(_new(plain))

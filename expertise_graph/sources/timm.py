@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from expertise_graph.errors import NotFoundError, SourceError, did_you_mean
-from expertise_graph.sources import networks
 from expertise_graph.sources.base import Backbone, InputSpec, SourceOptions
 from expertise_graph.sources.card import read_card
 from expertise_graph.sources.hub import fetch_commit, fetch_model, hub_errors
+from expertise_graph.sources.networks import describe_network, import_timm, load_network
 from expertise_graph.sources.weights import WEIGHTS, read_json
 from expertise_graph.types import Expert
 
@@ -25,12 +25,12 @@ class TimmSource:
             MissingExtraError: when timm cannot be imported.
             NotFoundError: for a name that timm does not know.
         """
-        timm = networks.import_timm()
+        timm = import_timm()
         if not timm.is_model(locator.split(".", 1)[0]):
             raise NotFoundError(f"timm has no model {locator!r}.{did_you_mean(locator, timm.list_models())}")
         sha, root = fetch_model(f"timm/{locator}", options.revision)
         spec = {"timm": locator, "input": dataclasses.asdict(_input(read_json(root / "config.json")))}
-        expert = networks.describe(spec, root / WEIGHTS, options, locator=locator)
+        expert = describe_network(spec, root / WEIGHTS, options, locator=locator)
         card = read_card(root / "README.md")
         return dataclasses.replace(
             expert,
@@ -46,7 +46,7 @@ class TimmSource:
         """Load the pinned commit, from the cache where it is there."""
         with hub_errors(f"timm/{expert.locator}"):
             root: Path = fetch_commit(f"timm/{expert.locator}", str(expert.revision))
-        return networks.load(expert.meta, root / WEIGHTS, expert)
+        return load_network(expert.meta, root / WEIGHTS, expert)
 
 
 def _input(config: dict[str, Any]) -> InputSpec:

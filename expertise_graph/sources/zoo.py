@@ -8,8 +8,8 @@ import shutil
 from pathlib import Path
 
 from expertise_graph.errors import MissingExtraError, NotFoundError, did_you_mean
-from expertise_graph.sources import folder
 from expertise_graph.sources.base import Backbone, SourceOptions
+from expertise_graph.sources.checkpoint import describe_checkpoint, load_checkpoint
 from expertise_graph.starter import shipped
 from expertise_graph.starter.published import PUBLISHED, Published, package_root
 from expertise_graph.types import Expert
@@ -28,7 +28,7 @@ class ZooSource:
             MissingExtraError: when the package that publishes it is not installed.
         """
         name = locator.partition("@")[0]
-        expert = folder.describe(_root(name), dataclasses.replace(options, name=options.name or name))
+        expert = describe_checkpoint(_root(name), dataclasses.replace(options, name=options.name or name))
         return dataclasses.replace(
             expert,
             id=f"zoo:{name}@{expert.architecture}",
@@ -39,7 +39,7 @@ class ZooSource:
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the starter expert."""
-        return folder.load(_root(expert.locator), expert)
+        return load_checkpoint(_root(expert.locator), expert)
 
 
 def starter_names() -> list[str]:

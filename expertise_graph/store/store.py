@@ -208,6 +208,13 @@ class Store:
         )
         return [from_row(Edge, row) for row in rows]
 
+    def drop_declared_lineage(self, parent: str, child: str) -> None:
+        """Delete the lineage edge that no run of ours stands behind, if there is one."""
+        with self.transaction():
+            self.db.table("edges").delete_where(
+                "kind = 'lineage' AND source = ? AND target = ? AND run IS NULL", [parent, child]
+            )
+
     def drop_run_edges(self, run: str) -> None:
         """Delete the edges that a run left, so that recording it again leaves them once."""
         with self.transaction():

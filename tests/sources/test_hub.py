@@ -124,6 +124,7 @@ def test_offline_what_is_cached_works_and_the_rest_is_one_hint(hub, program, bla
     assert "local folder" in offline[3][2]
 
 
+@pytest.mark.slow
 def test_a_hub_that_is_gone_is_one_hint_about_the_network(program):
     (code, _, err), *_ = program(["register", "hf:acme/tiny"], HF_ENDPOINT="http://127.0.0.1:9")
     assert code == 1
@@ -170,6 +171,7 @@ def test_a_token_opens_what_is_gated_and_is_written_nowhere(hub, program, blank,
     assert not [p for p in written if TOKEN.encode() in p.read_bytes()]
 
 
+@pytest.mark.slow
 def test_a_dataset_of_the_hub_is_queried_by_its_id(hub, program, blank):
     shown = program(
         ["register", "hf:acme/tiny"],
@@ -185,6 +187,7 @@ def test_a_dataset_of_the_hub_is_queried_by_its_id(hub, program, blank):
     assert "no repository" in shown[3][2]
 
 
+@pytest.mark.slow
 def test_a_download_that_failed_half_way_is_completed_by_the_same_command(hub, program, blank):
     hub.cut("model.safetensors", after=1000, times=50)
     (code, _, err), *_ = program(["register", "hf:acme/tiny"])

@@ -19,7 +19,7 @@ from tests.program import invoke
 
 @pytest.mark.parametrize("reference", ["clipart", "./folder", "", ":", "dir:", ":x"])
 def test_a_reference_needs_a_scheme_and_a_locator(reference):
-    with pytest.raises((InvalidInputError, NotFoundError), match="dir:|there are"):
+    with pytest.raises((InvalidInputError, NotFoundError), match=r"dir:|there are"):
         resolve(reference, SourceOptions())
 
 
@@ -93,7 +93,7 @@ def test_an_id_that_comes_to_stand_for_other_weights_is_embedded_anew(blank, tmp
         shutil.copy(materials.resnet(tmp_path / "other", 2) / "model.safetensors", folder)
         two = replace(resolve(f"dir:{folder}", SourceOptions()), id="zoo:x@resnet")
         registration.register(workspace.store, prober, two)
-        rows, owners, after = workspace.store.vectors(_probes(workspace))
+        _, owners, after = workspace.store.vectors(_probes(workspace))
     assert owners == ["zoo:x@resnet"]
     assert abs(before[0] - after[0]).max() > 0.01
 

@@ -47,23 +47,13 @@ def start(code, *arguments, home):
     )
 
 
-def test_six_processes_count_together_without_losing_one(tmp_path):
-    Store(tmp_path).close()
+def test_six_processes_make_one_registry_and_count_together_without_losing_one(tmp_path):
     workers = [start(COUNT, tmp_path, 100, i, home=tmp_path) for i in range(6)]
     errors = [worker.communicate(timeout=120)[1] for worker in workers]
     assert errors == [""] * 6
     store = Store(tmp_path)
     assert store.state("count") == "600"
     assert [store.state(f"count of {i}") for i in range(6)] == ["100"] * 6
-    store.close()
-
-
-def test_six_processes_make_the_same_new_registry(tmp_path):
-    workers = [start(COUNT, tmp_path, 1, i, home=tmp_path) for i in range(6)]
-    errors = [worker.communicate(timeout=120)[1] for worker in workers]
-    assert errors == [""] * 6
-    store = Store(tmp_path)
-    assert store.state("count") == "6"
     store.close()
 
 

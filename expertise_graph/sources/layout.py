@@ -1,0 +1,89 @@
+"""Where the parts of a checkpoint folder are, in the layout of transformers or sentence-transformers."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expertise_graph.errors import SourceError, UntrustedError
+from expertise_graph.sources.pooled import POOLINGS
+from expertise_graph.sources.weights import read_json
+
+PREPROCESSING = (
+    "preprocessor_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "modules.json",
+    "1_Pooling/config.json",
+    "sentence_bert_config.json",
+)
+ALLOWED = ("config.json", "model.safetensors", "model*.safetensors*", "README.md", *PREPROCESSING)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the parts of a checkpoint folder are."""
+
+    root: Path
+    model: Path
+    pooling: str | None
+
+
+def read_layout(root: Path) -> Layout:
+    """Return where model and pooling are; sentence-transformers folders say so in modules.json.
+
+    Raises:
+        UntrustedError: for modules other than a transformer, a pooling and a normalisation.
+        SourceError: when a path leads out of the folder, or no model is there.
+    """
+    if not (root / "modules.json").is_file():
+        return Layout(root, root, None)
+    model, pooling = root, "mean"
+    for module in _modules(root / "modules.json"):
+        kind, path = str(module.get("type", "")).rsplit(".", 1)[-1], str(module.get("path", ""))
+        if kind == "Normalize":
+            continue
+        part = root / path
+        if not part.resolve().is_relative_to(root.resolve()) or not part.is_dir():
+            raise SourceError(f"modules.json of {root} names {path!r}, which is no folder inside it")
+        if kind == "Transformer":
+            model = part
+        elif kind == "Pooling":
+            pooling = _pooling(read_json(part / "config.json"))
+        else:
+            raise UntrustedError(
+                f"module {kind!r} of {root} is code that is not read; only Transformer, Pooling"
+            )
+    return Layout(root, model, pooling)
+
+
+def _modules(path: Path) -> list[dict[str, Any]]:
+    try:
+        modules = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise SourceError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(modules, list) or not all(isinstance(m, dict) for m in modules):
+        raise SourceError(f"{path} holds no list of modules")
+    return modules
+
+
+def _pooling(config: dict[str, Any]) -> str:
+    named = config.get("pooling_mode")
+    if isinstance(named, str) and named in POOLINGS:
+        return named
+    keys = {
+        "cls": "pooling_mode_cls_token",
+        "max": "pooling_mode_max_tokens",
+        "lasttoken": "pooling_mode_lasttoken",
+    }
+    return next((pooling for pooling, key in keys.items() if config.get(key) is True), "mean")
