@@ -11,7 +11,7 @@ from pathlib import Path
 
 from expertise_graph.errors import ExpertiseError
 from expertise_graph.probing import Progress
-from expertise_graph.sources import installed, starter_names
+from expertise_graph.sources.zoo import installed, starter_names
 from expertise_graph.starter import task_archives
 from expertise_graph.types import Expert, Query, Ranking, WarmStart
 from expertise_graph.warmstart import Progress as TrainProgress

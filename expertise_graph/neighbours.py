@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from expertise_graph.errors import InvalidInputError
 from expertise_graph.index import FaissIndex
-from expertise_graph.similarity import SKETCH_DIM, centred_gram
+from expertise_graph.similarity import DUPLICATE_CKA, SKETCH_DIM, centred_gram
 from expertise_graph.store import Store, features_key
-from expertise_graph.types import Edge, Expert
+from expertise_graph.types import Edge, Expert, Neighbour
 
 NEIGHBOURS = 5
 RECALLED = 64
@@ -171,6 +171,16 @@ def _mutual_edges(lists: Lists, changed: Iterable[str], near: Neighbourhood) -> 
     ]
 
 
-def is_duplicate(a: Expert, b: Expert, cka: float, threshold: float) -> bool:
-    """Tell whether two experts are near-duplicates: the same weights, or the same responses."""
-    return a.weights_sha == b.weights_sha or cka > threshold
+def similar(store: Store, probe_set: str, expert: Expert, k: int) -> list[Neighbour]:
+    """Return the k experts nearest to `expert`, nearest first.
+
+    Near-duplicates, with the same weights or the same responses, are marked.
+    """
+    near = Neighbourhood(store, probe_set)
+    found = [(store.expert(other), cka) for other, cka in near.nearest(expert.id, k)]
+    return [
+        Neighbour(
+            expert=other, cka=cka, duplicate=other.weights_sha == expert.weights_sha or cka > DUPLICATE_CKA
+        )
+        for other, cka in found
+    ]

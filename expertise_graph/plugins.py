@@ -6,6 +6,7 @@ entry points are looked at only when a name is not built in.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -30,13 +31,18 @@ class Registry(Generic[T]):
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._entries: dict[str, T] = {}
+        self._paths: dict[str, str] = {}
 
     def register(self, name: str, entry: T) -> T:
         """Add `entry` under `name`; a second entry of the same name is refused."""
-        if name in self._entries:
-            raise InvalidInputError(f"{self.kind} {name!r} is registered already")
+        self._check_free(name)
         self._entries[name] = entry
         return entry
+
+    def point(self, name: str, path: str) -> None:
+        """Add what ``module:attribute`` names, imported when it is first looked up."""
+        self._check_free(name)
+        self._paths[name] = path
 
     def decorator(self, name: str) -> Callable[[T], T]:
         """Return a decorator that registers what it decorates under `name`."""
@@ -49,7 +55,7 @@ class Registry(Generic[T]):
             NotFoundError: naming the entries there are, and the nearest one.
         """
         if name not in self._entries:
-            self._load_entry_point(name)
+            self._entries[name] = self._load(name)
         return self._entries[name]
 
     def __contains__(self, name: object) -> bool:
@@ -58,17 +64,25 @@ class Registry(Generic[T]):
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over all names, built in and from entry points, sorted."""
-        return iter(sorted({*self._entries, *(e.name for e in self._entry_points)}))
+        return iter(sorted({*self._entries, *self._paths, *(e.name for e in self._entry_points)}))
 
     @cached_property
     def _entry_points(self) -> tuple[EntryPoint, ...]:
         return tuple(entry_points(group=f"expertise_graph.{self.kind}"))
 
-    def _load_entry_point(self, name: str) -> None:
+    def _check_free(self, name: str) -> None:
+        if name in self._entries or name in self._paths:
+            raise InvalidInputError(f"{self.kind} {name!r} is registered already")
+
+    def _load(self, name: str) -> T:
+        if name in self._paths:
+            module, _, attribute = self._paths[name].partition(":")
+            built_in: T = getattr(importlib.import_module(module), attribute)
+            return built_in
         for entry in self._entry_points:
             if entry.name == name:
-                self._entries[name] = entry.load()
-                return
+                added: T = entry.load()
+                return added
         names = list(self)
         raise NotFoundError(
             f"no {self.kind} called {name!r}; there are: {', '.join(names)}.{did_you_mean(name, names)}"

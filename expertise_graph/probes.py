@@ -6,9 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from expertise_graph.data import LabelledData, ProbeFile, read_data, read_probe_set
+from expertise_graph.data import Inputs, LabelledData, ProbeFile, read_data, read_probe_set
 from expertise_graph.errors import DatasetError, NotFoundError, did_you_mean
-from expertise_graph.probing import Inputs
 from expertise_graph.store import Store
 from expertise_graph.types import ProbeSet
 

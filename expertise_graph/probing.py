@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from expertise_graph.data.base import Item
+from expertise_graph.data.base import Inputs, Item
 from expertise_graph.data.modalities import modalities
 from expertise_graph.errors import ExpertiseError, SourceError
 from expertise_graph.sources import Backbone, load
@@ -25,15 +25,6 @@ BATCH_SIZE = 32
 
 def silent(label: str, done: int, total: int) -> None:
     """Show nothing."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Inputs:
-    """Undecoded inputs of one modality and the hash that stands for them in the cache."""
-
-    items: Sequence[Item]
-    modality: str
-    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,7 @@ def begun_from(store: Store, data: LabelledData, out: Path, config: TrainConfig)
 
 
 def _register_child(store: Store, prober: Prober, plan: Plan) -> Expert:
-    """Register the trained backbone; one that was frozen is the expert itself."""
+    """Register the trained backbone; one that was frozen, or kept as it was, is the expert itself."""
     if plan.config.freeze:
         return plan.expert
     options = SourceOptions(
@@ -114,6 +114,8 @@ def _register_child(store: Store, prober: Prober, plan: Plan) -> Expert:
         tags=("warm-start",) if not plan.config.from_scratch else ("from-scratch",),
     )
     child = resolve(f"dir:{plan.out / 'model'}", options)
+    if child.id == plan.expert.id:
+        return plan.expert
     parent = None if plan.config.from_scratch else plan.expert.id
     return register(
         store,
@@ -132,8 +134,9 @@ def _record(store: Store, plan: Plan, result: WarmCold, child: Expert) -> None:
         # The run's own edge says more than the lineage that registration read off the child.
         store.drop_declared_lineage(plan.expert.id, child.id)
         store.put_edges(edges)
-        # A frozen expert has no child: it has seen nothing, and stays a candidate for the task.
-        _note(store, plan, "done", _summary(result), child=None if plan.config.freeze else child.id)
+        # An expert left as it was has no child: it has seen nothing, and stays a candidate for the task.
+        changed = child.id != plan.expert.id
+        _note(store, plan, "done", _summary(result), child=child.id if changed else None)
 
 
 def _transfer(plan: Plan, result: WarmCold) -> Edge:

@@ -13,6 +13,7 @@ import numpy as np
 from expertise_graph import probes, registration, training
 from expertise_graph.data import (
     Columns,
+    Inputs,
     LabelledData,
     holdout,
     probe_set_from,
@@ -22,11 +23,11 @@ from expertise_graph.data import (
 )
 from expertise_graph.errors import InvalidInputError
 from expertise_graph.graph import Graph, build_graph, export
-from expertise_graph.neighbours import Neighbourhood, is_duplicate
-from expertise_graph.probing import Inputs, Prober, Progress, silent
+from expertise_graph.neighbours import similar
+from expertise_graph.probing import Prober, Progress, silent
 from expertise_graph.retrieval import Sample, answer_query
-from expertise_graph.similarity import DUPLICATE_CKA
-from expertise_graph.sources import SourceOptions, download_dataset, resolve
+from expertise_graph.sources import SourceOptions, resolve
+from expertise_graph.sources.client import download_dataset
 from expertise_graph.starter import probe_files
 from expertise_graph.store import Store, find_workspace
 from expertise_graph.types import Expert, Neighbour, ProbeSet, Query, Ranking, Run, WarmStart
@@ -102,12 +103,7 @@ class Workspace:
             NotFoundError: when there is no such expert.
         """
         node = self.store.find_expert(expert)
-        near = Neighbourhood(self.store, probes.current(self.store, node.modality).id)
-        others = [(self.store.expert(other), cka) for other, cka in near.nearest(node.id, k)]
-        return [
-            Neighbour(expert=other, cka=cka, duplicate=is_duplicate(node, other, cka, DUPLICATE_CKA))
-            for other, cka in others
-        ]
+        return similar(self.store, probes.current(self.store, node.modality).id, node, k)
 
     def query(
         self,

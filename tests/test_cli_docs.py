@@ -3,14 +3,13 @@
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import click
 import pytest
 
 from expertise_graph.cli import app
+from tests.program import invoke
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = (ROOT / "docs" / "reference.md").read_text()
@@ -68,7 +67,8 @@ def test_every_option_has_help():
                 assert option.help, f"{name} {option.opts} says nothing"
 
 
-def test_examples_run(tmp_path):
+def test_examples_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     source = ROOT / "examples" / "emoji-redrawn" / "train"
     for folder in sorted(source.iterdir())[:3]:
         for file in sorted(folder.iterdir())[:8]:
@@ -77,8 +77,7 @@ def test_examples_run(tmp_path):
             shutil.copyfile(file, target)
     for name in STORY:
         for line in examples(commands(app)[name]):
-            words = [sys.executable, "-m", "expertise_graph", *shlex.split(line)[1:]]
-            done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-            assert done.returncode == 0, f"{line}\n{done.stderr}"
+            done = invoke(*shlex.split(line)[1:])
+            assert done.code == 0, f"{line}\n{done.err}"
     assert (tmp_path / "runs" / "first" / "model" / "model.safetensors").is_file()
     assert "graphml" in (tmp_path / "graph.graphml").read_text()

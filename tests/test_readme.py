@@ -1,6 +1,5 @@
 """The README is true: its commands run, and name the experts that it shows; its Python runs."""
 
-import os
 import re
 import shlex
 import shutil
@@ -10,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from expertise_graph.sources import starter_names
+from expertise_graph.sources.zoo import starter_names
+from tests.program import invoke
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -32,15 +32,14 @@ def tour(tmp_path_factory):
     """Run the commands of the README in their order; return their outputs and the folder."""
     folder = tmp_path_factory.mktemp("work")
     shutil.copytree(ROOT / "examples", folder / "examples")
-    environment = {**os.environ, "COLUMNS": "400"}
-    outputs = []
-    for line, _ in commands():
-        words = [sys.executable, "-m", "expertise_graph", *shlex.split(line)[1:]]
-        done = subprocess.run(
-            words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
-        )
-        assert done.returncode == 0, f"{line}\n{done.stderr}"
-        outputs.append(done.stdout + done.stderr)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("COLUMNS", "400")
+        outputs = []
+        for line, _ in commands():
+            done = invoke(*shlex.split(line)[1:])
+            assert done.code == 0, f"{line}\n{done.err}"
+            outputs.append(done.out + done.err)
     return folder, outputs
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from expertise_graph import probes, registration
+from expertise_graph.data import Inputs
 from expertise_graph.errors import SourceError
-from expertise_graph.probing import Inputs, Prober
+from expertise_graph.probing import Prober
 from expertise_graph.sources import SourceOptions, resolve
 from expertise_graph.store import features_key
 from expertise_graph.types import Edge, Task

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from expertise_graph.cli.progress import Bars
 from expertise_graph.errors import ExpertiseError
 
 if TYPE_CHECKING:
+    from expertise_graph.store import Store
     from expertise_graph.workspace import Workspace
 
 INTERRUPTED = 130
@@ -52,6 +55,17 @@ class Context:
         return (
             Workspace(self.workspace_path, progress=bars.update) if bars else Workspace(self.workspace_path)
         )
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """Open the registry alone, for commands that run no model and should start at once."""
+        from expertise_graph.store import Store, find_workspace
+
+        store = Store(find_workspace(self.workspace_path))
+        try:
+            yield store
+        finally:
+            store.close()
 
 
 pass_context = click.make_pass_decorator(Context)

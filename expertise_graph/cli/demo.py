@@ -68,7 +68,7 @@ def _tell_task(story: Demo, task: str) -> Chapter:
     show_ranking(chapter.ranking)
     click.echo(f"Asked again: {chapter.summary.experts_run_again} experts run.")
     click.echo("\n3. Warm start from it, and a cold start on the same budget")
-    show_result(chapter.result, {e.id: e.short for e in story.workspace.experts()})
+    show_result(chapter.result, story.workspace.store.names())
     return chapter
 
 

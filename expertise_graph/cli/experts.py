@@ -15,6 +15,7 @@ from expertise_graph.errors import ExpertiseError
 
 if TYPE_CHECKING:
     from expertise_graph.sources import InputSpec, SourceOptions
+    from expertise_graph.store import Store
     from expertise_graph.types import Expert
     from expertise_graph.workspace import Workspace
 
@@ -183,8 +184,8 @@ def ls(
     Example:
       expertise-graph ls --modality image --sort params
     """
-    with context.workspace() as workspace:
-        rows = [expert_row(e) for e in workspace.experts(modality)]
+    with context.store() as store:
+        rows = [expert_row(e) for e in store.experts(modality)]
     rows = [r for r in rows if tag in (None, *r["tags"]) and license_ in (None, r["license"])]
     rows.sort(key=lambda row: (row[sort], row["id"]))
     emit(
@@ -205,9 +206,9 @@ def show(context: Context, expert: str, as_json: bool) -> None:
     Example:
       expertise-graph show latin-letters
     """
-    with context.workspace() as workspace:
-        node = workspace.store.find_expert(expert)
-        content = {**expert_row(node), "meta": dict(node.meta), "relations": _relations(workspace, node)}
+    with context.store() as store:
+        node = store.find_expert(expert)
+        content = {**expert_row(node), "meta": dict(node.meta), "relations": _relations(store, node)}
     if as_json:
         emit_json(content)
         return
@@ -216,8 +217,8 @@ def show(context: Context, expert: str, as_json: bool) -> None:
     emit(relations, None, columns=("kind", "source", "target", "weight", "metric", "method", "created_at"))
 
 
-def _relations(workspace: Workspace, node: Expert) -> list[dict[str, Any]]:
-    names = {e.id: e.short for e in workspace.experts()} | {t.id: t.name for t in workspace.store.tasks()}
+def _relations(store: Store, node: Expert) -> list[dict[str, Any]]:
+    names = store.names()
     return [
         {
             "kind": edge.kind,
@@ -228,7 +229,7 @@ def _relations(workspace: Workspace, node: Expert) -> list[dict[str, Any]]:
             "method": edge.method,
             "created_at": edge.created_at,
         }
-        for edge in workspace.store.edges(node=node.id)
+        for edge in store.edges(node=node.id)
     ]
 
 
@@ -244,8 +245,11 @@ def similar(context: Context, expert: str, k: int, style: str | None) -> None:
     Example:
       expertise-graph similar latin-letters -k 5
     """
-    with context.workspace() as workspace:
-        found = workspace.similar(expert, k)
+    from expertise_graph import neighbours, probes
+
+    with context.store() as store:
+        node = store.find_expert(expert)
+        found = neighbours.similar(store, probes.current(store, node.modality).id, node, k)
     rows = [
         {
             "id": n.expert.id,
@@ -286,7 +290,10 @@ def export(context: Context, path: Path, kind: str) -> None:
     Example:
       expertise-graph export --format graphml graph.graphml
     """
-    with context.workspace() as workspace:
-        workspace.export(path, kind)
-        graph = workspace.graph()
+    from expertise_graph.graph import build_graph
+    from expertise_graph.graph import export as write
+
+    with context.store() as store:
+        graph = build_graph(store.experts(), store.tasks(), store.edges())
+    write(graph, path, kind)
     click.echo(f"{path}: {graph.number_of_nodes()} nodes, {graph.number_of_edges()} edges", err=True)

@@ -29,8 +29,7 @@ def probe_ls(context: Context, style: str | None) -> None:
     """
     from expertise_graph import probes
 
-    with context.workspace() as workspace:
-        store = workspace.store
+    with context.store() as store:
         rows = [
             {
                 "id": p.id,
@@ -60,9 +59,9 @@ def probe_show(context: Context, name: str, as_json: bool) -> None:
     """
     from expertise_graph import probes
 
-    with context.workspace() as workspace:
-        found = probes.find(workspace.store, name)
-        items = probes.read(workspace.store, found).manifest["items"]
+    with context.store() as store:
+        found = probes.find(store, name)
+        items = probes.read(store, found).manifest["items"]
     licenses = Counter(item["license"] for item in items)
     content: dict[str, Any] = {
         "id": found.id,

@@ -67,7 +67,7 @@ def warm_start(
             trust_code=given["trust_code"],
             report=reporter(bars),
         )
-        names_of = {e.id: e.short for e in workspace.experts()}
+        names_of = workspace.store.names()
     if as_json:
         emit_json(warm_start_json(result))
     else:
@@ -127,8 +127,8 @@ def runs(context: Context, style: str | None) -> None:
     Example:
       expertise-graph runs
     """
-    with context.workspace() as workspace:
-        names = {e.id: e.short for e in workspace.experts()} | {t.id: t.name for t in workspace.store.tasks()}
+    with context.store() as store:
+        names = store.names()
         rows = [
             {
                 "id": run.id,
@@ -145,7 +145,7 @@ def runs(context: Context, style: str | None) -> None:
                 "started_at": run.started_at,
                 "finished_at": run.finished_at,
             }
-            for run in workspace.runs()
+            for run in store.runs()
         ]
     emit(
         rows,

@@ -1,7 +1,7 @@
 """Labelled datasets and probe sets: reading, checking, sampling."""
 
 from expertise_graph.data import image, text
-from expertise_graph.data.base import Item, LabelledData
+from expertise_graph.data.base import Inputs, Item, LabelledData
 from expertise_graph.data.drawing import ProbeDraft, probe_set_from
 from expertise_graph.data.modalities import Modality, modalities
 from expertise_graph.data.probesets import ProbeFile, ProbeItem, read_probe_set, write_probe_set
@@ -11,6 +11,7 @@ from expertise_graph.data.sampling import Splits, holdout, stratified_sample
 
 __all__ = [
     "Columns",
+    "Inputs",
     "Item",
     "LabelledData",
     "Modality",

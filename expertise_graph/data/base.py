@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,6 +10,15 @@ from expertise_graph.types import IntArray, Task
 
 Item = Path | bytes | str
 """An undecoded input: a file, an encoded image, or a text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Undecoded inputs of one modality and the hash that stands for them in the cache."""
+
+    items: Sequence[Item]
+    modality: str
+    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,10 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from expertise_graph.data.base import Inputs
 from expertise_graph.data.modalities import modalities
 from expertise_graph.errors import InvalidInputError, NotFoundError, SourceError
-from expertise_graph.probing import Inputs, Prober
+from expertise_graph.probing import Prober
 from expertise_graph.retrieval.answer import rank
 from expertise_graph.retrieval.candidates import admitted, collapse, embedded, trained_on
 from expertise_graph.retrieval.evidence import (

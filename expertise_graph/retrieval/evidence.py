@@ -6,7 +6,8 @@ import math
 import time
 from dataclasses import dataclass
 
-from expertise_graph.probing import Inputs, Prober
+from expertise_graph.data.base import Inputs
+from expertise_graph.probing import Prober
 from expertise_graph.store import Store
 from expertise_graph.transferability import LOGME_VERSION, RIDGE_VERSION, logme, ridge_accuracy
 from expertise_graph.types import Expert, IntArray, Score, Task

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from expertise_graph.data.base import Inputs
 from expertise_graph.errors import NotFoundError, SourceError, UntrustedError
-from expertise_graph.probing import Inputs, Prober
+from expertise_graph.probing import Prober
 from expertise_graph.retrieval.evidence import Evidence, Sample, Shift, gather
 from expertise_graph.retrieval.posterior import Calibration, Posterior
 from expertise_graph.store import Store

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from expertise_graph.errors import InvalidInputError
 from expertise_graph.sources.base import Backbone, InputSpec, Source, SourceOptions, sources
-from expertise_graph.sources.factory import FactorySource
-from expertise_graph.sources.hub import HubSource, download_dataset
-from expertise_graph.sources.local import LocalSource
-from expertise_graph.sources.timm import TimmSource
-from expertise_graph.sources.zoo import ZooSource, installed, starter_names
 from expertise_graph.types import Expert
 
-sources.register("dir", LocalSource())
-sources.register("hf", HubSource())
-sources.register("timm", TimmSource())
-sources.register("factory", FactorySource())
-sources.register("zoo", ZooSource())
+# Imported when an expert of theirs is resolved or loaded: they bring transformers, which is slow.
+sources.point("dir", "expertise_graph.sources.local:source")
+sources.point("hf", "expertise_graph.sources.hub:source")
+sources.point("timm", "expertise_graph.sources.timm:source")
+sources.point("factory", "expertise_graph.sources.factory:source")
+sources.point("zoo", "expertise_graph.sources.zoo:source")
 
 
 def resolve(reference: str, options: SourceOptions) -> Expert:
@@ -49,10 +45,7 @@ __all__ = [
     "InputSpec",
     "Source",
     "SourceOptions",
-    "download_dataset",
-    "installed",
     "load",
     "resolve",
     "sources",
-    "starter_names",
 ]

@@ -37,3 +37,6 @@ class FactorySource:
         """Build the network and load the registered weights into it."""
         require_trust(expert.meta, trust_code)
         return load_network(expert.meta, Path(expert.meta["weights"]), expert)
+
+
+source = FactorySource()

@@ -3,31 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-
-from expertise_graph.errors import NotFoundError, OfflineError, SourceError, UntrustedError
 from expertise_graph.sources.base import Backbone, SourceOptions
 from expertise_graph.sources.checkpoint import describe_checkpoint, load_checkpoint
-from expertise_graph.sources.layout import ALLOWED
+from expertise_graph.sources.client import fetch_commit, fetch_model, hub_errors
 from expertise_graph.types import Expert
-
-# The Hub client's own errors and those of the HTTP library beneath it share this base.
-TransportError: type[Exception] = HfHubHTTPError.__bases__[0]
-_DATA = ("*.parquet", "*.csv", "*.tsv", "*.jsonl", "*.json", "*.arrow", "*.png", "*.jpg", "*.jpeg", "*.txt")
 
 
 class HubSource:
@@ -54,103 +34,10 @@ class HubSource:
         return load_checkpoint(root, expert)
 
 
-def fetch_model(repo: str, revision: str | None) -> tuple[str, Path]:
-    """Return the commit that `revision` names now, and a local folder with its allowed files.
-
-    Raises:
-        NotFoundError, OfflineError, SourceError, UntrustedError: see `HubSource.resolve`.
-    """
-    with hub_errors(repo):
-        files = _list_files(repo, revision)
-        _require_safetensors(repo, files)
-        # Asked for by the name of a branch, the cache remembers where that was, for offline use.
-        root = Path(
-            snapshot_download(
-                repo,
-                revision=revision,
-                allow_patterns=list(ALLOWED),
-                local_files_only=files is None,
-            )
-        )
-        return root.name, root
-
-
 def split_revision(locator: str, revision: str | None) -> tuple[str, str | None]:
     """Return the repository and the revision of ``org/name@revision``."""
     repo, _, named = locator.partition("@")
     return repo, named or revision
 
 
-def download_dataset(repo: str, revision: str | None) -> Path:
-    """Return a local folder with the data files of a dataset repository, without any code.
-
-    Raises:
-        NotFoundError, OfflineError, SourceError: as for models.
-    """
-    with hub_errors(repo):
-        return Path(
-            snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=list(_DATA))
-        )
-
-
-def _list_files(repo: str, revision: str | None) -> list[str] | None:
-    """Return the names of the files of a revision; None offline, where only the cache can tell."""
-    try:
-        info = HfApi().model_info(repo, revision=revision)
-    except HfHubHTTPError:  # the Hub did answer
-        raise
-    except (OfflineModeIsEnabled, TransportError):
-        return None
-    return [s.rfilename for s in info.siblings or []]
-
-
-def _require_safetensors(repo: str, files: list[str] | None) -> None:
-    if files is None or any(name.endswith(".safetensors") for name in files):
-        return
-    raise UntrustedError(
-        f"hf:{repo} has no safetensors weights (it has: {', '.join(sorted(files)[:6])}); convert a "
-        "local copy you trust with save_pretrained(...), and register it as dir:PATH"
-    )
-
-
-def fetch_commit(repo: str, sha: str) -> Path:
-    """Return the folder of a commit; the network is not asked for what is cached whole."""
-    patterns = list(ALLOWED)
-    try:
-        cached = Path(snapshot_download(repo, revision=sha, allow_patterns=patterns, local_files_only=True))
-        if (cached / "config.json").exists() and any(cached.rglob("*.safetensors")):
-            return cached
-    except LocalEntryNotFoundError:
-        pass
-    return Path(snapshot_download(repo, revision=sha, allow_patterns=patterns))
-
-
-@contextmanager
-def hub_errors(repo: str) -> Iterator[None]:
-    """Turn the Hub client's errors into one-line ones of this package."""
-    try:
-        yield
-    except GatedRepoError as error:
-        raise SourceError(f"hf:{repo} is gated; ask for access on its page and set HF_TOKEN") from error
-    except RepositoryNotFoundError as error:
-        raise NotFoundError(
-            f"no repository hf:{repo}, or it is private; check the name, or set HF_TOKEN"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise NotFoundError(f"hf:{repo} has no such revision; leave it out for the newest") from error
-    except HFValidationError as error:
-        raise NotFoundError(f"{repo!r} is not a repository name; the form is hf:org/name") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise OfflineError(
-            f"hf:{repo} needs the network and is not cached whole; go online once, or use a local folder"
-        ) from error
-    except EntryNotFoundError as error:
-        raise SourceError(f"hf:{repo} lacks a file: {str(error).splitlines()[0]}") from error
-    except HfHubHTTPError as error:
-        raise SourceError(
-            f"the Hub answered with an error for hf:{repo}: {str(error).splitlines()[0]}"
-        ) from error
-    except TransportError as error:
-        raise OfflineError(
-            f"the Hub cannot be reached for hf:{repo} ({type(error).__name__}); go online"
-        ) from error
+source = HubSource()

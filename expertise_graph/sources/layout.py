@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from expertise_graph.errors import SourceError, UntrustedError
-from expertise_graph.sources.pooled import POOLINGS
 from expertise_graph.sources.weights import read_json
 
 PREPROCESSING = (
@@ -27,6 +26,7 @@ PREPROCESSING = (
     "1_Pooling/config.json",
     "sentence_bert_config.json",
 )
+POOLINGS = ("mean", "cls", "max", "lasttoken")
 ALLOWED = ("config.json", "model.safetensors", "model*.safetensors*", "README.md", *PREPROCESSING)
 
 

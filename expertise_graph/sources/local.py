@@ -64,3 +64,6 @@ def existing_folder(locator: str) -> Path:
     except OSError as error:
         raise NotFoundError(f"{locator[:80]!r} cannot be read: {error.strerror}") from error
     raise NotFoundError(f"no folder at {path}.{did_you_mean(path.name, siblings)}")
+
+
+source = LocalSource()

@@ -7,8 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-POOLINGS = ("mean", "cls", "max", "lasttoken")
-
 
 class PooledModel(nn.Module):
     """A transformers model whose forward gives one vector an input.

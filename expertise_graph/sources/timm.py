@@ -9,7 +9,7 @@ from typing import Any
 from expertise_graph.errors import NotFoundError, SourceError, did_you_mean
 from expertise_graph.sources.base import Backbone, InputSpec, SourceOptions
 from expertise_graph.sources.card import read_card
-from expertise_graph.sources.hub import fetch_commit, fetch_model, hub_errors
+from expertise_graph.sources.client import fetch_commit, fetch_model, hub_errors
 from expertise_graph.sources.networks import describe_network, import_timm, load_network
 from expertise_graph.sources.weights import WEIGHTS, read_json
 from expertise_graph.types import Expert
@@ -59,3 +59,6 @@ def _input(config: dict[str, Any]) -> InputSpec:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise SourceError(f"the timm config.json declares no usable input: {error}") from error
+
+
+source = TimmSource()

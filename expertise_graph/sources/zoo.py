@@ -98,3 +98,6 @@ def _cache() -> Path:
     named = os.environ.get(CACHE_VARIABLE)
     base = Path(named) if named else Path.home() / ".cache" / "expertise_graph"
     return base / "published"
+
+
+source = ZooSource()

@@ -112,6 +112,10 @@ class Store:
         """Return all tasks."""
         return [from_row(Task, r) for r in self.db.query("SELECT * FROM tasks ORDER BY created_at")]
 
+    def names(self) -> dict[str, str]:
+        """Return what people call the experts and tasks, by id."""
+        return {e.id: e.short for e in self.experts()} | {t.id: t.name for t in self.tasks()}
+
     def put_probe_set(self, probe_set: ProbeSet) -> None:
         """Add a probe set; one that is there already stays as it is."""
         with self.transaction():

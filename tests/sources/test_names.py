@@ -9,7 +9,8 @@ import pytest
 from expertise_graph import registration
 from expertise_graph.errors import InvalidInputError, NotFoundError
 from expertise_graph.probing import Prober
-from expertise_graph.sources import SourceOptions, installed, resolve, starter_names
+from expertise_graph.sources import SourceOptions, resolve
+from expertise_graph.sources.zoo import installed, starter_names
 from expertise_graph.starter import shipped
 from expertise_graph.starter.published import PUBLISHED
 from expertise_graph.workspace import Workspace
