@@ -17,7 +17,7 @@ from tests.store.nodes import expert
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0
-server:/home /home nfs4 rw 0 0
+server:/nethome /nethome nfs4 rw 0 0
 /dev/sdb1 /nethome/local xfs rw 0 0
 server:/shared /mnt/two\\040words cifs rw 0 0
 user@host: /mnt/ssh fuse.sshfs rw 0 0
@@ -189,7 +189,7 @@ def test_workspace_is_the_one_named_then_the_variable_then_the_nearest(tmp_path,
         ("/var/x", False),
         ("/nethome/me/x", True),
         ("/nethome/local/x", False),
-        ("/homely", False),
+        ("/nethomely", False),
         ("/mnt/two words/x", True),
         ("/mnt/ssh/x", True),
     ],
