@@ -127,7 +127,6 @@ class Workspace:
             self.store,
             self._prober(trust_code),
             probes.inputs(self.store, probe_set),
-            probe_set.id,
             draw_sample(labelled, query),
             query,
         )

@@ -36,16 +36,13 @@ BASELINE = "ridge on raw input, no pretraining"
 Array = NDArray[np.float64]
 
 
-def answer_query(
-    store: Store, prober: Prober, probes: Inputs, probe_set: str, sample: Sample, query: Query
-) -> Ranking:
+def answer_query(store: Store, prober: Prober, probes: Inputs, sample: Sample, query: Query) -> Ranking:
     """Return the ranking of the registered experts for a task.
 
     Args:
         store: the registry; the task, its embedding and all scores are written to it.
         prober: runs experts.
-        probes: inputs of the probe set.
-        probe_set: its id.
+        probes: the probe set that experts are embedded on; its hash is its id.
         sample: the labelled items to look at.
         query: budget and constraints.
 
@@ -54,23 +51,21 @@ def answer_query(
         InvalidInputError: when nothing may be run and nothing is known.
     """
     start = time.perf_counter()
-    search = _open(store, prober, probes, probe_set, sample, query)
+    search = _open(store, prober, probes, sample, query)
     if query.budget == 0 and not search.evidence and not measured(store, sample.task):
         raise InvalidInputError(
             "budget 0 runs nothing, and nothing is known about this task yet; allow --budget 1 or more"
         )
     store.put_task(sample.task)
     _run_landmarks(search)
-    affinity = _affinity(search, probe_set)
+    affinity = _affinity(search)
     _run_promising(search, affinity)
     # With all that is known now: asked again, the same evidence gives the same answer.
-    belief = _believe(search, _affinity(search, probe_set))
+    belief = _believe(search, _affinity(search))
     return rank(search, belief, _baseline(sample), time.perf_counter() - start)
 
 
-def _open(
-    store: Store, prober: Prober, probes: Inputs, probe_set: str, sample: Sample, query: Query
-) -> Search:
+def _open(store: Store, prober: Prober, probes: Inputs, sample: Sample, query: Query) -> Search:
     zoo = store.experts(sample.task.modality)
     if not zoo:
         raise NotFoundError(
@@ -78,7 +73,7 @@ def _open(
             "expertise-graph register hf:org/name"
         )
     seen = trained_on(sample.task, store.runs(), store.edges("lineage"), zoo)
-    known, vectors = embedded(store, probe_set, [e for e in admitted(zoo, query) if e.id not in seen])
+    known, vectors = embedded(store, probes.sha256, [e for e in admitted(zoo, query) if e.id not in seen])
     if not known:
         raise NotFoundError(
             f"none of {len(zoo)} experts has an embedding and has not been trained on this very task; "
@@ -112,17 +107,19 @@ def _run_landmarks(search: Search) -> None:
             search.run(place)
 
 
-def _affinity(search: Search, probe_set: str) -> Array:
-    """Return the cosine of each expert's embedding with the task's, which is stored."""
-    first = sorted(search.evidence)[:LANDMARKS]
-    by_id = {e.id: e for e in search.experts}
+def _affinity(search: Search) -> Array:
+    """Return the cosine of each expert's embedding with the task's, which is stored.
+
+    Every expert that was run serves as a landmark.
+    """
     landmarks = [
         Landmark(
-            task_features=search.prober.features(by_id[name], search.sample.inputs),
-            probe_features=search.prober.features(by_id[name], search.probes),
-            accuracy=search.evidence[name].accuracy,
+            task_features=search.prober.features(expert, search.sample.inputs),
+            probe_features=search.prober.features(expert, search.probes),
+            accuracy=search.evidence[expert.id].accuracy,
         )
-        for name in first
+        for expert in search.experts
+        if expert.id in search.evidence
     ]
     vector = embed_task(landmarks, search.sample.labels)
     if vector is None:
@@ -131,7 +128,7 @@ def _affinity(search: Search, probe_set: str) -> Array:
         Embedding(
             owner=search.sample.task.id,
             kind="task",
-            probe_set=probe_set,
+            probe_set=search.probes.sha256,
             method=TASK_METHOD,
             version=TASK_VERSION,
             vector=vector,

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, scan_cache_dir, snapshot_download
 from huggingface_hub.errors import (
+    CacheNotFound,
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
@@ -108,7 +109,8 @@ def hub_errors(repo: str) -> Iterator[None]:
         raise NotFoundError(f"{repo!r} is not a repository name; the form is hf:org/name") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
         raise OfflineError(
-            f"hf:{repo} needs the network and is not cached whole; go online once, or use a local folder"
+            f"hf:{repo} needs the network and is not cached whole ({_cached()}); go online once, "
+            "or use dir:PATH"
         ) from error
     except EntryNotFoundError as error:
         raise SourceError(f"hf:{repo} lacks a file: {str(error).splitlines()[0]}") from error
@@ -118,5 +120,14 @@ def hub_errors(repo: str) -> Iterator[None]:
         ) from error
     except TransportError as error:
         raise OfflineError(
-            f"the Hub cannot be reached for hf:{repo} ({type(error).__name__}); go online"
+            f"the Hub cannot be reached for hf:{repo} ({type(error).__name__}; {_cached()}); go online"
         ) from error
+
+
+def _cached() -> str:
+    """Return which repositories are on this machine, for people without a network."""
+    try:
+        names = sorted(repo.repo_id for repo in scan_cache_dir().repos)
+    except CacheNotFound:
+        names = []
+    return f"cached: {', '.join(names[:5])}" if names else "nothing is cached"

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,11 +51,6 @@ class Arrays:
         save_file({"features": np.ascontiguousarray(array, dtype=np.float32)}, temporary)
         os.replace(temporary, path)
         _remove_leftovers(path)
-
-    def remove(self, keys: Sequence[str]) -> None:
-        """Delete the arrays of `keys`, where they exist."""
-        for key in keys:
-            self.path(key).unlink(missing_ok=True)
 
 
 def _remove_leftovers(path: Path) -> None:
