@@ -57,10 +57,13 @@ def _check_writable(path: Path) -> None:
 
 def _is_current(db: Database, path: Path) -> bool:
     """Tell whether the schema is up to date; refuse files of others and of newer versions."""
+    # One snapshot: another process may be making the schema right now.
+    db.conn.execute("BEGIN")
+    tables = db.conn.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     version = db.conn.execute("PRAGMA user_version").fetchone()[0]
     application = db.conn.execute("PRAGMA application_id").fetchone()[0]
-    empty = not db.conn.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    if application != APPLICATION_ID and not empty:
+    db.conn.execute("COMMIT")
+    if application != APPLICATION_ID and tables:
         raise StoreError(f"{path} is a SQLite file of another program; choose another workspace")
     if version > SCHEMA_VERSION:
         raise NewerSchemaError(
