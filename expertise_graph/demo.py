@@ -86,23 +86,28 @@ class Demo:
         return self.workspace.query(self.data(task), Query(budget=BUDGET))
 
     def run(self, task: str) -> Chapter:
-        """Query, query again, and train warm and cold from the best expert."""
+        """Query, query again, and train warm and cold from the best expert.
+
+        A demo that was interrupted goes on with the expert it had begun from.
+        """
         start = time.perf_counter()
+        begun = (self.out / task / "run.json").is_file()
         data = self.workspace.read(self.data(task))
         ranking = self.workspace.query(data, Query(budget=BUDGET))
-        again = self.workspace.query(data, Query(budget=BUDGET))
+        again = self.workspace.query(data, Query(budget=BUDGET, top=len(self.workspace.experts())))
         result = self.workspace.warm_start(
             data,
             self.out / task,
-            expert=ranking.best.expert.id,
+            expert=None if begun else ranking.best.expert.id,
             config=TrainConfig(epochs=EPOCHS),
             compare_cold=True,
             report=self.report,
         )
+        chosen = next(c for c in again.candidates if c.expert.id == result.expert)
         summary = TaskSummary(
             task=task,
-            expert=ranking.best.expert.short,
-            predicted=ranking.best.predicted,
+            expert=chosen.expert.short,
+            predicted=chosen.predicted,
             warm_accuracy=result.accuracy,
             cold_accuracy=result.cold_accuracy or 0.0,
             experts_run=ranking.experts_run,

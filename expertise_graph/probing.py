@@ -64,11 +64,6 @@ class Prober:
         self.arrays.put(key, features)
         return features
 
-    def cached(self, expert: Expert, inputs: Inputs) -> bool:
-        """Tell whether `features` would run nothing."""
-        key = features_key(expert.weights_sha, inputs.sha256, expert.preprocessing_sha)
-        return self.arrays.path(key).is_file()
-
 
 def extract(
     backbone: Backbone,

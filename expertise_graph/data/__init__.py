@@ -1,16 +1,18 @@
 """Labelled datasets and probe sets: reading, checking, sampling."""
 
-from expertise_graph.data import image, text
 from expertise_graph.data.base import Inputs, Item, LabelledData
 from expertise_graph.data.drawing import ProbeDraft, probe_set_from
+from expertise_graph.data.image import IMAGE
 from expertise_graph.data.modalities import Modality, modalities
 from expertise_graph.data.probesets import ProbeFile, ProbeItem, read_probe_set, write_probe_set
 from expertise_graph.data.readers import read_data
 from expertise_graph.data.records import Columns
 from expertise_graph.data.sampling import Splits, holdout, stratified_sample
+from expertise_graph.data.text import TEXT
 
 __all__ = [
     "Columns",
+    "IMAGE",
     "Inputs",
     "Item",
     "LabelledData",
@@ -19,13 +21,12 @@ __all__ = [
     "ProbeFile",
     "ProbeItem",
     "Splits",
+    "TEXT",
     "holdout",
-    "image",
     "modalities",
     "probe_set_from",
     "read_data",
     "read_probe_set",
     "stratified_sample",
-    "text",
     "write_probe_set",
 ]
