@@ -15,7 +15,7 @@ RANKS = {
     "types": 0,
     "plugins": 1,
     "similarity": 1,
-    "transferability": 1,
+    "transferability": 2,
     "starter": 1,
     "sources": 2,
     "data": 2,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from expertise_graph.errors import InvalidInputError
@@ -15,7 +16,7 @@ def as_features(features: Any, *, least: int = 2) -> torch.Tensor:
     Raises:
         InvalidInputError: for another rank, fewer than `least` rows, NaN or infinity.
     """
-    tensor = _as_tensor(features, "features").detach().to(torch.float64)
+    tensor = as_tensor(features, "features").detach().to(torch.float64)
     if tensor.ndim != 2 or tensor.shape[0] < least or tensor.shape[1] < 1:
         raise InvalidInputError(
             f"features must be (n, d) with n >= {least} and d >= 1, got {tuple(tensor.shape)}"
@@ -31,7 +32,7 @@ def as_targets(labels: Any, n: int, device: torch.device) -> torch.Tensor:
     Raises:
         InvalidInputError: when there are not n labels, or targets are not finite.
     """
-    tensor = _as_tensor(labels, "labels").to(device)
+    tensor = as_tensor(labels, "labels").to(device)
     if tensor.ndim not in (1, 2) or tensor.shape[0] != n or not tensor.numel():
         raise InvalidInputError(f"{n} rows of features need as many labels, got shape {tuple(tensor.shape)}")
     if tensor.is_floating_point():
@@ -45,8 +46,18 @@ def as_targets(labels: Any, n: int, device: torch.device) -> torch.Tensor:
     return torch.nn.functional.one_hot(index, len(classes)).to(torch.float64)
 
 
-def _as_tensor(values: Any, what: str) -> torch.Tensor:
+def as_tensor(values: Any, what: str) -> torch.Tensor:
+    """Return an array, tensor or list of numbers as a tensor; the memory may be shared.
+
+    Raises:
+        InvalidInputError: for anything else.
+    """
     try:
-        return torch.as_tensor(values)
+        # Contiguous and writable, which torch needs of arrays; lists keep their double precision.
+        return (
+            values
+            if isinstance(values, torch.Tensor)
+            else torch.from_numpy(np.require(values, None, ["C", "W"]))
+        )
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidInputError(f"{what} must be an array of numbers, got {type(values).__name__}") from error

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from expertise_graph.transferability._checks import as_features, as_targets
+from expertise_graph.transferability._checks import as_targets
+from expertise_graph.transferability.decomposition import decompose
 
 LOGME_VERSION = "1"
 _MAX_ITERATIONS = 1000
@@ -39,16 +40,19 @@ def logme(features: Any, labels: Any) -> float:
         >>> logme(x, torch.tensor([0, 0, 1, 1])) > logme(x, torch.tensor([0, 1, 0, 1]))
         True
     """
-    x = as_features(features)
-    y, unit = _in_own_unit(as_targets(labels, len(x), x.device))
-    spectrum, projected = _project(x, y)
+    space = decompose(features)
+    n = len(space)
+    y, unit = _in_own_unit(as_targets(labels, n, space.features.device))
+    projected = space.raw.project(y)
+    # The evidence does not depend on the scale of features; the bounds on alpha need one.
+    spectrum = space.raw.values / space.raw.values[:1]
     total = y.square().sum(0)
     residual = total - projected.sum(0)
     # Less than rounding is nothing: as noise it would make the fixed point run in a circle.
     residual = torch.where(residual > 1e-12 * total, residual, torch.zeros_like(residual))
-    alpha, beta = _fixed_point(spectrum, projected, residual, n=len(x))
-    evidence = _evidence(spectrum, projected, residual, alpha, beta, n=len(x))
-    return float((evidence / len(x) - unit.log()).mean())
+    alpha, beta = _fixed_point(spectrum, projected, residual, n=n)
+    evidence = _evidence(spectrum, projected, residual, alpha, beta, n=n)
+    return float((evidence / n - unit.log()).mean())
 
 
 def _in_own_unit(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -56,19 +60,6 @@ def _in_own_unit(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     unit = y.square().mean(0).sqrt()
     unit = torch.where(unit > 0, unit, torch.ones_like(unit))
     return y / unit, unit
-
-
-def _project(x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return squared singular values (k,), the largest one, and squared projections (k, c) on them."""
-    wide = x.shape[0] <= x.shape[1]
-    values, vectors = torch.linalg.eigh(x @ x.T if wide else x.T @ x)
-    keep = values > values[-1].clamp_min(0.0) * max(x.shape) * torch.finfo(torch.float64).eps
-    values, vectors = values[keep], vectors[:, keep]
-    # The evidence does not depend on the scale of features; the bounds on alpha need one.
-    relative = values / values[-1:]
-    if wide:
-        return relative, (vectors.T @ y).square()
-    return relative, (vectors.T @ (x.T @ y)).square() / values[:, None]
 
 
 def _moments(

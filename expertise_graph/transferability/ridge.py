@@ -7,7 +7,9 @@ from typing import Any
 import torch
 
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.transferability._checks import as_features, as_targets
+from expertise_graph.transferability._checks import as_features
+from expertise_graph.transferability._classes import Classes, as_classes
+from expertise_graph.transferability.decomposition import Decomposition, decompose
 
 RIDGE_VERSION = "1"
 _PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
@@ -29,8 +31,8 @@ def ridge_accuracy(features: Any, labels: Any) -> float:
     References:
         Leave-one-out residuals of ridge: Allen 1974 (PRESS); Golub, Heath, Wahba 1979.
     """
-    x, y = _prepare(features, labels)
-    return max(_leave_one_out(x, y))
+    space = decompose(features)
+    return max(_leave_one_out(space, as_classes(labels, len(space), space.features.device)))
 
 
 def ridge_predict(features: Any, labels: Any, others: Any) -> torch.Tensor:
@@ -41,46 +43,33 @@ def ridge_predict(features: Any, labels: Any, others: Any) -> torch.Tensor:
     Raises:
         InvalidInputError: as `ridge_accuracy`, or when `others` are of another width.
     """
-    x, y = _prepare(features, labels)
-    new = as_features(others, least=1).to(x.device)
-    if new.shape[1] != x.shape[1]:
-        raise InvalidInputError(f"features of width {x.shape[1]} cannot classify others of {new.shape[1]}")
-    accuracies = _leave_one_out(x, y)
+    space = decompose(features)
+    classes = as_classes(labels, len(space), space.features.device)
+    new = as_features(others, least=1).to(space.features.device)
+    width = space.features.shape[1]
+    if new.shape[1] != width:
+        raise InvalidInputError(f"features of width {width} cannot classify others of {new.shape[1]}")
+    accuracies = _leave_one_out(space, classes)
     penalty = _PENALTIES[max(range(len(_PENALTIES)), key=accuracies.__getitem__)]
-    raw = as_features(features)
-    mean, scale = raw.mean(0), _scale(raw)
-    targets = y - y.mean(0)
-    dual = torch.linalg.solve(x @ x.T + penalty * torch.eye(len(x), dtype=x.dtype, device=x.device), targets)
-    scores: torch.Tensor = ((new - mean) / scale) @ (x.T @ dual)
+    targets = classes.one_hot - classes.counts / len(space)
+    left, values = space.centred.left, space.centred.values
+    dual = left @ ((left.T @ targets) / (values + penalty)[:, None])
+    scores: torch.Tensor = ((new - space.mean) / space.scale) @ (space.centred.rows.T @ dual)
     return scores
 
 
-def _scale(x: torch.Tensor) -> torch.Tensor:
-    """Return the one number that makes the mean squared row norm of centred features one."""
-    return (x - x.mean(0)).square().sum(1).mean().sqrt().clamp_min(1e-12)
-
-
-def _prepare(features: Any, labels: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    x = as_features(features)
-    y = as_targets(labels, len(x), x.device)
-    given = torch.as_tensor(labels)
-    if given.is_floating_point() or given.ndim != 1:
-        raise InvalidInputError(f"classification needs (n,) integers, got {given.dtype} {tuple(given.shape)}")
-    return (x - x.mean(0)) / _scale(x), y
-
-
-def _leave_one_out(x: torch.Tensor, y: torch.Tensor) -> list[float]:
-    """Return the leave-one-out accuracy for each penalty, from one decomposition of x x^T."""
-    values, vectors = torch.linalg.eigh(x @ x.T)
-    values = values.clamp_min(0.0)
-    centred = y - y.mean(0)
-    truth = y.argmax(1)
+def _leave_one_out(space: Decomposition, classes: Classes) -> list[float]:
+    """Return the leave-one-out accuracy for each penalty, from one decomposition of the features."""
+    left, values = space.centred.left, space.centred.values
+    prior = classes.counts / len(space)
+    centred = classes.one_hot - prior
+    projected = left.T @ centred
     accuracies = []
     for penalty in _PENALTIES:
         shrink = values / (values + penalty)
-        fitted = vectors @ (shrink[:, None] * (vectors.T @ centred))
-        leverage = (vectors.square() * shrink).sum(1) + 1.0 / len(x)
+        fitted = left @ (shrink[:, None] * projected)
+        leverage = (left.square() * shrink).sum(1) + 1.0 / len(space)
         left_out = centred - (centred - fitted) / (1.0 - leverage).clamp_min(1e-9)[:, None]
-        guess = (left_out + y.mean(0)).argmax(1)
-        accuracies.append(float((guess == truth).double().mean()))
+        guess = (left_out + prior).argmax(1)
+        accuracies.append(float((guess == classes.index).double().mean()))
     return accuracies
