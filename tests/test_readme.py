@@ -1,5 +1,6 @@
 """The README is true: its commands run, and name the experts that it shows; its Python runs."""
 
+import doctest
 import re
 import shlex
 import shutil
@@ -75,6 +76,12 @@ def test_python_runs(tour):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("latin-letters ")
     assert done.stdout.strip().endswith(" 0")
+
+
+def test_the_examples_of_the_estimators_run():
+    results = doctest.testfile(str(ROOT / "docs" / "estimators.md"), module_relative=False)
+    assert results.attempted > 0
+    assert results.failed == 0
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/method.md", "docs/reference.md"])
