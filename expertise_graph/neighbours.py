@@ -45,6 +45,11 @@ class Neighbourhood:
             self._index = self._load_index()
         return self._index
 
+    def vector(self, expert: str) -> NDArray[np.float32]:
+        """Return the embedding (m,) of an expert."""
+        vector: NDArray[np.float32] = self.vectors[self._place[expert]]
+        return vector
+
     def search(self, vector: NDArray[np.floating], k: int) -> list[tuple[str, float]]:
         """Return up to k (expert id, cosine of the sketches), nearest first."""
         return [(self._by_row[row], cosine) for row, cosine in self.index.search(vector, k)]
@@ -59,7 +64,7 @@ class Neighbourhood:
         """
         if expert not in self._place:
             raise InvalidInputError(f"{expert} has no embedding on {self.probe_set}; register it again")
-        recalled = self.search(self.vectors[self._place[expert]], max(RECALLED, 4 * k) + 1)
+        recalled = self.search(self.vector(expert), max(RECALLED, 4 * k) + 1)
         ranked = [(other, self.cka(expert, other)) for other, _ in recalled if other != expert]
         return sorted(ranked, key=lambda pair: (-pair[1], pair[0]))[:k]
 
@@ -72,7 +77,7 @@ class Neighbourhood:
 
     def sketched(self, a: str, b: str) -> float:
         """Return the cosine of the sketches of two experts."""
-        x, y = self.vectors[self._place[a]], self.vectors[self._place[b]]
+        x, y = self.vector(a), self.vector(b)
         return float(x @ y / (np.linalg.norm(x) * np.linalg.norm(y)))
 
     def _gram(self, expert: str) -> NDArray[np.float64] | None:
@@ -122,12 +127,12 @@ def _update(near: Neighbourhood, lists: Lists, k: int) -> set[str]:
     """Change `lists` in place; return the experts whose list changed."""
     full = min(k, len(near.owners) - 1)
     incomplete = [o for o in near.owners if len(lists.get(o, [])) < full]
-    changed = set(incomplete)
+    anew, changed = set(incomplete), set(incomplete)
     for expert in incomplete:
         lists[expert] = near.nearest(expert, k)
     for expert in incomplete:
-        for other, cosine in near.search(near.vectors[near.owners.index(expert)], len(near.owners)):
-            if other not in changed and _enters(near, lists[other], expert, other, cosine):
+        for other, cosine in near.search(near.vector(expert), len(near.owners)):
+            if other not in anew and _enters(near, lists[other], expert, other, cosine):
                 _insert(lists[other], expert, near.cka(expert, other), k)
                 changed.add(other)
     return changed

@@ -11,7 +11,9 @@ from transformers import ResNetModel
 from expertise_graph import probes
 from expertise_graph.neighbours import NEIGHBOURS, Neighbourhood, refresh
 from expertise_graph.probing import Prober
+from expertise_graph.registration import embed
 from expertise_graph.similarity import centred_gram
+from expertise_graph.sources import SourceOptions, resolve
 from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.program import invoke
@@ -79,6 +81,20 @@ def test_lists_and_edges_are_right_after_any_sequence_of_register_and_rm(blank, 
         for expert in workspace.experts("image"):
             near = workspace.similar(expert.id, 4)
             assert [n.expert.id for n in near] == [b for b, _ in lists[expert.id][:4]]
+
+
+def test_several_newcomers_at_once_enter_the_same_list(blank, checkpoints):
+    with Workspace() as workspace:
+        for checkpoint in checkpoints[:7]:
+            workspace.register(f"dir:{checkpoint}")
+        probe_set = probes.current(workspace.store, "image")
+        prober = Prober(arrays=workspace.store.features)
+        for checkpoint in checkpoints[7:]:
+            expert = resolve(f"dir:{checkpoint}", SourceOptions())
+            workspace.store.put_expert(expert)
+            workspace.store.put_embedding(embed(workspace.store, prober, expert, probe_set))
+        refresh(workspace.store, probe_set.id)
+        assert_right(workspace)
 
 
 def test_refresh_again_changes_nothing(blank, checkpoints):
