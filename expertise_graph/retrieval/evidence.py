@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from expertise_graph.data.base import Inputs
 from expertise_graph.probing import Prober
 from expertise_graph.store import Store
-from expertise_graph.transferability import LOGME_VERSION, RIDGE_VERSION, logme, ridge_accuracy
+from expertise_graph.transferability import LOGME_VERSION, RIDGE_VERSION, decompose, logme, ridge_accuracy
 from expertise_graph.types import Expert, IntArray, Score, Task
 
 LOGME, RIDGE = "logme", "ridge_accuracy"
@@ -57,8 +57,8 @@ def gather(store: Store, prober: Prober, expert: Expert, sample: Sample) -> Evid
         SourceError: when the expert cannot be run.
     """
     start = time.perf_counter()
-    features = prober.features(expert, sample.inputs)
-    evidence = Evidence(logme(features, sample.labels), ridge_accuracy(features, sample.labels))
+    space = decompose(prober.features(expert, sample.inputs))
+    evidence = Evidence(logme(space, sample.labels), ridge_accuracy(space, sample.labels))
     seconds = time.perf_counter() - start
     pairs = ((LOGME, LOGME_VERSION, evidence.logme), (RIDGE, RIDGE_VERSION, evidence.accuracy))
     store.put_scores(
