@@ -21,6 +21,7 @@ LINEAGE_METHOD, LINEAGE_VERSION = "model card, self-reported", "1"
 def register(store: Store, prober: Prober, expert: Expert) -> Expert:
     """Probe and embed a resolved expert, and store it with its place in the graph.
 
+    History that was imported under its name or Hub id becomes its own.
     The forward pass comes first and is cached; node and embedding then appear together. Doing it
     again changes nothing but the description.
 
@@ -33,6 +34,7 @@ def register(store: Store, prober: Prober, expert: Expert) -> Expert:
     with store.transaction():
         _forget_other_weights(store, expert)
         store.put_expert(expert)
+        _take_over_metadata(store, expert)
         if not _has(store, embedding):
             store.put_embedding(embedding)
         store.put_edges(_lineage(store))
@@ -71,7 +73,7 @@ def embed_missing(store: Store, prober: Prober, probe_set: ProbeSet) -> list[str
     _, owners, _ = store.vectors(probe_set.id)
     failed = []
     for expert in store.experts(probe_set.modality):
-        if expert.id in owners:
+        if expert.id in owners or not expert.runnable:
             continue
         try:
             store.put_embedding(embed(store, prober, expert, probe_set))
@@ -87,6 +89,13 @@ def _forget_other_weights(store: Store, expert: Expert) -> None:
         same = (old.weights_sha, old.preprocessing_sha) == (expert.weights_sha, expert.preprocessing_sha)
         if old.id == expert.id and not same:
             store.remove_expert(old.id)
+
+
+def _take_over_metadata(store: Store, expert: Expert) -> None:
+    """Give the expert what was imported under its name before it was registered."""
+    names = {expert.name, expert.locator, expert.id, f"{expert.source}:{expert.locator}"}
+    for node in store.metadata_only(names):
+        store.move_history(node, expert.id)
 
 
 def _has(store: Store, embedding: Embedding) -> bool:

@@ -17,6 +17,9 @@ IntArray = NDArray[np.integer[Any]]
 
 UNKNOWN = "unknown"
 
+METADATA = "metadata"
+"""Source of an expert that is known by name only: it has history, but no weights here."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Expert:
@@ -51,7 +54,12 @@ class Expert:
     @property
     def short(self) -> str:
         """Name and the first characters of what pins the weights, for people."""
-        return f"{self.name}@{self.weights_sha[:8]}"
+        return f"{self.name}@{self.weights_sha[:8]}" if self.runnable else self.name
+
+    @property
+    def runnable(self) -> bool:
+        """Whether there are weights to run; if not, only imported metadata know the expert."""
+        return self.source != METADATA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +138,17 @@ class Score:
     n: int
     seed: int
     seconds: float
+    created_at: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskDistance:
+    """How far one task (by id) is from another; smaller is nearer, `method` says in what sense."""
+
+    task: str
+    other: str
+    value: float
+    method: str
     created_at: str = ""
 
 

@@ -23,6 +23,18 @@ from expertise_graph.data import (
 )
 from expertise_graph.errors import InvalidInputError
 from expertise_graph.graph import Graph, build_graph, export
+from expertise_graph.imports import (
+    DistanceOptions,
+    File,
+    HistoryOptions,
+    ImportOptions,
+    ImportReport,
+    ScoreOptions,
+    import_distances,
+    import_history,
+    import_meta,
+    import_scores,
+)
 from expertise_graph.neighbours import similar
 from expertise_graph.probing import Prober, Progress, silent
 from expertise_graph.retrieval import Sample, answer_query
@@ -36,6 +48,10 @@ from expertise_graph.warmstart import TrainConfig
 _NO_OPTIONS = SourceOptions()
 _NO_COLUMNS = Columns()
 _DEFAULT_QUERY = Query()
+_DEFAULT_IMPORT = ImportOptions()
+_DEFAULT_HISTORY = HistoryOptions()
+_DEFAULT_SCORES = ScoreOptions()
+_DEFAULT_DISTANCES = DistanceOptions()
 _DEFAULT_CONFIG = TrainConfig()
 
 
@@ -102,7 +118,7 @@ class Workspace:
         Raises:
             NotFoundError: when there is no such expert.
         """
-        node = self.store.find_expert(expert)
+        node = self.store.find_runnable(expert)
         return similar(self.store, probes.current(self.store, node.modality).id, node, k)
 
     def query(
@@ -153,7 +169,7 @@ class Workspace:
         """
         labelled, out = self.read(data, columns=columns), Path(out).absolute()
         if expert is not None:
-            chosen = self.store.find_expert(expert)
+            chosen = self.store.find_runnable(expert)
         elif (begun := training.begun_from(self.store, labelled, out, config)) is not None:
             chosen = begun
         else:
@@ -206,6 +222,22 @@ class Workspace:
         node = self.store.find_expert(expert)
         registration.remove(self.store, node)
         return node
+
+    def import_history(self, file: File, options: HistoryOptions = _DEFAULT_HISTORY) -> ImportReport:
+        """Store a table of measured results as transfer edges; see `imports.import_history`."""
+        return import_history(self.store, file, options)
+
+    def import_scores(self, file: File, options: ScoreOptions = _DEFAULT_SCORES) -> ImportReport:
+        """Store a table of transferability scores; see `imports.import_scores`."""
+        return import_scores(self.store, file, options)
+
+    def import_meta(self, file: File, options: ImportOptions = _DEFAULT_IMPORT) -> ImportReport:
+        """Store a table of covariates of experts; see `imports.import_meta`."""
+        return import_meta(self.store, file, options)
+
+    def import_distances(self, file: File, options: DistanceOptions = _DEFAULT_DISTANCES) -> ImportReport:
+        """Store distances between tasks; see `imports.import_distances`."""
+        return import_distances(self.store, file, options)
 
     def graph(self) -> Graph:
         """Return the graph for networkx: experts, tasks, and their relations."""

@@ -24,6 +24,12 @@ STORY = (
     "query",
     "warm-start",
     "runs",
+    "history import",
+    "scores import",
+    "meta import",
+    "tasks import-distance",
+    "history ls",
+    "tasks ls",
     "export",
     "rm",
     "probe ls",
@@ -75,6 +81,10 @@ def test_examples_run(tmp_path, monkeypatch):
             target = tmp_path / "my-images" / folder.name / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
+    (tmp_path / "results.csv").write_text("expert,task,metric,value\nemoji,pets,accuracy,0.5\n")
+    (tmp_path / "scores.csv").write_text("expert,task,estimator,value\nemoji,pets,LogME,0.5\n")
+    (tmp_path / "models.csv").write_text("model,dataset\nemoji,openmoji\n")
+    (tmp_path / "distances.csv").write_text("task,other,distance\npets,openmoji,2.5\n")
     for name in STORY:
         for line in examples(commands(app)[name]):
             done = invoke(*shlex.split(line)[1:])

@@ -1,8 +1,11 @@
 """The command line: thin commands over `Workspace`, cheap to start."""
 
 from expertise_graph.cli.app import app
+from expertise_graph.cli.backtest import backtest
 from expertise_graph.cli.demo import demo
 from expertise_graph.cli.experts import export, init, ls, register, rm, show, similar
+from expertise_graph.cli.history import history, meta, scores, tasks
+from expertise_graph.cli.imports import history_import, meta_import, scores_import, tasks_import_distance
 from expertise_graph.cli.query import query
 from expertise_graph.cli.tasks import probe
 from expertise_graph.cli.training import runs, warm_start
@@ -15,17 +18,26 @@ def main() -> None:
 
 __all__ = [
     "app",
+    "backtest",
     "demo",
     "export",
+    "history",
+    "history_import",
     "init",
     "ls",
     "main",
+    "meta",
+    "meta_import",
     "probe",
     "query",
     "register",
     "rm",
     "runs",
+    "scores",
+    "scores_import",
     "show",
     "similar",
+    "tasks",
+    "tasks_import_distance",
     "warm_start",
 ]

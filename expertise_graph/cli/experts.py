@@ -138,6 +138,7 @@ def expert_row(expert: Expert) -> dict[str, Any]:
         "id": expert.id,
         "short": expert.short,
         "name": expert.name,
+        "runnable": expert.runnable,
         "source": expert.source,
         "locator": expert.locator,
         "revision": expert.revision,
@@ -188,6 +189,8 @@ def ls(
         rows = [expert_row(e) for e in store.experts(modality)]
     rows = [r for r in rows if tag in (None, *r["tags"]) and license_ in (None, r["license"])]
     rows.sort(key=lambda row: (row[sort], row["id"]))
+    if style is None:
+        rows = [r if r["runnable"] else {**r, "short": f"{r['short']} [metadata only]"} for r in rows]
     emit(
         rows,
         style,
@@ -209,11 +212,15 @@ def show(context: Context, expert: str, as_json: bool) -> None:
     with context.store() as store:
         node = store.find_expert(expert)
         content = {**expert_row(node), "meta": dict(node.meta), "relations": _relations(store, node)}
+        content["covariates"] = store.covariates().get(node.id, {})
     if as_json:
         emit_json(content)
         return
-    relations = content.pop("relations")
+    relations, covariates = content.pop("relations"), content.pop("covariates")
     emit([{"field": k, "value": v} for k, v in content.items()], None, columns=("field", "value"))
+    if covariates:
+        known = [{"covariate": k, "value": v} for k, v in covariates.items()]
+        emit(known, None, columns=("covariate", "value"))
     emit(relations, None, columns=("kind", "source", "target", "weight", "metric", "method", "created_at"))
 
 
@@ -248,7 +255,7 @@ def similar(context: Context, expert: str, k: int, style: str | None) -> None:
     from expertise_graph import neighbours, probes
 
     with context.store() as store:
-        node = store.find_expert(expert)
+        node = store.find_runnable(expert)
         found = neighbours.similar(store, probes.current(store, node.modality).id, node, k)
     rows = [
         {

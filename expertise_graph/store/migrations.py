@@ -84,4 +84,23 @@ def m003_relations(db: Database) -> None:
     )
 
 
-SCHEMA_VERSION = 3
+@migrations()
+def m004_imports(db: Database) -> None:
+    """Covariates of experts and distances of tasks, as users bring them along."""
+    _script(
+        db,
+        """CREATE TABLE covariates (
+            expert TEXT NOT NULL REFERENCES experts (id) ON DELETE CASCADE,
+            name TEXT NOT NULL, value TEXT NOT NULL, origin TEXT NOT NULL, created_at TEXT NOT NULL,
+            PRIMARY KEY (expert, name)) WITHOUT ROWID""",
+        """CREATE TABLE distances (
+            task TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+            other TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+            value REAL NOT NULL, method TEXT NOT NULL, created_at TEXT NOT NULL,
+            PRIMARY KEY (task, other, method)) WITHOUT ROWID""",
+        "CREATE INDEX distances_other ON distances (other)",
+        "CREATE INDEX scores_task ON scores (task)",
+    )
+
+
+SCHEMA_VERSION = 4

@@ -4,47 +4,26 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.errors import NotFoundError, did_you_mean
-from expertise_graph.store.arrays import Arrays
-from expertise_graph.store.connection import connect, write
-from expertise_graph.store.location import DATABASE
-from expertise_graph.store.rows import embedding_row, from_row, now, row_vector, to_row
+from expertise_graph.errors import InvalidInputError, NotFoundError, did_you_mean
+from expertise_graph.store.imported import ImportedStore
+from expertise_graph.store.rows import embedding_row, from_row, row_vector, to_row
 from expertise_graph.types import Edge, Embedding, Expert, ProbeSet, Run, Score, Task
 
 T = TypeVar("T")
 
 
-class Store:
+class Store(ImportedStore):
     """Nodes, edges, vectors, scores, runs and events of one workspace.
 
     Every method is one short transaction; `transaction` joins several into one.
     """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.db = connect(folder / DATABASE)
-        self.features = Arrays(folder / "embeddings" / "features")
-
-    def close(self) -> None:
-        """Close the connection."""
-        self.db.close()
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Make everything written inside one transaction; nested use joins the outer one."""
-        if self.db.conn.in_transaction:
-            yield
-        else:
-            with write(self.db):
-                yield
 
     # Nodes
 
@@ -88,8 +67,24 @@ class Store:
         hint = did_you_mean(text, names) or " See: expertise-graph ls"
         raise NotFoundError(f"no expert {text!r} among {len(zoo)}.{hint}")
 
+    def find_runnable(self, text: str) -> Expert:
+        """Return the one expert that `text` names, as `find_expert`, if it has weights here.
+
+        Raises:
+            NotFoundError: for none or several.
+            InvalidInputError: for one that only imported metadata know, saying how to register it.
+        """
+        expert = self.find_expert(text)
+        if expert.runnable:
+            return expert
+        reference = f"hf:{expert.name}" if expert.name.count("/") == 1 else "hf:ORG/NAME"
+        raise InvalidInputError(
+            f"{expert.name!r} is known from imported metadata only and cannot be run; register it first, "
+            f"e.g. expertise-graph register {reference} (or dir:PATH --name {expert.name!r})"
+        )
+
     def remove_expert(self, expert_id: str) -> None:
-        """Delete an expert with its vectors, neighbours, scores and similarity edges.
+        """Delete an expert with its vectors, neighbours, scores, covariates and similarity edges.
 
         Lineage and transfer edges stay: they are measured history.
         """
@@ -110,7 +105,23 @@ class Store:
 
     def tasks(self) -> list[Task]:
         """Return all tasks."""
-        return [from_row(Task, r) for r in self.db.query("SELECT * FROM tasks ORDER BY created_at")]
+        return [from_row(Task, r) for r in self.db.query("SELECT * FROM tasks ORDER BY created_at, id")]
+
+    def find_task(self, text: str) -> Task:
+        """Return the one task that `text` names: its id, its name, or the unique beginning of its id.
+
+        Raises:
+            NotFoundError: for none or several, saying which there are.
+        """
+        known = self.tasks()
+        exact = [t for t in known if t.id == text] or [t for t in known if t.name == text]
+        found = exact or [t for t in known if t.id.startswith(text)]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise NotFoundError(f"{text!r} names {len(found)} tasks: {', '.join(t.id for t in found[:5])}")
+        hint = did_you_mean(text, [t.name for t in known]) or " See: expertise-graph tasks ls"
+        raise NotFoundError(f"no task {text!r} among {len(known)}.{hint}")
 
     def names(self) -> dict[str, str]:
         """Return what people call the experts and tasks, by id."""
@@ -193,7 +204,7 @@ class Store:
     def put_edges(self, edges: Iterable[Edge]) -> None:
         """Add edges."""
         with self.transaction():
-            self.db.table("edges").insert_all([to_row(edge) for edge in edges])
+            self._insert("edges", [to_row(edge) for edge in edges])
 
     def drop_edges(self, kind: str, probe_set: str, nodes: Iterable[str]) -> None:
         """Delete the edges of one kind on one probe set that touch any of the nodes."""
@@ -227,11 +238,12 @@ class Store:
     def put_scores(self, scores: Iterable[Score]) -> None:
         """Add scores; one computed again replaces the old value."""
         with self.transaction():
-            self.db.table("scores").insert_all([to_row(s) for s in scores], replace=True)
+            self._insert("scores", [to_row(s) for s in scores], "OR REPLACE")
 
-    def scores(self, task: str) -> list[Score]:
-        """Return all scores on a task."""
-        return [from_row(Score, r) for r in self.db.query("SELECT * FROM scores WHERE task = ?", [task])]
+    def scores(self, task: str | None = None) -> list[Score]:
+        """Return all scores, on one task if given."""
+        where, given = ("WHERE task = ?", [task]) if task else ("", [])
+        return [from_row(Score, r) for r in self.db.query(f"SELECT * FROM scores {where}", given)]
 
     # Runs
 
@@ -257,16 +269,6 @@ class Store:
             target.execute("PRAGMA journal_mode=DELETE")
         finally:
             target.close()
-
-    def _upsert(self, table: str, row: dict[str, Any]) -> None:
-        """Insert a node or replace its description; the time of its creation stays."""
-        for old in self.db.query(f"SELECT created_at FROM {table} WHERE id = ?", [row["id"]]):
-            row["created_at"] = old["created_at"]
-        self.db.table(table).upsert(row, pk="id")
-
-    def _log(self, kind: str, subject: str, detail: Mapping[str, Any]) -> None:
-        event = {"at": now(), "kind": kind, "subject": subject, "detail": json.dumps(dict(detail))}
-        self.db.table("events").insert(event)
 
     def _bump(self) -> None:
         self.db.conn.execute(

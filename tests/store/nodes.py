@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from expertise_graph.types import Expert
+from expertise_graph.types import Expert, Task
 
 
 def expert(expert_id: str, **changes: Any) -> Expert:
@@ -20,3 +20,14 @@ def expert(expert_id: str, **changes: Any) -> Expert:
         "preprocessing_sha": "b" * 64,
     }
     return Expert(**{**values, **changes})
+
+
+def node(name: str, **changes: Any) -> Expert:
+    """Return an expert known by name only."""
+    values = {"source": "metadata", "locator": name, "params": 0, "bytes": 0, "dim": 0}
+    return expert(f"meta:{name}", name=name, weights_sha="", preprocessing_sha="", **{**values, **changes})
+
+
+def task(name: str) -> Task:
+    """Return a task known by name only."""
+    return Task(id=f"task:meta:{name}", name=name, modality="image", classes=(), n=0, locator="")

@@ -1,0 +1,138 @@
+"""How results on different tasks go together: one factor common to all tasks, and similarity of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+_FEWEST = 4
+_COMMON = 0.3
+_IMAGINARY_PAIRS = 4.0
+_SLOPE_RIDGE = 0.3
+_MOST_OWN = 0.8
+_LEAST_NOISE = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Factors:
+    """Covariance of an expert's standardised results on T tasks.
+
+    ``loadings`` (T,) tell how much of a task is the expert's general quality, ``own`` (T, T) is the
+    covariance of what the expert does better or worse on like tasks, ``noise`` (T,) the variance
+    of what is left: seeds, settings, luck.
+    """
+
+    loadings: Array
+    own: Array
+    noise: Array
+
+
+def correlations(values: Array) -> tuple[Array, Array]:
+    """Return correlations of the columns over the experts both have, and the weight of each.
+
+    Args:
+        values: (E, T) with NaN.
+
+    Returns:
+        (T, T) correlations shrunk towards zero by 4 imaginary experts, and (T, T) weights in [0, 1),
+        zero on the diagonal and for pairs with fewer than 4 experts in common.
+    """
+    known = (~np.isnan(values)).astype(float)
+    x = np.where(known > 0, values, 0.0)
+    n = known.T @ known
+    counted = np.maximum(n, 1.0)
+    mean_x, mean_y = (x.T @ known) / counted, (known.T @ x) / counted
+    covariance = (x.T @ x) / counted - mean_x * mean_y
+    square = np.square(x)
+    variance_x = (square.T @ known) / counted - mean_x**2
+    variance_y = (known.T @ square) / counted - mean_y**2
+    scale = np.sqrt(np.clip(variance_x * variance_y, 1e-18, None))
+    weight = np.where(n >= _FEWEST, n / (n + _FEWEST), 0.0)
+    correlation = np.clip(covariance / scale, -1.0, 1.0) * weight
+    np.fill_diagonal(correlation, 1.0)
+    np.fill_diagonal(weight, 0.0)
+    return correlation, weight
+
+
+def one_factor(correlation: Array, weight: Array, *, rounds: int = 100) -> Array:
+    """Return the loadings (T,) of one factor, fitted to the correlations off the diagonal.
+
+    Each loading is shrunk towards the common one, so that few or noisy tasks count alike.
+
+    References:
+        Harman and Jones 1966 (minres).
+    """
+    pairs = weight.sum()
+    common = (float((weight * correlation).sum()) + _IMAGINARY_PAIRS * _COMMON) / (pairs + _IMAGINARY_PAIRS)
+    loadings = np.full(len(correlation), np.sqrt(max(common, 0.01)))
+    for _ in range(rounds):
+        centre = float(loadings.mean())
+        for t in range(len(loadings)):
+            towards = 2.0 * centre**3 + float((weight[t] * loadings * correlation[t]).sum())
+            loadings[t] = towards / (2.0 * centre**2 + float((weight[t] * loadings**2).sum()))
+        loadings = loadings.clip(0.02, 0.97)
+    return loadings
+
+
+def fit_factors(values: Array, likeness: Mapping[str, Array], target: int) -> Factors:
+    """Return the covariance of results over tasks, the target's included.
+
+    The results of the target are not looked at. Its loading is the mean of the others'; how much
+    the likeness of tasks counts is the slope of the correlations that the factor leaves over.
+
+    Args:
+        values: (E, T) standardised results with NaN.
+        likeness: (T, T) by source, NaN where unknown.
+        target: the column that will be predicted.
+    """
+    others = np.arange(values.shape[1]) != target
+    correlation, weight = correlations(values[:, others])
+    loadings = one_factor(correlation, weight)
+    own = np.zeros((values.shape[1],) * 2)
+    left = correlation - np.outer(loadings, loadings)
+    sources = list(likeness.values())
+    slopes = _slopes([source[np.ix_(others, others)] for source in sources], left, weight)
+    for slope, source in zip(slopes, sources, strict=True):
+        own += slope * positive(np.nan_to_num(source))
+    common = float(loadings.mean()) if len(loadings) else np.sqrt(_COMMON)
+    full = np.full(values.shape[1], common)
+    full[others] = loadings
+    noise = np.clip(1.0 - full**2 - np.diag(own), _LEAST_NOISE, None)
+    return Factors(loadings=full, own=own, noise=noise)
+
+
+def _slopes(sources: Sequence[Array], left: Array, weight: Array, *, rounds: int = 50) -> list[float]:
+    """Return by how much the correlation left over grows with each likeness; none is below 0, their sum <= .8.
+
+    Ridge regression over the pairs of tasks, one coefficient at a time.
+    """
+    slopes = [0.0] * len(sources)
+    if not sources:
+        return slopes
+    known = [weight * ~np.isnan(source) for source in sources]
+    centred = [_centred(np.nan_to_num(s), w) for s, w in zip(sources, known, strict=True)]
+    for _ in range(rounds):
+        for k, (x, w) in enumerate(zip(centred, known, strict=True)):
+            others = [s * o for i, (s, o) in enumerate(zip(slopes, centred, strict=True)) if i != k]
+            rest = _centred(left - np.sum(others, axis=0), w) if others else _centred(left, w)
+            slopes[k] = max(float((w * x * rest).sum()) / (float((w * x * x).sum()) + _SLOPE_RIDGE), 0.0)
+    most = sum(slopes)
+    return [slope * min(1.0, _MOST_OWN / most) for slope in slopes] if most > 0 else slopes
+
+
+def _centred(matrix: Array, weight: Array) -> Array:
+    """Return a matrix minus its weighted mean over the pairs that have a weight; zero elsewhere."""
+    total = float(weight.sum())
+    mean = float((weight * matrix).sum()) / total if total > 0 else 0.0
+    return np.where(weight > 0, matrix - mean, 0.0)
+
+
+def positive(matrix: Array) -> Array:
+    """Return the nearest positive semi-definite matrix."""
+    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2.0)
+    return np.asarray((vectors * values.clip(min=0.0)) @ vectors.T)

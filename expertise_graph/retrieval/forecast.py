@@ -1,0 +1,113 @@
+"""What history says about every expert on a task that none of it was measured on.
+
+The standardised result of expert e on task t is ``f_e(t) + noise`` with
+``cov(f_e(t), f_e(s)) = loading_t loading_s + own_ts``: general quality, and what the expert does better
+or worse on like tasks. For the target this gives each expert a mean and a precision of its own;
+experts of like traits then share what is known of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expertise_graph.retrieval.factors import Factors, fit_factors
+from expertise_graph.retrieval.history import History, standardised_columns
+from expertise_graph.retrieval.traits import Trait, weigh
+
+Array = NDArray[np.float64]
+
+_LARGEST = 3000
+_LARGEST_SHARE = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """Belief about E experts on one task, in units of the task's standard deviation.
+
+    Attributes:
+        mean: (E,).
+        covariance: (E, E) of what the experts are worth; experts of like traits share it.
+        noise: variance of a measured result around that.
+        results: (E,) how many results of other tasks stand behind each.
+        traits: the covariates that tell good experts from others, and how much each explains.
+    """
+
+    mean: Array
+    covariance: Array
+    noise: float
+    results: NDArray[np.int64]
+    traits: Mapping[str, float]
+
+    @property
+    def variance(self) -> Array:
+        """(E,) of the result that would be measured."""
+        return np.diag(self.covariance) + self.noise
+
+
+def forecast(history: History, target: int) -> Forecast:
+    """Return what the results on other tasks say about the target.
+
+    Args:
+        history: its results on the target are not looked at.
+        target: column of the task.
+    """
+    values, _, _ = standardised_columns(history.without(target).outcomes)
+    factors = fit_factors(values, history.likeness, target)
+    worth = float(factors.loadings[target] ** 2 + factors.own[target, target])
+    mean, variance = _each(values, factors, target)
+    prior, weights = _prior(history.traits, mean, 1.0 / variance - 1.0 / worth)
+    mean, covariance = _join(mean, variance, worth, prior)
+    return Forecast(
+        mean=mean,
+        covariance=covariance,
+        noise=float(factors.noise[target]),
+        results=(~np.isnan(values)).sum(axis=1),
+        traits=weights,
+    )
+
+
+def _each(values: Array, factors: Factors, target: int) -> tuple[Array, Array]:
+    """Return mean and variance (E,) of each expert on the target from its own results alone.
+
+    Experts with results on the same tasks share one small problem.
+    """
+    cover = np.outer(factors.loadings, factors.loadings) + factors.own
+    known = ~np.isnan(values)
+    mean, variance = np.zeros(len(values)), np.full(len(values), cover[target, target])
+    patterns, group = np.unique(known, axis=0, return_inverse=True)
+    for number, pattern in enumerate(patterns):
+        seen = np.flatnonzero(pattern)
+        rows = np.flatnonzero(group.reshape(-1) == number)
+        if len(seen):
+            measured = cover[np.ix_(seen, seen)] + np.diag(factors.noise[seen])
+            gain = np.linalg.solve(measured, cover[seen, target])
+            mean[rows] = values[np.ix_(rows, seen)] @ gain
+            variance[rows] -= cover[target, seen] @ gain
+    return mean, np.clip(variance, 1e-6, cover[target, target] * (1.0 - 1e-9))
+
+
+def _prior(traits: Sequence[Trait], mean: Array, precision: Array) -> tuple[Array, dict[str, float]]:
+    """Return the prior correlation of the experts (E, E), and what each trait explains."""
+    n = len(mean)
+    if traits and n <= _LARGEST:
+        kernel, share, weights = weigh(traits, mean, np.where(precision > 1e-6, precision, 0.0))
+        if kernel is not None:
+            share = min(share, _LARGEST_SHARE)
+            return np.asarray((1.0 - share) * np.eye(n) + share * kernel), weights
+    return np.eye(n), {}
+
+
+def _join(mean: Array, variance: Array, worth: float, prior: Array) -> tuple[Array, Array]:
+    """Return mean and covariance once like experts share what is known of them.
+
+    What an expert's own results say is a noisy observation of its worth on the target.
+    """
+    precision = 1.0 / variance - 1.0 / worth
+    pull = mean / variance
+    cover = worth * prior
+    spread = np.linalg.solve(np.eye(len(mean)) + cover * precision, cover)
+    return spread @ pull, (spread + spread.T) / 2.0

@@ -1,0 +1,71 @@
+"""Which few experts to try together: the set whose best member is expected to be best."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expertise_graph.retrieval.forecast import forecast
+from expertise_graph.retrieval.history import History, standardised_columns
+
+Array = NDArray[np.float64]
+
+_FEWEST_TASKS = 8
+_DRAWS = 512
+
+
+def complementary(mean: Array, draws: Array, k: int) -> list[int]:
+    """Return up to k experts, each chosen to raise the expected best of the set the most.
+
+    Args:
+        mean: (E,) predicted; the first choice among equals.
+        draws: (draws, E) of the results, in the unit that counts.
+        k: how many.
+
+    References:
+        Greedy maximisation of a submodular function: Nemhauser, Wolsey, Fisher 1978.
+    """
+    chosen: list[int] = []
+    best = np.full(len(draws), -np.inf)
+    for _ in range(min(k, draws.shape[1])):
+        reached = np.maximum(best[:, None], draws).mean(axis=0)
+        reached[chosen] = -np.inf
+        ties = np.flatnonzero(reached >= reached.max() - 1e-12)
+        chosen.append(int(ties[np.argmax(mean[ties])]))
+        best = np.maximum(best, draws[:, chosen[-1]])
+    return chosen
+
+
+def outcome_draws(
+    history: History, target: int, *, mean: Array, covariance: Array, noise: float, seed: int
+) -> Array:
+    """Return draws (draws, E) of the results on the target, up to the task's level.
+
+    With enough complete tasks in the history a draw is the prediction plus what another task left
+    unpredicted, in that task's unit: experts that surprise together, and tasks on which much is to
+    be gained, are as history has them. Else draws come from the Gaussian posterior.
+
+    Args:
+        history: its results on the target are not looked at.
+        target: column of the task.
+        mean: (E,) predicted, in standard units.
+        covariance: (E, E) of the experts' worth.
+        noise: variance of a measured result around that.
+        seed: of the Gaussian draws.
+    """
+    hidden = history.without(target)
+    values, _, _ = standardised_columns(hidden.outcomes)
+    complete = [t for t in range(values.shape[1]) if not np.isnan(values[:, t]).any()]
+    if len(complete) >= _FEWEST_TASKS:
+        spread = standardised_columns(_in_unit(hidden.outcomes))[2]
+        left = [values[:, t] - forecast(hidden, t).mean for t in complete]
+        return np.stack([spread[t] * (mean + rest) for t, rest in zip(complete, left, strict=True)])
+    rng = np.random.default_rng(seed)
+    roots, vectors = np.linalg.eigh(covariance)
+    latent = rng.standard_normal((_DRAWS, len(mean))) @ (vectors * np.sqrt(roots.clip(min=0.0))).T
+    return np.asarray(mean + latent + np.sqrt(noise) * rng.standard_normal(latent.shape))
+
+
+def _in_unit(outcomes: Array) -> Array:
+    """Return log-odds as fractions again; what counts in the end is accuracy."""
+    return np.asarray(1.0 / (1.0 + np.exp(-outcomes)))
