@@ -20,3 +20,7 @@ docs:
 
 bench:
 	$(IN_ENVIRONMENT) for run in benchmarks/*/run; do "$$run"; done
+
+# One of them, e.g. make bench-ranker.
+bench-%:
+	$(IN_ENVIRONMENT) "benchmarks/$*/run"

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from expertise_graph.errors import NotFoundError
+
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 
@@ -166,14 +168,21 @@ class Query:
     """What is asked of the graph about a dataset.
 
     Attributes:
-        budget: how many experts may have been run on the task, those of earlier queries included.
+        budget: how many experts may have been run on the task, those of earlier queries included;
+            None for as many as the time allows.
+        seconds: how long experts may be run in this query; None for any time.
         sample: how many labelled items are looked at.
         seed: of the sample and of the draws behind `p_best`.
         licenses: only these; empty for any.
+        max_latency: milliseconds that one input may take on this machine.
+        min_dim: least width of the features.
+        max_dim: largest width of the features.
+        kinds: only these of original, fine-tune, adapter, merge, quantised; empty for any.
     """
 
     top: int = 5
-    budget: int = 8
+    budget: int | None = 8
+    seconds: float | None = None
     sample: int = 512
     seed: int = 0
     max_params: int | None = None
@@ -181,6 +190,10 @@ class Query:
     licenses: tuple[str, ...] = ()
     excluded_licenses: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    max_latency: float | None = None
+    min_dim: int | None = None
+    max_dim: int | None = None
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,21 +220,55 @@ class Candidate:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Excluded:
+    """The best expert that one constraint alone keeps out of an answer."""
+
+    constraint: str
+    candidate: Candidate
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """The answer to a query, best candidate first."""
+    """The answer to a query, best candidate first.
+
+    Attributes:
+        unit: of the predictions: accuracy, or percentile where the level of the task is unknown.
+        together: ids of a few experts to try side by side, chosen to complement each other.
+        excluded: the best expert that each constraint alone keeps out.
+        interrupted: whether the search was cut short by Ctrl-C.
+    """
 
     task: Task
     experts_run: int
     baseline: Baseline
     candidates: tuple[Candidate, ...]
     command: str
+    unit: str = "accuracy"
+    together: tuple[str, ...] = ()
+    excluded: tuple[Excluded, ...] = ()
+    interrupted: bool = False
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
 
     @property
     def best(self) -> Candidate:
-        """The candidate to start from."""
+        """The first candidate."""
         return self.candidates[0]
+
+    @property
+    def start(self) -> Expert:
+        """The first candidate that has weights here.
+
+        Raises:
+            NotFoundError: when all are known from imported metadata only.
+        """
+        for candidate in self.candidates:
+            if candidate.expert.runnable:
+                return candidate.expert
+        raise NotFoundError(
+            f"{self.best.expert.name} is best, but known from imported metadata only; register it, e.g. "
+            f"expertise-graph register hf:{self.best.expert.name}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,9 +35,12 @@ from expertise_graph.imports import (
     import_meta,
     import_scores,
 )
+from expertise_graph.latency import Meter
 from expertise_graph.neighbours import similar
 from expertise_graph.probing import Prober, Progress, silent
-from expertise_graph.retrieval import Sample, answer_query
+from expertise_graph.retrieval.cost import Timings
+from expertise_graph.retrieval.engine import Registry, answer_query
+from expertise_graph.retrieval.evidence import ProbeRunner, Sample
 from expertise_graph.sources import SourceOptions, resolve
 from expertise_graph.sources.client import download_dataset
 from expertise_graph.starter import probe_files
@@ -138,15 +141,9 @@ class Workspace:
             NotFoundError: when no expert fits.
         """
         labelled = self.read(data, columns=columns)
-        probe_set = probes.current(self.store, labelled.modality)
-        ranking = answer_query(
-            self.store,
-            self._prober(trust_code),
-            probes.inputs(self.store, probe_set),
-            draw_sample(labelled, query),
-            query,
-        )
-        command = self._command(labelled, columns, ranking.best.expert)
+        registry, runner = self._retrieval(labelled.modality, trust_code)
+        ranking = answer_query(registry, runner, draw_sample(labelled, query), query)
+        command = self._command(labelled, columns, ranking)
         return dataclasses.replace(ranking, command=command, candidates=ranking.candidates[: query.top])
 
     def warm_start(
@@ -174,7 +171,7 @@ class Workspace:
             chosen = begun
         else:
             asked = Query(seed=config.seed)
-            chosen = self.query(labelled, asked, columns=columns, trust_code=trust_code).best.expert
+            chosen = self.query(labelled, asked, columns=columns, trust_code=trust_code).start
         plan = training.Plan(
             expert=chosen,
             data=labelled,
@@ -254,9 +251,35 @@ class Workspace:
         return read_data(data, columns=columns, download=download_dataset)
 
     def _prober(self, trust_code: bool) -> Prober:
-        return Prober(arrays=self.store.features, trust_code=trust_code, progress=self.progress)
+        return Prober(
+            arrays=self.store.features,
+            trust_code=trust_code,
+            progress=self.progress,
+            ran=Timings(self.store).note,
+        )
 
-    def _command(self, data: LabelledData, columns: Columns, expert: Expert) -> str:
+    def _retrieval(self, modality: str, trust_code: bool) -> tuple[Registry, ProbeRunner]:
+        probe_set = probes.current(self.store, modality)
+        inputs = probes.inputs(self.store, probe_set)
+        registry = Registry(
+            store=self.store,
+            probe_set=probe_set.id,
+            latency=Meter(store=self.store, probes=inputs, trust_code=trust_code),
+            progress=self.progress,
+        )
+        runner = ProbeRunner(
+            store=self.store,
+            prober=self._prober(trust_code),
+            probes=inputs,
+            timings=Timings(self.store),
+        )
+        return registry, runner
+
+    def _command(self, data: LabelledData, columns: Columns, ranking: Ranking) -> str:
+        """Return what to type next; the best that has weights here is started from."""
+        if not any(c.expert.runnable for c in ranking.candidates):
+            return f"expertise-graph register hf:{shlex.quote(ranking.best.expert.name)}"
+        expert = ranking.start
         words = ["expertise-graph", "warm-start", data.locator, "--expert", expert.short]
         for option, value in dataclasses.asdict(columns).items():
             words += [f"--{option}-column", value] if value else []

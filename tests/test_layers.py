@@ -23,6 +23,7 @@ RANKS = {
     "store": 2,
     "graph": 2,
     "imports": 3,
+    "latency": 3,
     "probing": 3,
     "neighbours": 3,
     "warmstart": 3,

@@ -2,5 +2,6 @@
 
 from expertise_graph.backtest.plan import Backtest, Plan, Task, read_plan
 from expertise_graph.backtest.run import Progress, backtest
+from expertise_graph.backtest.vanilla import read_baseline
 
-__all__ = ["Backtest", "Plan", "Progress", "Task", "backtest", "read_plan"]
+__all__ = ["Backtest", "Plan", "Progress", "Task", "backtest", "read_baseline", "read_plan"]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from expertise_graph.backtest.vanilla import oriented_baseline
 from expertise_graph.graph import ancestors
 from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.knowledge import measured_tasks, read_history, seen_labels
@@ -57,19 +58,23 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Backtest:
-    """Metrics by method, mean over tasks, and how ours differs from the history mean.
+    """Metrics by method, mean over tasks, and how far ours is above each of the others.
 
     Attributes:
         by: task, or expert for experts without any history.
         tasks: the held-out tasks.
-        table: metric by method.
-        difference: for each metric, 95 % paired bootstrap interval of ours minus history mean.
+        metrics: metric by method, of each task.
+        table: metric by method, mean over the tasks that have it.
+        difference: by method and metric, 95 % paired bootstrap interval of ours minus the method.
+        folds: ids of the experts held out together; empty where only tasks are held out.
     """
 
     by: str
     tasks: tuple[Task, ...]
+    metrics: tuple[Mapping[str, Mapping[str, float]], ...]
     table: Mapping[str, Mapping[str, float]]
-    difference: Mapping[str, tuple[float, float]]
+    difference: Mapping[str, Mapping[str, tuple[float, float]]]
+    folds: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +90,7 @@ class Plan:
         truth: (E, T) results in their own unit, higher is better.
         only: tasks to hold out; all if empty.
         seen: (E, T) true where an expert was trained on the task.
-        baseline: value of the vanilla start, by task.
+        baseline: value of the vanilla start by task id, higher is better.
     """
 
     by: str = "task"
@@ -115,8 +120,11 @@ def read_plan(
         by: task or expert.
         folds: of experts.
         seed: of the folds and intervals.
-        baseline: value of the vanilla start, by task id or name.
+        baseline: value of the vanilla start by task id or name, as measured.
         only: ids of the tasks to hold out; all if empty.
+
+    Raises:
+        InvalidInputError: when the baseline fits none of the tasks.
     """
     results = measured_tasks(store)
     history = read_history(store, [])
@@ -126,7 +134,6 @@ def read_plan(
         for expert, value in results[task].oriented.items() if task in results else ():
             truth[row[expert], column] = value
     names = {t.id: t.name for t in store.tasks()}
-    given = baseline or {}
     plan = Plan(
         by=by,
         folds=folds,
@@ -136,7 +143,7 @@ def read_plan(
         truth=truth,
         only=tuple(only),
         seen=_seen(store, history),
-        baseline={t: given[k] for t in history.tasks for k in (t, names.get(t, t)) if k in given},
+        baseline=oriented_baseline(baseline or {}, results, names),
     )
     return history, plan
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +13,14 @@ import click
 from expertise_graph.cli.app import Context, app, pass_context
 from expertise_graph.cli.output import clean, emit, emit_json
 from expertise_graph.cli.progress import Bars
-from expertise_graph.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from expertise_graph.backtest import Backtest, Task
 
-COLUMNS = ("method", "pearson", "tau_w", "rel@1", "regret@1", "regret@3", "regret@5", "ndcg")
+COLUMNS = ("method", "tasks", "pearson", "tau_w", "ndcg", "rel@1", "regret@1", "regret@3", "regret@5")
 GAINS = ("gain@1", "gain@5")
+RIVALS = ("history mean", "best single estimator", "parameters", "random")
+_LONGEST_NAME = 120
 
 
 @app.command()
@@ -42,7 +45,7 @@ GAINS = ("gain@1", "gain@5")
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def backtest(context: Context, /, by: str, predictions: str | None, as_json: bool, **given: Any) -> None:
+def backtest(context: Context, /, predictions: str | None, as_json: bool, **given: Any) -> None:
     r"""Ask how well the registry would have predicted its own measured results.
 
     Each task in turn is held out with all its results, predicted from everything else, and
@@ -53,14 +56,13 @@ def backtest(context: Context, /, by: str, predictions: str | None, as_json: boo
       expertise-graph backtest --predictions predictions/
     """
     from expertise_graph.backtest import backtest as run
-    from expertise_graph.backtest import read_plan
+    from expertise_graph.backtest import read_baseline, read_plan
 
-    baseline = _baseline(Path(given["baseline"]), given["baseline_column"]) if given["baseline"] else {}
+    path, column = given.pop("baseline"), given.pop("baseline_column")
+    baseline = read_baseline(path, column) if path else {}
     with context.store() as store, Bars() as bars:
-        only = [store.find_task(name).id for name in given["only"]]
-        history, plan = read_plan(
-            store, by=by, folds=given["folds"], seed=given["seed"], baseline=baseline, only=only
-        )
+        only = [store.find_task(name).id for name in given.pop("only")]
+        history, plan = read_plan(store, baseline=baseline, only=only, **given)
         names = {e.id: e.name for e in store.experts()}
         report = run(history, plan, bars.update)
     if predictions is not None:
@@ -75,15 +77,17 @@ def backtest_json(report: Backtest) -> dict[str, Any]:
     """Return the documented JSON form of a back-test."""
     return {
         "by": report.by,
-        "tasks": [_task_json(task) for task in report.tasks],
+        "tasks": [_task_json(t, m) for t, m in zip(report.tasks, report.metrics, strict=True)],
         "methods": {method: dict(metrics) for method, metrics in report.table.items()},
-        "ours_minus_history_mean": {
-            m: {"low": low, "high": high} for m, (low, high) in report.difference.items()
+        "ours_minus": {
+            method: {m: {"low": low, "high": high} for m, (low, high) in found.items()}
+            for method, found in report.difference.items()
         },
+        "folds": [list(fold) for fold in report.folds],
     }
 
 
-def _task_json(task: Task) -> dict[str, Any]:
+def _task_json(task: Task, metrics: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     return {
         "task": task.id,
         "name": task.name,
@@ -91,45 +95,42 @@ def _task_json(task: Task) -> dict[str, Any]:
         "pick": task.pick,
         "best": task.best,
         "complementary": [task.experts[i] for i in task.first],
+        "baseline": task.baseline,
+        "methods": {method: dict(found) for method, found in metrics.items()},
     }
 
 
 def _show(report: Backtest) -> None:
     gains = [g for g in GAINS if any(g in m for m in report.table.values())]
-    rows = [{"method": method, **metrics} for method, metrics in report.table.items()]
+    behind = Counter(method for found in report.metrics for method in found)
+    rows = [{"method": name, "tasks": behind[name], **found} for name, found in report.table.items()]
     what = "a task" if report.by == "task" else "a task and a fold of the experts"
     emit(rows, None, columns=(*COLUMNS, *gains), title=f"{len(report.tasks)} tasks, {what} held out")
-    for metric, (low, high) in report.difference.items():
-        click.echo(f"ours minus history mean, {metric}: {low:+.3f} to {high:+.3f} (95 %)")
+    rival = next((name for name in RIVALS if name in report.difference), None)
+    for metric, (low, high) in report.difference[rival].items() if rival else ():
+        click.echo(f"ours minus {rival}, {metric}: {low:+.3f} to {high:+.3f} (95 %)")
     covered = report.table["ours"]["coverage"]
     click.echo(
         f"the 80 % intervals of ours hold {covered:.0%} of the results, in units of each task's spread"
     )
 
 
-def _write(folder: Path, report: Backtest, names: dict[str, str]) -> None:
+def _write(folder: Path, report: Backtest, names: Mapping[str, str]) -> None:
+    """Write the predictions of each task; experts or tasks of the same name are told apart by id."""
     folder.mkdir(parents=True, exist_ok=True)
+    files = Counter(_file_name(task.name) for task in report.tasks)
+    shared = Counter(names.values())
     for task in report.tasks:
-        path = folder / f"{clean(task.name).replace('/', '_')}.csv"
+        name = _file_name(task.name)
+        path = folder / f"{name if files[name] == 1 else _file_name(task.id)}.csv"
+        pairs = zip(task.experts, task.predicted["ours"], strict=True)
         with path.open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out, lineterminator="\n")
             writer.writerow(["model", "score"])
-            pairs = zip(task.experts, task.predicted["ours"], strict=True)
             for expert, score in sorted(pairs, key=lambda pair: -pair[1]):
-                writer.writerow([names.get(expert, expert), f"{score:.6f}"])
+                model = names.get(expert, expert)
+                writer.writerow([model if shared[model] == 1 else expert, f"{score:.9g}"])
 
 
-def _baseline(path: Path, column: str) -> dict[str, float]:
-    """Return the value of the vanilla start by task."""
-    with path.open(encoding="utf-8-sig", newline="") as lines:
-        rows = list(csv.DictReader(lines))
-    if not rows or "task" not in rows[0] or column not in rows[0]:
-        there = ", ".join(rows[0]) if rows else "nothing"
-        raise InvalidInputError(
-            f"{path} needs the columns task and {column}, it has {there}; name the second with "
-            "--baseline-column"
-        )
-    try:
-        return {row["task"]: float(row[column]) for row in rows}
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"{path}: a {column} is not a number; correct it") from error
+def _file_name(name: str) -> str:
+    return clean(name).replace("/", "_").replace("\\", "_")[:_LONGEST_NAME]

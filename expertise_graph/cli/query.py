@@ -8,7 +8,7 @@ import click
 
 from expertise_graph.cli.app import Context, app, pass_context
 from expertise_graph.cli.output import clean, emit, emit_json, listing_options
-from expertise_graph.cli.parameters import Count, column_options, trust_option
+from expertise_graph.cli.parameters import Budget, column_options, constraint_options, trust_option
 from expertise_graph.cli.progress import Bars
 from expertise_graph.errors import InvalidInputError
 
@@ -25,8 +25,8 @@ COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why",
     "--budget",
     default=8,
     show_default=True,
-    type=click.IntRange(0),
-    help="How many experts may be run on the task.",
+    type=Budget(),
+    help="How many experts may be run on the task, or how long, e.g. 60s, 5m.",
 )
 @click.option(
     "--sample", default=512, show_default=True, type=click.IntRange(4), help="Labelled items looked at."
@@ -34,16 +34,8 @@ COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why",
 @click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the sample and the draws."
 )
-@click.option("--max-params", type=Count(), help="Only experts with at most so many parameters, e.g. 25M.")
-@click.option("--max-mb", type=float, help="Only experts whose weights take at most so many megabytes.")
-@click.option(
-    "--license", "licenses", multiple=True, metavar="SPDX", help="Only these licences; may be repeated."
-)
-@click.option(
-    "--exclude-license", "excluded", multiple=True, metavar="SPDX", help="Not these licences, e.g. unknown."
-)
 @click.option("--modality", help="image or text, where the dataset leaves it open.")
-@click.option("--tag", "tags", multiple=True, help="Only experts with this tag; may be repeated.")
+@constraint_options
 @column_options
 @trust_option
 @listing_options
@@ -58,6 +50,7 @@ def query(context: Context, /, data: str, style: str | None, trust_code: bool, *
     Example:
       expertise-graph query ./my-images --top 5 --budget 8
     """
+    wanted = _query(given)
     with Bars() as bars, context.workspace(bars) as workspace:
         labelled = workspace.read(data, columns=columns_from(given))
         if given["modality"] not in (None, labelled.modality):
@@ -66,16 +59,20 @@ def query(context: Context, /, data: str, style: str | None, trust_code: bool, *
                 "name the column with --text-column or --image-column"
             )
         report_skipped(labelled.skipped, context.verbose)
-        ranking = workspace.query(labelled, _query(given), columns=columns_from(given), trust_code=trust_code)
+        ranking = workspace.query(labelled, wanted, columns=columns_from(given), trust_code=trust_code)
     show_ranking(ranking, style)
 
 
 def _query(given: dict[str, Any]) -> Query:
     from expertise_graph.types import Query
 
+    narrow, wide = given["min_dim"], given["max_dim"]
+    if narrow is not None and wide is not None and narrow > wide:
+        raise click.UsageError(f"--min-dim {narrow} is above --max-dim {wide}; no expert can meet both")
     return Query(
         top=given["top"],
-        budget=given["budget"],
+        budget=given["budget"].experts,
+        seconds=given["budget"].seconds,
         sample=given["sample"],
         seed=given["seed"],
         max_params=given["max_params"],
@@ -83,6 +80,10 @@ def _query(given: dict[str, Any]) -> Query:
         licenses=tuple(name.lower() for name in given["licenses"]),
         excluded_licenses=tuple(name.lower() for name in given["excluded"]),
         tags=given["tags"],
+        max_latency=given["max_latency"],
+        min_dim=narrow,
+        max_dim=wide,
+        kinds=given["kinds"],
     )
 
 

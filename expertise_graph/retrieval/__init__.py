@@ -1,6 +1,1 @@
-"""Retrieval: which registered expert to start from for a task."""
-
-from expertise_graph.retrieval.engine import LANDMARKS, answer_query
-from expertise_graph.retrieval.evidence import Sample
-
-__all__ = ["LANDMARKS", "Sample", "answer_query"]
+"""Which expert to start from: history, the graph, evidence on the task, and what to run next."""

@@ -1,4 +1,4 @@
-"""Which experts may answer a query: filters, leakage, near-duplicates."""
+"""Which experts may answer a query: leakage, near-duplicates, embeddings."""
 
 from __future__ import annotations
 
@@ -7,44 +7,25 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.errors import NotFoundError
-from expertise_graph.graph import ancestors
 from expertise_graph.similarity import DUPLICATE_CKA
 from expertise_graph.store import Store
-from expertise_graph.types import Edge, Expert, Query, Run, Task
-
-
-def admitted(experts: Iterable[Expert], query: Query) -> list[Expert]:
-    """Return the experts that meet the query's constraints.
-
-    Raises:
-        NotFoundError: when none does, with the number that was looked at.
-    """
-    zoo = list(experts)
-    kept = [e for e in zoo if _meets(e, query)]
-    if not kept:
-        raise NotFoundError(
-            f"none of {len(zoo)} experts meets the filters; relax --max-params, --max-mb, --license, "
-            "--exclude-license or --tag"
-        )
-    return kept
-
-
-def _meets(expert: Expert, query: Query) -> bool:
-    return (
-        (query.max_params is None or expert.params <= query.max_params)
-        and (query.max_bytes is None or expert.bytes <= query.max_bytes)
-        and (not query.licenses or expert.license in query.licenses)
-        and expert.license not in query.excluded_licenses
-        and all(tag in expert.tags for tag in query.tags)
-    )
+from expertise_graph.types import Edge, Expert, Run, Task
 
 
 def trained_on(task: Task, runs: Iterable[Run], edges: Iterable[Edge], experts: Iterable[Expert]) -> set[str]:
     """Return the experts that have seen the task's labels: children of its runs, and theirs."""
-    children = {run.child for run in runs if run.task == task.id and run.child}
-    lineage = list(edges)
-    return {e.id for e in experts if e.id in children or ancestors(lineage, e.id) & children}
+    children: dict[str, list[str]] = {}
+    for edge in edges:
+        if edge.kind == "lineage":
+            children.setdefault(edge.source, []).append(edge.target)
+    found: set[str] = set()
+    ahead = [run.child for run in runs if run.task == task.id and run.child]
+    while ahead:
+        node = ahead.pop()
+        if node not in found:
+            found.add(node)
+            ahead += children.get(node, ())
+    return found & {expert.id for expert in experts}
 
 
 def collapse(

@@ -70,7 +70,7 @@ def one_factor(correlation: Array, weight: Array, *, rounds: int = 100) -> Array
     pairs = weight.sum()
     common = (float((weight * correlation).sum()) + _IMAGINARY_PAIRS * _COMMON) / (pairs + _IMAGINARY_PAIRS)
     loadings = np.full(len(correlation), np.sqrt(max(common, 0.01)))
-    for _ in range(rounds):
+    for _ in range(rounds if len(loadings) else 0):
         centre = float(loadings.mean())
         for t in range(len(loadings)):
             towards = 2.0 * centre**3 + float((weight[t] * loadings * correlation[t]).sum())
@@ -107,7 +107,7 @@ def fit_factors(values: Array, likeness: Mapping[str, Array], target: int) -> Fa
 
 
 def _slopes(sources: Sequence[Array], left: Array, weight: Array, *, rounds: int = 50) -> list[float]:
-    """Return by how much the correlation left over grows with each likeness; none is below 0, their sum <= .8.
+    """Return by how much the correlation left over grows with each likeness: 0 or more, .8 in all at most.
 
     Ridge regression over the pairs of tasks, one coefficient at a time.
     """

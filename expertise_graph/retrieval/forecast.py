@@ -2,8 +2,8 @@
 
 The standardised result of expert e on task t is ``f_e(t) + noise`` with
 ``cov(f_e(t), f_e(s)) = loading_t loading_s + own_ts``: general quality, and what the expert does better
-or worse on like tasks. For the target this gives each expert a mean and a precision of its own;
-experts of like traits then share what is known of them.
+or worse on like tasks; what is left is the fit of expert and task. For the target this gives each
+expert a mean and a precision of its own; experts of like traits then share what is known of them.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ from expertise_graph.retrieval.traits import Trait, weigh
 
 Array = NDArray[np.float64]
 
+NOISE = 0.1
 _LARGEST = 3000
 _LARGEST_SHARE = 0.9
+_UNTRIED_SHARE = 0.5
+_ENOUGH = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,7 @@ class Forecast:
     Attributes:
         mean: (E,).
         covariance: (E, E) of what the experts are worth; experts of like traits share it.
-        noise: variance of a measured result around that.
+        noise: variance of a measured result around that: seeds, settings, luck.
         results: (E,) how many results of other tasks stand behind each.
         traits: the covariates that tell good experts from others, and how much each explains.
     """
@@ -61,10 +64,12 @@ def forecast(history: History, target: int) -> Forecast:
     mean, variance = _each(values, factors, target)
     prior, weights = _prior(history.traits, mean, 1.0 / variance - 1.0 / worth)
     mean, covariance = _join(mean, variance, worth, prior)
+    # What other tasks say nothing about: mostly how well expert and task fit, which scores can tell.
+    fit = max(float(factors.noise[target]) - NOISE, 0.0)
     return Forecast(
         mean=mean,
-        covariance=covariance,
-        noise=float(factors.noise[target]),
+        covariance=covariance + fit * np.eye(len(mean)),
+        noise=NOISE,
         results=(~np.isnan(values)).sum(axis=1),
         traits=weights,
     )
@@ -93,12 +98,18 @@ def _each(values: Array, factors: Factors, target: int) -> tuple[Array, Array]:
 def _prior(traits: Sequence[Trait], mean: Array, precision: Array) -> tuple[Array, dict[str, float]]:
     """Return the prior correlation of the experts (E, E), and what each trait explains."""
     n = len(mean)
-    if traits and n <= _LARGEST:
-        kernel, share, weights = weigh(traits, mean, np.where(precision > 1e-6, precision, 0.0))
-        if kernel is not None:
-            share = min(share, _LARGEST_SHARE)
-            return np.asarray((1.0 - share) * np.eye(n) + share * kernel), weights
-    return np.eye(n), {}
+    known = precision > 1e-6
+    kernel: Array | None = None
+    share, weights = 0.0, dict[str, float]()
+    if traits and n <= _LARGEST and known.sum() >= _ENOUGH:
+        kernel, share, weights = weigh(traits, mean, np.where(known, precision, 0.0))
+    elif traits and n <= _LARGEST:
+        # Too few results to tell which traits matter: all count, and explain half.
+        kernel, share = np.asarray(np.mean([trait.kernel() for trait in traits], axis=0)), _UNTRIED_SHARE
+    if kernel is None:
+        return np.eye(n), {}
+    share = min(share, _LARGEST_SHARE)
+    return np.asarray((1.0 - share) * np.eye(n) + share * kernel), weights
 
 
 def _join(mean: Array, variance: Array, worth: float, prior: Array) -> tuple[Array, Array]:

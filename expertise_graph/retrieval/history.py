@@ -28,6 +28,7 @@ class History:
         likeness: (T, T) by source, similarity of tasks in [0, 1], ones on the diagonal, NaN unknown.
         traits: the experts' covariates.
         graph: (E, E) cosine of the experts' embeddings, zero where one has none, or None.
+        fractional: (T,) whether outcomes are log-odds of fractions; None if all are.
     """
 
     experts: tuple[str, ...]
@@ -37,6 +38,14 @@ class History:
     likeness: Mapping[str, Array] = field(default_factory=dict)
     traits: tuple[Trait, ...] = ()
     graph: Array | None = None
+    fractional: NDArray[np.bool_] | None = None
+
+    @property
+    def accuracies(self) -> Array:
+        """(E, T) log-odds of the outcomes that are fractions; NaN for the others."""
+        if self.fractional is None:
+            return self.outcomes
+        return np.where(self.fractional, self.outcomes, np.nan)
 
     def without(self, task: int) -> History:
         """Return the same with the results of one task hidden."""
@@ -57,23 +66,29 @@ def on_open_scale(values: Array) -> Array:
     Equal steps count equally then: from .98 to .99 is as far as from .5 to .67. Fractions nearer
     to 0 or 1 than half a percent are moved there, for want of a number of test items.
     """
+    if not are_fractions(values):
+        return values
+    inside = np.clip(values, _EDGE, 1 - _EDGE)
+    return np.asarray(np.log(inside / (1 - inside)))
+
+
+def are_fractions(values: Array) -> bool:
+    """Tell whether all known values are in [0, 1]."""
     known = values[~np.isnan(values)]
-    if len(known) and known.min() >= 0 and known.max() <= 1:
-        inside = np.clip(values, _EDGE, 1 - _EDGE)
-        return np.asarray(np.log(inside / (1 - inside)))
-    return values
+    return bool(len(known) and known.min() >= 0 and known.max() <= 1)
 
 
 def without_outliers(values: Array) -> Array:
-    """Return each column with what is beyond 4 deviations from the median moved there.
+    """Return each column with what is beyond 20 deviations from the median moved there.
 
-    The deviation is the median absolute one, so that a few absurd scores do not squeeze the rest.
+    The deviation is the median absolute one, so that an absurd score does not squeeze the rest; a few
+    outstanding experts are what is looked for, and stay.
     """
     known = ~np.isnan(values)
     centre = np.array([np.median(c[k]) if k.any() else 0.0 for c, k in zip(values.T, known.T, strict=True)])
     far = np.where(known, np.abs(values - centre), np.nan)
     spread = np.array([np.median(c[k]) if k.any() else 0.0 for c, k in zip(far.T, known.T, strict=True)])
-    reach = 4.0 * 1.4826 * spread
+    reach = 20.0 * 1.4826 * spread
     return np.where(reach > 0, np.clip(values, centre - reach, centre + reach), values)
 
 

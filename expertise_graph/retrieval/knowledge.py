@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.retrieval.factors import correlations
-from expertise_graph.retrieval.history import History, on_open_scale, without_outliers
+from expertise_graph.retrieval.history import History, are_fractions, on_open_scale, without_outliers
+from expertise_graph.retrieval.reliability import NEARNESS, UNRUN
 from expertise_graph.retrieval.traits import traits_of
 from expertise_graph.store import Store
 from expertise_graph.types import Edge, Expert, Score, Task, TaskDistance
@@ -20,8 +21,6 @@ Array = NDArray[np.float64]
 RACE = "race"
 SEEN = ("source_task", "trained_on")
 """Covariates that name a task whose labels the expert was trained on."""
-
-NEARNESS = "nearness of the source data"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,14 +97,16 @@ def read_history(
     if nearness is not None:
         score_arrays[NEARNESS] = nearness
     likeness = _likeness(score_arrays, distances, tasks, vectors or {})
+    oriented = _outcomes(results, ids, tasks)
     return History(
         experts=tuple(ids),
         tasks=tuple(tasks),
-        outcomes=_outcomes(results, ids, tasks),
+        outcomes=np.stack([on_open_scale(column) for column in oriented.T], axis=1) if tasks else oriented,
         scores=score_arrays,
         likeness=likeness,
         traits=traits_of(ids, covariates),
         graph=_padded(graph, len(ids)),
+        fractional=np.array([are_fractions(column) for column in oriented.T], dtype=bool),
     )
 
 
@@ -136,7 +137,6 @@ def _outcomes(results: Mapping[str, Results], ids: Sequence[str], tasks: Sequenc
             continue
         for expert, value in results[task].oriented.items():
             outcomes[row[expert], column] = value
-        outcomes[:, column] = on_open_scale(outcomes[:, column])
     return outcomes
 
 
@@ -213,18 +213,27 @@ def _likeness(
 ) -> dict[str, Array]:
     """Return how alike tasks are, by source: how scores order the experts, distances, embeddings."""
     likeness: dict[str, Array] = {}
-    profiles = [_profile(array) for name, array in scores.items() if name != NEARNESS]
+    profiles = [_profile(array) for name, array in scores.items() if name not in UNRUN]
     if profiles:
         likeness["scores"] = _with_ones(_mean_known(profiles))
     if distances is not None:
         off = distances[~np.eye(len(distances), dtype=bool)]
         scale = float(np.nanmedian(off)) if not np.isnan(off).all() else 1.0
-        likeness["distance"] = _with_ones(np.exp(-np.square(distances / (scale or 1.0))))
+        likeness["distance"] = _with_ones(_above_usual(np.exp(-np.square(distances / (scale or 1.0)))))
     if any(t in vectors for t in tasks):
         width = len(next(iter(vectors.values())))
         rows = np.stack([vectors.get(t, np.full(width, np.nan)) for t in tasks])
         likeness["embedding"] = _with_ones((rows @ rows.T).clip(min=0.0))
     return likeness
+
+
+def _above_usual(likeness: Array) -> Array:
+    """Return by how much more tasks are alike than usual, as a share of the most they could be.
+
+    A distance has no natural value for unrelated tasks; what all pairs share is in the common factor.
+    """
+    usual = float(np.nanmean(likeness[~np.eye(len(likeness), dtype=bool)]))
+    return (likeness - usual) / (1.0 - usual) if usual < 1.0 else likeness
 
 
 def _profile(scores: Array) -> Array:

@@ -55,17 +55,20 @@ def outcome_draws(
     """
     hidden = history.without(target)
     values, _, _ = standardised_columns(hidden.outcomes)
-    complete = [t for t in range(values.shape[1]) if not np.isnan(values[:, t]).any()]
-    if len(complete) >= _FEWEST_TASKS:
-        spread = standardised_columns(_in_unit(hidden.outcomes))[2]
+    tried = ~np.isnan(values).all(axis=1)
+    complete = [t for t in range(values.shape[1]) if t != target and not np.isnan(values[tried, t]).any()]
+    if len(complete) >= _FEWEST_TASKS and tried.any():
+        spread = standardised_columns(_in_unit(hidden))[2]
         left = [values[:, t] - forecast(hidden, t).mean for t in complete]
-        return np.stack([spread[t] * (mean + rest) for t, rest in zip(complete, left, strict=True)])
+        rests = [np.nan_to_num(rest) for rest in left]
+        return np.stack([spread[t] * (mean + rest) for t, rest in zip(complete, rests, strict=True)])
     rng = np.random.default_rng(seed)
     roots, vectors = np.linalg.eigh(covariance)
     latent = rng.standard_normal((_DRAWS, len(mean))) @ (vectors * np.sqrt(roots.clip(min=0.0))).T
     return np.asarray(mean + latent + np.sqrt(noise) * rng.standard_normal(latent.shape))
 
 
-def _in_unit(outcomes: Array) -> Array:
+def _in_unit(history: History) -> Array:
     """Return log-odds as fractions again; what counts in the end is accuracy."""
-    return np.asarray(1.0 / (1.0 + np.exp(-outcomes)))
+    fractions = 1.0 / (1.0 + np.exp(-history.accuracies))
+    return np.where(np.isnan(fractions), history.outcomes, fractions)

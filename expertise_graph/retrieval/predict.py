@@ -1,4 +1,4 @@
-"""The posterior over experts on one task: history, the graph, and the scores of those that were run."""
+"""The posterior over experts on one task: history, the graph, and the scores on the task itself."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from expertise_graph.retrieval.forecast import Forecast, forecast
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.reliability import Evidence, weigh_scores
+from expertise_graph.retrieval.reliability import UNRUN, Observation, weigh_scores
 
 Array = NDArray[np.float64]
 
-GRAPH_SHARE = 0.6
+GRAPH_SHARE = 0.3
+_SHARPNESS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,15 +25,23 @@ class Prediction:
         mean: (E,).
         covariance: (E, E) of what the experts are worth.
         noise: variance of a measured result around that.
-        forecast: what history alone said.
-        evidence: what the scores say, and how far they are trusted.
+        forecast: what history alone says.
+        unrun: what the scores say that need no run of the expert: affinity, nearness of its source data.
+        after_unrun: (E,) the mean after those.
+        scores: what the scores of the experts that were run say.
+        weights: (E, k) by how much each of the k run experts' observation moves each mean.
+        surprise: (k,) observation minus what was expected of it.
     """
 
     mean: Array
     covariance: Array
     noise: float
     forecast: Forecast
-    evidence: Evidence
+    unrun: Observation
+    after_unrun: Array
+    scores: Observation
+    weights: Array
+    surprise: Array
 
     @property
     def deviation(self) -> Array:
@@ -48,11 +57,21 @@ def predict(history: History, target: int) -> Prediction:
         target: column of the task.
     """
     before = forecast(history, target)
-    evidence = weigh_scores(history, target)
     prior = over_graph(before.covariance, history.graph)
-    mean, covariance = condition(before.mean, prior, evidence)
+    unrun = weigh_scores(history, target, lambda name: name in UNRUN)
+    first = condition(before.mean, prior, unrun)
+    scores = weigh_scores(history, target, lambda name: name not in UNRUN)
+    second = condition(first.mean, first.covariance, scores)
     return Prediction(
-        mean=mean, covariance=covariance, noise=before.noise, forecast=before, evidence=evidence
+        mean=second.mean,
+        covariance=second.covariance,
+        noise=before.noise,
+        forecast=before,
+        unrun=unrun,
+        after_unrun=first.mean,
+        scores=scores,
+        weights=second.weights,
+        surprise=second.surprise,
     )
 
 
@@ -61,11 +80,23 @@ def over_graph(covariance: Array, graph: Array | None) -> Array:
     if graph is None:
         return covariance
     scale = np.sqrt(np.diag(covariance))
-    return np.asarray((1.0 - GRAPH_SHARE) * covariance + GRAPH_SHARE * graph * np.outer(scale, scale))
+    # Most networks are alike to some degree; only near ones tell of each other.
+    near = graph.clip(min=0.0) ** _SHARPNESS
+    return np.asarray((1.0 - GRAPH_SHARE) * covariance + GRAPH_SHARE * near * np.outer(scale, scale))
 
 
-def condition(mean: Array, covariance: Array, evidence: Evidence) -> tuple[Array, Array]:
-    """Return mean and covariance given the scores.
+@dataclass(frozen=True)
+class Conditioned:
+    """Mean and covariance after observations, and how those moved the mean."""
+
+    mean: Array
+    covariance: Array
+    weights: Array
+    surprise: Array
+
+
+def condition(mean: Array, covariance: Array, evidence: Observation) -> Conditioned:
+    """Return the belief given the scores.
 
     The mean of a few scored experts need not be that of all: an unknown offset, common to the
     scores, has the variance that is left for it.
@@ -75,10 +106,10 @@ def condition(mean: Array, covariance: Array, evidence: Evidence) -> tuple[Array
     """
     seen = np.flatnonzero(~np.isnan(evidence.values))
     if not len(seen):
-        return mean, covariance
+        return Conditioned(mean, covariance, np.zeros((len(mean), 0)), np.zeros(0))
     offset = 1.0 - len(seen) / len(mean)
-    observed = evidence.values[seen] / evidence.reliability
     cover = covariance[np.ix_(seen, seen)] + offset + evidence.noise * np.eye(len(seen))
-    gain = np.linalg.solve(cover, covariance[seen]).T
-    after = covariance - gain @ covariance[seen]
-    return mean + gain @ (observed - mean[seen]), (after + after.T) / 2.0
+    weights: Array = np.asarray(np.linalg.solve(cover, covariance[seen]).T, dtype=np.float64)
+    surprise = evidence.values[seen] / evidence.reliability - mean[seen]
+    after = covariance - weights @ covariance[seen]
+    return Conditioned(mean + weights @ surprise, (after + after.T) / 2.0, weights, surprise)

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.retrieval.factors import correlations
-from expertise_graph.retrieval.history import History, standardised_columns, without_outliers
+from expertise_graph.retrieval.history import (
+    History,
+    on_open_scale,
+    standardised_columns,
+    without_outliers,
+)
 
 Array = NDArray[np.float64]
 
+AFFINITY, NEARNESS = "affinity", "nearness of the source data"
+UNRUN = frozenset({AFFINITY, NEARNESS})
+"""Scores that need no run of the expert on the task."""
+
 # Correlation with results that is expected before any was seen, and how many tasks that counts for.
-EXPECTED: Mapping[str, float] = {"logme": 0.65, "ridge_accuracy": 0.65}
+EXPECTED: Mapping[str, float] = {
+    "logme": 0.85,
+    "ridge_accuracy": 0.85,
+    "kernel_target_alignment": 0.85,
+    AFFINITY: 0.15,
+}
 _EXPECTED_OF_OTHERS = 0.3
+_SPELLINGS = {name.replace("_", ""): name for name in EXPECTED}
 _IMAGINARY_TASKS = 3.0
+_IMAGINARY_EXPERTS = 4.0
 _FEWEST = 4
 _LEAST, _MOST = 0.02, 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What scores on the target say, as one noisy observation of each scored expert's worth.
+class Observation:
+    """What scores on the target say, as one noisy view of each scored expert's result.
 
     Attributes:
         values: (E,) in standard units of the scored experts, NaN for the others.
@@ -41,41 +56,78 @@ class Evidence:
         return (1.0 - self.reliability**2) / self.reliability**2
 
 
-def weigh_scores(history: History, target: int) -> Evidence:
-    """Return the blend of all estimators on the target, weighted by how they did on other tasks.
+def weigh_scores(history: History, target: int, kind: Callable[[str], bool] = lambda _: True) -> Observation:
+    """Return the blend of the estimators on the target, weighted by how they did on other tasks.
 
     Args:
         history: its results on the target are not looked at.
         target: column of the task.
+        kind: tells which estimators to blend.
     """
     hidden = history.without(target)
-    results, _, _ = standardised_columns(hidden.outcomes)
-    scores = {name: standardised_columns(without_outliers(array))[0] for name, array in hidden.scores.items()}
+    results = standardised_columns(hidden.outcomes)[0]
+    scores = {n: standardised_scores(n, a, target) for n, a in sorted(hidden.scores.items()) if kind(n)}
     single = {
-        name: _shrunk(_agreement(array, results), EXPECTED.get(name, _EXPECTED_OF_OTHERS))
+        name: _shrunk(_agreement(array, results), EXPECTED.get(_plain(name), _EXPECTED_OF_OTHERS))
         for name, array in scores.items()
     }
     here = {n: r for n, r in single.items() if (~np.isnan(scores[n][:, target])).any() and r > _LEAST}
     if not here:
-        return Evidence(values=np.full(len(results), np.nan), reliability=_LEAST, estimators=single)
-    blend = standardised_columns(_blend(scores, here))[0]
+        return Observation(values=np.full(len(results), np.nan), reliability=_LEAST, estimators=single)
+    blend = _blend(scores, here)
     reliability = _shrunk(_agreement(blend, results), max(here.values()))
-    return Evidence(values=blend[:, target], reliability=reliability, estimators=single)
+    return Observation(values=blend[:, target], reliability=reliability, estimators=single)
 
 
-def _agreement(scores: Array, results: Array) -> Array:
-    """Return the correlation of scores with results on each task where 4 experts have both."""
-    found = []
+def standardised_scores(name: str, scores: Array, target: int) -> Array:
+    """Return scores (E, T) in standard units of each task; accuracies by their log-odds.
+
+    On the target few experts may have been scored: their deviation is shrunk towards what it
+    is on other tasks, so that two equal experts are not taken for a good and a bad one.
+    """
+    values = without_outliers(on_open_scale(scores) if name.endswith("accuracy") else scores)
+    standard, _, deviation = standardised_columns(values)
+    count = (~np.isnan(values)).sum(axis=0)
+    others = (count >= 2 * _FEWEST) & (np.arange(len(count)) != target)
+    if others.any() and count[target]:
+        seen, usual = deviation[target] if count[target] > 1 else 0.0, float(np.median(deviation[others]))
+        weight = count[target] / (count[target] + _IMAGINARY_EXPERTS)
+        both = np.sqrt(weight * seen**2 + (1.0 - weight) * usual**2)
+        standard[:, target] *= deviation[target] / both
+    return standard
+
+
+def _plain(name: str) -> str:
+    """Return the name of an estimator as ours are written: LogME and LOG_ME are logme."""
+    folded = name.casefold().replace("-", "_")
+    return _SPELLINGS.get(folded.replace("_", ""), folded)
+
+
+def _agreement(scores: Array, results: Array) -> tuple[Array, Array]:
+    """Return the correlation of scores with results on each task, and the weight of each in [0, 1).
+
+    A task counts by the n experts that have both, as n / (n + 4); fewer than 4 do not.
+    """
+    found, weights = [], []
     for s, r in zip(scores.T, results.T, strict=True):
         both = ~np.isnan(s) & ~np.isnan(r)
         if both.sum() >= _FEWEST:
-            found.append(float(correlations(np.stack([s[both], r[both]], axis=1))[0][0, 1]))
-    return np.array(found)
+            found.append(_correlation(s[both], r[both]))
+            weights.append(both.sum() / (both.sum() + _IMAGINARY_EXPERTS))
+    return np.array(found), np.array(weights)
 
 
-def _shrunk(found: Array, expected: float) -> float:
-    total = float(found.sum()) + _IMAGINARY_TASKS * expected
-    return float(np.clip(total / (len(found) + _IMAGINARY_TASKS), _LEAST, _MOST))
+def _correlation(x: Array, y: Array) -> float:
+    x, y = x - x.mean(), y - y.mean()
+    scale = float(np.linalg.norm(x) * np.linalg.norm(y))
+    return float(x @ y) / scale if scale > 0 else 0.0
+
+
+def _shrunk(agreement: tuple[Array, Array], expected: float) -> float:
+    """Return the weighted mean correlation, `expected` counting for three tasks."""
+    found, weights = agreement
+    total = float(found @ weights) + _IMAGINARY_TASKS * expected
+    return float(np.clip(total / (float(weights.sum()) + _IMAGINARY_TASKS), _LEAST, _MOST))
 
 
 def _blend(scores: Mapping[str, Array], reliability: Mapping[str, float]) -> Array:

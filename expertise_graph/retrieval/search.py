@@ -1,76 +1,81 @@
-"""The state of a query: what is fixed, what was found out, and what is believed."""
+"""The state of a query: what is fixed, and what was found out so far."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.data.base import Inputs
 from expertise_graph.errors import NotFoundError, SourceError, UntrustedError
-from expertise_graph.probing import Prober
-from expertise_graph.retrieval.evidence import Evidence, Sample, Shift, gather
-from expertise_graph.retrieval.posterior import Calibration, Posterior
-from expertise_graph.store import Store
-from expertise_graph.types import Expert, Query
+from expertise_graph.retrieval.evidence import Evidence, Measured, Runner, Sample
+from expertise_graph.retrieval.history import History
+from expertise_graph.types import Expert, FloatArray, Query
 
 Array = NDArray[np.float64]
 
 
 @dataclass(kw_only=True)
 class Search:
-    """One query under way: what is fixed about it, and the evidence gathered so far."""
+    """One query under way.
 
-    store: Store
-    prober: Prober
-    probes: Inputs
+    Attributes:
+        experts: the candidates; those of `history.experts` begin with them, in the same order.
+        vectors: (len(experts), m) unit embeddings, zero for an expert without one.
+        excluded: the constraints that keep an expert out of the answer, by id.
+        history: all that is known besides; its column `target` is this task.
+        responses: what the task looks like to the experts that were run.
+    """
+
+    runner: Runner
     sample: Sample
     query: Query
     experts: list[Expert]
     vectors: Array
-    similarity: Array
+    stands_for: Mapping[str, tuple[str, ...]]
+    excluded: Mapping[str, tuple[str, ...]]
+    history: History
+    target: int
+    measured: Mapping[str, Measured]
     evidence: dict[str, Evidence]
-    stands_for: dict[str, tuple[str, ...]]
+    started: float
+    responses: dict[str, FloatArray] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
     ran: int = 0
+    stopped: str | None = None
+    interrupted: bool = False
 
-    @property
-    def left(self) -> int:
-        """How many more experts may be run."""
-        return self.query.budget - len(self.evidence) - len(self.unusable)
+    def affordable(self, place: int) -> bool:
+        """Tell whether the budget allows to run one expert."""
+        if self.query.seconds is not None:
+            spent = time.perf_counter() - self.started
+            return spent + self.cost(place) <= self.query.seconds
+        return len(self.evidence) + len(self.unusable) < (self.query.budget or 0)
+
+    def cost(self, place: int) -> float:
+        """Return the seconds that running one expert is expected to take."""
+        return self.runner.seconds(self.experts[place], self.sample)
 
     def run(self, place: int) -> None:
         """Run one expert on the sample; one that cannot be run is noted and passed over."""
         expert = self.experts[place]
         try:
-            self.evidence[expert.id] = gather(self.store, self.prober, expert, self.sample)
+            self.evidence[expert.id] = self.runner.run(expert, self.sample)
             self.ran += 1
         except (SourceError, UntrustedError, NotFoundError) as error:
             self.unusable[expert.id] = f"{expert.name} was not run: {error}"
 
     def open_places(self) -> list[int]:
-        """Return the places of experts that were neither run nor found unusable."""
-        return [
-            i for i, e in enumerate(self.experts) if e.id not in self.evidence and e.id not in self.unusable
-        ]
+        """Return the places of experts that may be run and were not yet."""
+        done = {*self.evidence, *self.unusable, *self.excluded}
+        return [i for i, e in enumerate(self.experts) if e.runnable and e.id not in done]
 
+    def ran_places(self) -> list[int]:
+        """Return the places of the experts that were run."""
+        return [i for i, e in enumerate(self.experts) if e.id in self.evidence]
 
-@dataclass(frozen=True, kw_only=True)
-class Belief:
-    """What is believed about the candidates, in standard units, and how to read it as accuracy.
-
-    Attributes:
-        best_seen: the best evidence so far.
-        affinity: (N,) cosine of each embedding to the task's.
-        measured: accuracy, items and run of fine-tunes on this very task, by expert.
-        shift: what fine-tuning adds to the accuracy of a probe.
-    """
-
-    state: Posterior
-    calibration: Calibration
-    best_seen: float
-    affinity: Array
-    measured: Mapping[str, tuple[float, int, str]]
-    shift: Shift
+    def embedded(self) -> list[int]:
+        """Return the places of the experts that have an embedding."""
+        return [int(i) for i in np.flatnonzero(np.abs(self.vectors).sum(axis=1) > 0)]

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,33 +11,33 @@ from expertise_graph.similarity import centred_gram, sketch
 from expertise_graph.transferability import ridge_predict
 from expertise_graph.types import FloatArray, IntArray
 
-TASK_METHOD, TASK_VERSION = "landmark-ridge", "1"
+TASK_METHOD, TASK_VERSION = "landmark-ridge", "2"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Landmark:
-    """A landmark expert's features on the task sample and on the probe set, and its accuracy there."""
+def respond(task_features: FloatArray, labels: IntArray, probe_features: FloatArray) -> NDArray[np.float32]:
+    """Return what a task looks like to one expert, as a sketch (m,) of a Gram matrix over the probes.
 
-    task_features: FloatArray
-    probe_features: FloatArray
-    accuracy: float
-
-
-def embed_task(landmarks: Iterable[Landmark], labels: IntArray) -> NDArray[np.float32] | None:
-    """Return the (m,) embedding of a task, or None when no landmark sees any structure in it.
-
-    On each landmark a ridge classifier is fitted to the task sample and applied to the landmark's
-    probe features; the Gram matrix of its predictions is what an expert for the task would show.
-    Landmarks count by how far their accuracy is above chance.
+    A ridge classifier is fitted to the expert's features of the task sample and applied to its
+    features of the probes; experts for the task would find those probes alike that it finds alike.
 
     Args:
-        landmarks: experts that were run on the sample.
-        labels: (n,) int of the sample.
+        task_features: (n, d).
+        labels: (n,) int.
+        probe_features: (p, d).
     """
-    chance = 1.0 / len(np.unique(labels))
-    total: NDArray[np.float64] | None = None
-    for landmark in landmarks:
-        predictions = ridge_predict(landmark.task_features, labels, landmark.probe_features).numpy()
-        gram = centred_gram(predictions) * max(landmark.accuracy - chance, 0.01)
-        total = gram if total is None else total + gram
-    return sketch(total) if total is not None and total.any() else None
+    return sketch(centred_gram(ridge_predict(task_features, labels, probe_features).numpy()))
+
+
+def embed_task(responses: Sequence[FloatArray], accuracies: Sequence[float]) -> NDArray[np.float32] | None:
+    """Return the (m,) embedding of a task, or None when no expert sees any structure in it.
+
+    Args:
+        responses: of the experts that were run.
+        accuracies: of each; one counts by the square of its odds, so that the best speak.
+    """
+    if not responses:
+        return None
+    inside = np.clip(accuracies, 0.01, 0.99)
+    weights = np.square(inside / (1.0 - inside))
+    total = (weights / weights.sum()) @ np.stack(responses).astype(np.float64)
+    return total.astype(np.float32) if total.any() else None

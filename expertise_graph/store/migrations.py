@@ -103,4 +103,20 @@ def m004_imports(db: Database) -> None:
     )
 
 
-SCHEMA_VERSION = 4
+@migrations()
+def m005_timings(db: Database) -> None:
+    """How long experts take on a machine: in all their runs together, and for a single input."""
+    _script(
+        db,
+        """CREATE TABLE timings (
+            weights_sha TEXT NOT NULL, preprocessing_sha TEXT NOT NULL, machine TEXT NOT NULL,
+            items INTEGER NOT NULL, seconds REAL NOT NULL, created_at TEXT NOT NULL,
+            PRIMARY KEY (weights_sha, preprocessing_sha, machine)) WITHOUT ROWID""",
+        """CREATE TABLE latencies (
+            weights_sha TEXT NOT NULL, preprocessing_sha TEXT NOT NULL, machine TEXT NOT NULL,
+            milliseconds REAL NOT NULL, created_at TEXT NOT NULL,
+            PRIMARY KEY (weights_sha, preprocessing_sha, machine)) WITHOUT ROWID""",
+    )
+
+
+SCHEMA_VERSION = 5

@@ -16,34 +16,27 @@ def as_features(features: Any, *, least: int = 2) -> torch.Tensor:
     Raises:
         InvalidInputError: for another rank, fewer than `least` rows, NaN or infinity.
     """
-    tensor = as_tensor(features, "features").detach().to(torch.float64)
+    return as_matrix(features, least=least).to(torch.float64)
+
+
+def as_matrix(features: Any, *, least: int = 2) -> torch.Tensor:
+    """Return `features` (n, d) as a finite tensor, float32 where it is that, else float64.
+
+    Raises:
+        InvalidInputError: as `as_features`.
+    """
+    tensor = as_tensor(features, "features").detach()
     if tensor.ndim != 2 or tensor.shape[0] < least or tensor.shape[1] < 1:
         raise InvalidInputError(
             f"features must be (n, d) with n >= {least} and d >= 1, got {tuple(tensor.shape)}"
         )
-    if not torch.isfinite(tensor).all():
+    if tensor.is_complex():
+        raise InvalidInputError("features must be real numbers, got complex ones")
+    matrix = tensor if tensor.dtype == torch.float32 else tensor.to(torch.float64)
+    # The extremes are NaN or infinite if any entry is, and take no memory of the size of the features.
+    if not torch.isfinite(torch.stack(torch.aminmax(matrix))).all():
         raise InvalidInputError("features hold NaN or infinity; drop those rows first")
-    return tensor
-
-
-def as_targets(labels: Any, n: int, device: torch.device) -> torch.Tensor:
-    """Return labels as a float64 target matrix (n, c): one-hot for integers, columns for floats.
-
-    Raises:
-        InvalidInputError: when there are not n labels, or targets are not finite.
-    """
-    tensor = as_tensor(labels, "labels").to(device)
-    if tensor.ndim not in (1, 2) or tensor.shape[0] != n or not tensor.numel():
-        raise InvalidInputError(f"{n} rows of features need as many labels, got shape {tuple(tensor.shape)}")
-    if tensor.is_floating_point():
-        targets = tensor.reshape(n, -1).to(torch.float64)
-        if not torch.isfinite(targets).all():
-            raise InvalidInputError("targets hold NaN or infinity; drop those rows first")
-        return targets
-    if tensor.ndim == 2:
-        return tensor.to(torch.float64)
-    classes, index = torch.unique(tensor, return_inverse=True)
-    return torch.nn.functional.one_hot(index, len(classes)).to(torch.float64)
+    return matrix
 
 
 def as_tensor(values: Any, what: str) -> torch.Tensor:

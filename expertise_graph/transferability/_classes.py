@@ -1,7 +1,8 @@
-"""Class labels as indices and counts, with sums by class that need no loop over classes."""
+"""Labels as classes or as columns of numbers, and their products with features."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,18 @@ import torch
 
 from expertise_graph.errors import InvalidInputError
 from expertise_graph.transferability._checks import as_tensor
+
+_PART = 4096
+
+
+def parts(matrix: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Return some thousand rows after the other as float64, each before the next overwrites it."""
+    if matrix.dtype == torch.float64:
+        yield from matrix.split(_PART)
+        return
+    buffer = matrix.new_empty(min(_PART, len(matrix)), matrix.shape[1], dtype=torch.float64)
+    for part in matrix.split(_PART):
+        yield buffer[: len(part)].copy_(part)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +40,57 @@ class Classes:
         """The labels as a float64 matrix (n, c)."""
         return torch.nn.functional.one_hot(self.index, len(self)).to(torch.float64)
 
+    @property
+    def squares(self) -> torch.Tensor:
+        """The squared length (c,) of each column of `one_hot`."""
+        return self.counts
+
     def sums(self, values: torch.Tensor) -> torch.Tensor:
-        """Return the sum of `values` (n, k) over the items of each class, (c, k)."""
-        empty = torch.zeros(len(self), values.shape[1], dtype=values.dtype, device=values.device)
-        return empty.index_add_(0, self.index, values)
+        """Return the sum of `values` (n, k) over the items of each class, (c, k) float64."""
+        total = values.new_zeros(len(self), values.shape[1], dtype=torch.float64)
+        for index, part in zip(self.index.split(_PART), parts(values), strict=True):
+            total.index_add_(0, index, part)
+        return total
 
     def means(self, values: torch.Tensor) -> torch.Tensor:
         """Return the mean of `values` (n, k) over the items of each class, (c, k)."""
         return self.sums(values) / self.counts[:, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Numbers (n, c) float64 to be predicted, each column by itself."""
+
+    values: torch.Tensor
+
+    @property
+    def squares(self) -> torch.Tensor:
+        """The squared length (c,) of each column."""
+        return self.values.square().sum(0)
+
+    def sums(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum of `values` (n, k) weighted by each column, (c, k) float64."""
+        total = values.new_zeros(self.values.shape[1], values.shape[1], dtype=torch.float64)
+        for weights, part in zip(parts(self.values), parts(values), strict=True):
+            total.addmm_(weights.T, part)
+        return total
+
+
+def as_targets(labels: Any, n: int, device: torch.device) -> Classes | Columns:
+    """Return n labels as classes where they are (n,) integers, else as columns (n, c).
+
+    Raises:
+        InvalidInputError: when there are not n labels, or targets are not finite.
+    """
+    tensor = as_tensor(labels, "labels").detach()
+    if tensor.ndim not in (1, 2) or tensor.shape[0] != n or not tensor.numel() or tensor.is_complex():
+        raise InvalidInputError(f"{n} rows of features need as many labels, got shape {tuple(tensor.shape)}")
+    if tensor.ndim == 1 and not tensor.is_floating_point():
+        return as_classes(tensor, n, device)
+    values = tensor.reshape(n, -1).to(device, torch.float64)
+    if not torch.isfinite(values).all():
+        raise InvalidInputError("targets hold NaN or infinity; drop those rows first")
+    return Columns(values)
 
 
 def as_classes(labels: Any, n: int, device: torch.device) -> Classes:

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.transferability._classes import as_classes
 from expertise_graph.transferability.decomposition import decompose
+
+ALIGNMENT_VERSION = "1"
 
 
 def kernel_target_alignment(features: Any, labels: Any, *, debiased: bool = False) -> float:
@@ -37,7 +38,7 @@ def kernel_target_alignment(features: Any, labels: Any, *, debiased: bool = Fals
         1.0
     """
     space = decompose(features)
-    classes = as_classes(labels, len(space), space.features.device)
+    classes = space.classes(labels)
     if debiased and len(space) < 4:
         raise InvalidInputError(f"the debiased alignment needs four items at least, got {len(space)}")
     x, y = space.centred.rows, classes.one_hot - classes.counts / len(space)

@@ -1,45 +1,67 @@
-"""The estimators of features and labels by name, open to other packages."""
+"""The estimators by name, each with its version, open to other packages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 from expertise_graph.plugins import Registry
-from expertise_graph.transferability.alignment import kernel_target_alignment
-from expertise_graph.transferability.gbc import gbc
-from expertise_graph.transferability.hscore import h_score
-from expertise_graph.transferability.knn import knn_accuracy
-from expertise_graph.transferability.logme import logme
-from expertise_graph.transferability.nleep import nleep
-from expertise_graph.transferability.parc import parc
-from expertise_graph.transferability.probe import linear_probe_accuracy
-from expertise_graph.transferability.ridge import ridge_accuracy
-from expertise_graph.transferability.sfda import sfda
-from expertise_graph.transferability.transrate import transrate
+from expertise_graph.transferability.alignment import ALIGNMENT_VERSION, kernel_target_alignment
+from expertise_graph.transferability.gbc import GBC_VERSION, gbc
+from expertise_graph.transferability.hscore import H_SCORE_VERSION, h_score
+from expertise_graph.transferability.knn import KNN_VERSION, knn_accuracy
+from expertise_graph.transferability.leep import LEEP_VERSION, NCE_VERSION, leep, nce
+from expertise_graph.transferability.logme import LOGME_VERSION, logme
+from expertise_graph.transferability.nleep import NLEEP_VERSION, nleep
+from expertise_graph.transferability.parc import PARC_VERSION, parc
+from expertise_graph.transferability.probe import PROBE_VERSION, linear_probe_accuracy
+from expertise_graph.transferability.ridge import RIDGE_VERSION, ridge_accuracy
+from expertise_graph.transferability.sfda import SFDA_VERSION, sfda
+from expertise_graph.transferability.transrate import TRANSRATE_VERSION, transrate
 
-Estimator = Callable[[Any, Any], float]
-"""`f(features (n, d), labels (n,)) -> float`; higher is better."""
+Needs = Literal["features", "source probabilities", "source labels"]
 
-_BUILT_IN: tuple[Estimator, ...] = (
-    gbc,
-    h_score,
-    kernel_target_alignment,
-    knn_accuracy,
-    linear_probe_accuracy,
-    logme,
-    nleep,
-    parc,
-    ridge_accuracy,
-    sfda,
-    transrate,
-)
+
+@dataclass(frozen=True, kw_only=True)
+class Estimator:
+    """A function `f(what it needs (n, ...), labels (n,)) -> float` as it is scored and stored.
+
+    Attributes:
+        version: changes whenever the values do; a stored score carries name and version.
+        needs: what the first argument is: features (n, d), or answers of a source head.
+        decomposed: whether it also takes what `decompose` returns in place of features.
+    """
+
+    name: str
+    function: Callable[[Any, Any], float]
+    version: str
+    needs: Needs = "features"
+    decomposed: bool = False
+    higher_is_better: ClassVar[bool] = True
+
+    def __call__(self, given: Any, labels: Any) -> float:
+        """Return the score of `given` and labels; higher is better."""
+        return self.function(given, labels)
+
 
 estimators: Registry[Estimator] = Registry("estimator")
-for _estimator in _BUILT_IN:
-    estimators.register(_estimator.__name__, _estimator)
-
-
-def takes_decomposition(estimator: Estimator) -> bool:
-    """Tell whether an estimator takes what `decompose` returns in place of features."""
-    return estimator in _BUILT_IN
+for _function, _version in (
+    (gbc, GBC_VERSION),
+    (h_score, H_SCORE_VERSION),
+    (kernel_target_alignment, ALIGNMENT_VERSION),
+    (knn_accuracy, KNN_VERSION),
+    (linear_probe_accuracy, PROBE_VERSION),
+    (logme, LOGME_VERSION),
+    (nleep, NLEEP_VERSION),
+    (parc, PARC_VERSION),
+    (ridge_accuracy, RIDGE_VERSION),
+    (sfda, SFDA_VERSION),
+    (transrate, TRANSRATE_VERSION),
+):
+    _name = _function.__name__
+    estimators.register(_name, Estimator(name=_name, function=_function, version=_version, decomposed=True))
+estimators.register(
+    "leep", Estimator(name="leep", function=leep, version=LEEP_VERSION, needs="source probabilities")
+)
+estimators.register("nce", Estimator(name="nce", function=nce, version=NCE_VERSION, needs="source labels"))

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.transferability._classes import Classes, as_classes
 from expertise_graph.transferability.decomposition import decompose
 
+GBC_VERSION = "1"
 _MOST_ELEMENTS = 1 << 23
 _FLOOR = 1e-4
 
@@ -40,23 +40,25 @@ def gbc(features: Any, labels: Any, *, dimensions: int = 64) -> float:
     if dimensions < 1:
         raise InvalidInputError(f"dimensions must be at least 1, got {dimensions}")
     space = decompose(features)
-    classes = as_classes(labels, len(space), space.features.device)
+    classes = space.classes(labels)
     x = space.centred.coordinates(dimensions)
     means = classes.means(x)
     floor = _FLOOR * x.square().mean() if x.numel() else 0.0
     variances = classes.means((x - means[classes.index]).square()).clamp_min(floor)
-    # Every class overlaps wholly with itself, which says nothing.
-    return min(len(classes) - _overlap(means, variances, classes), 0.0)
+    return 0.0 - _overlap(means, variances)
 
 
-def _overlap(means: torch.Tensor, variances: torch.Tensor, classes: Classes) -> float:
-    """Return the sum of exp(-distance) over ordered pairs of classes, each with itself too."""
+def _overlap(means: torch.Tensor, variances: torch.Tensor) -> float:
+    """Return the sum of exp(-distance) over ordered pairs of different classes."""
     logs = variances.log().sum(1) / 2
     step = max(1, _MOST_ELEMENTS // max(1, means.numel()))
     total = 0.0
-    for some in torch.arange(len(classes), device=means.device).split(step):
+    for some in torch.arange(len(means), device=means.device).split(step):
         variance = (variances[some, None] + variances) / 2
         apart = ((means[some, None] - means).square() / variance).sum(2) / 8
         spread = (variance.log().sum(2) - logs[some, None] - logs) / 2
-        total += float(torch.exp(-(apart + spread)).sum())
+        alike = torch.exp(-(apart + spread).clamp_min(0.0))
+        # Left out rather than subtracted: next to one, small overlaps with others would be lost.
+        alike[torch.arange(len(some), device=some.device), some] = 0.0
+        total += float(alike.sum())
     return total

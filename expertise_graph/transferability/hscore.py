@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from expertise_graph.transferability._classes import as_classes
 from expertise_graph.transferability.decomposition import Spectrum, decompose
+
+H_SCORE_VERSION = "1"
 
 
 def h_score(features: Any, labels: Any) -> float:
@@ -35,19 +36,19 @@ def h_score(features: Any, labels: Any) -> float:
         (1.0, 0.0)
     """
     space = decompose(features)
-    classes = as_classes(labels, len(space), space.features.device)
+    classes = space.classes(labels)
     spectrum = space.centred
     between = (classes.sums(spectrum.left).square() / classes.counts[:, None]).sum(0)
     variances = spectrum.values / len(space)
     shrinkage = _ledoit_wolf(spectrum)
     kept = (1 - shrinkage) * variances
-    shrunk = kept + shrinkage * variances.sum() / space.features.shape[1]
+    shrunk = kept + shrinkage * variances.sum() / space.width
     return float((kept / shrunk * between).sum())
 
 
 def _ledoit_wolf(spectrum: Spectrum) -> float:
     """Return the weight of the identity in the shrunk covariance, from 0 to 1."""
-    n, d = spectrum.rows.shape
+    n, d = spectrum.matrix.shape
     variances = spectrum.values / n
     squared = variances.square().sum()
     # How far the covariance is from a multiple of the identity, and how much of that is error.

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.transferability._classes import Classes, as_classes
+from expertise_graph.transferability._classes import Classes
 from expertise_graph.transferability.decomposition import decompose
 
+KNN_VERSION = "1"
 _MOST_ELEMENTS = 1 << 23
 
 
@@ -32,6 +33,10 @@ def knn_accuracy(features: Any, labels: Any, *, k: int = 5) -> float:
     Raises:
         InvalidInputError: for shapes that do not fit, float labels, NaN or infinity, k < 1.
 
+    References:
+        Cover and Hart 1967, 10.1109/TIT.1967.1053964: the mean of [argmax_y of the number of the
+        k nearest others with label y = y_i]; near by x_i^T x_j / (|x_i| |x_j|).
+
     Example:
         >>> knn_accuracy([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]], [0, 0, 1, 1], k=1)
         1.0
@@ -39,7 +44,7 @@ def knn_accuracy(features: Any, labels: Any, *, k: int = 5) -> float:
     if k < 1:
         raise InvalidInputError(f"k must be at least 1, got {k}")
     space = decompose(features)
-    classes = as_classes(labels, len(space), space.features.device)
+    classes = space.classes(labels)
     x = space.features / space.features.abs().amax(1, keepdim=True).clamp_min(1e-300)
     x = torch.nn.functional.normalize(x, dim=1)
     hits = 0.0

@@ -10,6 +10,8 @@ from expertise_graph.errors import InvalidInputError
 from expertise_graph.transferability._checks import as_features
 from expertise_graph.transferability._classes import Classes, as_classes
 
+LEEP_VERSION = "1"
+NCE_VERSION = "1"
 _TOLERANCE = 1e-2
 
 
@@ -27,7 +29,8 @@ def leep(source_probabilities: Any, labels: Any) -> float:
         InvalidInputError: for rows that are no probabilities, shapes that do not fit, float labels.
 
     References:
-        Nguyen et al. 2020, arXiv 2002.12462, equation 2: the mean of log sum_z p(y|z) p(z|x).
+        Nguyen et al. 2020, arXiv 2002.12462, equation 2: the mean of log sum_z p(y|z) p(z|x),
+        with p(y|z) = sum over items of class y of p(z|x) / sum over all items of p(z|x).
 
     Example:
         >>> leep([[1.0, 0.0], [0.0, 1.0]], [0, 1])
@@ -65,7 +68,7 @@ def nce(source_labels: Any, labels: Any) -> float:
         InvalidInputError: for shapes that do not fit, fewer than two items, or floats.
 
     References:
-        Tran et al. 2019, arXiv 1908.08142: the mean of log p(y|z).
+        Tran et al. 2019, arXiv 1908.08142: -H(Y|Z), the mean of log p(y|z) with p(y|z) = n_yz / n_z.
 
     Example:
         >>> nce([3, 3, 8, 8], [0, 0, 1, 1])

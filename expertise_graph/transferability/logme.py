@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from expertise_graph.transferability._checks import as_targets
+from expertise_graph.transferability._classes import as_targets
 from expertise_graph.transferability.decomposition import decompose
 
 LOGME_VERSION = "1"
@@ -33,7 +34,10 @@ def logme(features: Any, labels: Any) -> float:
         InvalidInputError: for shapes that do not fit, fewer than two rows, NaN or infinity.
 
     References:
-        You et al. 2021, arXiv 2102.11005, equations 2-5 and algorithm 1.
+        You et al. 2021, arXiv 2102.11005, equations 2-5 and algorithm 1: the greatest value over
+        alpha and beta of n/2 log(beta / 2 pi) + d/2 log alpha - beta/2 |F m - y|^2
+        - alpha/2 |m|^2 - log det(A) / 2, with A = alpha I + beta F^T F and m = beta A^-1 F^T y, by
+        alpha = gamma / |m|^2, beta = (n - gamma) / |F m - y|^2, gamma = tr(beta F^T F A^-1).
 
     Example:
         >>> x = torch.tensor([[0.0], [0.1], [1.0], [1.1]])
@@ -42,67 +46,71 @@ def logme(features: Any, labels: Any) -> float:
     """
     space = decompose(features)
     n = len(space)
-    y, unit = _in_own_unit(as_targets(labels, n, space.features.device))
-    projected = space.raw.project(y)
-    # The evidence does not depend on the scale of features; the bounds on alpha need one.
-    spectrum = space.raw.values / space.raw.values[:1]
-    total = y.square().sum(0)
-    residual = total - projected.sum(0)
+    targets = as_targets(labels, n, space.device)
+    spectrum = space.raw
+    # In the unit of each target, so that bounds on alpha and beta fit any.
+    square = targets.squares / n
+    square = torch.where(square > 0, square, torch.ones_like(square))
+    projected = spectrum.project(targets) / square[:, None]
+    total = targets.squares / square
+    residual = total - projected.sum(1)
     # Less than rounding is nothing: as noise it would make the fixed point run in a circle.
     residual = torch.where(residual > 1e-12 * total, residual, torch.zeros_like(residual))
-    alpha, beta = _fixed_point(spectrum, projected, residual, n=n)
-    evidence = _evidence(spectrum, projected, residual, alpha, beta, n=n)
-    return float((evidence / n - unit.log()).mean())
+    # The evidence does not depend on the scale of features; the bounds on alpha need one.
+    problem = _Problem(n, spectrum.values / spectrum.values[:1], projected, residual)
+    evidence = _evidence(problem, *_fixed_point(problem))
+    return float((evidence / n - square.log() / 2).mean())
 
 
-def _in_own_unit(y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return targets over their root mean square, and that (c,), so that bounds fit any unit."""
-    unit = y.square().mean(0).sqrt()
-    unit = torch.where(unit > 0, unit, torch.ones_like(unit))
-    return y / unit, unit
+@dataclass(frozen=True, eq=False)
+class _Problem:
+    """Squared singular values s (k,), and of each of c targets its squared projections and the rest.
 
+    Precisions `alpha` of the weights and `beta` of the noise are (c,), one of each a target.
+    """
 
-def _moments(
-    s: torch.Tensor, z: torch.Tensor, residual: torch.Tensor, alpha: torch.Tensor, beta: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return gamma, the squared norm of the mean weights, and the squared error, each (c,)."""
-    denominator = alpha + beta * s[:, None]
-    gamma = (beta * s[:, None] / denominator).sum(0)
-    weights = (beta.square() * s[:, None] * z / denominator.square()).sum(0)
-    error = residual + ((alpha / denominator).square() * z).sum(0)
-    return gamma, weights, error
+    n: int
+    s: torch.Tensor
+    projected: torch.Tensor
+    residual: torch.Tensor
 
+    def of(self, some: torch.Tensor) -> _Problem:
+        """Return the problem of some of the targets."""
+        return _Problem(self.n, self.s, self.projected[some], self.residual[some])
 
-def _fixed_point(
-    s: torch.Tensor, z: torch.Tensor, residual: torch.Tensor, *, n: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the evidence-maximising precisions alpha of weights and beta of noise, each (c,)."""
-    alpha = torch.ones_like(residual)
-    beta = torch.ones_like(residual)
-    for _ in range(_MAX_ITERATIONS):
-        gamma, weights, error = _moments(s, z, residual, alpha, beta)
-        new_alpha = (gamma / weights.clamp_min(1e-12)).clamp(1e-9, 1e12)
+    def moments(self, alpha: torch.Tensor, beta: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return gamma, n - gamma, the squared norm of the mean weights, and the squared error, each (c,)."""
+        sums = torch.stack([self.s, torch.ones_like(self.s)], dim=1)
+        shrunk = torch.outer(beta, self.s).add_(alpha[:, None]).reciprocal_()
+        gamma, rest = (shrunk @ sums).unbind(1)
+        weights, error = (shrunk.square_().mul_(self.projected) @ sums).unbind(1)
         # n - gamma, without cancellation where the features can fit the targets exactly.
-        free = n - len(s) + (alpha / (alpha + beta * s[:, None])).sum(0)
-        new_beta = (free / error.clamp_min(1e-30)).clamp(1e-9, 1e12)
-        moved = (new_alpha / alpha).log().abs().max() + (new_beta / beta).log().abs().max()
-        alpha, beta = new_alpha, new_beta
-        if moved < _TOLERANCE:
+        free = self.n - len(self.s) + alpha * rest
+        return beta * gamma, free, beta.square() * weights, self.residual + alpha.square() * error
+
+
+def _fixed_point(problem: _Problem) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the evidence-maximising precisions alpha and beta, each (c,)."""
+    alpha, beta = torch.ones_like(problem.residual), torch.ones_like(problem.residual)
+    moving, left = torch.arange(len(alpha), device=alpha.device), problem
+    for _ in range(_MAX_ITERATIONS):
+        before = alpha[moving], beta[moving]
+        gamma, free, weights, error = left.moments(*before)
+        alpha[moving] = (gamma / weights.clamp_min(1e-12)).clamp(1e-9, 1e12)
+        beta[moving] = (free / error.clamp_min(1e-30)).clamp(1e-9, 1e12)
+        moved = (alpha[moving] / before[0]).log().abs() + (beta[moving] / before[1]).log().abs()
+        still = moved >= _TOLERANCE
+        if not still.all():
+            moving, left = moving[still], left.of(still)
+        if not len(moving):
             break
     return alpha, beta
 
 
-def _evidence(
-    s: torch.Tensor,
-    z: torch.Tensor,
-    residual: torch.Tensor,
-    alpha: torch.Tensor,
-    beta: torch.Tensor,
-    *,
-    n: int,
-) -> torch.Tensor:
+def _evidence(problem: _Problem, alpha: torch.Tensor, beta: torch.Tensor) -> torch.Tensor:
     """Return the log evidence (c,); directions without variance cancel, so k terms remain."""
-    _, weights, error = _moments(s, z, residual, alpha, beta)
-    log_determinant = torch.log(alpha + beta * s[:, None]).sum(0)
-    fit = n * beta.log() + len(s) * alpha.log() - n * math.log(2 * math.pi)
+    n, k = problem.n, len(problem.s)
+    _, _, weights, error = problem.moments(alpha, beta)
+    log_determinant = torch.outer(beta, problem.s).add_(alpha[:, None]).log_().sum(1)
+    fit = n * beta.log() + k * alpha.log() - n * math.log(2 * math.pi)
     return 0.5 * (fit - beta * error - alpha * weights - log_determinant)

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from expertise_graph.transferability._classes import as_classes
 from expertise_graph.transferability.decomposition import Decomposition, decompose
 from expertise_graph.transferability.leep import expected_prediction
 
+NLEEP_VERSION = "1"
 _ENERGY = 0.8
 _PER_CLASS = 5
 _HARD_STEPS = 10
@@ -40,10 +40,11 @@ def nleep(features: Any, labels: Any, *, seed: int = 0) -> float:
         InvalidInputError: for shapes that do not fit, float labels, NaN or infinity.
 
     References:
-        Li et al. 2021, arXiv 2011.11200: LEEP (arXiv 2002.12462) with p(z|x) of the mixture.
+        Li et al. 2021, arXiv 2011.11200: the mean of log sum_z p(y|z) p(z|x), LEEP (arXiv
+        2002.12462), with p(z|x) = w_z N(x; m_z, S_z) / sum_u w_u N(x; m_u, S_u) of the mixture.
     """
     space = decompose(features)
-    classes = as_classes(labels, len(space), space.features.device)
+    classes = space.classes(labels)
     k = min(_PER_CLASS * len(classes), len(space))
     start = space.shuffled(seed)[:k]
     return expected_prediction(_posterior(_reduced(space), start), classes)

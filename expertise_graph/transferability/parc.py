@@ -7,8 +7,9 @@ from typing import Any
 import torch
 
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.transferability._classes import as_classes
 from expertise_graph.transferability.decomposition import decompose
+
+PARC_VERSION = "1"
 
 
 def parc(features: Any, labels: Any, *, dimensions: int = 32) -> float:
@@ -38,7 +39,7 @@ def parc(features: Any, labels: Any, *, dimensions: int = 32) -> float:
     if dimensions < 1:
         raise InvalidInputError(f"dimensions must be at least 1, got {dimensions}")
     space = decompose(features)
-    classes = as_classes(labels, len(space), space.features.device)
+    classes = space.classes(labels)
     x = space.centred.coordinates(dimensions)
     first, second = torch.triu_indices(len(space), len(space), 1, device=x.device)
     ranks = _ranks(1 - _correlations(x)[first, second])

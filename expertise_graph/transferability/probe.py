@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.transferability._classes import Classes, as_classes
+from expertise_graph.transferability._classes import Classes
 from expertise_graph.transferability.decomposition import Decomposition, decompose
 
+PROBE_VERSION = "1"
 _ITERATIONS = 500
 
 
@@ -34,11 +35,15 @@ def linear_probe_accuracy(
     Raises:
         InvalidInputError: for shapes that do not fit, float labels, NaN or infinity, folds < 2
             or l2 <= 0.
+
+    References:
+        Alain and Bengio 2016, arXiv 1610.01644: argmax of W^T x + b, with W and b at the least
+        sum of -log softmax(W^T x_i + b)_{y_i} + l2 / 2 |W|^2 over the training items.
     """
     if folds < 2 or not l2 > 0:
         raise InvalidInputError(f"folds must be at least 2 and l2 positive, got {folds} and {l2}")
     space = decompose(features)
-    classes = as_classes(labels, len(space), space.features.device)
+    classes = space.classes(labels)
     fold = _folds(space, classes, count=min(folds, len(space)), seed=seed)
     hits = 0
     for f in range(int(fold.max()) + 1):

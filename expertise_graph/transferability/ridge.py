@@ -8,7 +8,7 @@ import torch
 
 from expertise_graph.errors import InvalidInputError
 from expertise_graph.transferability._checks import as_features
-from expertise_graph.transferability._classes import Classes, as_classes
+from expertise_graph.transferability._classes import Classes
 from expertise_graph.transferability.decomposition import Decomposition, decompose
 
 RIDGE_VERSION = "1"
@@ -29,10 +29,11 @@ def ridge_accuracy(features: Any, labels: Any) -> float:
         InvalidInputError: for shapes that do not fit, float labels, NaN or infinity.
 
     References:
-        Leave-one-out residuals of ridge: Allen 1974 (PRESS); Golub, Heath, Wahba 1979.
+        Leave-one-out residuals of ridge, Allen 1974 (PRESS); Golub, Heath, Wahba 1979:
+        (y_i - yhat_i) / (1 - H_ii) with H = 1/n + X (X^T X + l I)^-1 X^T of centred X.
     """
     space = decompose(features)
-    return max(_leave_one_out(space, as_classes(labels, len(space), space.features.device)))
+    return max(_leave_one_out(space, space.classes(labels)))
 
 
 def ridge_predict(features: Any, labels: Any, others: Any) -> torch.Tensor:
@@ -44,9 +45,9 @@ def ridge_predict(features: Any, labels: Any, others: Any) -> torch.Tensor:
         InvalidInputError: as `ridge_accuracy`, or when `others` are of another width.
     """
     space = decompose(features)
-    classes = as_classes(labels, len(space), space.features.device)
+    classes = space.classes(labels)
     new = as_features(others, least=1).to(space.features.device)
-    width = space.features.shape[1]
+    width = space.width
     if new.shape[1] != width:
         raise InvalidInputError(f"features of width {width} cannot classify others of {new.shape[1]}")
     accuracies = _leave_one_out(space, classes)
@@ -63,12 +64,12 @@ def _leave_one_out(space: Decomposition, classes: Classes) -> list[float]:
     left, values = space.centred.left, space.centred.values
     prior = classes.counts / len(space)
     centred = classes.one_hot - prior
-    projected = left.T @ centred
+    projected = classes.sums(left).T - left.sum(0)[:, None] * prior
+    shrinks = torch.stack([values / (values + penalty) for penalty in _PENALTIES], dim=1)
+    leverages = left.square() @ shrinks + 1.0 / len(space)
     accuracies = []
-    for penalty in _PENALTIES:
-        shrink = values / (values + penalty)
+    for shrink, leverage in zip(shrinks.unbind(1), leverages.unbind(1), strict=True):
         fitted = left @ (shrink[:, None] * projected)
-        leverage = (left.square() * shrink).sum(1) + 1.0 / len(space)
         left_out = centred - (centred - fitted) / (1.0 - leverage).clamp_min(1e-9)[:, None]
         guess = (left_out + prior).argmax(1)
         accuracies.append(float((guess == classes.index).double().mean()))

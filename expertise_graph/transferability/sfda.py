@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.transferability._classes import Classes, as_classes
+from expertise_graph.transferability._classes import Classes
 from expertise_graph.transferability.decomposition import decompose
 
+SFDA_VERSION = "1"
 _LEAST_SHRINKAGE = 1e-10
 
 
@@ -31,7 +32,9 @@ def sfda(features: Any, labels: Any, *, a: float = 5.0) -> float:
             the features.
 
     Returns:
-        Nats per item, at most 0; 0 for one class. Fitted in sample: grows with the width of noise.
+        Nats per item, at most 0; 0 for one class. Fitted in sample: grows with the width of noise,
+        and where d reaches n and shrinkage is slight all features tell all items apart, so that
+        the order of scores near 0 is that of noise.
 
     Raises:
         InvalidInputError: for shapes that do not fit, float labels, NaN or infinity, a <= 0.
@@ -44,16 +47,15 @@ def sfda(features: Any, labels: Any, *, a: float = 5.0) -> float:
     if not a > 0:
         raise InvalidInputError(f"a must be positive, got {a}")
     space = decompose(features)
-    classes = as_classes(labels, len(space), space.features.device)
+    classes = space.classes(labels)
     x = space.centred.coordinates()
     if len(classes) == 1:
         return 0.0
     shrinkage = _shrinkage(x, classes, a=a, scale=float(space.scale))
-    width = space.features.shape[1]
-    first = _log_probabilities(x, classes, shrinkage=shrinkage, width=width)
-    mixed = _challenge(x, classes, first)
-    second = _log_probabilities(mixed, classes, shrinkage=shrinkage, width=width)
-    return float(second.gather(1, classes.index[:, None]).mean())
+    width = space.width
+    first = _scores(x, classes, shrinkage=shrinkage, width=width)
+    mixed = _challenge(x, classes, first.softmax(1))
+    return _mean_log(_scores(mixed, classes, shrinkage=shrinkage, width=width), classes)
 
 
 def _within(x: torch.Tensor, classes: Classes) -> torch.Tensor:
@@ -69,8 +71,18 @@ def _shrinkage(x: torch.Tensor, classes: Classes, *, a: float, scale: float) -> 
     return max(math.exp(-min(a * largest * scale * scale, 700.0)), _LEAST_SHRINKAGE)
 
 
-def _log_probabilities(x: torch.Tensor, classes: Classes, *, shrinkage: float, width: int) -> torch.Tensor:
-    """Return log probabilities (n, c) of linear discriminants, fitted to the same items."""
+def _mean_log(scores: torch.Tensor, classes: Classes) -> float:
+    """Return the mean log probability of the labels, exact also where they are all but certain."""
+    own = classes.index[:, None]
+    others = scores.scatter(1, own, -torch.inf).logsumexp(1)
+    # The log of a softmax would be zero below 1e-16.
+    return 0.0 - float(
+        torch.nn.functional.softplus(others - scores.gather(1, own)[:, 0], threshold=40).mean()
+    )
+
+
+def _scores(x: torch.Tensor, classes: Classes, *, shrinkage: float, width: int) -> torch.Tensor:
+    """Return unnormalised log probabilities (n, c) of linear discriminants, fitted to the same items."""
     within, means = _within(x, classes), classes.means(x)
     spread = (x - x.mean(0)).square().sum() / len(x)
     # Without any spread within classes a trace of the whole keeps the matrix invertible.
@@ -82,14 +94,13 @@ def _log_probabilities(x: torch.Tensor, classes: Classes, *, shrinkage: float, w
     else:
         weights = torch.cholesky_solve(means.T, torch.linalg.cholesky(shrunk)).T
     prior = (classes.counts / len(x)).log()
-    scores = x @ weights.T - (means * weights).sum(1) / 2 + prior
-    return scores.log_softmax(1)
+    return x @ weights.T - (means * weights).sum(1) / 2 + prior
 
 
-def _challenge(x: torch.Tensor, classes: Classes, log_probabilities: torch.Tensor) -> torch.Tensor:
+def _challenge(x: torch.Tensor, classes: Classes, probabilities: torch.Tensor) -> torch.Tensor:
     """Return items mixed with the mean of the other classes by how unsure their own class is."""
     means = classes.means(x)
     others = (means.sum(0) - means) / (len(classes) - 1)
-    softened = log_probabilities.exp().softmax(1)
+    softened = probabilities.softmax(1)
     sure = softened.gather(1, classes.index[:, None])
     return sure * x + (1 - sure) * others[classes.index]

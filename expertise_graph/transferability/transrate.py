@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.transferability._classes import Classes, as_classes
+from expertise_graph.transferability._classes import Classes
 from expertise_graph.transferability.decomposition import decompose
 
+TRANSRATE_VERSION = "1"
 _MOST_ELEMENTS = 1 << 23
 
 
@@ -39,7 +40,7 @@ def transrate(features: Any, labels: Any, *, eps: float = 0.1) -> float:
     if not eps > 0:
         raise InvalidInputError(f"eps must be positive, got {eps}")
     space = decompose(features)
-    classes = as_classes(labels, len(space), space.features.device)
+    classes = space.classes(labels)
     spectrum = space.centred
     whole = torch.log1p(spectrum.values / (len(space) * eps)).sum() / 2
     z = spectrum.coordinates() / eps**0.5

@@ -11,7 +11,7 @@ from expertise_graph.transferability.catalogue import estimators
 from expertise_graph.transferability.decomposition import decompose
 from expertise_graph.transferability.probe import _folds
 from tests.transferability import references
-from tests.transferability.test_logme import fixed_point
+from tests.transferability.test_logme import fixed_point, greatest_evidence
 from tests.transferability.test_ridge import refitted_accuracies
 
 
@@ -21,7 +21,9 @@ class Case:
 
     `constant` is the score of constant features for classes of 12, 5 and 3 items, `pair` that of
     two items of two classes, `singles` that of 1,000 classes of one item. `width` tells whether
-    noise gains by being wider, `thin` whether the reference knows what to do with d = 1.
+    noise gains by being wider, `thin` whether the reference knows what to do with d = 1,
+    `peak` is a slower reference that also knows maxima at infinity, `order_of_equals` that the
+    order of exactly equal rows never matters.
     """
 
     estimator: Callable
@@ -35,11 +37,17 @@ class Case:
     scale: bool = True
     translation: bool = True
     thin: bool = True
+    peak: Callable | None = None
+    order_of_equals: bool = True
     least: int = 2
 
 
 def logme(x, labels):
     return np.mean([fixed_point(x, (labels == c).astype(float)) for c in range(labels.max() + 1)])
+
+
+def greatest(x, labels):
+    return np.mean([greatest_evidence(x, (labels == c).astype(float)) for c in range(labels.max() + 1)])
 
 
 def linear_probe_accuracy(x, labels):
@@ -59,7 +67,7 @@ NO_BETTER_THAN_THE_PRIOR = float((SHARES * np.log(SHARES)).sum())
 
 def case(name, one_class, constant, pair, singles, *, reference=None, **flags):
     return Case(
-        estimator=estimators[name],
+        estimator=estimators[name].function,
         reference=reference or getattr(references, name),
         one_class=one_class,
         constant=constant,
@@ -83,11 +91,21 @@ CASES = {
         reference=linear_probe_accuracy,
         width=False,
         rotation=False,
+        order_of_equals=False,
     ),
     "logme": case(
-        "logme", None, None, None, None, reference=logme, width=False, translation=False, thin=False
+        "logme",
+        None,
+        None,
+        None,
+        None,
+        reference=logme,
+        peak=greatest,
+        width=False,
+        translation=False,
+        thin=False,
     ),
-    "nleep": case("nleep", 0.0, NO_BETTER_THAN_THE_PRIOR, 0.0, 0.0, width=False),
+    "nleep": case("nleep", 0.0, NO_BETTER_THAN_THE_PRIOR, 0.0, 0.0, width=False, order_of_equals=False),
     "parc": case("parc", 0.0, 0.0, 0.0, 0.0, width=False),
     "ridge_accuracy": case(
         "ridge_accuracy",
@@ -114,3 +132,39 @@ DEBIASED = Case(
 )
 
 ALL = {**CASES, "kernel_target_alignment, debiased": DEBIASED}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """An estimator of source answers; `draw` turns source classes (n,) into what it needs."""
+
+    estimator: Callable
+    reference: Callable
+    draw: Callable
+    one_class: float
+    constant: float
+    singles: float
+
+
+def certain(source):
+    return np.eye(source.max() + 1)[source]
+
+
+HEADS = {
+    "leep": Head(
+        estimator=estimators["leep"].function,
+        reference=references.leep,
+        draw=certain,
+        one_class=0.0,
+        constant=NO_BETTER_THAN_THE_PRIOR,
+        singles=0.0,
+    ),
+    "nce": Head(
+        estimator=estimators["nce"].function,
+        reference=references.nce,
+        draw=lambda source: source,
+        one_class=0.0,
+        constant=NO_BETTER_THAN_THE_PRIOR,
+        singles=0.0,
+    ),
+}

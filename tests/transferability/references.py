@@ -119,6 +119,11 @@ def leep(probabilities, labels):
     return total / n
 
 
+def nce(source, labels):
+    """Mean over items of the log share of their label among the items of their source class."""
+    return np.mean([math.log((labels[source == z] == y).mean()) for z, y in zip(source, labels, strict=True)])
+
+
 def nleep(x, labels, seed=0):
     centred = unit_variance(x)
     z = principal(x)

@@ -147,6 +147,16 @@ def test_sfda_is_no_surer_of_perfect_classes_than_of_nearly_perfect_ones():
     assert scores[-1] == pytest.approx(0.0, abs=1e-9)
 
 
+def test_classes_that_are_far_apart_are_still_told_from_classes_that_are_farther():
+    prototypes, labels = np.eye(3)[np.arange(30) % 3], np.arange(30) % 3
+    noise = np.random.default_rng(8).normal(size=(30, 3))
+    for estimator, spreads in ((gbc, (0.05, 0.03, 0.02)), (sfda, (0.1, 0.05, 0.03))):
+        scores = [estimator(prototypes + s * noise, labels) for s in spreads]
+        assert scores == sorted(set(scores))
+        # Nearer to the best value than doubles next to one can tell.
+        assert -1e-16 < scores[1] < scores[2] < 0
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_seeds_change_the_mixture_of_nleep(seed):
     features, labels = planted(9, 80, 6, signal=0.5)

@@ -8,7 +8,7 @@ import torch
 
 from expertise_graph.errors import InvalidInputError
 from expertise_graph.transferability import estimators
-from tests.transferability.cases import ALL, CASES
+from tests.transferability.cases import ALL, CASES, HEADS
 
 REGIMES = [(60, 6), (40, 39), (30, 30), (24, 60), (20, 200), (30, 1)]
 
@@ -27,8 +27,28 @@ def planted(seed, n, d, *, signal=1.0, classes=3):
 
 
 def test_every_registered_estimator_has_a_case():
-    assert set(estimators) == set(CASES)
-    assert all(case.estimator.__name__ == name for name, case in CASES.items())
+    by_need = {
+        n: {name for name in estimators if (estimators[name].needs == "features") == n} for n in (0, 1)
+    }
+    assert by_need[True] == set(CASES)
+    assert by_need[False] == set(HEADS)
+    assert all(case.estimator.__name__ == name for name, case in {**CASES, **HEADS}.items())
+
+
+@pytest.mark.parametrize("name", sorted(estimators))
+def test_every_entry_says_what_a_stored_score_must_carry(name):
+    entry = estimators[name]
+    assert entry.name == name
+    assert entry.version.isdigit()
+    assert entry.higher_is_better is True
+    assert "arXiv" in entry.function.__doc__ or "19" in entry.function.__doc__
+    assert "References:" in entry.function.__doc__
+    assert entry.decomposed == (entry.needs == "features")
+
+
+def test_an_entry_is_called_like_its_function():
+    features, labels = planted(0, 30, 5)
+    assert estimators["parc"](features, labels) == CASES["parc"].estimator(features, labels)
 
 
 @pytest.mark.parametrize(
@@ -206,3 +226,40 @@ def test_what_cannot_be_scored_is_refused(case, features, labels):
 def test_classification_needs_integers(name, labels):
     with pytest.raises(InvalidInputError, match=r"classification needs \(n,\) integers"):
         estimators[name](np.eye(5), labels)
+
+
+@every_case
+@pytest.mark.parametrize(("n", "d"), [(60, 6), (24, 60)])
+def test_a_class_of_one_item_among_others_is_scored_by_the_definition(case, n, d):
+    features, labels = planted(10, n, d)
+    labels = np.where(np.arange(n) == 7, 3, labels)
+    expected = (case.peak or case.reference)(features, labels)
+    assert case.estimator(features, labels) == pytest.approx(expected, rel=1e-6, abs=1e-6)
+
+
+@every_case
+@pytest.mark.parametrize(("n", "d"), [(60, 6), (24, 60)])
+def test_rows_of_zeros_and_rows_that_are_alike(case, n, d):
+    features, labels = planted(11, n, d)
+    features[:5] = 0.0
+    features[5:9] = features[9]
+    order = np.random.default_rng(0).permutation(n)
+    value = case.estimator(features, labels)
+    assert math.isfinite(value)
+    # Where items start a mixture or are dealt into folds, the order of equal rows may matter.
+    if case.order_of_equals:
+        assert case.estimator(features[order], labels[order]) == pytest.approx(value, abs=1e-8)
+
+
+@every_case
+def test_integers_booleans_and_empty_columns_as_features(case):
+    features, labels = planted(12, 40, 5)
+    whole = np.round(20 * features).astype(np.int64)
+    expected = case.estimator(whole.astype(float), labels)
+    assert case.estimator(whole, labels) == expected
+    assert case.estimator(whole.astype(np.float16), labels) == expected
+    assert math.isfinite(case.estimator(whole > 0, labels > 0))
+    with pytest.raises(InvalidInputError):
+        case.estimator(whole + 1j, labels)
+    with pytest.raises(InvalidInputError):
+        case.estimator(np.zeros((0, 5)), np.zeros(0, dtype=int))

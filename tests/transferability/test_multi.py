@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from expertise_graph.errors import InvalidInputError, NotFoundError
-from expertise_graph.transferability import decompose, estimators, ridge_predict, score_many
+from expertise_graph.transferability import Estimator, decompose, estimators, ridge_predict, score_many
+from expertise_graph.transferability._classes import as_targets
 
 
 def planted(seed, n, d):
@@ -31,7 +32,7 @@ def decompositions(monkeypatch):
 def test_each_score_is_that_of_a_separate_call(n, d):
     features, sets = planted(n, n, d)
     scores = score_many(features, sets)
-    assert list(scores) == list(estimators)
+    assert list(scores) == [name for name in estimators if estimators[name].needs == "features"]
     for name, values in scores.items():
         assert values == pytest.approx([estimators[name](features, one) for one in sets], abs=1e-9)
     assert len({tuple(values) for values in scores.values()}) > 8
@@ -70,7 +71,8 @@ def test_regression_targets_are_scored_where_they_can_be():
 
 def test_estimators_of_others_are_given_features(monkeypatch):
     features, sets = planted(3, 30, 5)
-    monkeypatch.setitem(estimators._entries, "mean", lambda x, y: float(x[y == 1].mean()))
+    mean = Estimator(name="mean", function=lambda x, y: float(x[y == 1].mean()), version="1")
+    monkeypatch.setitem(estimators._entries, "mean", mean)
     expected = [features[one == 1].mean() for one in sets]
     assert score_many(features, sets, ["mean"])["mean"] == pytest.approx(expected, abs=1e-12)
 
@@ -92,6 +94,7 @@ def test_a_decomposition_is_that_of_numpy(n, d):
     scale = np.sqrt((centred**2).sum(axis=1).mean())
     np.testing.assert_allclose(space.mean, features.mean(axis=0), atol=1e-12)
     np.testing.assert_allclose(space.scale, scale, rtol=1e-12)
+    cpu, one_hot = torch.device("cpu"), np.eye(3)[np.arange(n) % 3]
     for spectrum, rows in ((space.centred, centred / scale), (space.raw, features / np.abs(features).max())):
         u, s, _ = np.linalg.svd(rows, full_matrices=False)
         kept = s > 1e-7
@@ -101,15 +104,40 @@ def test_a_decomposition_is_that_of_numpy(n, d):
         np.testing.assert_allclose(spectrum.coordinates(3), (u * s[kept])[:, :3], atol=1e-8)
         targets = np.random.default_rng(0).normal(size=(n, 2))
         np.testing.assert_allclose(
-            spectrum.project(torch.from_numpy(targets)), (u.T @ targets) ** 2, atol=1e-8
+            spectrum.project(as_targets(targets, n, cpu)), (targets.T @ u) ** 2, atol=1e-8
         )
+        named = as_targets(np.arange(n) % 3, n, cpu)
+        np.testing.assert_allclose(spectrum.project(named), (one_hot.T @ u) ** 2, atol=1e-8)
 
 
 def test_unknown_names_and_bad_features_are_refused():
     features, sets = planted(6, 20, 4)
     with pytest.raises(NotFoundError, match="Did you mean 'transrate'"):
         score_many(features, sets, ["trans_rate"])
+    with pytest.raises(InvalidInputError, match="leep needs source probabilities"):
+        score_many(features, sets, ["logme", "leep"])
     with pytest.raises(InvalidInputError, match="NaN"):
         score_many(np.full((5, 2), np.nan), np.arange(5))
     with pytest.raises(InvalidInputError, match="as many labels"):
         score_many(features, [sets[0], sets[1][:-1]])
+
+
+@pytest.mark.parametrize(("n", "d"), [(5000, 7), (300, 600)])
+def test_many_rows_and_columns_are_decomposed_in_parts(n, d):
+    features = np.random.default_rng(7).normal(size=(n, d)).astype(np.float32) + 0.5
+    rows = features.astype(np.float64)
+    expected = np.sort(np.linalg.svd(rows, compute_uv=False))[::-1] ** 2 / np.abs(rows).max() ** 2
+    np.testing.assert_allclose(decompose(features).raw.values, expected, rtol=1e-9)
+    labels = np.arange(n) % 4
+    sums = np.array([rows[labels == c].sum(axis=0) for c in range(4)])
+    for targets in (labels, np.eye(4)[labels]):
+        found = as_targets(targets, n, torch.device("cpu")).sums(torch.from_numpy(features))
+        np.testing.assert_allclose(found, sums, rtol=1e-9)
+
+
+def test_features_in_single_precision_are_not_copied():
+    features = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    space = decompose(features)
+    estimators["logme"](space, np.arange(50) % 3)
+    assert space.raw.matrix.data_ptr() == features.data_ptr()
+    assert "features" not in vars(space)

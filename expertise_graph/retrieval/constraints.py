@@ -1,0 +1,213 @@
+"""What the user demands of an expert, and which experts each demand keeps out of an answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from expertise_graph.errors import NotFoundError
+from expertise_graph.probing import Progress, silent
+from expertise_graph.types import Edge, Expert, Query
+
+Latency = Callable[[Expert], float | None]
+"""Milliseconds for one input on this machine; None for an expert that cannot be run."""
+
+KINDS = ("original", "fine-tune", "adapter", "merge", "quantised")
+
+MEASURING = "measuring latency"
+
+# How cards, tags and lineage call what became of a base model.
+_RELATIONS = {
+    "original": "original",
+    "finetune": "fine-tune",
+    "finetuned": "fine-tune",
+    "warmstart": "fine-tune",
+    "adapter": "adapter",
+    "peft": "adapter",
+    "lora": "adapter",
+    "qlora": "adapter",
+    "merge": "merge",
+    "merged": "merge",
+    "mergekit": "merge",
+    "soup": "merge",
+    "quantized": "quantised",
+    "quantised": "quantised",
+}
+_QUANTISED = re.compile(
+    r"(?<![a-z0-9])(quanti[sz]ed|gptq|awq|gguf|ggml|exl2|hqq|aqlm|bitsandbytes|bnb|nf4|fp8|int[248]|"
+    r"[248][- ]?bit)(?![a-z0-9])"
+)
+_RELATION_KEYS = ("base_model_relation", "relation")
+_QUANTISATION_KEYS = ("quantization_config", "quantization", "quantisation", "quant_method")
+
+
+def kind_of(expert: Expert, lineage: Iterable[Edge]) -> str:
+    """Return which of `KINDS` an expert is.
+
+    What its metadata say of the relation to the base model counts first, then signs of quantisation,
+    then its lineage, then its tags. One with a base model of which nothing else is told is a fine-tune.
+
+    Args:
+        expert: any expert.
+        lineage: lineage edges; those that do not end at the expert are passed over.
+    """
+    stated = _relation(str(expert.meta.get(key) or "") for key in _RELATION_KEYS)
+    if stated is not None:
+        return stated
+    if _is_quantised(expert):
+        return "quantised"
+    parents = [e for e in lineage if e.target == expert.id and e.source != expert.id]
+    words = [str(e.meta.get(key) or "") for e in parents for key in _RELATION_KEYS]
+    told = _relation([*words, *(e.method for e in parents), *map(_without_base, expert.tags)])
+    return told or ("fine-tune" if parents or expert.base_model else "original")
+
+
+def _relation(words: Iterable[str]) -> str | None:
+    """Return the kind that the first telling word stands for."""
+    plain = ("".join(filter(str.isalnum, word.lower())) for word in words)
+    return next((_RELATIONS[word] for word in plain if word in _RELATIONS), None)
+
+
+def _without_base(tag: str) -> str:
+    """Return the relation in a tag of the Hub such as base_model:adapter:org/name, else the tag."""
+    found = re.fullmatch(r"base_model:(\w+):.+", tag)
+    return found[1] if found else tag
+
+
+def _is_quantised(expert: Expert) -> bool:
+    described = (expert.weights_format, expert.architecture, *map(_without_base, expert.tags))
+    return any(expert.meta.get(key) for key in _QUANTISATION_KEYS) or any(
+        _QUANTISED.search(text.lower()) for text in described
+    )
+
+
+def violations(expert: Expert, query: Query, *, latency: Latency, kind: str) -> tuple[str, ...]:
+    """Return the constraints that keep an expert out, as they are written on the command line.
+
+    What is not known of an expert does not meet a constraint on it. The latency is asked for only
+    when nothing else keeps the expert out, because it has to be measured.
+    """
+    found = (*_too_large(expert, query), *_wrong_terms(expert, query), *_wrong_form(expert, query, kind))
+    if found or query.max_latency is None:
+        return found
+    milliseconds = latency(expert)
+    met = milliseconds is not None and milliseconds <= query.max_latency
+    return () if met else (f"--max-latency {query.max_latency:g}",)
+
+
+def _too_large(expert: Expert, query: Query) -> Iterator[str]:
+    if query.max_params is not None and not 0 < expert.params <= query.max_params:
+        yield f"--max-params {_count(query.max_params)}"
+    if query.max_bytes is not None and not 0 < expert.bytes <= query.max_bytes:
+        yield f"--max-mb {query.max_bytes / 1e6:g}"
+
+
+def _wrong_terms(expert: Expert, query: Query) -> Iterator[str]:
+    if query.licenses and expert.license not in query.licenses:
+        yield " ".join(f"--license {name}" for name in query.licenses)
+    if expert.license in query.excluded_licenses:
+        yield f"--exclude-license {expert.license}"
+    yield from (f"--tag {tag}" for tag in query.tags if tag not in expert.tags)
+
+
+def _wrong_form(expert: Expert, query: Query, kind: str) -> Iterator[str]:
+    if query.min_dim is not None and expert.dim < query.min_dim:
+        yield f"--min-dim {query.min_dim}"
+    if query.max_dim is not None and not 0 < expert.dim <= query.max_dim:
+        yield f"--max-dim {query.max_dim}"
+    if query.kinds and kind not in query.kinds:
+        yield " ".join(f"--kind {name}" for name in query.kinds)
+
+
+def _count(number: int) -> str:
+    """Return a number with the unit that writes it shortest: 25M, 1.5M, 480k, 1234."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size and round(float(f"{number / size:.4g}") * size) == number:
+            return f"{number / size:.4g}{unit}"
+    return str(number)
+
+
+@dataclass(frozen=True)
+class Sieve:
+    """The experts that meet all constraints, and by which the others are kept out.
+
+    Attributes:
+        kept: in the order given.
+        excluded: constraints by expert id.
+    """
+
+    kept: list[Expert]
+    excluded: dict[str, tuple[str, ...]]
+
+    def alone(self) -> dict[str, list[str]]:
+        """Return for each constraint the ids of the experts that it alone keeps out.
+
+        The latency of an expert that another constraint keeps out is not known.
+        """
+        found: dict[str, list[str]] = {name: [] for names in self.excluded.values() for name in names}
+        for expert, names in self.excluded.items():
+            if len(names) == 1:
+                found[names[0]].append(expert)
+        return found
+
+
+def sieve(
+    experts: Iterable[Expert],
+    query: Query,
+    *,
+    latency: Latency,
+    lineage: Iterable[Edge],
+    progress: Progress = silent,
+) -> Sieve:
+    """Part the experts that meet the constraints of a query from those that do not.
+
+    Args:
+        experts: the candidates.
+        query: only its constraints count.
+        latency: asked for experts that meet all other constraints, if there is one on it.
+        lineage: the lineage edges of the registry.
+        progress: told about each expert whose latency is asked for.
+
+    Raises:
+        NotFoundError: when constraints leave nothing, with what each costs.
+    """
+    zoo = list(experts)
+    kinds = _kinds(zoo, lineage) if query.kinds else dict.fromkeys((e.id for e in zoo), KINDS[0])
+    unmeasured = dataclasses.replace(query, max_latency=None)
+    found = {e.id: violations(e, unmeasured, latency=latency, kind=kinds[e.id]) for e in zoo}
+    asked = [e for e in zoo if not found[e.id]] if query.max_latency is not None else []
+    taken: dict[str, float | None] = {}
+    for done, expert in enumerate(asked, 1):
+        taken[expert.id] = latency(expert)
+        found[expert.id] = violations(
+            expert, query, latency=lambda given: taken[given.id], kind=kinds[expert.id]
+        )
+        progress(MEASURING, done, len(asked))
+    kept = [e for e in zoo if not found[e.id]]
+    result = Sieve(kept, {e: names for e, names in found.items() if names})
+    if zoo and not kept:
+        raise NotFoundError(_nothing_left(result, taken.values()))
+    return result
+
+
+def _kinds(experts: Iterable[Expert], lineage: Iterable[Edge]) -> dict[str, str]:
+    incoming: dict[str, list[Edge]] = {}
+    for edge in lineage:
+        incoming.setdefault(edge.target, []).append(edge)
+    return {e.id: kind_of(e, incoming.get(e.id, ())) for e in experts}
+
+
+def _nothing_left(found: Sieve, taken: Iterable[float | None]) -> str:
+    """Return the line that says how many experts would be there without each constraint."""
+    alone = found.alone()
+    counts = [f"{name} alone excludes {len(ids)}" for name, ids in alone.items()]
+    measured = list(taken)
+    if measured:
+        fastest = min((ms for ms in measured if ms is not None), default=None)
+        counts.append(
+            "none of these can be run" if fastest is None else f"the fastest takes {fastest:.3g} ms"
+        )
+    advice = "relax one" if any(alone.values()) else "every expert fails several: relax more than one"
+    return f"none of {len(found.excluded)} experts meets the filters; {', '.join(counts)}; {advice}"

@@ -1,0 +1,110 @@
+"""What it takes to run an expert on this machine, predicted from what others and it took before."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from expertise_graph.latency import machine
+from expertise_graph.store import Arrays, Store, Timing, features_key
+from expertise_graph.types import Expert
+
+if TYPE_CHECKING:
+    from expertise_graph.retrieval.evidence import Sample
+
+# Before anything was timed: five milliseconds an item at five million parameters, within a factor of
+# about three, and time that grows as the power 0.8 of size; experts of one size differ by half.
+_SIZE = 5e6
+_PRIOR = np.array([math.log(5e-3), 0.8])
+_PRIOR_DEVIATION = np.array([1.2, 0.2])
+_SPREAD = 0.4
+
+_OPENING_SECONDS = 0.05
+_SECONDS_PER_MB = 0.003
+
+
+class Timings:
+    """How long experts took on this machine; `note` adds to it and to the registry."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._machine = machine()
+        self._known: dict[tuple[str, str], Timing] = {}
+        self._seen = -1
+        self._fits: dict[str, Fit] = {}
+
+    def note(self, expert: Expert, items: int, seconds: float) -> None:
+        """Add that an expert, once loaded, took `seconds` for its features of `items` inputs."""
+        if items < 1 or not 0 < seconds < math.inf:
+            return
+        self._store.add_timing(expert, self._machine, items=items, seconds=seconds)
+
+    def seconds_per_item(self, expert: Expert) -> float:
+        """Return the mean of an expert's own runs, or what its size and kind make likely."""
+        known = self._all()
+        own = known.get((expert.weights_sha, expert.preprocessing_sha))
+        if own is not None:
+            return own.seconds / own.items
+        if expert.modality not in self._fits:
+            of_modality = [t for t in known.values() if t.modality == expert.modality]
+            self._fits[expert.modality] = Fit.of(of_modality)
+        return self._fits[expert.modality].seconds_per_item(expert)
+
+    def _all(self) -> dict[tuple[str, str], Timing]:
+        """Return all timings, read again when any was added to the store."""
+        if self._seen != self._store.timings_added:
+            self._seen = self._store.timings_added
+            timings = self._store.timings(self._machine)
+            self._known = {(t.weights_sha, t.preprocessing_sha): t for t in timings}
+            self._fits.clear()
+        return self._known
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Log seconds per item as a straight line in log parameters, and a step for each architecture."""
+
+    level: float
+    slope: float
+    steps: dict[str, float]
+
+    @classmethod
+    def of(cls, timings: Iterable[Timing]) -> Fit:
+        """Return the posterior mean of a Bayesian linear regression; without timings, its prior."""
+        known = list(timings)
+        x = np.array([[1.0, _log_size(t.params)] for t in known]).reshape(-1, 2)
+        y = np.array([math.log(t.seconds / t.items) for t in known])
+        precision = np.diag(_PRIOR_DEVIATION**-2) + x.T @ x / _SPREAD**2
+        beta = _PRIOR + np.linalg.solve(precision, x.T @ (y - x @ _PRIOR) / _SPREAD**2)
+        left: dict[str, list[float]] = {}
+        for timing, residual in zip(known, y - x @ beta, strict=True):
+            left.setdefault(timing.architecture, []).append(float(residual))
+        # Shrunk as if one more expert of the architecture were on the line.
+        steps = {name: sum(values) / (len(values) + 1) for name, values in left.items()}
+        return cls(float(beta[0]), float(beta[1]), steps)
+
+    def seconds_per_item(self, expert: Expert) -> float:
+        """Return the prediction for an expert."""
+        step = self.steps.get(expert.architecture, 0.0)
+        return math.exp(self.level + self.slope * _log_size(expert.params) + step)
+
+
+def predicted_seconds(expert: Expert, n_items: int, timings: Timings) -> float:
+    """Return how long it is likely to take to load an expert and run it on `n_items` inputs."""
+    loading = _OPENING_SECONDS + _SECONDS_PER_MB * expert.bytes / 1e6
+    return loading + n_items * timings.seconds_per_item(expert)
+
+
+def cached(expert: Expert, sample: Sample, arrays: Arrays) -> bool:
+    """Tell whether the features of the sample are stored, so that running the expert costs nothing."""
+    key = features_key(expert.weights_sha, sample.inputs.sha256, expert.preprocessing_sha)
+    return arrays.path(key).is_file()
+
+
+def _log_size(params: int) -> float:
+    """Return the logarithm of the size; an unknown one counts as the usual one."""
+    return math.log(params / _SIZE) if params > 0 else 0.0

@@ -1,0 +1,132 @@
+"""From standard units to accuracies: the level of a task, its spread, and what fine-tuning adds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expertise_graph.retrieval.history import History, on_open_scale, standardised_columns
+
+Array = NDArray[np.float64]
+
+_IMAGINARY_RUNS = 3
+_TASK_DEVIATION = 0.8
+_USUAL_SPREAD = 0.9
+_IMAGINARY_EXPERTS = 2.0
+_FEWEST = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Log-odds of accuracy are ``level + slope * value``, give or take `spread` and a common `doubt`.
+
+    Attributes:
+        runs: how many measured runs tell what fine-tuning adds to the accuracy of a probe; without
+            any, accuracies are those of a probe.
+        known: whether the level of this task is known at all.
+    """
+
+    level: float
+    slope: float
+    spread: float
+    doubt: float
+    runs: int = 0
+    known: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shift:
+    """By how many log-odds fine-tuning exceeds the probe accuracy: mean, deviation over tasks, runs."""
+
+    mean: float = 0.0
+    deviation: float = 0.0
+    runs: int = 0
+
+
+def fine_tuning_shift(outcomes: Array, probes: Array, target: int) -> Shift:
+    """Return what the results on other tasks say about probe and fine-tuned accuracy.
+
+    Tasks differ in this by about 0.8; the mean is shrunk towards zero by three imaginary runs,
+    and what is not known about it widens the intervals.
+
+    Args:
+        outcomes: (E, T) log-odds of measured accuracies, NaN where there is none.
+        probes: (E, T) log-odds of probe accuracies.
+        target: column that is not looked at.
+    """
+    others = np.arange(outcomes.shape[1]) != target
+    gains = (outcomes - probes)[:, others]
+    gains = gains[~np.isnan(gains)]
+    if not len(gains):
+        return Shift()
+    weight = len(gains) + _IMAGINARY_RUNS
+    mean = float(gains.sum()) / weight
+    squares = float(np.square(gains - mean).sum()) + _IMAGINARY_RUNS * _TASK_DEVIATION**2
+    return Shift(mean=mean, deviation=math.sqrt(squares / weight), runs=len(gains))
+
+
+def scale_of(history: History, target: int, values: Array, odds: Array, n: int, shift: Shift) -> Scale:
+    """Return the scale of the target.
+
+    Args:
+        history: its results on other tasks tell how far results usually lie apart.
+        target: column of the task.
+        values: (k,) beliefs about the experts that were run, in standard units.
+        odds: (k,) log-odds of their probe accuracies.
+        n: items behind each accuracy.
+        shift: what fine-tuning adds.
+    """
+    level, spread_of_levels, usual = _usual(history, target)
+    if not len(values):
+        known = not math.isnan(level)
+        return Scale(
+            level=level if known else 0.0,
+            slope=usual,
+            spread=0.0,
+            doubt=spread_of_levels if known else 0.0,
+            known=known,
+        )
+    centre = float(values.mean())
+    along = float((values - centre) @ (odds - odds.mean())) + _IMAGINARY_EXPERTS * usual
+    slope = max(along / (float(np.square(values - centre).sum()) + _IMAGINARY_EXPERTS), 0.05)
+    residual = odds - odds.mean() - slope * (values - centre)
+    # One binomial deviation at even odds is the least that n items can tell.
+    spread = math.sqrt(float(residual.var()) + 4.0 / n)
+    return Scale(
+        level=float(odds.mean()) - slope * centre + shift.mean,
+        slope=slope,
+        spread=spread,
+        doubt=shift.deviation,
+        runs=shift.runs,
+    )
+
+
+def _usual(history: History, target: int) -> tuple[float, float, float]:
+    """Return mean and deviation of the levels of other tasks, NaN where unknown, and their usual spread."""
+    outcomes = history.without(target).accuracies
+    enough = np.flatnonzero((~np.isnan(outcomes)).sum(axis=0) >= _FEWEST)
+    _, level, deviation = standardised_columns(outcomes[:, enough])
+    usual = float(np.median(deviation)) if len(enough) else _USUAL_SPREAD
+    if len(enough) < 2:
+        return math.nan, math.nan, usual
+    return float(level.mean()), float(level.std(ddof=1)), usual
+
+
+def log_odds(accuracy: float, n: int) -> float:
+    """Return the log-odds of an accuracy on n items, with half an item on either side."""
+    hits = accuracy * n
+    return math.log((hits + 0.5) / (n - hits + 0.5))
+
+
+def accuracy_of(odds: Array) -> Array:
+    """Return accuracies (fractions) of log-odds."""
+    return np.asarray(1.0 / (1.0 + np.exp(-odds)))
+
+
+def probe_odds(history: History, estimator: str) -> Array:
+    """Return the log-odds (E, T) of the probe accuracies in the history; NaN where there is none."""
+    scores = history.scores.get(estimator)
+    return np.full_like(history.outcomes, np.nan) if scores is None else on_open_scale(scores)

@@ -1,0 +1,214 @@
+"""Constraints: what each keeps out, what is unknown, kinds of experts, and what is left without any."""
+
+import pytest
+
+from expertise_graph.cli.parameters import KINDS as OFFERED
+from expertise_graph.errors import NotFoundError
+from expertise_graph.registration import LINEAGE_METHOD
+from expertise_graph.retrieval.constraints import KINDS, kind_of, sieve, violations
+from expertise_graph.sources import SourceOptions, resolve
+from expertise_graph.types import METADATA, Edge, Query
+from tests.nodes import expert
+
+IMAGES = ("clipart", "digits-in-fonts", "emoji", "fashion", "latin-letters")
+
+
+@pytest.fixture(scope="module")
+def starter():
+    return [resolve(f"zoo:{name}", SourceOptions()) for name in IMAGES]
+
+
+def unasked(given):
+    raise AssertionError(f"the latency of {given.name} is not needed")
+
+
+def fixed(**milliseconds):
+    return lambda given: milliseconds.get(given.name)
+
+
+def names(experts):
+    return [e.name for e in experts]
+
+
+def lineage(parent, child, method, **meta):
+    return Edge(
+        kind="lineage", source=parent, target=child, weight=1.0, method=method, version="1", meta=meta
+    )
+
+
+# On the published sizes of the starter experts: params, bytes and width differ between them.
+@pytest.mark.parametrize(
+    ("query", "kept", "constraint"),
+    [
+        (Query(), set(IMAGES), None),
+        (Query(max_params=361_004), {"digits-in-fonts", "fashion"}, "--max-params 361004"),
+        (Query(max_params=400_000), {"digits-in-fonts", "fashion"}, "--max-params 400k"),
+        (Query(max_bytes=800_000), {"digits-in-fonts", "fashion"}, "--max-mb 0.8"),
+        (Query(min_dim=112), {"clipart", "emoji", "fashion", "latin-letters"}, "--min-dim 112"),
+        (Query(max_dim=112), {"clipart", "digits-in-fonts", "fashion"}, "--max-dim 112"),
+        (Query(min_dim=100, max_dim=120), {"clipart", "fashion"}, None),
+        (Query(licenses=("mit", "apache-2.0")), set(IMAGES), None),
+        (Query(excluded_licenses=("unknown",)), set(IMAGES), None),
+        (Query(tags=("specialist",), kinds=("original", "merge")), set(IMAGES), None),
+    ],
+)
+def test_each_constraint_keeps_out_the_starter_experts_that_do_not_meet_it(starter, query, kept, constraint):
+    found = sieve(starter, query, latency=unasked, lineage=())
+    assert set(names(found.kept)) == kept
+    assert names(found.kept) == [n for n in IMAGES if n in kept]
+    assert set(found.excluded) == {e.id for e in starter if e.name not in kept}
+    if constraint:
+        assert set(found.excluded.values()) == {(constraint,)}
+
+
+@pytest.mark.parametrize(
+    ("query", "constraint"),
+    [
+        (Query(licenses=("mit",)), "--license mit"),
+        (Query(licenses=("mit", "bsd-3-clause")), "--license mit --license bsd-3-clause"),
+        (Query(excluded_licenses=("mit", "apache-2.0")), "--exclude-license apache-2.0"),
+        (Query(tags=("specialist", "medical")), "--tag medical"),
+        (Query(kinds=("merge",)), "--kind merge"),
+        (Query(max_params=1_500), "--max-params 1.5k"),
+        (Query(max_params=25), "--max-params 25"),
+        (Query(max_bytes=12_500), "--max-mb 0.0125"),
+    ],
+)
+def test_constraints_are_named_as_they_were_written_and_say_how_many_each_excludes(
+    starter, query, constraint
+):
+    (only,) = {violations(e, query, latency=unasked, kind="original") for e in starter}
+    assert only == (constraint,)
+    with pytest.raises(NotFoundError) as caught:
+        sieve(starter, query, latency=unasked, lineage=())
+    text = str(caught.value)
+    assert text == f"none of 5 experts meets the filters; {constraint} alone excludes 5; relax one"
+
+
+def test_an_expert_names_all_that_keeps_it_out_and_only_one_alone_counts(starter):
+    query = Query(max_params=450_000, min_dim=112)
+    found = sieve(starter, query, latency=unasked, lineage=())
+    by_name = {e.name: found.excluded.get(e.id) for e in starter}
+    assert by_name == {
+        "clipart": ("--max-params 450k",),
+        "digits-in-fonts": ("--min-dim 112",),
+        "emoji": ("--max-params 450k",),
+        "fashion": None,
+        "latin-letters": ("--max-params 450k",),
+    }
+    both = sieve(starter, Query(max_params=450_000, max_bytes=800_000), latency=unasked, lineage=())
+    assert {names for names in both.excluded.values()} == {("--max-params 450k", "--max-mb 0.8")}
+    assert both.alone() == {"--max-params 450k": [], "--max-mb 0.8": []}
+    ids = {e.name: e.id for e in starter}
+    assert found.alone() == {
+        "--max-params 450k": [ids["clipart"], ids["emoji"], ids["latin-letters"]],
+        "--min-dim 112": [ids["digits-in-fonts"]],
+    }
+
+
+def test_where_nothing_is_left_one_line_says_which_constraint_costs_what(starter):
+    query = Query(max_params=300_000, min_dim=112, licenses=("apache-2.0",))
+    with pytest.raises(NotFoundError) as caught:
+        sieve(starter, query, latency=unasked, lineage=())
+    assert str(caught.value) == (
+        "none of 5 experts meets the filters; --max-params 300k alone excludes 4, "
+        "--min-dim 112 alone excludes 1; relax one"
+    )
+    with pytest.raises(NotFoundError, match="every expert fails several: relax more than one"):
+        sieve(starter, Query(max_params=1, max_bytes=1), latency=unasked, lineage=())
+    nobody = sieve([], Query(max_params=1), latency=unasked, lineage=())
+    assert (nobody.kept, nobody.excluded) == ([], {})
+
+
+@pytest.mark.parametrize(
+    "query",
+    [Query(max_params=10**12), Query(max_bytes=10**15), Query(min_dim=1), Query(max_dim=10**6)],
+)
+def test_what_is_not_known_does_not_meet_a_constraint(query):
+    unknown = expert("a", source=METADATA, params=0, bytes=0, dim=0)
+    known = expert("b", params=5)
+    found = sieve([unknown, known], query, latency=unasked, lineage=())
+    assert names(found.kept) == ["b"]
+    assert sieve([unknown], Query(), latency=unasked, lineage=()).kept == [unknown]
+
+
+def test_only_experts_that_meet_all_else_are_asked_for_their_latency(starter):
+    asked, told = [], []
+
+    def latency(given):
+        asked.append(given.name)
+        return {"clipart": 4.0, "fashion": 2.0}.get(given.name)
+
+    query = Query(max_latency=2.0, min_dim=100, max_dim=120)
+    found = sieve(starter, query, latency=latency, lineage=(), progress=lambda *state: told.append(state))
+    assert asked == ["clipart", "fashion"]
+    assert told == [("measuring latency", 1, 2), ("measuring latency", 2, 2)]
+    assert names(found.kept) == ["fashion"]
+    by_name = {e.name: found.excluded.get(e.id) for e in starter}
+    assert by_name["clipart"] == ("--max-latency 2",)
+    assert by_name["digits-in-fonts"] == ("--min-dim 100",)
+
+
+def test_an_expert_without_a_latency_does_not_meet_a_limit(starter):
+    found = sieve(starter, Query(max_latency=0.25), latency=fixed(emoji=0.2), lineage=())
+    assert names(found.kept) == ["emoji"]
+    assert set(found.excluded.values()) == {("--max-latency 0.25",)}
+    slow = fixed(emoji=3.456, clipart=7.0)
+    for latency, part in ((slow, "the fastest takes 3.46 ms"), (fixed(), "none of these can be run")):
+        with pytest.raises(NotFoundError) as caught:
+            sieve(starter, Query(max_latency=0.25), latency=latency, lineage=())
+        assert str(caught.value) == (
+            f"none of 5 experts meets the filters; --max-latency 0.25 alone excludes 5, {part}; relax one"
+        )
+
+
+@pytest.mark.parametrize(
+    ("changes", "edges", "kind"),
+    [
+        ({}, [], "original"),
+        ({"tags": ("from-scratch",)}, [], "original"),
+        ({"base_model": "org/base"}, [], "fine-tune"),
+        ({"tags": ("warm-start",)}, [], "fine-tune"),
+        ({}, [lineage("dir:p", "dir:x", "lp-ft")], "fine-tune"),
+        ({}, [lineage("dir:p", "dir:x", LINEAGE_METHOD)], "fine-tune"),
+        ({}, [lineage("dir:x", "dir:child", "lp-ft")], "original"),
+        ({}, [lineage("dir:p", "dir:x", "merge"), lineage("dir:q", "dir:x", "merge")], "merge"),
+        ({}, [lineage("dir:p", "dir:x", "lora")], "adapter"),
+        ({}, [lineage("dir:p", "dir:x", LINEAGE_METHOD, base_model_relation="quantized")], "quantised"),
+        ({"meta": {"base_model_relation": "finetune"}}, [], "fine-tune"),
+        ({"meta": {"base_model_relation": "adapter"}, "base_model": "org/base"}, [], "adapter"),
+        (
+            {"base_model": "org/base", "tags": ("base_model:org/base", "base_model:merge:org/base")},
+            [],
+            "merge",
+        ),
+        ({"base_model": "org/base", "tags": ("peft",)}, [], "adapter"),
+        ({"base_model": "org/base", "tags": ("merge", "mergekit")}, [], "merge"),
+        ({"base_model": "org/base", "tags": ("base_model:quantized:org/base",)}, [], "quantised"),
+        ({"base_model": "org/base", "tags": ("base_model:adapter:org/base-gptq",)}, [], "adapter"),
+        ({"tags": ("4-bit", "text")}, [], "quantised"),
+        ({"weights_format": "gguf"}, [], "quantised"),
+        ({"architecture": "resnet-int8"}, [], "quantised"),
+        ({"architecture": "pointnet8"}, [], "original"),
+        ({"meta": {"quantization_config": {"bits": 4}}}, [lineage("dir:p", "dir:x", "lp-ft")], "quantised"),
+        ({"meta": {"quantization_config": None}}, [], "original"),
+        ({"name": "pets-from-llama-int8"}, [lineage("dir:p", "dir:x", "lp-ft")], "fine-tune"),
+        (
+            {"base_model": "org/base", "meta": {"base_model_relation": "quantized"}, "tags": ("peft",)},
+            [],
+            "quantised",
+        ),
+    ],
+)
+def test_the_kind_of_an_expert(changes, edges, kind):
+    node = expert("x", **changes)
+    assert kind_of(node, edges) == kind
+    assert kind in KINDS
+    rest = tuple(k for k in KINDS if k != kind)
+    other = expert("other", meta={"relation": rest[0]})
+    for wanted, kept in (((kind,), [node]), (rest, [other])):
+        assert sieve([node, other], Query(kinds=wanted), latency=unasked, lineage=edges).kept == kept
+
+
+def test_the_command_line_offers_all_kinds():
+    assert OFFERED == KINDS

@@ -1,0 +1,156 @@
+"""Predicted running time: from the expert's own runs, from others by size, and before any."""
+
+import math
+import time
+
+import numpy as np
+import pytest
+
+from expertise_graph.data import Inputs, read_probe_set
+from expertise_graph.probing import Prober, extract
+from expertise_graph.retrieval.cost import Fit, Timings, cached, predicted_seconds
+from expertise_graph.retrieval.evidence import Sample
+from expertise_graph.sources import SourceOptions, load, resolve
+from expertise_graph.starter import probe_files
+from expertise_graph.store import Store, Timing
+from tests.nodes import expert, task
+
+SPECIALISTS = ("latin-letters", "digits-in-fonts", "clipart", "fashion", "emoji", "hebrew-letters")
+ITEMS = 48
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = Store(tmp_path)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def probes():
+    (file,) = (p for p in map(read_probe_set, probe_files()) if p.probe_set.modality == "image")
+    return file.items[:ITEMS]
+
+
+def timing(label, params, seconds_per_item, architecture="resnet", items=100):
+    return Timing(label, "plain", "image", architecture, params, items, seconds_per_item * items)
+
+
+def measured(node, items):
+    """Loading, and the fastest of three runs: other processes only ever add to it."""
+    start = time.perf_counter()
+    backbone = load(node)
+    loading, runs = time.perf_counter() - start, []
+    for _ in range(3):
+        start = time.perf_counter()
+        extract(backbone, items)
+        runs.append(time.perf_counter() - start)
+    return loading, min(runs)
+
+
+def test_specialists_are_predicted_within_a_factor_of_three_after_two_were_measured(store, probes):
+    zoo = [resolve(f"zoo:{name}", SourceOptions()) for name in SPECIALISTS]
+    for node in zoo:
+        store.put_expert(node)
+    measured(zoo[0], probes)
+    timings, taken = Timings(store), {node.name: measured(node, probes) for node in zoo}
+    for node in zoo[:2]:
+        timings.note(node, ITEMS, taken[node.name][1])
+    for node in zoo:
+        ratio = timings.seconds_per_item(node) * ITEMS / taken[node.name][1]
+        assert 1 / 3 < ratio < 3, node.name
+        assert 1 / 3 < predicted_seconds(node, ITEMS, timings) / sum(taken[node.name]) < 3, node.name
+
+
+def test_an_expert_that_was_run_takes_what_it_took(store):
+    node, other = expert("a", params=10**6), expert("b", params=10**6)
+    for each in (node, other):
+        store.put_expert(each)
+    timings, another = Timings(store), Timings(store)
+    assert another.seconds_per_item(node) != pytest.approx(0.02)
+    timings.note(node, 100, 2.0)
+    # Whoever asks knows of it, not only who noted it.
+    for each in (timings, another):
+        assert each.seconds_per_item(node) == pytest.approx(0.02)
+    timings.note(node, 300, 10.0)
+    timings.note(other, 10, 7.0)
+    assert timings.seconds_per_item(node) == pytest.approx(12 / 400)
+    assert Timings(store).seconds_per_item(node) == pytest.approx(12 / 400)
+    more = predicted_seconds(node, 1000, timings) - predicted_seconds(node, 0, timings)
+    assert more == pytest.approx(1000 * 12 / 400)
+
+
+def test_loading_takes_longer_the_larger_the_file(store):
+    timings = Timings(store)
+    small, large = (predicted_seconds(expert("a", bytes=b), 0, timings) for b in (10**6, 10**9))
+    assert 0 < small < 0.2
+    assert 1 < large - small < 10
+
+
+def test_nothing_is_noted_of_a_run_without_items_or_time(store):
+    node = expert("a")
+    store.put_expert(node)
+    timings = Timings(store)
+    before = timings.seconds_per_item(node)
+    for items, seconds in ((0, 1.0), (5, 0.0), (5, -1.0), (5, math.nan), (5, math.inf)):
+        timings.note(node, items, seconds)
+    assert timings.seconds_per_item(node) == before
+
+
+def test_before_anything_was_timed_larger_experts_take_longer():
+    fit = Fit.of([])
+    rates = [fit.seconds_per_item(expert("a", params=p)) for p in (5 * 10**5, 5 * 10**6, 5 * 10**7)]
+    assert rates[1] == pytest.approx(5e-3)
+    assert rates[2] / rates[1] == pytest.approx(10**0.8)
+    assert rates[1] / rates[0] == pytest.approx(10**0.8)
+    # Of unknown size it counts as the usual one.
+    assert fit.seconds_per_item(expert("a", params=0)) == rates[1]
+
+
+def test_the_line_is_the_posterior_mean_of_its_regression():
+    """Against ordinary least squares with the prior as two further rows of data."""
+    rng = np.random.default_rng(0)
+    params = rng.integers(10**5, 10**9, size=12)
+    seconds = np.exp(rng.normal(-5, 1, size=12)) * (params / 5e6) ** 0.6
+    fit = Fit.of([timing(str(i), int(p), s) for i, (p, s) in enumerate(zip(params, seconds, strict=True))])
+    rows = np.column_stack([np.ones(12), np.log(params / 5e6)]) / 0.4
+    rows = np.vstack([rows, [1 / 1.2, 0], [0, 1 / 0.2]])
+    values = np.concatenate([np.log(seconds) / 0.4, [math.log(5e-3) / 1.2, 0.8 / 0.2]])
+    expected, *_ = np.linalg.lstsq(rows, values, rcond=None)
+    assert (fit.level, fit.slope) == pytest.approx(tuple(expected))
+    residuals = np.log(seconds) - expected[0] - expected[1] * np.log(params / 5e6)
+    assert fit.steps == {"resnet": pytest.approx(residuals.sum() / 13)}
+
+
+def test_architectures_that_are_slow_for_their_size_stay_slow():
+    known = [timing(f"r{i}", 10**6, 0.001) for i in range(4)]
+    known += [timing(f"m{i}", 10**6, 0.05, "mobilenet_v2") for i in range(4)]
+    fit = Fit.of(known)
+    fast, slow, other = (
+        fit.seconds_per_item(expert("x", params=2 * 10**6, architecture=a))
+        for a in ("resnet", "mobilenet_v2", "vit")
+    )
+    assert fast < 0.004
+    assert slow > 0.03
+    assert fast < other < slow
+
+
+def test_modalities_and_machines_are_kept_apart(store):
+    text, image = expert("t", modality="text"), expert("i")
+    for node in (text, image):
+        store.put_expert(node)
+    untouched = Fit.of([]).seconds_per_item(image)
+    Timings(store).note(text, 10, 50.0)
+    store.add_timing(image, "another machine", items=1, seconds=100.0)
+    assert Timings(store).seconds_per_item(image) == pytest.approx(untouched)
+    assert Timings(store).seconds_per_item(text) == 5.0
+
+
+def test_the_sample_is_cached_once_an_expert_was_run_on_it(store, probes):
+    node = resolve("zoo:digits-in-fonts", SourceOptions())
+    inputs = Inputs(items=probes[:4], modality="image", sha256="four probes")
+    sample = Sample(task=task("t"), inputs=inputs, labels=np.array([0, 1, 0, 1]), seed=0)
+    assert not cached(node, sample, store.features)
+    Prober(arrays=store.features).features(node, inputs)
+    assert cached(node, sample, store.features)
+    assert not cached(expert("other"), sample, store.features)
