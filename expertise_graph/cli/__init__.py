@@ -4,6 +4,7 @@ from expertise_graph.cli.app import app
 from expertise_graph.cli.backtest import backtest
 from expertise_graph.cli.demo import demo
 from expertise_graph.cli.experts import export, init, ls, register, rm, show, similar
+from expertise_graph.cli.explain import explain
 from expertise_graph.cli.history import history, meta, scores, tasks
 from expertise_graph.cli.imports import history_import, meta_import, scores_import, tasks_import_distance
 from expertise_graph.cli.query import query
@@ -20,6 +21,7 @@ __all__ = [
     "app",
     "backtest",
     "demo",
+    "explain",
     "export",
     "history",
     "history_import",

@@ -33,6 +33,7 @@ class Forecast:
 
     Attributes:
         mean: (E,).
+        alone: (E,) the same from the expert's own results only.
         covariance: (E, E) of what the experts are worth; experts of like traits share it.
         noise: variance of a measured result around that: seeds, settings, luck.
         results: (E,) how many results of other tasks stand behind each.
@@ -40,6 +41,7 @@ class Forecast:
     """
 
     mean: Array
+    alone: Array
     covariance: Array
     noise: float
     results: NDArray[np.int64]
@@ -63,11 +65,12 @@ def forecast(history: History, target: int) -> Forecast:
     worth = float(factors.loadings[target] ** 2 + factors.own[target, target])
     mean, variance = _each(values, factors, target)
     prior, weights = _prior(history.traits, mean, 1.0 / variance - 1.0 / worth)
-    mean, covariance = _join(mean, variance, worth, prior)
+    joined, covariance = _join(mean, variance, worth, prior)
     # What other tasks say nothing about: mostly how well expert and task fit, which scores can tell.
     fit = max(float(factors.noise[target]) - NOISE, 0.0)
     return Forecast(
-        mean=mean,
+        mean=joined,
+        alone=mean,
         covariance=covariance + fit * np.eye(len(mean)),
         noise=NOISE,
         results=(~np.isnan(values)).sum(axis=1),
@@ -93,6 +96,25 @@ def _each(values: Array, factors: Factors, target: int) -> tuple[Array, Array]:
             mean[rows] = values[np.ix_(rows, seen)] @ gain
             variance[rows] -= cover[target, seen] @ gain
     return mean, np.clip(variance, 1e-6, cover[target, target] * (1.0 - 1e-9))
+
+
+def shares(history: History, target: int, row: int) -> Array:
+    """Return by how much each result of one expert moves its own forecast (T,); their sum is `alone`.
+
+    Args:
+        history: its results on the target are not looked at.
+        target: column of the task.
+        row: of the expert.
+    """
+    values, _, _ = standardised_columns(history.without(target).outcomes)
+    factors = fit_factors(values, history.likeness, target)
+    cover = np.outer(factors.loadings, factors.loadings) + factors.own
+    seen = np.flatnonzero(~np.isnan(values[row]))
+    found = np.zeros(values.shape[1])
+    if len(seen):
+        measured = cover[np.ix_(seen, seen)] + np.diag(factors.noise[seen])
+        found[seen] = values[row, seen] * np.linalg.solve(measured, cover[seen, target])
+    return found
 
 
 def _prior(traits: Sequence[Trait], mean: Array, precision: Array) -> tuple[Array, dict[str, float]]:
