@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.errors import NotFoundError
-
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 
@@ -178,6 +176,7 @@ class Query:
         min_dim: least width of the features.
         max_dim: largest width of the features.
         kinds: only these of original, fine-tune, adapter, merge, quantised; empty for any.
+        race: how many of the most promising are fine-tuned briefly before the answer.
     """
 
     top: int = 5
@@ -194,6 +193,7 @@ class Query:
     min_dim: int | None = None
     max_dim: int | None = None
     kinds: tuple[str, ...] = ()
+    race: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +233,7 @@ class Ranking:
 
     Attributes:
         unit: of the predictions: accuracy, or percentile where the level of the task is unknown.
-        together: ids of a few experts to try side by side, chosen to complement each other.
+        together: a few experts to try side by side, chosen to complement each other.
         excluded: the best expert that each constraint alone keeps out.
         interrupted: whether the search was cut short by Ctrl-C.
     """
@@ -244,7 +244,7 @@ class Ranking:
     candidates: tuple[Candidate, ...]
     command: str
     unit: str = "accuracy"
-    together: tuple[str, ...] = ()
+    together: tuple[Expert, ...] = ()
     excluded: tuple[Excluded, ...] = ()
     interrupted: bool = False
     notes: tuple[str, ...] = ()
@@ -256,19 +256,9 @@ class Ranking:
         return self.candidates[0]
 
     @property
-    def start(self) -> Expert:
-        """The first candidate that has weights here.
-
-        Raises:
-            NotFoundError: when all are known from imported metadata only.
-        """
-        for candidate in self.candidates:
-            if candidate.expert.runnable:
-                return candidate.expert
-        raise NotFoundError(
-            f"{self.best.expert.name} is best, but known from imported metadata only; register it, e.g. "
-            f"expertise-graph register hf:{self.best.expert.name}"
-        )
+    def start(self) -> Expert | None:
+        """The first candidate that has weights here, or None when all are known by name only."""
+        return next((c.expert for c in self.candidates if c.expert.runnable), None)
 
 
 @dataclass(frozen=True, kw_only=True)

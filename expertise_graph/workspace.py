@@ -38,6 +38,7 @@ from expertise_graph.imports import (
 from expertise_graph.latency import Meter
 from expertise_graph.neighbours import similar
 from expertise_graph.probing import Prober, Progress, silent
+from expertise_graph.race import Race
 from expertise_graph.retrieval.cost import Timings
 from expertise_graph.retrieval.engine import Registry, answer_query
 from expertise_graph.retrieval.evidence import ProbeRunner, Sample
@@ -142,7 +143,8 @@ class Workspace:
         """
         labelled = self.read(data, columns=columns)
         registry, runner = self._retrieval(labelled.modality, trust_code)
-        ranking = answer_query(registry, runner, draw_sample(labelled, query), query)
+        after = self._race(labelled, query, trust_code)
+        ranking = answer_query(registry, runner, draw_sample(labelled, query), query, after=after)
         command = self._command(labelled, columns, ranking)
         return dataclasses.replace(ranking, command=command, candidates=ranking.candidates[: query.top])
 
@@ -171,7 +173,10 @@ class Workspace:
             chosen = begun
         else:
             asked = Query(seed=config.seed)
-            chosen = self.query(labelled, asked, columns=columns, trust_code=trust_code).start
+            ranking = self.query(labelled, asked, columns=columns, trust_code=trust_code)
+            if ranking.interrupted:
+                raise KeyboardInterrupt
+            chosen = ranking.start or self.store.find_runnable(ranking.best.expert.id)
         plan = training.Plan(
             expert=chosen,
             data=labelled,
@@ -275,11 +280,24 @@ class Workspace:
         )
         return registry, runner
 
+    def _race(self, data: LabelledData, query: Query, trust_code: bool) -> Race | None:
+        if not query.race:
+            return None
+        return Race(
+            store=self.store,
+            data=data,
+            size=query.race,
+            seed=query.seed,
+            trust_code=trust_code,
+            progress=self.progress,
+        )
+
     def _command(self, data: LabelledData, columns: Columns, ranking: Ranking) -> str:
-        """Return what to type next; the best that has weights here is started from."""
-        if not any(c.expert.runnable for c in ranking.candidates):
-            return f"expertise-graph register hf:{shlex.quote(ranking.best.expert.name)}"
-        expert = ranking.start
+        """Return what to type next: start from the best, or register it where only its name is known."""
+        expert = ranking.best.expert
+        if not expert.runnable:
+            reference = expert.name if ":" in expert.name else f"hf:{expert.name}"
+            return shlex.join(["expertise-graph", "register", reference])
         words = ["expertise-graph", "warm-start", data.locator, "--expert", expert.short]
         for option, value in dataclasses.asdict(columns).items():
             words += [f"--{option}-column", value] if value else []

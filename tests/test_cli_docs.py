@@ -30,6 +30,7 @@ STORY = (
     "tasks import-distance",
     "history ls",
     "tasks ls",
+    "backtest",
     "export",
     "rm",
     "probe ls",
@@ -81,7 +82,12 @@ def test_examples_run(tmp_path, monkeypatch):
             target = tmp_path / "my-images" / folder.name / file.name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
-    (tmp_path / "results.csv").write_text("expert,task,metric,value\nemoji,pets,accuracy,0.5\n")
+    results = [
+        f"{e},{t},accuracy,0.{i}{len(t)}"
+        for i, e in enumerate(("emoji", "a", "b"))
+        for t in ("pets", "birds")
+    ]
+    (tmp_path / "results.csv").write_text("\n".join(["expert,task,metric,value", *results, ""]))
     (tmp_path / "scores.csv").write_text("expert,task,estimator,value\nemoji,pets,LogME,0.5\n")
     (tmp_path / "models.csv").write_text("model,dataset\nemoji,openmoji\n")
     (tmp_path / "distances.csv").write_text("task,other,distance\npets,openmoji,2.5\n")

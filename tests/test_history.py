@@ -16,6 +16,7 @@ from expertise_graph.probing import Prober
 from expertise_graph.store import Store
 from expertise_graph.types import Query
 from tests import materials
+from tests.conftest import IMAGE_EXPERTS
 from tests.program import invoke
 
 RESULTS = """\
@@ -142,7 +143,12 @@ def test_experts_without_weights_are_passed_over_or_refused(workspace, results, 
     images = materials.pictures(tmp_path / "images", 3, 8)
     with Workspace(workspace) as opened:
         ranking = opened.query(images, Query(budget=2, top=50))
-        assert {c.expert.name for c in ranking.candidates} <= {e.name for e in opened.experts() if e.runnable}
+        assert {c.expert.name for c in ranking.candidates if c.ran} < {"org/net", *IMAGE_EXPERTS}
+        assert {c.expert.name: c.expert.runnable for c in ranking.candidates} == {
+            "org/net": False,
+            **dict.fromkeys(IMAGE_EXPERTS, True),
+        }
+        assert [c.ran for c in ranking.candidates if c.expert.name == "org/net"] == [False]
         probe_set, failed = opened.create_probe_set(images, name="mine", n=8, seed=0, license="CC0-1.0")
         assert failed == []
         owners = opened.store.vectors(probe_set.id)[1]

@@ -32,6 +32,7 @@ RANKS = {
     "retrieval": 5,
     "evaluate": 5,
     "backtest": 6,
+    "race": 6,
     "training": 6,
     "workspace": 7,
     "demo": 8,

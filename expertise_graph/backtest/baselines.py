@@ -42,12 +42,12 @@ def simple_methods(known: History, parameters: Array, column: int) -> dict[str, 
 
 
 def _with_middle(values: Array) -> Array:
-    return np.where(np.isnan(values), np.nanmedian(values), values)
+    return np.where(np.isnan(values), float(np.nanmedian(values)), values)
 
 
 def _row_mean(values: Array) -> Array:
     known = ~np.isnan(values)
-    return np.where(known, values, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1)
+    return np.asarray(np.where(known, values, 0.0).sum(axis=1) / np.maximum(known.sum(axis=1), 1))
 
 
 def _ranks(values: Array) -> Array:

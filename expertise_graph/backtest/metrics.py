@@ -43,7 +43,9 @@ def metrics_of(task: Task) -> dict[str, dict[str, float]]:
         place[list(task.first)] = np.arange(len(task.first), 0, -1)
         found[SET] = {f"gain@{k}": gain(place, task.truth, k=k, baseline=task.baseline) for k in _GAINS}
     others = {name: values for name, values in task.predicted.items() if name != OURS}
-    return found | {name: _ranking_metrics(task, v) for name, v in others.items()} | {RANDOM: _at_random(task)}
+    return (
+        found | {name: _ranking_metrics(task, v) for name, v in others.items()} | {RANDOM: _at_random(task)}
+    )
 
 
 def _ranking_metrics(task: Task, predicted: Array) -> dict[str, float]:

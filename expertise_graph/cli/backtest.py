@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,7 @@ _LONGEST_NAME = 120
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def backtest(context: Context, /, predictions: str | None, as_json: bool, **given: Any) -> None:
-    r"""Ask how well the registry would have predicted its own measured results.
+    """Ask how well the registry would have predicted its own measured results.
 
     Each task in turn is held out with all its results, predicted from everything else, and
     compared with what was measured, beside simple methods that see the same.
@@ -116,15 +116,12 @@ def _show(report: Backtest) -> None:
 
 
 def _write(folder: Path, report: Backtest, names: Mapping[str, str]) -> None:
-    """Write the predictions of each task; experts or tasks of the same name are told apart by id."""
+    """Write the predictions of each task; experts that share a name are given by id."""
     folder.mkdir(parents=True, exist_ok=True)
-    files = Counter(_file_name(task.name) for task in report.tasks)
     shared = Counter(names.values())
-    for task in report.tasks:
-        name = _file_name(task.name)
-        path = folder / f"{name if files[name] == 1 else _file_name(task.id)}.csv"
+    for task, file in zip(report.tasks, _file_names(report.tasks), strict=True):
         pairs = zip(task.experts, task.predicted["ours"], strict=True)
-        with path.open("w", encoding="utf-8", newline="") as out:
+        with (folder / file).open("w", encoding="utf-8", newline="") as out:
             writer = csv.writer(out, lineterminator="\n")
             writer.writerow(["model", "score"])
             for expert, score in sorted(pairs, key=lambda pair: -pair[1]):
@@ -132,5 +129,12 @@ def _write(folder: Path, report: Backtest, names: Mapping[str, str]) -> None:
                 writer.writerow([model if shared[model] == 1 else expert, f"{score:.9g}"])
 
 
-def _file_name(name: str) -> str:
-    return clean(name).replace("/", "_").replace("\\", "_")[:_LONGEST_NAME]
+def _file_names(tasks: Sequence[Task]) -> list[str]:
+    """Return a file name for each task, none twice also where upper case does not count."""
+    found: list[str] = []
+    for task in tasks:
+        name = clean(task.name).replace("/", "_").replace("\\", "_")[:_LONGEST_NAME]
+        taken = {other.casefold() for other in found}
+        tries = (f"{name}{suffix}.csv" for suffix in ("", *(f"-{n}" for n in range(2, len(tasks) + 2))))
+        found.append(next(file for file in tries if file.casefold() not in taken))
+    return found

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 )
 @click.option("--task", "tasks", multiple=True, help="Train on this example task; may be repeated.")
 def demo(out: Path, tasks: tuple[str, ...]) -> None:
-    r"""Run the whole loop on the starter experts and the example data, in a folder of its own.
+    """Run the whole loop on the starter experts and the example data, in a folder of its own.
 
     \b
     Example:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.argument("path", default=".")
 @pass_context
 def init(context: Context, path: str) -> None:
-    r"""Make PATH a workspace: registry.db, and embeddings/ with the shipped probe sets.
+    """Make PATH a workspace: registry.db, and embeddings/ with the shipped probe sets.
 
     \b
     Example:
@@ -60,7 +60,7 @@ def init(context: Context, path: str) -> None:
 def register(
     context: Context, /, references: tuple[str, ...], from_file: Any, style: str | None, **given: Any
 ) -> None:
-    r"""Register experts: dir:PATH, hf:ORG/NAME, timm:ARCH.TAG, factory:MODULE:CALLABLE, zoo:NAME.
+    """Register experts: dir:PATH, hf:ORG/NAME, timm:ARCH.TAG, factory:MODULE:CALLABLE, zoo:NAME.
 
     Each is run on the probe set of its modality and takes its place in the graph. An error with
     one of several does not keep the others out; the exit code is then 1.
@@ -179,7 +179,7 @@ def ls(
     sort: str,
     style: str | None,
 ) -> None:
-    r"""List the registered experts.
+    """List the registered experts.
 
     \b
     Example:
@@ -203,7 +203,7 @@ def ls(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def show(context: Context, expert: str, as_json: bool) -> None:
-    r"""Show one expert: what it is, where it comes from, whom it is near, what it was measured on.
+    """Show one expert: what it is, where it comes from, whom it is near, what it was measured on.
 
     \b
     Example:
@@ -246,7 +246,7 @@ def _relations(store: Store, node: Expert) -> list[dict[str, Any]]:
 @listing_options
 @pass_context
 def similar(context: Context, expert: str, k: int, style: str | None) -> None:
-    r"""List the experts that respond to the probe set most like EXPERT, with debiased CKA.
+    """List the experts that respond to the probe set most like EXPERT, with debiased CKA.
 
     \b
     Example:
@@ -275,7 +275,7 @@ def similar(context: Context, expert: str, k: int, style: str | None) -> None:
 @click.argument("experts", nargs=-1, required=True, metavar="EXPERT...")
 @pass_context
 def rm(context: Context, experts: tuple[str, ...]) -> None:
-    r"""Take experts out of the graph; their files and the results measured with them stay.
+    """Take experts out of the graph; their files and the results measured with them stay.
 
     \b
     Example:
@@ -291,7 +291,7 @@ def rm(context: Context, experts: tuple[str, ...]) -> None:
 @click.option("--format", "kind", default="graphml", show_default=True, help="graphml, gexf, gml or json.")
 @pass_context
 def export(context: Context, path: Path, kind: str) -> None:
-    r"""Write the graph to PATH for networkx, Gephi and the like.
+    """Write the graph to PATH for networkx, Gephi and the like.
 
     \b
     Example:

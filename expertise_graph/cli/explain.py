@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def explain(context: Context, /, task: str, expert: str, as_json: bool) -> None:
-    r"""Say why EXPERT is predicted to do what it is predicted to do on TASK.
+    """Say why EXPERT is predicted to do what it is predicted to do on TASK.
 
     TASK is the name or id of a task of the registry, or a dataset that was asked for before. The
     parts add up to the prediction, in standard deviations of the results on the task.

@@ -40,7 +40,7 @@ def tasks() -> None:
 @listing_options
 @pass_context
 def history_ls(context: Context, task: str | None, expert: str | None, style: str | None) -> None:
-    r"""List the measured results, the best of each task and metric first.
+    """List the measured results, the best of each task and metric first.
 
     \b
     Example:
@@ -88,7 +88,7 @@ def _row(edge: Edge, names: dict[str, str]) -> dict[str, Any]:
 @listing_options
 @pass_context
 def tasks_ls(context: Context, style: str | None) -> None:
-    r"""List the tasks, with how many results and scores there are on each.
+    """List the tasks, with how many results and scores there are on each.
 
     \b
     Example:

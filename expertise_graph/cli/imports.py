@@ -77,7 +77,7 @@ def _column_option(role: str) -> Callable[[Any], Any]:
 @click.option("--wide", is_flag=True, help="Every column but the expert's is a task; needs --metric.")
 @pass_context
 def history_import(context: Context, /, file: str, as_json: bool, **given: Any) -> None:
-    r"""Import measured results: expert, task, metric, value, one a row.
+    """Import measured results: expert, task, metric, value, one a row.
 
     Also read where present: seed, n_train, method, seconds, date, n (test items). FILE is CSV or
     TSV, - for stdin. Experts and tasks that are not registered become nodes known by name only.
@@ -100,7 +100,7 @@ def history_import(context: Context, /, file: str, as_json: bool, **given: Any) 
 def scores_import(
     context: Context, /, file: str, as_json: bool, rename: tuple[str, ...], **given: Any
 ) -> None:
-    r"""Import transferability scores (higher is better): expert, task, estimator, value, one a row.
+    """Import transferability scores (higher is better): expert, task, estimator, value, one a row.
 
     \b
     Example:
@@ -116,7 +116,7 @@ def scores_import(
 @_import_options("expert")
 @pass_context
 def meta_import(context: Context, /, file: str, as_json: bool, **given: Any) -> None:
-    r"""Import covariates: one row for each expert, every other column is one.
+    """Import covariates: one row for each expert, every other column is one.
 
     \b
     Example:
@@ -133,7 +133,7 @@ def meta_import(context: Context, /, file: str, as_json: bool, **given: Any) -> 
 @click.option("--method", default="imported", show_default=True, help="What kind of distance it is.")
 @pass_context
 def tasks_import_distance(context: Context, /, file: str, as_json: bool, **given: Any) -> None:
-    r"""Import distances between tasks: task, other, distance, one a row; or a matrix.
+    """Import distances between tasks: task, other, distance, one a row; or a matrix.
 
     A matrix has names in its first column and in its header; it need not be square.
 

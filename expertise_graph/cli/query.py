@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from expertise_graph.cli.app import Context, app, pass_context
+from expertise_graph.cli.app import INTERRUPTED, Context, app, pass_context
 from expertise_graph.cli.output import clean, emit, emit_json, listing_options
 from expertise_graph.cli.parameters import Budget, column_options, constraint_options, trust_option
 from expertise_graph.cli.progress import Bars
 from expertise_graph.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from expertise_graph.types import Candidate, Query, Ranking
+    from expertise_graph.types import Candidate, Excluded, Query, Ranking
 
+PERCENTILE = "percentile"
 COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why", "params", "bytes", "license")
 
 
@@ -29,6 +32,13 @@ COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why",
     help="How many experts may be run on the task, or how long, e.g. 60s, 5m.",
 )
 @click.option(
+    "--race",
+    default=0,
+    type=click.IntRange(0),
+    metavar="K",
+    help="Fine-tune the K most promising briefly before the answer; this comes on top of --budget.",
+)
+@click.option(
     "--sample", default=512, show_default=True, type=click.IntRange(4), help="Labelled items looked at."
 )
 @click.option(
@@ -41,7 +51,7 @@ COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why",
 @listing_options
 @pass_context
 def query(context: Context, /, data: str, style: str | None, trust_code: bool, **given: Any) -> None:
-    r"""Find the expert to start from for DATA, with its evidence, cost and uncertainty.
+    """Find the expert to start from for DATA, with its evidence, cost and uncertainty.
 
     DATA is a folder with a folder per class, a .csv, .tsv, .jsonl, .parquet or .npz file, a folder
     written by `datasets`, or hf:ORG/DATASET.
@@ -61,6 +71,8 @@ def query(context: Context, /, data: str, style: str | None, trust_code: bool, *
         report_skipped(labelled.skipped, context.verbose)
         ranking = workspace.query(labelled, wanted, columns=columns_from(given), trust_code=trust_code)
     show_ranking(ranking, style)
+    if ranking.interrupted:
+        sys.exit(INTERRUPTED)
 
 
 def _query(given: dict[str, Any]) -> Query:
@@ -84,6 +96,7 @@ def _query(given: dict[str, Any]) -> Query:
         min_dim=narrow,
         max_dim=wide,
         kinds=given["kinds"],
+        race=given["race"],
     )
 
 
@@ -108,6 +121,7 @@ def ranking_json(ranking: Ranking) -> dict[str, Any]:
         "task": ranking.task.id,
         "task_name": ranking.task.name,
         "experts_run": ranking.experts_run,
+        "unit": ranking.unit,
         "baseline": {"name": ranking.baseline.name, "predicted": ranking.baseline.predicted},
         "candidates": [
             {
@@ -118,6 +132,7 @@ def ranking_json(ranking: Ranking) -> dict[str, Any]:
                 "high": c.high,
                 "p_best": c.p_best,
                 "ran": c.ran,
+                "runnable": c.expert.runnable,
                 "tied": c.tied,
                 "license": c.expert.license,
                 "params": c.expert.params,
@@ -128,9 +143,24 @@ def ranking_json(ranking: Ranking) -> dict[str, Any]:
             }
             for c in ranking.candidates
         ],
+        "together": [expert.id for expert in ranking.together],
+        "excluded": [_excluded_json(e) for e in ranking.excluded],
+        "interrupted": ranking.interrupted,
         "notes": list(ranking.notes),
         "seconds": ranking.seconds,
         "command": ranking.command,
+    }
+
+
+def _excluded_json(excluded: Excluded) -> dict[str, Any]:
+    found = excluded.candidate
+    return {
+        "constraint": excluded.constraint,
+        "expert": found.expert.id,
+        "name": found.expert.name,
+        "predicted": found.predicted,
+        "low": found.low,
+        "high": found.high,
     }
 
 
@@ -140,12 +170,20 @@ def show_ranking(ranking: Ranking, style: str | None = None) -> None:
         emit_json(ranking_json(ranking))
         return
     rows = [_row(place, c) for place, c in enumerate(ranking.candidates, 1)]
-    if style is None:
+    if style is not None:
+        emit([{**row, "unit": ranking.unit} for row in rows], style, columns=COLUMNS)
+        return
+    columns: tuple[str, ...] = COLUMNS
+    if ranking.unit == PERCENTILE:
+        columns = tuple(PERCENTILE if name == "predicted" else name for name in COLUMNS)
+        rows = [{**row, PERCENTILE: row["predicted"]} for row in rows]
+    else:
+        # An accuracy has no place among percentiles; there it is told below.
         rows.append({"id": "", "expert": ranking.baseline.name, "predicted": ranking.baseline.predicted})
     title = f"{ranking.task.name}: {ranking.task.n} items, {len(ranking.task.classes)} classes"
-    emit(rows, style, columns=COLUMNS, title=clean(title))
-    if style is None:
-        _footer(ranking)
+    emit(rows, None, columns=columns, title=clean(title))
+    for line in _footer(ranking):
+        click.echo(clean(line))
 
 
 def _row(place: int, candidate: Candidate) -> dict[str, Any]:
@@ -153,7 +191,9 @@ def _row(place: int, candidate: Candidate) -> dict[str, Any]:
     return {
         "id": expert.id,
         "rank": f"{place}{' =' if candidate.tied else ''}",
-        "expert": expert.short + (f" (+{len(candidate.same_as)} same)" if candidate.same_as else ""),
+        "expert": expert.short
+        + (f" (+{len(candidate.same_as)} same)" if candidate.same_as else "")
+        + ("" if expert.runnable else " [not registered]"),
         "predicted": candidate.predicted,
         "interval_80": f"{candidate.low:.2f}-{candidate.high:.2f}",
         "p_best": candidate.p_best,
@@ -165,11 +205,23 @@ def _row(place: int, candidate: Candidate) -> dict[str, Any]:
     }
 
 
-def _footer(ranking: Ranking) -> None:
+def _footer(ranking: Ranking) -> Iterator[str]:
     ties = [c.expert.name for c in ranking.candidates if c.tied]
     if ties:
-        click.echo(clean(f"= not told apart from the first: {', '.join(ties)}"))
-    for note in ranking.notes:
-        click.echo(clean(note))
-    click.echo(f"{ranking.experts_run} experts run in {ranking.seconds:.1f} s. Start from the best with:")
-    click.echo(f"  {clean(ranking.command)}")
+        yield f"= not told apart from the first: {', '.join(ties)}"
+    if min(len(ranking.candidates), len(ranking.together)) > 1:
+        yield f"worth trying together: {', '.join(e.name for e in ranking.together)}"
+    what = PERCENTILE if ranking.unit == PERCENTILE else "predicted"
+    for excluded in ranking.excluded:
+        best = excluded.candidate
+        yield f"excluded by {excluded.constraint}: {best.expert.name} ({what} {best.predicted:.2f})"
+    if ranking.unit == PERCENTILE:
+        yield f"{ranking.baseline.name}: accuracy {ranking.baseline.predicted:.3f}"
+    yield from ranking.notes
+    run = f"{ranking.experts_run} experts run in {ranking.seconds:.1f} s."
+    if ranking.best.expert.runnable:
+        yield f"{run} Start from the best with:"
+    else:
+        here = f"; of those here {ranking.start.short} is best" if ranking.start else ""
+        yield f"{run} The best is known by name only{here}. Register the best with:"
+    yield f"  {ranking.command}"

@@ -21,7 +21,7 @@ def probe() -> None:
 @listing_options
 @pass_context
 def probe_ls(context: Context, style: str | None) -> None:
-    r"""List the probe sets; the current one of a modality is what experts are embedded on.
+    """List the probe sets; the current one of a modality is what experts are embedded on.
 
     \b
     Example:
@@ -51,7 +51,7 @@ def probe_ls(context: Context, style: str | None) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def probe_show(context: Context, name: str, as_json: bool) -> None:
-    r"""Show what a probe set is made of, with the licences of its inputs.
+    """Show what a probe set is made of, with the licences of its inputs.
 
     \b
     Example:
@@ -85,7 +85,7 @@ def probe_show(context: Context, name: str, as_json: bool) -> None:
 @click.option("--license", "license_", default="unknown", show_default=True, help="Licence of the inputs.")
 @pass_context
 def probe_create(context: Context, data: str, name: str, count: int, seed: int, license_: str) -> None:
-    r"""Draw a probe set from DATA, make it current, and embed the experts of its modality on it.
+    """Draw a probe set from DATA, make it current, and embed the experts of its modality on it.
 
     \b
     Example:
@@ -102,7 +102,7 @@ def probe_create(context: Context, data: str, name: str, count: int, seed: int, 
 @click.argument("name")
 @pass_context
 def probe_use(context: Context, name: str) -> None:
-    r"""Make a probe set the current one of its modality, and embed the experts that lack it.
+    """Make a probe set the current one of its modality, and embed the experts that lack it.
 
     \b
     Example:

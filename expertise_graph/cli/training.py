@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 def warm_start(
     context: Context, /, data: str, out: Path, expert: str | None, as_json: bool, **given: Any
 ) -> None:
-    r"""Fine-tune from an expert on DATA, and register the child with its measured result.
+    """Fine-tune from an expert on DATA, and register the child with its measured result.
 
     The same command goes on where it was interrupted, and reads back what is done.
 
@@ -121,7 +121,7 @@ def show_result(result: WarmStart, names: dict[str, str]) -> None:
 @listing_options
 @pass_context
 def runs(context: Context, style: str | None) -> None:
-    r"""List the training runs, with what they reached.
+    """List the training runs, with what they reached.
 
     \b
     Example:

@@ -12,7 +12,7 @@ from expertise_graph.retrieval.search import Search
 
 Array = NDArray[np.float64]
 
-_SMALL = 0.05
+_SMALL = 0.02
 _DRAWS = 1000
 _LEAST_SECONDS = 0.05
 
@@ -36,9 +36,9 @@ def next_place(search: Search, belief: Belief) -> int | None:
 
 
 def chance_of_change(search: Search, belief: Belief) -> float:
-    """Return the probability that the best expert is one that may still be run."""
+    """Return the probability that the best expert with weights is one that may still be run."""
     draws = belief.draws(_DRAWS, search.query.seed)
-    banned = [i for i, e in enumerate(search.experts) if e.id in search.excluded]
+    banned = [i for i, e in enumerate(search.experts) if e.id in search.excluded or not e.runnable]
     draws[:, banned] = -np.inf
     return float(np.isin(draws.argmax(axis=1), search.open_places()).mean())
 

@@ -54,7 +54,7 @@ def rank(search: Search, belief: Belief, baseline: Baseline, seconds: float) -> 
         candidates=listed,
         command="",
         unit="accuracy" if belief.scale.known else PERCENTILE,
-        together=tuple(search.experts[runnable[i]].id for i in together),
+        together=tuple(search.experts[runnable[i]] for i in together),
         excluded=_best_excluded(search, order, candidates),
         interrupted=search.interrupted,
         notes=_notes(search, belief, baseline),
@@ -111,8 +111,7 @@ def _evidence(search: Search, belief: Belief, place: int) -> tuple[str, ...]:
     expert = search.experts[place]
     reasons = []
     if expert.id in search.measured:
-        found = search.measured[expert.id]
-        reasons.append(f"measured {found.accuracy:.3f} on {found.n} test items in {found.origin}")
+        reasons.append(search.measured[expert.id].text)
     if expert.id in search.evidence:
         scores = search.evidence[expert.id]
         n = len(search.sample.labels)
@@ -145,7 +144,7 @@ def _notes(search: Search, belief: Belief, baseline: Baseline) -> tuple[str, ...
         notes.append("interrupted: the answer rests on what was run until then")
     if search.stopped and search.open_places():
         notes.append(f"stopped before the budget was used up: {search.stopped}")
-    notes.append(_meaning(belief))
+    notes.append(_meaning(search, belief))
     probe = max((e.accuracy for e in search.evidence.values()), default=None)
     if probe is not None and probe <= baseline.predicted:
         notes.append(
@@ -154,7 +153,7 @@ def _notes(search: Search, belief: Belief, baseline: Baseline) -> tuple[str, ...
     return tuple(notes)
 
 
-def _meaning(belief: Belief) -> str:
+def _meaning(search: Search, belief: Belief) -> str:
     """Say what the predicted numbers are."""
     scale = belief.scale
     if not scale.known:
@@ -167,7 +166,13 @@ def _meaning(belief: Belief) -> str:
             f"predictions are of the accuracy after fine-tuning, calibrated on {scale.runs} "
             f"measured run{'s' if scale.runs > 1 else ''}"
         )
-    if np.isnan(belief.affinity).all():
+    if search.measured:
+        n = len(search.measured)
+        return (
+            f"predictions rest on what fine-tuning {n} expert{'s' if n > 1 else ''} on this task reached; "
+            "those of the others are accuracies of a linear probe, fine-tuning usually adds to them"
+        )
+    if not search.evidence:
         return "predictions are of results like those of other tasks: no expert was run on this one"
     return (
         "predictions are accuracies of a linear probe on frozen features; no run has been measured yet, "

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from expertise_graph.retrieval.evidence import ALIGNMENT, LOGME, RIDGE, as_matrix
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.predict import Prediction, predict
+from expertise_graph.retrieval.knowledge import likeness_of
+from expertise_graph.retrieval.predict import SHARPNESS, Prediction, predict
 from expertise_graph.retrieval.reliability import AFFINITY
 from expertise_graph.retrieval.scale import (
+    TASK_DEVIATION,
     Scale,
     accuracy_of,
     fine_tuning_shift,
@@ -25,6 +27,8 @@ from expertise_graph.retrieval.search import Search
 from expertise_graph.retrieval.task_embedding import embed_task
 
 Array = NDArray[np.float64]
+
+_FAILURE = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +69,14 @@ def believe(search: Search) -> Belief:
     """Return what is believed about every candidate after the evidence so far."""
     vector = _task_vector(search)
     affinity = _affinity(search, vector)
-    history = _with_evidence(search, affinity)
+    history = _with_evidence(search, affinity, vector)
     prediction = predict(history, search.target)
     n = len(search.experts)
     places = search.ran_places()
     items = len(search.sample.labels)
     odds = np.array([log_odds(search.evidence[search.experts[i].id].accuracy, items) for i in places])
     shift = fine_tuning_shift(history.accuracies, probe_odds(history, RIDGE), search.target)
-    scale = scale_of(history, search.target, prediction.mean[places], odds, items, shift)
+    scale = scale_of(history, search.target, prediction.mean[places], odds, shift)
     mean, covariance = _in_odds(prediction, scale, n)
     mean, covariance, scale = _with_results(search, mean, covariance, scale)
     seen = [*places, *(i for i, e in enumerate(search.experts) if e.id in search.measured)]
@@ -107,8 +111,8 @@ def _affinity(search: Search, vector: NDArray[np.float32] | None) -> Array:
     return found
 
 
-def _with_evidence(search: Search, affinity: Array) -> History:
-    """Return the history with the scores of this query in the column of the task."""
+def _with_evidence(search: Search, affinity: Array, vector: NDArray[np.float32] | None) -> History:
+    """Return the history with what this query found about the task: scores, and which tasks it is like."""
     columns = {
         LOGME: as_matrix(search.evidence, search.history.experts, "logme"),
         RIDGE: as_matrix(search.evidence, search.history.experts, "accuracy"),
@@ -120,12 +124,17 @@ def _with_evidence(search: Search, affinity: Array) -> History:
         array = scores.get(name, np.full_like(search.history.outcomes, np.nan)).copy()
         array[:, search.target] = column
         scores[name] = array
-    return dataclasses.replace(search.history, scores=scores)
+    vectors = dict(search.task_vectors)
+    vectors.pop(search.sample.task.id, None)
+    if vector is not None:
+        vectors[search.sample.task.id] = vector.astype(np.float64) / np.linalg.norm(vector)
+    likeness = likeness_of(scores, search.distances, search.history.tasks, vectors)
+    return dataclasses.replace(search.history, scores=scores, likeness=likeness)
 
 
 def _in_odds(prediction: Prediction, scale: Scale, n: int) -> tuple[Array, Array]:
     """Return mean (n,) and covariance (n, n) of the log-odds of the candidates."""
-    own = scale.slope**2 * prediction.noise + scale.spread**2
+    own = scale.slope**2 * prediction.noise
     covariance = scale.slope**2 * prediction.covariance[:n, :n] + own * np.eye(n) + scale.doubt**2
     return scale.level + scale.slope * prediction.mean[:n], covariance
 
@@ -136,7 +145,11 @@ def _with_results(search: Search, mean: Array, covariance: Array, scale: Scale) 
     if not seen:
         return mean, covariance, scale
     found = [search.measured[search.experts[i].id] for i in seen]
-    odds = np.array([log_odds(m.accuracy, m.n) for m in found])
+    odds = np.array([log_odds(m.accuracy, m.n) + m.lift for m in found])
+    if not scale.runs:
+        # What fine-tuning adds to a probe is common to all, and only these results tell.
+        covariance = covariance + TASK_DEVIATION**2
+    covariance = covariance + _failures(search)
     if not scale.known:
         mean = mean + float(np.mean(odds - mean[seen]))
         scale = dataclasses.replace(scale, level=float(np.mean(odds)), known=True)
@@ -145,3 +158,20 @@ def _with_results(search: Search, mean: Array, covariance: Array, scale: Scale) 
     gain = np.linalg.solve(covariance[np.ix_(seen, seen)] + noise, covariance[seen]).T
     after = covariance - gain @ covariance[seen]
     return mean + gain @ (odds - mean[seen]), (after + after.T) / 2.0, scale
+
+
+def _failures(search: Search) -> Array:
+    """Return the covariance (N, N) of what made fine-tunes on this task end at chance, with near experts.
+
+    Training that failed is half bad luck, and hardly tells what unlike experts reach.
+    """
+    n = len(search.experts)
+    graph = np.eye(n) if search.history.graph is None else search.history.graph[:n, :n]
+    chance = 1.5 / max(len(search.sample.task.classes), 2)
+    total = np.zeros((n, n))
+    for place, expert in enumerate(search.experts):
+        if expert.id in search.measured and search.measured[expert.id].accuracy <= chance:
+            near = graph[place].clip(min=0.0) ** SHARPNESS
+            total += _FAILURE**2 / 2.0 * np.outer(near, near)
+            total[place, place] += _FAILURE**2 / 2.0
+    return total

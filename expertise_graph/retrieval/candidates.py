@@ -1,8 +1,8 @@
-"""Which experts may answer a query: leakage, near-duplicates, embeddings."""
+"""Which experts may answer a query: leakage, near-duplicates, embeddings, recall from a large zoo."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,3 +64,42 @@ def embedded(
         return [], np.zeros((0, 0))
     rows = vectors[[place[e.id] for e in known]].astype(np.float64)
     return known, rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def draw(zoo: Sequence[Expert], ran: Set[str], *, excluded: Set[str], size: int, seed: int) -> list[Expert]:
+    """Return the experts that a search begins with: all, or `size` of them drawn at random.
+
+    Those that were run come first, then those that meet the constraints, of these the ones with weights.
+    """
+    if len(zoo) <= size:
+        return list(zoo)
+    shuffled = np.random.default_rng(seed).permutation(len(zoo)).tolist()
+    shuffled.sort(key=lambda i: (zoo[i].id not in ran, zoo[i].id in excluded, not zoo[i].runnable))
+    drawn = set(shuffled[:size])
+    return [e for i, e in enumerate(zoo) if i in drawn]
+
+
+def recall(
+    zoo: Sequence[Expert],
+    ran: Set[str],
+    *,
+    near: Mapping[str, float],
+    promise: Mapping[str, float],
+    size: int,
+) -> set[str]:
+    """Return the ids of up to `size` experts: those run, a third by their history, then the nearest.
+
+    Args:
+        zoo: any number of experts.
+        ran: ids of those that were run.
+        near: affinity to the task, by id.
+        promise: what is predicted of those that have results on other tasks, by id.
+        size: how many.
+    """
+    ids = [e.id for e in zoo]
+    by_history = sorted((e for e in ids if e in promise), key=lambda e: -promise[e])
+    nearest = sorted((e for e in ids if e in near), key=lambda e: -near[e])
+    order = dict.fromkeys(
+        [*(e for e in ids if e in ran), *by_history[: size // 3], *nearest, *by_history, *ids]
+    )
+    return set(list(order)[:size])

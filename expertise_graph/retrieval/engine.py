@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +15,18 @@ from expertise_graph.probing import Progress
 from expertise_graph.retrieval.acquisition import next_place
 from expertise_graph.retrieval.answer import rank
 from expertise_graph.retrieval.belief import Belief, believe
-from expertise_graph.retrieval.candidates import collapse, embedded, trained_on
+from expertise_graph.retrieval.candidates import collapse, draw, embedded, recall, trained_on
 from expertise_graph.retrieval.constraints import Latency, sieve
-from expertise_graph.retrieval.evidence import Evidence, Runner, Sample, measured, stored_evidence
-from expertise_graph.retrieval.knowledge import read_history, seen_labels
+from expertise_graph.retrieval.evidence import (
+    RIDGE,
+    VERSIONS,
+    Measured,
+    Runner,
+    Sample,
+    measured,
+    stored_evidence,
+)
+from expertise_graph.retrieval.knowledge import read_history, seen_labels, task_distances
 from expertise_graph.retrieval.landmarks import choose_landmarks
 from expertise_graph.retrieval.search import Search
 from expertise_graph.retrieval.task_embedding import TASK_METHOD, TASK_VERSION
@@ -27,26 +35,35 @@ from expertise_graph.store import Store
 from expertise_graph.transferability import ridge_accuracy
 from expertise_graph.types import Baseline, Embedding, Expert, Query, Ranking
 
-LANDMARKS = 4
+LANDMARKS = 16
 POOL = 1500
-"""Of more experts than this, the nearest to the task are recalled before anything is compared."""
 
 BASELINE = "ridge on raw input, no pretraining"
 
 Array = NDArray[np.float64]
 
+After = Callable[[Search, Belief], Belief]
+"""Finds out more about the candidates, and returns what is believed then."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Registry:
-    """What a query reads: the store, the id of the probe set, and how to measure latency."""
+    """What a query reads: the store, the id of the probe set, and how to measure latency.
+
+    Attributes:
+        pool: of more experts than this, those that promise most are recalled before they are compared.
+    """
 
     store: Store
     probe_set: str
     latency: Latency
     progress: Progress
+    pool: int = POOL
 
 
-def answer_query(registry: Registry, runner: Runner, sample: Sample, query: Query) -> Ranking:
+def answer_query(
+    registry: Registry, runner: Runner, sample: Sample, query: Query, *, after: After | None = None
+) -> Ranking:
     """Return the ranking of the registered experts for a task.
 
     Args:
@@ -54,14 +71,17 @@ def answer_query(registry: Registry, runner: Runner, sample: Sample, query: Quer
         runner: runs experts.
         sample: the labelled items to look at.
         query: budget and constraints.
+        after: called when the budget is used up, and not when the search was interrupted.
 
     Raises:
         NotFoundError: when no expert of the modality is there, or none meets the constraints.
         InvalidInputError: when nothing may be run and nothing is known.
     """
-    registry.store.put_task(sample.task)
     search, belief = explore(registry, runner, sample, query)
-    return rank(search, belief, _baseline(sample), time.perf_counter() - search.started)
+    registry.store.put_task(sample.task)
+    if after is not None and not search.interrupted:
+        belief = after(search, belief)
+    return rank(search, belief, _baseline(registry.store, sample), time.perf_counter() - search.started)
 
 
 def explore(registry: Registry, runner: Runner, sample: Sample, query: Query) -> tuple[Search, Belief]:
@@ -102,15 +122,17 @@ def _open(registry: Registry, runner: Runner, sample: Sample, query: Query) -> S
         progress=registry.progress,
     )
     evidence = stored_evidence(store, sample)
-    first = _search(registry, runner, sample, query, _pool(zoo, evidence, query), found.excluded, started)
+    pool = draw(zoo, evidence.keys(), excluded=found.excluded.keys(), size=registry.pool, seed=query.seed)
+    first = _search(registry, runner, sample, query, pool, found.excluded, started)
     first.evidence.update({e.id: evidence[e.id] for e in first.experts if e.id in evidence})
-    if len(zoo) <= POOL:
+    if len(zoo) <= registry.pool:
         return first
     _run_landmarks(first)
-    nearest = _nearest(registry, zoo, believe(first), first)
-    search = _search(registry, runner, sample, query, nearest, found.excluded, started)
+    recalled = _recalled(registry, zoo, believe(first), first)
+    search = _search(registry, runner, sample, query, recalled, found.excluded, started)
     search.evidence.update({e.id: first.evidence[e.id] for e in search.experts if e.id in first.evidence})
     search.responses.update(first.responses)
+    search.unusable.update(first.unusable)
     search.ran = first.ran
     return search
 
@@ -135,19 +157,19 @@ def _zoo(store: Store, sample: Sample) -> list[Expert]:
     return left
 
 
-def _pool(zoo: list[Expert], evidence: Mapping[str, Evidence], query: Query) -> list[Expert]:
-    """Return the experts to begin with: all, or as many as can be compared, drawn by the seed."""
-    if len(zoo) <= POOL:
-        return zoo
-    drawn = np.random.default_rng(query.seed).permutation(len(zoo))[:POOL]
-    return [e for i, e in enumerate(zoo) if i in set(drawn.tolist()) or e.id in evidence]
-
-
-def _nearest(registry: Registry, zoo: list[Expert], belief: Belief, first: Search) -> list[Expert]:
-    """Return the experts nearest to the task by their embeddings, and those that were run."""
+def _recalled(registry: Registry, zoo: list[Expert], belief: Belief, first: Search) -> list[Expert]:
+    """Return the experts of a large zoo that promise most, and a few of those that a constraint excludes."""
     known, vectors = embedded(registry.store, registry.probe_set, zoo)
-    affinity = vectors @ (belief.task_vector if belief.task_vector is not None else vectors[0])
-    kept = {known[i].id for i in np.argsort(-affinity, kind="stable")[:POOL]} | set(first.evidence)
+    near: dict[str, float] = {}
+    if belief.task_vector is not None:
+        near = dict(zip((e.id for e in known), (vectors @ belief.task_vector).tolist(), strict=True))
+    results = belief.prediction.forecast.results
+    means = belief.prediction.mean.tolist()
+    promise = {e: m for e, m, n in zip(first.history.experts, means, results, strict=True) if n}
+    kept: set[str] = set()
+    for out, size in ((False, registry.pool), (True, registry.pool // 10)):
+        part = [e for e in zoo if (e.id in first.excluded) == out]
+        kept |= recall(part, first.evidence.keys(), near=near, promise=promise, size=size)
     return [e for e in zoo if e.id in kept]
 
 
@@ -161,6 +183,8 @@ def _search(
     started: float,
 ) -> Search:
     store = registry.store
+    # Of near-duplicates one that meets the constraints stands for the others.
+    pool = sorted(pool, key=lambda e: e.id in excluded)
     known, vectors = embedded(store, registry.probe_set, pool)
     kept, stands_for = collapse(known, vectors @ vectors.T)
     names_only = [e for e in pool if not e.runnable]
@@ -174,9 +198,8 @@ def _search(
     rows[: len(kept)] = vectors[kept]
     graph = rows @ rows.T
     np.fill_diagonal(graph, 1.0)
-    history = read_history(
-        store, experts, task=sample.task.id, graph=graph, vectors=_task_vectors(store, registry.probe_set)
-    )
+    tasks = _task_vectors(store, registry.probe_set)
+    history = read_history(store, experts, task=sample.task.id, graph=graph, vectors=tasks)
     return Search(
         runner=runner,
         sample=sample,
@@ -187,10 +210,19 @@ def _search(
         excluded=excluded,
         history=history,
         target=history.tasks.index(sample.task.id),
-        measured={e: m for e, m in measured(store, sample.task).items() if e in {x.id for x in experts}},
+        distances=task_distances(store, history.tasks),
+        task_vectors=tasks,
+        measured=_measured(store, sample, query, experts),
         evidence={},
         started=started,
     )
+
+
+def _measured(store: Store, sample: Sample, query: Query, experts: list[Expert]) -> dict[str, Measured]:
+    """Return the results on the task; those of a race are left to the race, so that it is run alike again."""
+    ids = {e.id for e in experts}
+    found = measured(store, sample.task, rungs=0 if query.race else None)
+    return {e: m for e, m in found.items() if e in ids}
 
 
 def _task_vectors(store: Store, probe_set: str) -> dict[str, Array]:
@@ -200,24 +232,24 @@ def _task_vectors(store: Store, probe_set: str) -> dict[str, Array]:
 
 def _run_landmarks(search: Search) -> None:
     """Run cheap experts that cover the graph; half of the budget is kept for promising ones."""
-    places = search.embedded()
+    may_run = {*search.open_places(), *search.ran_places()}
+    places = [i for i in search.embedded() if i in may_run]
     if not places:
         return
     vectors = search.vectors[places]
-    wanted = LANDMARKS
-    if search.query.budget is not None:
-        wanted = min(LANDMARKS, (search.query.budget + 1) // 2)
-    open_places = set(search.open_places())
-    chosen = (
-        choose_landmarks([search.experts[i] for i in places], vectors @ vectors.T, LANDMARKS)
-        if places
-        else []
-    )
-    for place in (places[i] for i in chosen):
-        if len(search.evidence) >= wanted:
+    cover = choose_landmarks([search.experts[i] for i in places], vectors @ vectors.T, LANDMARKS)
+    for place in (places[i] for i in cover):
+        if not _landmarks_wanted(search):
             return
-        if place in open_places and search.affordable(place):
+        if search.experts[place].id not in search.evidence and search.affordable(place):
             search.run(place)
+
+
+def _landmarks_wanted(search: Search) -> bool:
+    query = search.query
+    if query.seconds is not None:
+        return time.perf_counter() - search.started <= query.seconds / 2
+    return len(search.evidence) < ((query.budget or 0) + 1) // 2
 
 
 def _check_known(search: Search) -> None:
@@ -234,12 +266,13 @@ def _check_known(search: Search) -> None:
     if search.unusable:
         raise SourceError("no expert could be run: " + "; ".join(search.unusable.values()))
     raise InvalidInputError(
-        "this budget runs no expert, and nothing was measured of any on whatever task; allow --budget 1 or "
-        "more, or bring results: expertise-graph history import FILE.csv"
+        "this budget runs no expert, and no result of any is known, on this task or another; allow "
+        "--budget 1 or more, or bring results: expertise-graph history import FILE.csv"
     )
 
 
 def _store_task(registry: Registry, search: Search, vector: NDArray[np.float32]) -> None:
+    registry.store.put_task(search.sample.task)
     registry.store.put_embedding(
         Embedding(
             owner=search.sample.task.id,
@@ -254,8 +287,13 @@ def _store_task(registry: Registry, search: Search, vector: NDArray[np.float32])
     )
 
 
-def _baseline(sample: Sample) -> Baseline:
-    """Return what a ridge classifier reaches on the raw input, leave one out."""
-    modality = modalities[sample.inputs.modality]
-    raw = modality.raw_features([modality.decode(item) for item in sample.inputs.items])
-    return Baseline(name=BASELINE, predicted=ridge_accuracy(raw, sample.labels))
+def _baseline(store: Store, sample: Sample) -> Baseline:
+    """Return what a ridge classifier reaches on the raw input, leave one out; worked out once a sample."""
+    key = f"baseline {RIDGE}@{VERSIONS[RIDGE]} {sample.inputs.sha256}"
+    known = store.state(key)
+    if known is None:
+        modality = modalities[sample.inputs.modality]
+        raw = modality.raw_features([modality.decode(item) for item in sample.inputs.items])
+        known = repr(ridge_accuracy(raw, sample.labels))
+        store.set_state(key, known)
+    return Baseline(name=BASELINE, predicted=float(known))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,6 +12,8 @@ import numpy as np
 from expertise_graph.data.base import Inputs
 from expertise_graph.probing import Prober
 from expertise_graph.retrieval.cost import Timings, cached, predicted_seconds
+from expertise_graph.retrieval.knowledge import RACE
+from expertise_graph.retrieval.scale import log_odds
 from expertise_graph.retrieval.task_embedding import respond
 from expertise_graph.store import Store
 from expertise_graph.transferability import (
@@ -20,7 +23,7 @@ from expertise_graph.transferability import (
     logme,
     ridge_accuracy,
 )
-from expertise_graph.types import Expert, FloatArray, IntArray, Score, Task
+from expertise_graph.types import Edge, Expert, FloatArray, IntArray, Score, Task
 
 LOGME, RIDGE, ALIGNMENT = "logme", "ridge_accuracy", "kernel_target_alignment"
 VERSIONS = {name: estimators[name].version for name in (LOGME, RIDGE, ALIGNMENT)}
@@ -79,7 +82,7 @@ class ProbeRunner:
     timings: Timings
 
     def run(self, expert: Expert, sample: Sample) -> Evidence:
-        """Run an expert on the sample, store its scores and return them."""
+        """Run an expert on the sample, store the task and its scores, and return them."""
         start = time.perf_counter()
         space = decompose(self.prober.features(expert, sample.inputs))
         evidence = Evidence(
@@ -89,6 +92,7 @@ class ProbeRunner:
         )
         seconds = time.perf_counter() - start
         values = {LOGME: evidence.logme, RIDGE: evidence.accuracy, ALIGNMENT: evidence.alignment}
+        self.store.put_task(sample.task)
         self.store.put_scores(
             Score(
                 expert=expert.id,
@@ -132,20 +136,84 @@ def _same_sample(score: Score, sample: Sample) -> bool:
 
 @dataclass(frozen=True)
 class Measured:
-    """A result of fine-tuning from an expert on the very task."""
+    """A result of fine-tuning from an expert on the very task.
+
+    Attributes:
+        accuracy: as it was measured on `n` items.
+        origin: the run, or the file, that it is from; of a race how far the run went.
+        raced: whether it is of a short fine-tune, on validation items.
+        lift: log-odds that the later rungs of the race added to those that went on.
+    """
 
     accuracy: float
     n: int
     origin: str
+    raced: bool = False
+    lift: float = 0.0
+
+    @property
+    def text(self) -> str:
+        """One line for people."""
+        if self.raced:
+            return f"raced {self.accuracy:.3f} on {self.n} validation items {self.origin}"
+        return f"measured {self.accuracy:.3f} on {self.n} test items in {self.origin}"
 
 
-def measured(store: Store, task: Task) -> dict[str, Measured]:
-    """Return the accuracies that were measured on the task, by expert; of several the latest counts."""
+def measured(store: Store, task: Task, *, rungs: int | None = None) -> dict[str, Measured]:
+    """Return the accuracies that were measured on the task, by expert.
+
+    Of several full fine-tunes the latest counts; where there is none, the last rung of a race, of
+    which only the first `rungs` are looked at.
+    """
     edges = [e for e in store.edges("transfer", task.id) if e.target == task.id and e.metric == "accuracy"]
-    return {
+    full = {
         e.source: Measured(e.weight, e.n or _ASSUMED_ITEMS, e.run or str(e.meta.get("origin", e.method)))
         for e in edges
+        if not _of_rung(e)
     }
+    raced = [e for e in edges if _of_rung(e) and (rungs is None or int(e.meta["rung"]) < rungs)]
+    return _raced(raced) | full
+
+
+def _of_rung(edge: Edge) -> bool:
+    """Tell whether an edge is of a race here; an imported one has no rung."""
+    return edge.method == RACE and "rung" in edge.meta
+
+
+def _raced(edges: Sequence[Edge]) -> dict[str, Measured]:
+    """Return the last rung of each expert, comparable to those that went further."""
+    last = {e.source: e for e in sorted(edges, key=lambda e: int(e.meta["rung"]))}
+    return {
+        expert: Measured(e.weight, e.n or _ASSUMED_ITEMS, _how_far(e), raced=True, lift=_lift(edges, e))
+        for expert, e in last.items()
+    }
+
+
+def _how_far(edge: Edge) -> str:
+    epochs = int(edge.meta["epochs"])
+    after = f"after {epochs} epoch{'' if epochs == 1 else 's'}"
+    endings = {"diverged": f"{after}, then diverged", "failed": "(chance: its training failed)"}
+    return endings.get(str(edge.meta["status"]), after)
+
+
+def _lift(edges: Sequence[Edge], edge: Edge) -> float:
+    """Return what training on added, in log-odds, to the mean expert that left the rung of `edge` behind.
+
+    Else an expert would seem the worse for having been trained less. As the best epoch is kept, training
+    on does no harm; a loss is noise.
+    """
+    if edge.meta["status"] != "done":
+        return 0.0
+    done = [e for e in edges if e.meta["status"] == "done" and e.seed == edge.seed]
+    top = max(int(e.meta["rung"]) for e in done)
+    before = {e.source: e for e in done if e.meta["rung"] == edge.meta["rung"]}
+    after = {e.source: e for e in done if e.meta["rung"] == top}
+    gains = [_odds(after[x]) - _odds(before[x]) for x in before if x in after]
+    return max(0.0, float(np.mean(gains))) if gains else 0.0
+
+
+def _odds(edge: Edge) -> float:
+    return log_odds(edge.weight, edge.n or _ASSUMED_ITEMS)
 
 
 # Of an imported accuracy whose number of test items is not told.

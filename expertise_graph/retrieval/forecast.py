@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 NOISE = 0.1
 _LARGEST = 3000
 _LARGEST_SHARE = 0.9
-_UNTRIED_SHARE = 0.5
+_UNTRIED_SHARE = 0.9
 _ENOUGH = 5
 
 
@@ -126,7 +126,7 @@ def _prior(traits: Sequence[Trait], mean: Array, precision: Array) -> tuple[Arra
     if traits and n <= _LARGEST and known.sum() >= _ENOUGH:
         kernel, share, weights = weigh(traits, mean, np.where(known, precision, 0.0))
     elif traits and n <= _LARGEST:
-        # Too few results to tell which traits matter: all count, and explain half.
+        # Too few results to tell which traits matter: all count alike.
         kernel, share = np.asarray(np.mean([trait.kernel() for trait in traits], axis=0)), _UNTRIED_SHARE
     if kernel is None:
         return np.eye(n), {}

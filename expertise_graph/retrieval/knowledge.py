@@ -58,7 +58,10 @@ def results_of(edges: Iterable[Edge]) -> Results | None:
 
 
 def _one_value(edges: Sequence[Edge], lower: bool) -> float:
-    kept = [e for e in edges if e.method != RACE] or list(edges)
+    kept = [e for e in edges if e.method != RACE]
+    if not kept:
+        furthest = max(int(e.meta.get("rung", 0)) for e in edges)
+        kept = [e for e in edges if int(e.meta.get("rung", 0)) == furthest]
     best = min if lower else max
     by_seed: dict[int | None, list[float]] = defaultdict(list)
     for edge in kept:
@@ -92,11 +95,11 @@ def read_history(
     nodes = {e.id: e for e in store.experts()}
     score_arrays = _scores(scores, ids, tasks)
     covariates = _covariates(ids, nodes, store.covariates())
-    distances = _distances(store.distances(), store.tasks(), tasks)
+    distances = task_distances(store, tasks)
     nearness = _nearness(ids, tasks, covariates, store.tasks(), store.distances())
     if nearness is not None:
         score_arrays[NEARNESS] = nearness
-    likeness = _likeness(score_arrays, distances, tasks, vectors or {})
+    likeness = likeness_of(score_arrays, distances, tasks, vectors or {})
     oriented = _outcomes(results, ids, tasks)
     return History(
         experts=tuple(ids),
@@ -166,8 +169,9 @@ def _covariates(
     return found
 
 
-def _distances(given: Iterable[TaskDistance], known: Iterable[Task], tasks: Sequence[str]) -> Array | None:
-    """Return distances (T, T), NaN where unknown, the mean of both directions and of all methods."""
+def task_distances(store: Store, tasks: Sequence[str]) -> Array | None:
+    """Return imported distances (T, T), NaN where unknown, the mean of both directions and of all methods."""
+    given = store.distances()
     place = {t: i for i, t in enumerate(tasks)}
     pairs = [(place[d.task], place[d.other], d.value) for d in given if d.task in place and d.other in place]
     if not pairs:
@@ -208,7 +212,7 @@ def _source(covariates: Mapping[str, str | float], names: Mapping[str, str], nea
     return min(found, key=lambda t: (Counter(found)[t], t)) if found else None
 
 
-def _likeness(
+def likeness_of(
     scores: Mapping[str, Array], distances: Array | None, tasks: Sequence[str], vectors: Mapping[str, Array]
 ) -> dict[str, Array]:
     """Return how alike tasks are, by source: how scores order the experts, distances, embeddings."""

@@ -14,7 +14,7 @@ from expertise_graph.retrieval.reliability import UNRUN, Observation, weigh_scor
 Array = NDArray[np.float64]
 
 GRAPH_SHARE = 0.3
-_SHARPNESS = 4
+SHARPNESS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ def over_graph(covariance: Array, graph: Array | None) -> Array:
         return covariance
     scale = np.sqrt(np.diag(covariance))
     # Most networks are alike to some degree; only near ones tell of each other.
-    near = graph.clip(min=0.0) ** _SHARPNESS
+    near = graph.clip(min=0.0) ** SHARPNESS
     return np.asarray((1.0 - GRAPH_SHARE) * covariance + GRAPH_SHARE * near * np.outer(scale, scale))
 
 

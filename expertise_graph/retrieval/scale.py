@@ -13,7 +13,7 @@ from expertise_graph.retrieval.history import History, on_open_scale, standardis
 Array = NDArray[np.float64]
 
 _IMAGINARY_RUNS = 3
-_TASK_DEVIATION = 0.8
+TASK_DEVIATION = 0.8
 _USUAL_SPREAD = 0.9
 _IMAGINARY_EXPERTS = 2.0
 _FEWEST = 4
@@ -21,7 +21,7 @@ _FEWEST = 4
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Log-odds of accuracy are ``level + slope * value``, give or take `spread` and a common `doubt`.
+    """Log-odds of accuracy are ``level + slope * value``, give or take a `doubt` common to all experts.
 
     Attributes:
         runs: how many measured runs tell what fine-tuning adds to the accuracy of a probe; without
@@ -31,7 +31,6 @@ class Scale:
 
     level: float
     slope: float
-    spread: float
     doubt: float
     runs: int = 0
     known: bool = True
@@ -64,11 +63,11 @@ def fine_tuning_shift(outcomes: Array, probes: Array, target: int) -> Shift:
         return Shift()
     weight = len(gains) + _IMAGINARY_RUNS
     mean = float(gains.sum()) / weight
-    squares = float(np.square(gains - mean).sum()) + _IMAGINARY_RUNS * _TASK_DEVIATION**2
+    squares = float(np.square(gains - mean).sum()) + _IMAGINARY_RUNS * TASK_DEVIATION**2
     return Shift(mean=mean, deviation=math.sqrt(squares / weight), runs=len(gains))
 
 
-def scale_of(history: History, target: int, values: Array, odds: Array, n: int, shift: Shift) -> Scale:
+def scale_of(history: History, target: int, values: Array, odds: Array, shift: Shift) -> Scale:
     """Return the scale of the target.
 
     Args:
@@ -76,7 +75,6 @@ def scale_of(history: History, target: int, values: Array, odds: Array, n: int, 
         target: column of the task.
         values: (k,) beliefs about the experts that were run, in standard units.
         odds: (k,) log-odds of their probe accuracies.
-        n: items behind each accuracy.
         shift: what fine-tuning adds.
     """
     level, spread_of_levels, usual = _usual(history, target)
@@ -85,20 +83,15 @@ def scale_of(history: History, target: int, values: Array, odds: Array, n: int, 
         return Scale(
             level=level if known else 0.0,
             slope=usual,
-            spread=0.0,
             doubt=spread_of_levels if known else 0.0,
             known=known,
         )
     centre = float(values.mean())
     along = float((values - centre) @ (odds - odds.mean())) + _IMAGINARY_EXPERTS * usual
     slope = max(along / (float(np.square(values - centre).sum()) + _IMAGINARY_EXPERTS), 0.05)
-    residual = odds - odds.mean() - slope * (values - centre)
-    # One binomial deviation at even odds is the least that n items can tell.
-    spread = math.sqrt(float(residual.var()) + 4.0 / n)
     return Scale(
         level=float(odds.mean()) - slope * centre + shift.mean,
         slope=slope,
-        spread=spread,
         doubt=shift.deviation,
         runs=shift.runs,
     )
@@ -109,7 +102,7 @@ def _usual(history: History, target: int) -> tuple[float, float, float]:
     outcomes = history.without(target).accuracies
     enough = np.flatnonzero((~np.isnan(outcomes)).sum(axis=0) >= _FEWEST)
     _, level, deviation = standardised_columns(outcomes[:, enough])
-    usual = float(np.median(deviation)) if len(enough) else _USUAL_SPREAD
+    usual = float(np.sqrt(np.square(deviation).mean())) if len(enough) else _USUAL_SPREAD
     if len(enough) < 2:
         return math.nan, math.nan, usual
     return float(level.mean()), float(level.std(ddof=1)), usual

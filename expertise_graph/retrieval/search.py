@@ -26,6 +26,8 @@ class Search:
         vectors: (len(experts), m) unit embeddings, zero for an expert without one.
         excluded: the constraints that keep an expert out of the answer, by id.
         history: all that is known besides; its column `target` is this task.
+        distances: of its tasks, as imported.
+        task_vectors: unit embeddings of its tasks, by task.
         responses: what the task looks like to the experts that were run.
     """
 
@@ -38,6 +40,8 @@ class Search:
     excluded: Mapping[str, tuple[str, ...]]
     history: History
     target: int
+    distances: Array | None
+    task_vectors: Mapping[str, Array]
     measured: Mapping[str, Measured]
     evidence: dict[str, Evidence]
     started: float

@@ -6,14 +6,18 @@ from expertise_graph.warmstart.loop import train
 from expertise_graph.warmstart.output import load_model
 from expertise_graph.warmstart.result import Progress, TrainResult
 from expertise_graph.warmstart.start import WarmCold, warm_start
+from expertise_graph.warmstart.trial import Trial, trial_splits, try_out
 
 __all__ = [
     "Progress",
     "TrainConfig",
     "TrainResult",
+    "Trial",
     "WarmCold",
     "discard",
     "load_model",
     "train",
+    "trial_splits",
+    "try_out",
     "warm_start",
 ]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from expertise_graph.retrieval.task_embedding import Landmark, embed_task
+from expertise_graph.retrieval.task_embedding import embed_task, respond
 from expertise_graph.similarity import SKETCH_DIM, centred_gram, debiased_cka, sketch
 from expertise_graph.transferability import ridge_accuracy, ridge_predict
 
@@ -31,13 +31,13 @@ class Zoo:
         teacher = self.rng.normal(size=(BLOCK, CLASSES))
         return (self.inputs[:, j * BLOCK : (j + 1) * BLOCK] @ teacher).argmax(axis=1)
 
-    def landmark(self, j, labels):
+    def response(self, j, labels):
+        """Return what the task looks like to expert j, and how well j does."""
         seen = self.features(j, self.inputs)
-        return Landmark(
-            task_features=seen,
-            probe_features=self.features(j, self.probes),
-            accuracy=ridge_accuracy(seen, labels),
-        )
+        return respond(seen, labels, self.features(j, self.probes)), ridge_accuracy(seen, labels)
+
+    def embedding(self, experts, labels):
+        return embed_task(*zip(*(self.response(j, labels) for j in experts), strict=True))
 
     def affinities(self, vector):
         own = np.stack([sketch(centred_gram(self.features(j, self.probes))) for j in range(EXPERTS)])
@@ -52,7 +52,7 @@ def places_of_the_true_expert(landmarks_include_it):
         labels = zoo.labels(true)
         others = [(true + step) % EXPERTS for step in (1, 3, 4, 6)]
         chosen = [true, *others[:3]] if landmarks_include_it else others
-        affinity = zoo.affinities(embed_task([zoo.landmark(j, labels) for j in chosen], labels))
+        affinity = zoo.affinities(zoo.embedding(chosen, labels))
         places.append(int((affinity > affinity[true]).sum()))
     return np.array(places)
 
@@ -65,48 +65,55 @@ def test_the_expert_planted_for_a_task_has_the_highest_affinity(included):
     assert places.mean() + 3 * places.std() / np.sqrt(20) < 1.5
 
 
-def test_one_landmark_is_the_sketch_of_what_it_would_answer():
+def test_one_response_is_the_sketch_of_what_the_expert_would_answer():
     zoo = Zoo(1)
     labels = zoo.labels(2)
-    landmark = zoo.landmark(2, labels)
-    vector = embed_task([landmark], labels)
-    answers = ridge_predict(landmark.task_features, labels, landmark.probe_features).numpy()
-    expected = sketch(centred_gram(answers)) * (landmark.accuracy - 1 / CLASSES)
-    assert vector.shape == (SKETCH_DIM,)
-    np.testing.assert_allclose(vector, expected, atol=1e-6)
-    cosine = zoo.affinities(vector)[2]
-    assert cosine == pytest.approx(debiased_cka(answers, landmark.probe_features), abs=0.1)
+    response, accuracy = zoo.response(2, labels)
+    probes = zoo.features(2, zoo.probes)
+    answers = ridge_predict(zoo.features(2, zoo.inputs), labels, probes).numpy()
+    assert response.shape == (SKETCH_DIM,)
+    np.testing.assert_allclose(response, sketch(centred_gram(answers)), atol=1e-6)
+    vector = embed_task([response], [accuracy])
+    np.testing.assert_allclose(vector, response, atol=1e-6)
+    assert zoo.affinities(vector)[2] == pytest.approx(debiased_cka(answers, probes), abs=0.1)
 
 
-def test_landmarks_that_see_nothing_count_little():
+@pytest.mark.parametrize("accuracies", [[0.9, 0.5], [0.2, 0.2], [1.0, 0.0], [0.3, 0.6]])
+def test_experts_count_by_the_square_of_their_odds(accuracies):
+    responses = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32)
+    odds = [np.clip(a, 0.01, 0.99) / (1 - np.clip(a, 0.01, 0.99)) for a in accuracies]
+    expected = sum(o**2 * r for o, r in zip(odds, responses, strict=True)) / sum(o**2 for o in odds)
+    np.testing.assert_allclose(embed_task(list(responses), accuracies), expected, rtol=1e-5)
+
+
+def test_experts_that_see_nothing_count_little():
     zoo = Zoo(2)
     labels = zoo.labels(0)
-    good, bad = zoo.landmark(0, labels), zoo.landmark(5, zoo.rng.permutation(labels))
-    alone, both = embed_task([good], labels), embed_task([good, bad], labels)
-    weights = [max(x.accuracy - 1 / CLASSES, 0.01) for x in (good, bad)]
-    assert weights[0] > 4 * weights[1]
+    good, bad = zoo.response(0, labels), zoo.response(5, zoo.rng.permutation(labels))
+    assert good[1] > 2 * bad[1]
+    alone, both = embed_task([good[0]], [good[1]]), embed_task(*zip(good, bad, strict=True))
     assert alone @ both / np.linalg.norm(alone) / np.linalg.norm(both) > 0.95
 
 
 def test_names_of_classes_and_order_of_items_do_not_matter():
     zoo = Zoo(3)
     labels = zoo.labels(1)
-    landmark = zoo.landmark(1, labels)
-    expected = embed_task([landmark], labels)
-    np.testing.assert_allclose(embed_task([landmark], 10 - 3 * labels), expected, atol=1e-6)
+    expected, _ = zoo.response(1, labels)
+    np.testing.assert_allclose(zoo.response(1, 10 - 3 * labels)[0], expected, atol=1e-6)
     order = zoo.rng.permutation(len(labels))
-    shuffled = Landmark(
-        task_features=landmark.task_features[order],
-        probe_features=landmark.probe_features,
-        accuracy=landmark.accuracy,
-    )
-    np.testing.assert_allclose(embed_task(iter([shuffled]), labels[order]), expected, atol=1e-6)
+    features, probes = zoo.features(1, zoo.inputs), zoo.features(1, zoo.probes)
+    np.testing.assert_allclose(respond(features[order], labels[order], probes), expected, atol=1e-6)
 
 
 def test_a_task_without_structure_has_no_place():
     zoo = Zoo(4)
     one_class = np.zeros(len(zoo.inputs), dtype=int)
-    assert embed_task([], zoo.labels(0)) is None
-    assert embed_task([zoo.landmark(0, one_class)], one_class) is None
-    blind = Landmark(task_features=np.ones((160, 3)), probe_features=np.ones((120, 3)), accuracy=0.25)
-    assert embed_task([blind], zoo.labels(0)) is None
+    assert embed_task([], []) is None
+    response, accuracy = zoo.response(0, one_class)
+    assert embed_task([response], [accuracy]) is None
+    blind = respond(np.ones((160, 3)), zoo.labels(0), np.ones((120, 3)))
+    assert embed_task([blind], [0.25]) is None
+    seeing, better = zoo.response(0, zoo.labels(0))
+    vector = embed_task([blind, seeing], [0.25, better])
+    cosine = vector @ seeing / np.linalg.norm(vector) / np.linalg.norm(seeing)
+    assert cosine == pytest.approx(1.0, abs=1e-6)

@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+import pytest
+
+from expertise_graph.store import Store
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = Store(tmp_path)
+    yield opened
+    opened.close()

@@ -1,0 +1,73 @@
+"""Searches whose candidates, history and evidence a test lays down; the runner and its registry are real."""
+
+import time
+
+import numpy as np
+
+from expertise_graph.data.base import Inputs
+from expertise_graph.probing import Prober
+from expertise_graph.retrieval.cost import Timings
+from expertise_graph.retrieval.evidence import Evidence, ProbeRunner, Sample
+from expertise_graph.retrieval.history import History
+from expertise_graph.retrieval.search import Search
+from expertise_graph.types import Query
+from tests.nodes import expert, task
+
+ITEMS = 100
+
+
+def sample(items=ITEMS):
+    labels = np.arange(items) % 2
+    inputs = Inputs(items=tuple(range(items)), modality="image", sha256="sample")
+    return Sample(task=task("pets"), inputs=inputs, labels=labels, seed=0)
+
+
+def runner(store):
+    prober = Prober(arrays=store.features)
+    probes = Inputs(items=(), modality="image", sha256="probes")
+    return ProbeRunner(store=store, prober=prober, probes=probes, timings=Timings(store))
+
+
+def history(experts, outcomes=None, **more):
+    """Return results (E, T) on other tasks; the column of the task itself is appended."""
+    outcomes = np.zeros((len(experts), 0)) if outcomes is None else np.asarray(outcomes, dtype=float)
+    return History(
+        experts=tuple(e.id for e in experts),
+        tasks=(*(f"task:{i}" for i in range(outcomes.shape[1])), "task:pets"),
+        outcomes=np.concatenate([outcomes, np.full((len(experts), 1), np.nan)], axis=1),
+        **more,
+    )
+
+
+def search(store, vectors, *, experts=None, outcomes=None, query=None, **more):
+    """Return a search among experts at the given places (N, m) of the graph; zero rows have none."""
+    vectors = np.asarray(vectors, dtype=float)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors = vectors / np.where(lengths > 0, lengths, 1.0)
+    experts = experts or [expert(f"e{i}") for i in range(len(vectors))]
+    graph = vectors @ vectors.T
+    np.fill_diagonal(graph, 1.0)
+    known = history(experts, outcomes, graph=graph)
+    given = {"stands_for": {}, "excluded": {}, "measured": {}, "evidence": {}, "distances": None}
+    return Search(
+        runner=runner(store),
+        sample=sample(),
+        query=query or Query(),
+        experts=experts,
+        vectors=vectors,
+        history=known,
+        target=len(known.tasks) - 1,
+        task_vectors={},
+        started=time.perf_counter(),
+        **(given | more),
+    )
+
+
+def ran(found, **accuracies):
+    """Lay down that experts were run: what they scored, and that all answer the probes alike."""
+    for name, accuracy in accuracies.items():
+        found.evidence[f"dir:{name}"] = Evidence(
+            logme=2 * accuracy - 1, accuracy=accuracy, alignment=accuracy
+        )
+        found.responses[f"dir:{name}"] = np.zeros(found.vectors.shape[1], dtype=np.float32)
+    return found

@@ -1,0 +1,116 @@
+"""What a run of a real expert leaves behind, when it is used again, and results on the very task."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from expertise_graph import probes
+from expertise_graph.data import read_data
+from expertise_graph.probing import Prober
+from expertise_graph.retrieval.cost import Timings
+from expertise_graph.retrieval.evidence import (
+    ALIGNMENT,
+    LOGME,
+    RIDGE,
+    Measured,
+    ProbeRunner,
+    as_matrix,
+    measured,
+    stored_evidence,
+)
+from expertise_graph.retrieval.task_embedding import respond
+from expertise_graph.transferability import kernel_target_alignment, logme, ridge_accuracy
+from expertise_graph.types import Edge, Query
+from expertise_graph.workspace import Workspace, draw_sample
+from tests import materials
+
+
+@pytest.fixture
+def zoo(workspace):
+    with Workspace(workspace) as opened:
+        yield opened
+
+
+@pytest.fixture
+def sample(tmp_path):
+    return draw_sample(read_data(materials.pictures(tmp_path / "letters", 4, 8)), Query())
+
+
+@pytest.fixture
+def runner(zoo):
+    inputs = probes.inputs(zoo.store, probes.current(zoo.store, "image"))
+    prober = Prober(arrays=zoo.store.features)
+    return ProbeRunner(store=zoo.store, prober=prober, probes=inputs, timings=Timings(zoo.store))
+
+
+def test_a_run_gives_three_scores_of_the_features_and_stores_them(zoo, runner, sample):
+    node = zoo.store.find_expert("emoji")
+    evidence = runner.run(node, sample)
+    features = Prober(arrays=zoo.store.features).features(node, sample.inputs)
+    expected = {
+        LOGME: logme(features, sample.labels),
+        RIDGE: ridge_accuracy(features, sample.labels),
+        ALIGNMENT: kernel_target_alignment(features, sample.labels),
+    }
+    assert [evidence.logme, evidence.accuracy, evidence.alignment] == pytest.approx(list(expected.values()))
+    stored = zoo.store.scores(sample.task.id)
+    assert {s.estimator: s.value for s in stored} == pytest.approx(expected)
+    assert {(s.expert, s.n, s.seed) for s in stored} == {(node.id, len(sample.labels), 0)}
+    assert [t.id for t in zoo.store.tasks()] == [sample.task.id]
+    assert stored_evidence(zoo.store, sample) == {node.id: evidence}
+
+
+def test_a_run_that_was_had_costs_nothing_and_answers_the_same(zoo, runner, sample):
+    node = zoo.store.find_expert("emoji")
+    assert runner.seconds(node, sample) > 0
+    first = runner.run(node, sample)
+    assert runner.seconds(node, sample) == 0.0
+    assert runner.run(node, sample) == first
+    inside = runner.prober.features(node, sample.inputs), runner.prober.features(node, runner.probes)
+    expected = respond(inside[0], sample.labels, inside[1])
+    np.testing.assert_allclose(runner.response(node, sample), expected, atol=1e-6)
+
+
+def test_scores_of_another_sample_or_version_are_no_evidence(zoo, runner, sample):
+    runner.run(zoo.store.find_expert("emoji"), sample)
+    assert stored_evidence(zoo.store, dataclasses.replace(sample, seed=1)) == {}
+    assert stored_evidence(zoo.store, dataclasses.replace(sample, labels=sample.labels[:-1])) == {}
+    (some, *_) = zoo.store.scores(sample.task.id)
+    zoo.store.put_scores([dataclasses.replace(some, estimator="elsewhere", expert=some.expert)])
+    assert len(stored_evidence(zoo.store, sample)) == 1
+    other = zoo.store.find_expert("clipart").id
+    zoo.store.put_scores([dataclasses.replace(some, expert=other)])
+    # One of three scores is not enough.
+    assert other not in stored_evidence(zoo.store, sample)
+
+
+def test_results_on_the_task_are_found_by_expert(zoo, sample):
+    zoo.store.put_task(sample.task)
+    first, second, third = (zoo.store.find_expert(n).id for n in ("emoji", "clipart", "latin-letters"))
+    edge = Edge(
+        kind="transfer",
+        source=first,
+        target=sample.task.id,
+        weight=0.7,
+        method="imported",
+        version="1",
+        metric="accuracy",
+        n=50,
+        seed=0,
+        meta={"origin": "a.csv"},
+    )
+    zoo.store.put_edges([edge])
+    zoo.store.put_edges([dataclasses.replace(edge, source=second, weight=0.2, n=None, meta={})])
+    zoo.store.put_edges([dataclasses.replace(edge, source=third, metric="loss", weight=3.0)])
+    found = measured(zoo.store, sample.task)
+    assert found == {first: Measured(0.7, 50, "a.csv"), second: Measured(0.2, 200, "imported")}
+    zoo.store.put_edges([dataclasses.replace(edge, weight=0.8, seed=1)])
+    assert measured(zoo.store, sample.task)[first].accuracy == 0.8
+
+
+def test_scores_are_laid_out_by_expert(zoo, runner, sample):
+    node = zoo.store.find_expert("emoji")
+    evidence = {node.id: runner.run(node, sample)}
+    column = as_matrix(evidence, ("dir:x", node.id), "accuracy")
+    np.testing.assert_array_equal(column, [np.nan, evidence[node.id].accuracy])

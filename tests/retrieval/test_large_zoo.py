@@ -1,0 +1,107 @@
+"""A zoo larger than can be compared at once: what promises most is recalled, by affinity and by history."""
+
+import dataclasses
+import io
+import shutil
+
+import numpy as np
+import pytest
+
+from expertise_graph import probes
+from expertise_graph.data import read_data
+from expertise_graph.imports import HistoryOptions
+from expertise_graph.latency import Meter
+from expertise_graph.probing import Prober, silent
+from expertise_graph.retrieval.cost import Timings
+from expertise_graph.retrieval.engine import Registry, answer_query
+from expertise_graph.retrieval.evidence import ProbeRunner
+from expertise_graph.types import Embedding, Query
+from expertise_graph.workspace import Workspace, draw_sample
+from tests import materials
+from tests.conftest import IMAGE_EXPERTS
+
+
+@pytest.fixture(scope="module")
+def crowd(registered, tmp_path_factory):
+    """A workspace whose experts were run on the letters, to which others came then: 1,600 and a real one.
+
+    The 1,600 are points scattered over the graph; the real one, which knows digits, is near the letters.
+    """
+    folder = tmp_path_factory.mktemp("crowd")
+    letters = materials.pictures(folder / "letters", 4, 10)
+    shutil.copytree(registered, folder / "zoo")
+    rng = np.random.default_rng(0)
+    with Workspace(folder / "zoo") as zoo:
+        assert zoo.query(letters, Query(budget=4)).experts_run == 4
+        zoo.register("zoo:digits-in-fonts")
+        clipart = zoo.store.find_expert("clipart")
+        probe_set = probes.current(zoo.store, "image").id
+        _, owners, vectors = zoo.store.vectors(probe_set)
+        centre = vectors[owners.index(clipart.id)]
+        embedding = Embedding(
+            owner="",
+            kind="expert",
+            probe_set=probe_set,
+            method="sketch",
+            version="1",
+            vector=centre,
+            seed=0,
+            n=1,
+        )
+        with zoo.store.transaction():
+            for i in range(1600):
+                noise = rng.normal(size=len(centre)) * np.linalg.norm(centre) / np.sqrt(len(centre))
+                own = {"id": f"zoo:point-{i}", "name": f"point-{i}", "weights_sha": f"weights of {i}"}
+                zoo.store.put_expert(dataclasses.replace(clipart, **own))
+                vector = (0.1 * centre + 0.9 * noise).astype(np.float32)
+                zoo.store.put_embedding(dataclasses.replace(embedding, owner=own["id"], vector=vector))
+    return folder / "zoo", letters
+
+
+def ask(zoo, data, query, pool):
+    labelled = read_data(data)
+    probe_set = probes.current(zoo.store, "image")
+    inputs = probes.inputs(zoo.store, probe_set)
+    prober = Prober(arrays=zoo.store.features)
+    registry = Registry(
+        store=zoo.store,
+        probe_set=probe_set.id,
+        latency=Meter(store=zoo.store, probes=inputs, trust_code=False),
+        progress=silent,
+        pool=pool,
+    )
+    runner = ProbeRunner(store=zoo.store, prober=prober, probes=inputs, timings=Timings(zoo.store))
+    return answer_query(registry, runner, draw_sample(labelled, query), query)
+
+
+def first(ranking):
+    return ranking.best.expert.name
+
+
+@pytest.mark.parametrize("pool", [12, 100])
+def test_the_nearest_of_a_large_zoo_is_recalled_and_no_more_is_run_than_the_budget(crowd, pool):
+    folder, letters = crowd
+    with Workspace(folder) as zoo:
+        ranking = ask(zoo, letters, Query(budget=5), pool)
+    told = {c.expert.name: c for c in ranking.candidates}
+    assert len(told) == pool
+    assert {n for n, c in told.items() if c.ran} >= set(IMAGE_EXPERTS)
+    assert "digits-in-fonts" in told
+    points = [c.predicted for n, c in told.items() if n.startswith("point")]
+    assert told["digits-in-fonts"].predicted > np.median(points)
+    assert ranking.experts_run + sum("was not run" in note for note in ranking.notes) <= 1
+
+
+def test_history_recalls_from_a_large_zoo_too(crowd, tmp_path):
+    letters = materials.pictures(tmp_path / "others", 3, 6)
+    with Workspace(crowd[0]) as zoo:
+        order = ["point-77", *(f"org/{i}" for i in range(10)), "point-900", "point-5"]
+        rows = [f"{n},task-{t},accuracy,{0.9 - 0.03 * i}" for t in range(6) for i, n in enumerate(order)]
+        table = io.BytesIO("\n".join(["expert,task,metric,value", *rows]).encode())
+        zoo.import_history(table, HistoryOptions(modality="image"))
+        ranking = ask(zoo, letters, Query(budget=0), 40)
+        small = ask(zoo, letters, Query(budget=0, max_params=490_000), 40)
+    assert first(ranking) == first(small) == "point-77"
+    assert {"org/0", "org/9", "point-900"} <= {c.expert.name for c in ranking.candidates}
+    assert len(ranking.candidates) == len(small.candidates) == 40
+    assert {e.constraint for e in small.excluded} == {"--max-params 490k"}

@@ -1,0 +1,132 @@
+"""From standard units to accuracies: lines on the log-odds scale, levels of other tasks, fine-tuning."""
+
+import numpy as np
+import pytest
+
+from expertise_graph.retrieval.history import History
+from expertise_graph.retrieval.scale import (
+    Shift,
+    accuracy_of,
+    fine_tuning_shift,
+    log_odds,
+    probe_odds,
+    scale_of,
+)
+
+NOTHING = Shift()
+
+
+def history(outcomes, **more):
+    outcomes = np.asarray(outcomes, dtype=float)
+    experts, tasks = outcomes.shape
+    return History(
+        experts=tuple(f"e{i}" for i in range(experts)),
+        tasks=tuple(f"t{i}" for i in range(tasks)),
+        outcomes=outcomes,
+        **more,
+    )
+
+
+def untouched(experts=3, tasks=1):
+    return history(np.full((experts, tasks), np.nan))
+
+
+def accuracies(scale, values):
+    return accuracy_of(scale.level + scale.slope * np.asarray(values))
+
+
+def test_the_line_goes_through_the_mean_of_the_runs_and_its_slope_is_shrunk_to_the_usual_spread():
+    values, odds = np.array([-1.0, 0.0, 1.0]), np.array([0.0, 1.0, 2.0])
+    scale = scale_of(untouched(), 0, values, odds, NOTHING)
+    # Two imaginary experts lie on a line of slope .9.
+    slope = (2.0 + 2 * 0.9) / (2.0 + 2)
+    assert (scale.level, scale.slope) == (pytest.approx(1.0), pytest.approx(slope))
+    assert (scale.doubt, scale.runs, scale.known) == (0.0, 0, True)
+
+
+def test_the_line_is_that_of_ridge_regression_towards_the_usual_slope():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        values, odds = rng.normal(size=(2, 6))
+        scale = scale_of(untouched(), 0, values, odds + 2 * values, NOTHING)
+        x, y = values - values.mean(), odds + 2 * values - (odds + 2 * values).mean()
+        steps = np.linspace(0.05, 6, 60_001)
+        loss = np.square(y[:, None] - np.outer(x, steps)).sum(0) + 2.0 * np.square(steps - 0.9)
+        assert scale.slope == pytest.approx(steps[loss.argmin()], abs=1e-4)
+
+
+@pytest.mark.parametrize("odds", [[0.0, 1.0, 2.0], [2.0, 1.0, 0.0], [1.0, 1.0, 1.0], [-9.0, 9.0, -9.0]])
+def test_a_higher_value_is_never_a_lower_accuracy(odds):
+    scale = scale_of(untouched(), 0, np.array([-1.0, 0.1, 0.9]), np.array(odds), NOTHING)
+    found = accuracies(scale, np.linspace(-5, 5, 50))
+    assert (np.diff(found) > 0).all()
+    assert ((found > 0) & (found < 1)).all()
+
+
+def test_one_expert_is_enough():
+    one = scale_of(untouched(), 0, np.array([0.5]), np.array([0.7]), NOTHING)
+    assert one.slope == pytest.approx(0.9)
+    assert one.level + 0.5 * one.slope == pytest.approx(0.7)
+
+
+def test_without_a_run_the_level_is_that_of_other_tasks():
+    rng = np.random.default_rng(1)
+    outcomes = rng.normal(size=(9, 4)) * [0.5, 1.0, 2.0, 1.0] + [0.0, 1.0, 5.0, 99.0]
+    scale = scale_of(history(outcomes), 3, np.zeros(0), np.zeros(0), NOTHING)
+    others = outcomes[:, :3]
+    assert scale.known
+    assert scale.level == pytest.approx(others.mean())
+    assert scale.doubt == pytest.approx(others.mean(axis=0).std(ddof=1))
+    assert scale.slope == pytest.approx(np.sqrt(others.var(axis=0).mean()))
+
+
+def test_levels_of_tasks_with_few_results_or_other_metrics_are_not_looked_at():
+    outcomes = np.full((9, 5), np.nan)
+    outcomes[:, 0], outcomes[:, 1] = np.linspace(0, 1, 9), np.linspace(1, 2, 9)
+    outcomes[:3, 2], outcomes[:, 3] = 50.0, np.linspace(700, 900, 9)
+    fractional = np.array([True, True, True, False, True])
+    scale = scale_of(history(outcomes, fractional=fractional), 4, np.zeros(0), np.zeros(0), NOTHING)
+    assert (scale.level, scale.known) == (pytest.approx(1.0), True)
+
+
+def test_the_level_is_unknown_without_two_other_tasks():
+    one = np.full((9, 2), np.nan)
+    one[:, 0] = np.linspace(0, 1, 9)
+    for given in (untouched(), history(one)):
+        scale = scale_of(given, given.outcomes.shape[1] - 1, np.zeros(0), np.zeros(0), NOTHING)
+        assert (scale.known, scale.doubt, scale.level) == (False, 0.0, 0.0)
+
+
+def test_fine_tuning_adds_the_shrunken_mean_of_what_it_added_elsewhere():
+    probes = np.array([[0.0, 1.0, 0.0], [0.5, np.nan, 0.0], [1.0, 2.0, 0.0]])
+    outcomes = np.array([[1.0, 2.0, 9.0], [1.5, 7.0, 9.0], [np.nan, 3.0, 9.0]])
+    shift = fine_tuning_shift(outcomes, probes, target=2)
+    # Four pairs that gain 1 each, beside three imaginary ones that gain nothing.
+    assert (shift.runs, shift.mean) == (4, pytest.approx(4 / 7))
+    assert shift.deviation == pytest.approx(np.sqrt((4 * (3 / 7) ** 2 + 3 * 0.64) / 7))
+    assert fine_tuning_shift(outcomes * np.nan, probes, target=2) == NOTHING
+    scale = scale_of(untouched(), 0, np.zeros(1), np.array([0.7]), shift)
+    assert (scale.level, scale.doubt, scale.runs) == (pytest.approx(0.7 + 4 / 7), shift.deviation, 4)
+
+
+def test_many_runs_outweigh_the_imaginary_ones():
+    probes = np.zeros((400, 2))
+    shift = fine_tuning_shift(probes + 1.5, probes, target=1)
+    assert shift.mean == pytest.approx(1.5, abs=0.02)
+    assert shift.deviation < 0.2
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 0.01, 0.5, 0.93, 1.0])
+@pytest.mark.parametrize("n", [2, 60, 10_000])
+def test_log_odds_and_accuracies_are_inverse_up_to_half_an_item(accuracy, n):
+    back = float(accuracy_of(np.array([log_odds(accuracy, n)]))[0])
+    assert back == pytest.approx((accuracy * n + 0.5) / (n + 1))
+    assert 0 < back < 1
+
+
+def test_probe_odds_are_those_of_the_named_estimator():
+    scores = np.array([[0.5, np.nan], [0.9, 0.1]])
+    given = history(np.full((2, 2), np.nan), scores={"ridge_accuracy": scores})
+    expected = [[0.0, np.nan], [np.log(9), -np.log(9)]]
+    np.testing.assert_allclose(probe_odds(given, "ridge_accuracy"), expected)
+    assert np.isnan(probe_odds(given, "logme")).all()
