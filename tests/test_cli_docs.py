@@ -30,6 +30,7 @@ STORY = (
     "tasks import-distance",
     "history ls",
     "tasks ls",
+    "explain",
     "backtest",
     "export",
     "rm",

@@ -30,7 +30,7 @@ def explain(context: Context, /, task: str, expert: str, as_json: bool) -> None:
 
     \b
     Example:
-      expertise-graph explain pets latin-letters
+      expertise-graph explain ./my-images latin-letters
     """
     from expertise_graph import probes
     from expertise_graph.retrieval.explain import explain as run

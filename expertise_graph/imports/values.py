@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 MISSING = frozenset({"", "nan", "null", "none", "na", "n/a", "-"})
 """What stands for no value where a value may be missing, in lower case."""
 
+_LARGEST = 1e30
+
 
 def number(text: str) -> float | None:
-    """Return the finite number that `text` is, else None.
+    """Return the finite number that `text` is, else None; one beyond 1e30 counts as infinite.
+
+    Nothing that is measured is so large, and squares of squares of it would overflow.
 
     Example:
-        >>> number(" 0.5 "), number("1_000"), number("nan"), number("82 %")
-        (0.5, None, None, None)
+        >>> number(" 0.5 "), number("1_000"), number("nan"), number("82 %"), number("1e300")
+        (0.5, None, None, None, None)
     """
     try:
         value = float(text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and "_" not in text else None
+    return value if abs(value) <= _LARGEST and "_" not in text else None
 
 
 def whole(text: str) -> int | None:
