@@ -1,8 +1,8 @@
 """LogME written down class by class as You et al. 2021 (arXiv 2102.11005, algorithm 1) describe it, in numpy.
 
 The evidence sums over the rank k of the features in place of d, as it must where n < d; for n > d and full
-rank that is the paper's. The functions are given the singular value decomposition of all features: the full one, with a
-square U, as the paper's algorithm is written down, or the thin one.
+rank that is the paper's. The functions are given the singular value decomposition of all features: the
+full one, with a square U, as the paper's algorithm is written down, or the thin one.
 """
 
 from __future__ import annotations
