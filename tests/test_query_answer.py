@@ -144,6 +144,15 @@ def test_names_only_are_all_there_is(blank, letters):
     invoke("warm-start", letters, "--out", "out").failed("metadata only", "register")
 
 
+def test_a_budget_in_seconds_runs_what_fits_and_none_answers_from_what_is_known(workspace, letters):
+    timed = invoke("query", letters, "--budget", "2s", "--json").worked().json
+    assert 1 <= timed["experts_run"] <= 4
+    assert sum(c["ran"] for c in timed["candidates"]) == timed["experts_run"]
+    rest = invoke("query", letters, "--budget", "0s", "--json").worked().json
+    assert rest["experts_run"] == 0
+    assert rest["candidates"] == timed["candidates"]
+
+
 def test_asking_twice_prints_the_same_bytes_but_for_the_seconds(workspace, letters):
     tell(graded("emoji", tasks=3))
     invoke("query", letters, *FAST).worked()

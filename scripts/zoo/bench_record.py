@@ -79,12 +79,12 @@ def _scores(work: Work, truth: Iterable[Mapping[str, Any]]) -> Iterable[list[Any
     known: dict[tuple[str, str], dict[str, Any]] = {}
     for name in names:
         for folder in ("slow", "evidence"):
-            for row in rows(work.folder / folder / f"{name}.jsonl"):
-                known.setdefault((name, row["task"]), {}).update(row["scores"])
+            for found in rows(work.folder / folder / f"{name}.jsonl"):
+                known.setdefault((name, found["task"]), {}).update(found["scores"])
     for row in truth:
         if row["seed"] == 0:
-            found = {"forward": row["forward"], **known.get((row["expert"], row["task"]), {})}
-            for estimator, (value, seconds) in found.items():
+            scores = {"forward": row["forward"], **known.get((row["expert"], row["task"]), {})}
+            for estimator, (value, seconds) in scores.items():
                 yield [row["expert"], row["task"], estimator, _short(value), _short(seconds, 2)]
 
 
