@@ -142,11 +142,15 @@ class Workspace:
             NotFoundError: when no expert fits.
         """
         labelled = self.read(data, columns=columns)
-        registry, runner = self._retrieval(labelled.modality, trust_code)
+        registry, runner, meter = self._retrieval(labelled.modality, trust_code)
         after = self._race(labelled, query, trust_code)
         ranking = answer_query(registry, runner, draw_sample(labelled, query), query, after=after)
-        command = self._command(labelled, columns, ranking)
-        return dataclasses.replace(ranking, command=command, candidates=ranking.candidates[: query.top])
+        return dataclasses.replace(
+            ranking,
+            command=self._command(labelled, columns, ranking),
+            candidates=ranking.candidates[: query.top],
+            notes=(*ranking.notes, *meter.unusable.values()),
+        )
 
     def warm_start(
         self,
@@ -263,22 +267,18 @@ class Workspace:
             ran=Timings(self.store).note,
         )
 
-    def _retrieval(self, modality: str, trust_code: bool) -> tuple[Registry, ProbeRunner]:
+    def _retrieval(self, modality: str, trust_code: bool) -> tuple[Registry, ProbeRunner, Meter]:
         probe_set = probes.current(self.store, modality)
         inputs = probes.inputs(self.store, probe_set)
-        registry = Registry(
-            store=self.store,
-            probe_set=probe_set.id,
-            latency=Meter(store=self.store, probes=inputs, trust_code=trust_code),
-            progress=self.progress,
-        )
+        meter = Meter(store=self.store, probes=inputs, trust_code=trust_code)
+        registry = Registry(store=self.store, probe_set=probe_set.id, latency=meter, progress=self.progress)
         runner = ProbeRunner(
             store=self.store,
             prober=self._prober(trust_code),
             probes=inputs,
             timings=Timings(self.store),
         )
-        return registry, runner
+        return registry, runner, meter
 
     def _race(self, data: LabelledData, query: Query, trust_code: bool) -> Race | None:
         if not query.race:
