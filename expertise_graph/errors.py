@@ -61,6 +61,16 @@ class NewerSchemaError(StoreError):
     """The registry was written by a newer version of this package."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its kind where it has none.
+
+    Example:
+        >>> first_line(ValueError("no such layer" + chr(10) + "details"))
+        'no such layer'
+    """
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def did_you_mean(given: str, possible: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the nearest of `possible`, or an empty string.
 

@@ -24,6 +24,7 @@ from expertise_graph.errors import (
     NotFoundError,
     SourceError,
     UntrustedError,
+    first_line,
 )
 from expertise_graph.sources import Backbone, load
 from expertise_graph.store import Store
@@ -87,8 +88,9 @@ def measure(
     except ExpertiseError:
         raise
     except Exception as error:  # networks of strangers raise anything
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise SourceError(f"{expert.name} cannot be run on {probes.modality}s: {reason}") from error
+        raise SourceError(
+            f"{expert.name} cannot be run on {probes.modality}s: {first_line(error)}"
+        ) from error
     store.put_latency(expert, machine(), milliseconds)
     return milliseconds
 

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 from expertise_graph.data.base import Inputs, Item
 from expertise_graph.data.modalities import modalities
-from expertise_graph.errors import ExpertiseError, SourceError
+from expertise_graph.errors import ExpertiseError, SourceError, first_line
 from expertise_graph.sources import Backbone, load
 from expertise_graph.store import Arrays, features_key
 from expertise_graph.types import Expert
@@ -74,8 +74,9 @@ class Prober:
         except ExpertiseError:
             raise
         except Exception as error:  # networks of strangers raise anything
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise SourceError(f"{expert.name} cannot be run on {inputs.modality}s: {reason}") from error
+            raise SourceError(
+                f"{expert.name} cannot be run on {inputs.modality}s: {first_line(error)}"
+            ) from error
         if not np.isfinite(features).all():
             raise SourceError(f"{expert.name} gives NaN or infinite features; its weights are not usable")
         self.ran(expert, len(inputs.items), time.perf_counter() - start)

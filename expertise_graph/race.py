@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from expertise_graph.data import LabelledData, Splits
-from expertise_graph.errors import DatasetError, ExpertiseError, InvalidInputError, SourceError
+from expertise_graph.errors import DatasetError, ExpertiseError, InvalidInputError, SourceError, first_line
 from expertise_graph.probing import Progress as Report
 from expertise_graph.retrieval.belief import Belief, believe
 from expertise_graph.retrieval.evidence import measured
@@ -117,7 +117,7 @@ class Race:
             backbone = load(expert, trust_code=self.trust_code)
             trial = self._trial(backbone, expert, rung, scratch)
         except (ExpertiseError, OSError, torch.OutOfMemoryError) as error:
-            search.unusable[expert.id] = f"{expert.name} was not raced: {_one_line(error)}"
+            search.unusable[expert.id] = f"{expert.name} was not raced: {first_line(error)}"
             return False
         edge = self._edge(expert, rung, trial)
         with self.store.transaction():
@@ -145,7 +145,7 @@ class Race:
                 n_validation=len(self.splits.validation),
                 seconds=0.0,
                 stopped=FAILED,
-                note=_one_line(error),
+                note=first_line(error),
             )
 
     def _out(self, expert: Expert, scratch: Path) -> Path:
@@ -221,7 +221,3 @@ def _with_results(search: Search, store: Store, *, rungs: int | None = None) -> 
 
 def _digest(*parts: bytes) -> str:
     return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]
-
-
-def _one_line(error: BaseException) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

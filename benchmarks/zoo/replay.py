@@ -19,7 +19,8 @@ from safetensors import safe_open
 from expertise_graph.data.base import Inputs
 from expertise_graph.retrieval.belief import Belief, believe
 from expertise_graph.retrieval.engine import Registry, explore
-from expertise_graph.retrieval.evidence import ALIGNMENT, LOGME, RIDGE, VERSIONS, Evidence, Measured, Sample
+from expertise_graph.retrieval.evidence import VERSIONS, Evidence, Measured, Sample
+from expertise_graph.retrieval.reliability import ALIGNMENT, LOGME, RIDGE
 from expertise_graph.retrieval.scale import log_odds
 from expertise_graph.retrieval.search import Search
 from expertise_graph.retrieval.task_embedding import TASK_METHOD, TASK_VERSION, embed_task

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.backtest.vanilla import oriented_baseline
-from expertise_graph.graph import ancestors
+from expertise_graph.retrieval.candidates import with_descendants
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.knowledge import measured_tasks, read_history, seen_labels
+from expertise_graph.retrieval.knowledge import measured_tasks, outcomes_of, read_history, seen_labels
 from expertise_graph.store import Store
 from expertise_graph.types import Expert
 
@@ -128,11 +128,6 @@ def read_plan(
     """
     results = measured_tasks(store)
     history = read_history(store, [])
-    row = {e: i for i, e in enumerate(history.experts)}
-    truth = np.full((len(history.experts), len(history.tasks)), np.nan)
-    for column, task in enumerate(history.tasks):
-        for expert, value in results[task].oriented.items() if task in results else ():
-            truth[row[expert], column] = value
     names = {t.id: t.name for t in store.tasks()}
     plan = Plan(
         by=by,
@@ -140,7 +135,7 @@ def read_plan(
         seed=seed,
         names=names,
         parameters=_parameters(store, history),
-        truth=truth,
+        truth=outcomes_of(results, history.experts, history.tasks),
         only=tuple(only),
         seen=_seen(store, history),
         baseline=oriented_baseline(baseline or {}, results, names),
@@ -162,12 +157,11 @@ def _parameters(store: Store, history: History) -> Array:
 def _seen(store: Store, history: History) -> NDArray[np.bool_]:
     """Tell which expert was trained on which task: by a run, a declared covariate, or an ancestor."""
     seen = np.zeros((len(history.experts), len(history.tasks)), dtype=bool)
-    lineage = store.edges("lineage")
+    lineage, covariates, runs = store.edges("lineage"), store.covariates(), store.runs()
     tasks = {t.id: t for t in store.tasks()}
-    runs = store.runs()
     for column, task in enumerate(history.tasks):
         direct = {r.child for r in runs if r.task == task and r.child}
-        direct |= seen_labels(store, tasks[task]) if task in tasks else set()
-        for row, expert in enumerate(history.experts):
-            seen[row, column] = expert in direct or bool(direct and ancestors(lineage, expert) & direct)
+        direct |= seen_labels(covariates, tasks[task]) if task in tasks else set()
+        found = with_descendants(direct, lineage)
+        seen[:, column] = [expert in found for expert in history.experts]
     return seen

@@ -42,7 +42,7 @@ def rank(search: Search, belief: Belief, baseline: Baseline, seconds: float) -> 
     candidates = {i: _candidate(search, belief, numbers, i, float(share[i])) for i in order}
     first = admitted[0]
     listed = tuple(
-        _tied(candidates[i], place > 0 and _may_beat(numbers.draws, i, first))
+        replace(candidates[i], tied=place > 0 and _may_beat(numbers.draws, i, first))
         for place, i in enumerate(admitted)
     )
     runnable = [i for i in admitted if search.experts[i].runnable]
@@ -84,10 +84,6 @@ def _candidate(search: Search, belief: Belief, numbers: _Numbers, place: int, p_
         evidence=_evidence(search, belief, place),
         same_as=search.stands_for.get(expert.id, ()),
     )
-
-
-def _tied(candidate: Candidate, tied: bool) -> Candidate:
-    return replace(candidate, tied=tied)
 
 
 def _may_beat(draws: Array, place: int, first: int) -> bool:

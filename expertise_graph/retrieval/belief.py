@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.retrieval.evidence import ALIGNMENT, LOGME, RIDGE, as_matrix
+from expertise_graph.retrieval.evidence import as_matrix
 from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.knowledge import likeness_of
-from expertise_graph.retrieval.predict import SHARPNESS, Prediction, predict
-from expertise_graph.retrieval.reliability import AFFINITY
+from expertise_graph.retrieval.predict import SHARPNESS, Prediction, gaussian_draws, observe, predict
+from expertise_graph.retrieval.reliability import AFFINITY, ALIGNMENT, LOGME, RIDGE
 from expertise_graph.retrieval.scale import (
     TASK_DEVIATION,
     Scale,
@@ -55,9 +55,7 @@ class Belief:
 
     def draws(self, count: int, seed: int) -> Array:
         """Return draws (count, N) of the log-odds."""
-        roots, vectors = np.linalg.eigh(self.covariance)
-        noise = np.random.default_rng(seed).standard_normal((count, len(self.mean)))
-        return np.asarray(self.mean + noise @ (vectors * np.sqrt(roots.clip(min=0.0))).T)
+        return gaussian_draws(self.mean, self.covariance, count, np.random.default_rng(seed))
 
     def interval(self) -> tuple[Array, Array]:
         """Return the ends (N,) of the 80 % intervals, as accuracies."""
@@ -141,8 +139,8 @@ def _in_odds(prediction: Prediction, scale: Scale, n: int) -> tuple[Array, Array
 
 def _with_results(search: Search, mean: Array, covariance: Array, scale: Scale) -> tuple[Array, Array, Scale]:
     """Return the belief given results measured on this very task; their noise is binomial."""
-    seen = [i for i, e in enumerate(search.experts) if e.id in search.measured]
-    if not seen:
+    seen = np.flatnonzero([e.id in search.measured for e in search.experts])
+    if not len(seen):
         return mean, covariance, scale
     found = [search.measured[search.experts[i].id] for i in seen]
     odds = np.array([log_odds(m.accuracy, m.n) + m.lift for m in found])
@@ -155,9 +153,8 @@ def _with_results(search: Search, mean: Array, covariance: Array, scale: Scale) 
         scale = dataclasses.replace(scale, level=float(np.mean(odds)), known=True)
     p = accuracy_of(odds)
     noise = np.diag(1.0 / np.array([m.n for m in found]) / (p * (1.0 - p)))
-    gain = np.linalg.solve(covariance[np.ix_(seen, seen)] + noise, covariance[seen]).T
-    after = covariance - gain @ covariance[seen]
-    return mean + gain @ (odds - mean[seen]), (after + after.T) / 2.0, scale
+    after = observe(mean, covariance, seen, odds, covariance[np.ix_(seen, seen)] + noise)
+    return after.mean, after.covariance, scale
 
 
 def _failures(search: Search) -> Array:

@@ -14,18 +14,24 @@ from expertise_graph.types import Edge, Expert, Run, Task
 
 def trained_on(task: Task, runs: Iterable[Run], edges: Iterable[Edge], experts: Iterable[Expert]) -> set[str]:
     """Return the experts that have seen the task's labels: children of its runs, and theirs."""
+    first = (run.child for run in runs if run.task == task.id and run.child)
+    return with_descendants(first, edges) & {expert.id for expert in experts}
+
+
+def with_descendants(nodes: Iterable[str], edges: Iterable[Edge]) -> set[str]:
+    """Return the nodes and all that descends from them by lineage."""
     children: dict[str, list[str]] = {}
     for edge in edges:
         if edge.kind == "lineage":
             children.setdefault(edge.source, []).append(edge.target)
     found: set[str] = set()
-    ahead = [run.child for run in runs if run.task == task.id and run.child]
+    ahead = list(nodes)
     while ahead:
         node = ahead.pop()
         if node not in found:
             found.add(node)
             ahead += children.get(node, ())
-    return found & {expert.id for expert in experts}
+    return found
 
 
 def collapse(

@@ -18,7 +18,6 @@ from expertise_graph.retrieval.belief import Belief, believe
 from expertise_graph.retrieval.candidates import collapse, draw, embedded, recall, trained_on
 from expertise_graph.retrieval.constraints import Latency, sieve
 from expertise_graph.retrieval.evidence import (
-    RIDGE,
     VERSIONS,
     Measured,
     Runner,
@@ -26,8 +25,9 @@ from expertise_graph.retrieval.evidence import (
     measured,
     stored_evidence,
 )
-from expertise_graph.retrieval.knowledge import read_history, seen_labels, task_distances
+from expertise_graph.retrieval.knowledge import read_history, seen_labels, task_distances, task_vectors
 from expertise_graph.retrieval.landmarks import choose_landmarks
+from expertise_graph.retrieval.reliability import RIDGE
 from expertise_graph.retrieval.search import Search
 from expertise_graph.retrieval.task_embedding import TASK_METHOD, TASK_VERSION
 from expertise_graph.similarity import SKETCH_SEED
@@ -145,9 +145,8 @@ def _zoo(store: Store, sample: Sample) -> list[Expert]:
             f"no expert of modality {sample.task.modality!r} is registered; register one, e.g. "
             "expertise-graph register hf:org/name"
         )
-    seen = trained_on(sample.task, store.runs(), store.edges("lineage"), zoo) | seen_labels(
-        store, sample.task
-    )
+    seen = trained_on(sample.task, store.runs(), store.edges("lineage"), zoo)
+    seen |= seen_labels(store.covariates(), sample.task)
     left = [e for e in zoo if e.id not in seen]
     if not left:
         raise NotFoundError(
@@ -198,7 +197,7 @@ def _search(
     rows[: len(kept)] = vectors[kept]
     graph = rows @ rows.T
     np.fill_diagonal(graph, 1.0)
-    tasks = _task_vectors(store, registry.probe_set)
+    tasks = task_vectors(store, registry.probe_set)
     history = read_history(store, experts, task=sample.task.id, graph=graph, vectors=tasks)
     return Search(
         runner=runner,
@@ -210,7 +209,7 @@ def _search(
         excluded=excluded,
         history=history,
         target=history.tasks.index(sample.task.id),
-        distances=task_distances(store, history.tasks),
+        distances=task_distances(store.distances(), history.tasks),
         task_vectors=tasks,
         measured=_measured(store, sample, query, experts),
         evidence={},
@@ -223,11 +222,6 @@ def _measured(store: Store, sample: Sample, query: Query, experts: list[Expert])
     ids = {e.id for e in experts}
     found = measured(store, sample.task, rungs=0 if query.race else None)
     return {e: m for e, m in found.items() if e in ids}
-
-
-def _task_vectors(store: Store, probe_set: str) -> dict[str, Array]:
-    _, owners, vectors = store.vectors(probe_set, "task")
-    return {o: v / np.linalg.norm(v) for o, v in zip(owners, vectors.astype(np.float64), strict=True)}
 
 
 def _run_landmarks(search: Search) -> None:

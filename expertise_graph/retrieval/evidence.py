@@ -13,6 +13,7 @@ from expertise_graph.data.base import Inputs
 from expertise_graph.probing import Prober
 from expertise_graph.retrieval.cost import Timings, cached, predicted_seconds
 from expertise_graph.retrieval.knowledge import RACE
+from expertise_graph.retrieval.reliability import ALIGNMENT, LOGME, RIDGE
 from expertise_graph.retrieval.scale import log_odds
 from expertise_graph.retrieval.task_embedding import respond
 from expertise_graph.store import Store
@@ -25,7 +26,6 @@ from expertise_graph.transferability import (
 )
 from expertise_graph.types import Edge, Expert, FloatArray, IntArray, Score, Task
 
-LOGME, RIDGE, ALIGNMENT = "logme", "ridge_accuracy", "kernel_target_alignment"
 VERSIONS = {name: estimators[name].version for name in (LOGME, RIDGE, ALIGNMENT)}
 
 

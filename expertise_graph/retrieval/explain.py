@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +12,11 @@ from numpy.typing import NDArray
 
 from expertise_graph.errors import NotFoundError
 from expertise_graph.retrieval.candidates import embedded
-from expertise_graph.retrieval.evidence import LOGME, RIDGE
 from expertise_graph.retrieval.forecast import shares
 from expertise_graph.retrieval.history import History, standardised_columns
-from expertise_graph.retrieval.knowledge import read_history
+from expertise_graph.retrieval.knowledge import read_history, task_vectors
 from expertise_graph.retrieval.predict import Prediction, predict
-from expertise_graph.retrieval.reliability import AFFINITY
+from expertise_graph.retrieval.reliability import AFFINITY, EXPECTED, LOGME, RIDGE
 from expertise_graph.store import Store
 from expertise_graph.types import Expert, Task
 
@@ -109,6 +109,7 @@ def explain(store: Store, probe_set: str, task: Task, expert: Expert) -> Explana
             "expertise-graph query DATA"
         )
     found = predict(history, target)
+    names = store.names()
     measured = standardised_columns(history.outcomes)[0][row, target]
     order = np.argsort(-found.mean, kind="stable")
     return Explanation(
@@ -120,8 +121,8 @@ def explain(store: Store, probe_set: str, task: Task, expert: Expert) -> Explana
         experts=len(order),
         measured=None if math.isnan(measured) else float(measured),
         parts=_parts(found, row),
-        tasks=_tasks(store, history, target, row),
-        others=_others(store, history, found, target, row),
+        tasks=_tasks(history, target, row, names),
+        others=_others(history, found, row, names),
         traits=dict(found.forecast.traits),
         reliability=_reliability(history, found, target),
         would=_would(found, row),
@@ -132,13 +133,11 @@ def _history(store: Store, probe_set: str, task: Task, expert: Expert) -> Histor
     """Return what is known, the affinity of every embedded expert to the task included."""
     zoo = [e for e in store.experts() if e.modality in (task.modality, expert.modality)]
     experts, vectors = embedded(store, probe_set, zoo)
+    tasks = task_vectors(store, probe_set)
+    known = {e.id for e in experts}
+    rest = [e for e in zoo if e.id not in known]
     graph = vectors @ vectors.T
-    _, owners, rows = store.vectors(probe_set, "task")
-    tasks = {o: v / np.linalg.norm(v) for o, v in zip(owners, rows.astype(np.float64), strict=True)}
-    rest = [e for e in zoo if e.id not in {x.id for x in experts}]
-    full = np.eye(len(experts) + len(rest))
-    full[: len(experts), : len(experts)] = graph
-    history = read_history(store, [*experts, *rest], task=task.id, graph=full, vectors=tasks)
+    history = read_history(store, [*experts, *rest], task=task.id, graph=graph, vectors=tasks)
     if task.id not in tasks:
         return history
     affinity = np.full_like(history.outcomes, np.nan)
@@ -163,10 +162,9 @@ def _parts(found: Prediction, row: int) -> tuple[Part, ...]:
     return tuple(sorted(parts, key=lambda part: -abs(part.moves)))
 
 
-def _tasks(store: Store, history: History, target: int, row: int) -> tuple[Carrier, ...]:
+def _tasks(history: History, target: int, row: int, names: Mapping[str, str]) -> tuple[Carrier, ...]:
     moves = shares(history, target, row)
     values = standardised_columns(history.without(target).outcomes)[0][row]
-    names = store.names()
     likeness = [source[target] for source in history.likeness.values()]
     carriers = [
         Carrier(
@@ -186,10 +184,9 @@ def _mean(values: list[float]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _others(store: Store, history: History, found: Prediction, target: int, row: int) -> tuple[Carrier, ...]:
+def _others(history: History, found: Prediction, row: int, names: Mapping[str, str]) -> tuple[Carrier, ...]:
     seen = np.flatnonzero(~np.isnan(found.scores.values))
     moves = found.weights[row] * found.surprise
-    names = store.names()
     carriers = [
         Carrier(
             name=names.get(history.experts[seen[k]], history.experts[seen[k]]),
@@ -214,7 +211,7 @@ def _would(found: Prediction, row: int) -> WouldRunning | None:
     if not np.isnan(found.scores.values[row]):
         return None
     variance = float(found.covariance[row, row])
-    reliability = max(found.scores.estimators.get(name, 0.0) for name in (LOGME, RIDGE)) or 0.85
+    reliability = max(found.scores.estimators.get(name, EXPECTED[name]) for name in (LOGME, RIDGE))
     noise = (1.0 - reliability**2) / reliability**2
     told = variance**2 / (variance + noise)
     others = np.delete(found.mean, row)

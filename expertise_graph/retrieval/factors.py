@@ -31,6 +31,11 @@ class Factors:
     own: Array
     noise: Array
 
+    @property
+    def covariance(self) -> Array:
+        """(T, T) of an expert's worth on the tasks, noise left out."""
+        return np.asarray(np.outer(self.loadings, self.loadings) + self.own)
+
 
 def correlations(values: Array) -> tuple[Array, Array]:
     """Return correlations of the columns over the experts both have, and the weight of each.

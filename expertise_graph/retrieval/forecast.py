@@ -83,7 +83,7 @@ def _each(values: Array, factors: Factors, target: int) -> tuple[Array, Array]:
 
     Experts with results on the same tasks share one small problem.
     """
-    cover = np.outer(factors.loadings, factors.loadings) + factors.own
+    cover = factors.covariance
     known = ~np.isnan(values)
     mean, variance = np.zeros(len(values)), np.full(len(values), cover[target, target])
     patterns, group = np.unique(known, axis=0, return_inverse=True)
@@ -91,8 +91,7 @@ def _each(values: Array, factors: Factors, target: int) -> tuple[Array, Array]:
         seen = np.flatnonzero(pattern)
         rows = np.flatnonzero(group.reshape(-1) == number)
         if len(seen):
-            measured = cover[np.ix_(seen, seen)] + np.diag(factors.noise[seen])
-            gain = np.linalg.solve(measured, cover[seen, target])
+            gain = _gain(factors, seen, target)
             mean[rows] = values[np.ix_(rows, seen)] @ gain
             variance[rows] -= cover[target, seen] @ gain
     return mean, np.clip(variance, 1e-6, cover[target, target] * (1.0 - 1e-9))
@@ -108,13 +107,18 @@ def shares(history: History, target: int, row: int) -> Array:
     """
     values, _, _ = standardised_columns(history.without(target).outcomes)
     factors = fit_factors(values, history.likeness, target)
-    cover = np.outer(factors.loadings, factors.loadings) + factors.own
     seen = np.flatnonzero(~np.isnan(values[row]))
     found = np.zeros(values.shape[1])
     if len(seen):
-        measured = cover[np.ix_(seen, seen)] + np.diag(factors.noise[seen])
-        found[seen] = values[row, seen] * np.linalg.solve(measured, cover[seen, target])
+        found[seen] = values[row, seen] * _gain(factors, seen, target)
     return found
+
+
+def _gain(factors: Factors, seen: NDArray[np.intp], target: int) -> Array:
+    """Return by how much a result on each of the tasks seen (k,) moves the mean on the target."""
+    cover = factors.covariance
+    measured = cover[np.ix_(seen, seen)] + np.diag(factors.noise[seen])
+    return np.asarray(np.linalg.solve(measured, cover[seen, target]))
 
 
 def _prior(traits: Sequence[Trait], mean: Array, precision: Array) -> tuple[Array, dict[str, float]]:

@@ -83,11 +83,11 @@ def read_history(
         store: the registry.
         experts: come first, in this order.
         task: id of a task to be there even if nothing was measured on it.
-        graph: (len(experts),) * 2 cosine of their embeddings.
+        graph: cosine of the embeddings of the first so many experts; the rest have none.
         vectors: unit vectors of the tasks' embeddings, by task.
     """
     results = _results(store.edges("transfer"))
-    scores = [s for s in store.scores()]
+    scores = store.scores()
     tasks = sorted({*results, *(s.task for s in scores), *([task] if task else [])})
     given = [e.id for e in experts]
     known = {e for r in results.values() for e in r.values} | {s.expert for s in scores}
@@ -95,12 +95,13 @@ def read_history(
     nodes = {e.id: e for e in store.experts()}
     score_arrays = _scores(scores, ids, tasks)
     covariates = _covariates(ids, nodes, store.covariates())
-    distances = task_distances(store, tasks)
-    nearness = _nearness(ids, tasks, covariates, store.tasks(), store.distances())
+    given_distances = store.distances()
+    distances = task_distances(given_distances, tasks)
+    nearness = _nearness(ids, tasks, covariates, store.tasks(), given_distances)
     if nearness is not None:
         score_arrays[NEARNESS] = nearness
     likeness = likeness_of(score_arrays, distances, tasks, vectors or {})
-    oriented = _outcomes(results, ids, tasks)
+    oriented = outcomes_of(results, ids, tasks)
     return History(
         experts=tuple(ids),
         tasks=tuple(tasks),
@@ -118,10 +119,16 @@ def measured_tasks(store: Store) -> dict[str, Results]:
     return _results(store.edges("transfer"))
 
 
-def seen_labels(store: Store, task: Task) -> set[str]:
+def task_vectors(store: Store, probe_set: str) -> dict[str, Array]:
+    """Return the unit embedding of every task that has one on a probe set, by task."""
+    _, owners, vectors = store.vectors(probe_set, "task")
+    return {o: v / np.linalg.norm(v) for o, v in zip(owners, vectors.astype(np.float64), strict=True)}
+
+
+def seen_labels(covariates: Mapping[str, Mapping[str, str | float]], task: Task) -> set[str]:
     """Return the experts whose covariates say that they were trained on the task."""
     names = {task.id, task.name}
-    return {e for e, found in store.covariates().items() if any(found.get(name) in names for name in SEEN)}
+    return {e for e, found in covariates.items() if any(found.get(name) in names for name in SEEN)}
 
 
 def _results(edges: Iterable[Edge]) -> dict[str, Results]:
@@ -132,7 +139,8 @@ def _results(edges: Iterable[Edge]) -> dict[str, Results]:
     return {task: results for task, results in found.items() if results is not None}
 
 
-def _outcomes(results: Mapping[str, Results], ids: Sequence[str], tasks: Sequence[str]) -> Array:
+def outcomes_of(results: Mapping[str, Results], ids: Sequence[str], tasks: Sequence[str]) -> Array:
+    """Return the results (E, T) in their own unit, higher is better; NaN where there is none."""
     outcomes = np.full((len(ids), len(tasks)), np.nan)
     row = {e: i for i, e in enumerate(ids)}
     for column, task in enumerate(tasks):
@@ -169,9 +177,8 @@ def _covariates(
     return found
 
 
-def task_distances(store: Store, tasks: Sequence[str]) -> Array | None:
+def task_distances(given: Iterable[TaskDistance], tasks: Sequence[str]) -> Array | None:
     """Return imported distances (T, T), NaN where unknown, the mean of both directions and of all methods."""
-    given = store.distances()
     place = {t: i for i, t in enumerate(tasks)}
     pairs = [(place[d.task], place[d.other], d.value) for d in given if d.task in place and d.other in place]
     if not pairs:

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from expertise_graph.retrieval.forecast import forecast
 from expertise_graph.retrieval.history import History, standardised_columns
+from expertise_graph.retrieval.predict import gaussian_draws
 
 Array = NDArray[np.float64]
 
@@ -63,9 +64,8 @@ def outcome_draws(
         rests = [np.nan_to_num(rest) for rest in left]
         return np.stack([spread[t] * (mean + rest) for t, rest in zip(complete, rests, strict=True)])
     rng = np.random.default_rng(seed)
-    roots, vectors = np.linalg.eigh(covariance)
-    latent = rng.standard_normal((_DRAWS, len(mean))) @ (vectors * np.sqrt(roots.clip(min=0.0))).T
-    return np.asarray(mean + latent + np.sqrt(noise) * rng.standard_normal(latent.shape))
+    worth = gaussian_draws(mean, covariance, _DRAWS, rng)
+    return np.asarray(worth + np.sqrt(noise) * rng.standard_normal(worth.shape))
 
 
 def _in_unit(history: History) -> Array:

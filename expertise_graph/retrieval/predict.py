@@ -100,16 +100,38 @@ def condition(mean: Array, covariance: Array, evidence: Observation) -> Conditio
 
     The mean of a few scored experts need not be that of all: an unknown offset, common to the
     scores, has the variance that is left for it.
-
-    References:
-        Rasmussen and Williams 2006, equations 2.22-2.24.
     """
     seen = np.flatnonzero(~np.isnan(evidence.values))
     if not len(seen):
         return Conditioned(mean, covariance, np.zeros((len(mean), 0)), np.zeros(0))
     offset = 1.0 - len(seen) / len(mean)
     cover = covariance[np.ix_(seen, seen)] + offset + evidence.noise * np.eye(len(seen))
+    return observe(mean, covariance, seen, evidence.values[seen] / evidence.reliability, cover)
+
+
+def observe(
+    mean: Array, covariance: Array, seen: NDArray[np.intp], values: Array, cover: Array
+) -> Conditioned:
+    """Return a Gaussian belief after noisy observations of some of its (N,) components.
+
+    Args:
+        mean: (N,).
+        covariance: (N, N).
+        seen: (k,) places of what was observed.
+        values: (k,) observed.
+        cover: (k, k) covariance of the observations, their noise included.
+
+    References:
+        Rasmussen and Williams 2006, equations 2.22-2.24.
+    """
     weights: Array = np.asarray(np.linalg.solve(cover, covariance[seen]).T, dtype=np.float64)
-    surprise = evidence.values[seen] / evidence.reliability - mean[seen]
+    surprise = values - mean[seen]
     after = covariance - weights @ covariance[seen]
     return Conditioned(mean + weights @ surprise, (after + after.T) / 2.0, weights, surprise)
+
+
+def gaussian_draws(mean: Array, covariance: Array, count: int, rng: np.random.Generator) -> Array:
+    """Return draws (count, N) of a Gaussian; what rounding made negative in its covariance counts as zero."""
+    roots, vectors = np.linalg.eigh(covariance)
+    noise = rng.standard_normal((count, len(mean)))
+    return np.asarray(mean + noise @ (vectors * np.sqrt(roots.clip(min=0.0))).T)

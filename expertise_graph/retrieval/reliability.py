@@ -17,15 +17,18 @@ from expertise_graph.retrieval.history import (
 
 Array = NDArray[np.float64]
 
+LOGME, RIDGE, ALIGNMENT = "logme", "ridge_accuracy", "kernel_target_alignment"
+"""Scores that a query works out itself."""
+
 AFFINITY, NEARNESS = "affinity", "nearness of the source data"
 UNRUN = frozenset({AFFINITY, NEARNESS})
 """Scores that need no run of the expert on the task."""
 
 # Correlation with results that is expected before any was seen, and how many tasks that counts for.
 EXPECTED: Mapping[str, float] = {
-    "logme": 0.75,
-    "ridge_accuracy": 0.75,
-    "kernel_target_alignment": 0.75,
+    LOGME: 0.75,
+    RIDGE: 0.75,
+    ALIGNMENT: 0.75,
     AFFINITY: 0.05,
 }
 _EXPECTED_OF_OTHERS = 0.3

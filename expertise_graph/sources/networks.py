@@ -28,6 +28,7 @@ from expertise_graph.errors import (
     NotFoundError,
     SourceError,
     UntrustedError,
+    first_line,
 )
 from expertise_graph.sources.base import Backbone, InputSpec, SourceOptions
 from expertise_graph.sources.card import read_card
@@ -143,9 +144,8 @@ def _width(net: nn.Module, spec: Mapping[str, Any]) -> int:
         with torch.inference_mode():
             return int(PlainNet(net).eval()(torch.zeros(2, channels, size, size)).shape[1])
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SourceError(
-            f"{_kind(spec)[1]} does not run on (2, {channels}, {size}, {size}): {reason}; "
+            f"{_kind(spec)[1]} does not run on (2, {channels}, {size}, {size}): {first_line(error)}; "
             "check --input-size and --channels"
         ) from error
 

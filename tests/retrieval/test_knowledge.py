@@ -178,7 +178,7 @@ def test_covariates_that_name_the_task_say_who_saw_its_labels(store, given):
     about = "expert,source_task,dataset\na,x,none\nb,y,x\n"
     given(import_meta, about, ImportOptions())
     there = next(t for t in store.tasks() if t.name == "x")
-    assert seen_labels(store, there) == {"meta:a"}
+    assert seen_labels(store.covariates(), there) == {"meta:a"}
 
 
 def test_task_embeddings_are_a_likeness(store, given):
