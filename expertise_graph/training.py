@@ -104,19 +104,20 @@ def begun_from(store: Store, data: LabelledData, out: Path, config: TrainConfig)
 
 def _register_child(store: Store, prober: Prober, plan: Plan) -> Expert:
     """Register the trained backbone; one that was frozen, or kept as it was, is the expert itself."""
-    if plan.config.freeze:
+    way = plan.config.way
+    if not way.fine_tunes:
         return plan.expert
     options = SourceOptions(
         trust_code=plan.trust_code,
-        name=f"{plan.data.name}-from-{'scratch' if plan.config.from_scratch else plan.expert.name}",
+        name=f"{plan.data.name}-from-{plan.expert.name if way.pretrained else 'scratch'}",
         license=plan.expert.license,
         modality=plan.expert.modality,
-        tags=("warm-start",) if not plan.config.from_scratch else ("from-scratch",),
+        tags=("warm-start" if way.pretrained else "from-scratch",),
     )
     child = resolve(f"dir:{plan.out / 'model'}", options)
     if child.id == plan.expert.id:
         return plan.expert
-    parent = None if plan.config.from_scratch else plan.expert.id
+    parent = plan.expert.id if way.pretrained else None
     return register(
         store,
         prober,
@@ -125,8 +126,8 @@ def _register_child(store: Store, prober: Prober, plan: Plan) -> Expert:
 
 
 def _record(store: Store, plan: Plan, result: WarmCold, child: Expert) -> None:
-    edges = [] if plan.config.from_scratch else [_transfer(plan, result)]
-    if child.id != plan.expert.id and not plan.config.from_scratch:
+    edges = [_transfer(plan, result)] if plan.config.way.pretrained else []
+    if child.id != plan.expert.id and plan.config.way.pretrained:
         edges.append(_lineage(plan, child))
     with store.transaction():
         store.put_task(plan.data.task)
@@ -146,7 +147,7 @@ def _transfer(plan: Plan, result: WarmCold) -> Edge:
         source=plan.expert.id,
         target=plan.data.task.id,
         weight=warm.accuracy,
-        metric="accuracy",
+        metric=warm.metric,
         method=warm.strategy,
         version=VERSION,
         seed=warm.seed,
@@ -172,6 +173,7 @@ def _lineage(plan: Plan, child: Expert) -> Edge:
 
 def _summary(result: WarmCold) -> dict[str, Any]:
     return {
+        "metric": result.warm.metric,
         "accuracy": result.warm.accuracy,
         "cold_accuracy": result.cold.accuracy if result.cold else None,
         "transfer_gain": result.transfer_gain,
@@ -211,6 +213,7 @@ def _answer(plan: Plan, result: WarmCold, child: Expert) -> WarmStart:
         child=child.id,
         task=plan.data.task.id,
         strategy=warm.strategy,
+        metric=warm.metric,
         accuracy=warm.accuracy,
         cold_accuracy=result.cold.accuracy if result.cold else None,
         seed=warm.seed,

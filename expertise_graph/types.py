@@ -263,13 +263,14 @@ class Ranking:
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStart:
-    """The result of a fine-tune from an expert."""
+    """The result of a fine-tune from an expert; `accuracy` is the value of `metric` on the test split."""
 
     run: str
     expert: str
     child: str
     task: str
     strategy: str
+    metric: str
     accuracy: float
     cold_accuracy: float | None
     seed: int

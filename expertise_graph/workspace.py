@@ -12,6 +12,8 @@ import numpy as np
 
 from expertise_graph import probes, registration, training
 from expertise_graph.data import (
+    CLASS,
+    VALUE,
     Columns,
     Inputs,
     LabelledData,
@@ -143,13 +145,13 @@ class Workspace:
         """
         labelled = self.read(data, columns=columns)
         registry, runner, meter = self._retrieval(labelled.modality, trust_code)
-        after = self._race(labelled, query, trust_code)
+        after = self._race(labelled.as_classes, query, trust_code)
         ranking = answer_query(registry, runner, draw_sample(labelled, query), query, after=after)
         return dataclasses.replace(
             ranking,
             command=self._command(labelled, columns, ranking),
             candidates=ranking.candidates[: query.top],
-            notes=(*ranking.notes, *meter.unusable.values()),
+            notes=(*ranking.notes, *meter.unusable.values(), *_stand_in(labelled)),
         )
 
     def warm_start(
@@ -300,9 +302,18 @@ class Workspace:
             return shlex.join(["expertise-graph", "register", reference])
         words = ["expertise-graph", "warm-start", data.locator, "--expert", expert.short]
         for option, value in dataclasses.asdict(columns).items():
-            words += [f"--{option}-column", value] if value else []
+            flag = f"--{option}" if option in ("target", "separator") else f"--{option}-column"
+            words += [flag, value] if value else []
         words += ["--trust-code"] if expert.trusted_code else []
         return shlex.join([*words, "--out", f"runs/{data.name}"])
+
+
+def _stand_in(data: LabelledData) -> list[str]:
+    """Return a line that says by what experts were ranked, where the data have no classes."""
+    if data.kind == CLASS:
+        return []
+    what = "ranges of values" if data.kind == VALUE else "labels, for each item its rarest"
+    return [f"experts were ranked by how well they tell apart {len(data.classes)} {what}"]
 
 
 def draw_sample(data: LabelledData, query: Query) -> Sample:

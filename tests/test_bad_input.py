@@ -136,8 +136,8 @@ def test_options_that_cannot_be_are_usage_errors(options):
         (("--lr", "nan"), "lr"),
         (("--lr", -1), "lr"),
         (("--seed", -1), "seed"),
-        (("--freeze", "--from-scratch"), "freeze"),
-        (("--from-scratch", "--compare-cold"), "from_scratch"),
+        (("--strategy", "freeze"), "no strategy called 'freeze'; there are: bitfit, from-scratch"),
+        (("--strategy", "from-scratch", "--compare-cold"), "from-scratch"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(tmp_path, options, part):

@@ -51,6 +51,7 @@ OWNERS = {
     "huggingface_hub": {"sources"},
     "transformers": {"sources"},
     "networkx": {"graph"},
+    "peft": {"sources"},
     "matplotlib": {"pictures"},
     "pyarrow": {"data"},
     "accelerate": {"warmstart"},

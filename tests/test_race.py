@@ -160,7 +160,7 @@ def test_a_rung_that_is_missing_is_run_as_it_was(after_race):
 def test_a_full_fine_tune_counts_instead_of_the_race(after_race, tmp_path):
     first = edges_of(after_race)[0].source
     with Workspace(after_race) as opened:
-        config = TrainConfig(epochs=1, freeze=True)
+        config = TrainConfig(epochs=1, strategy="linear-probe")
         result = opened.warm_start(EMOJI, tmp_path / "out", expert=first, config=config)
         answer = opened.query(EMOJI, QUERY)
     reason = next(c.evidence[0] for c in answer.candidates if c.expert.id == first)

@@ -135,7 +135,7 @@ def test_a_folder_with_other_files_is_never_touched(workspace, letters):
 
 
 def test_a_frozen_expert_is_measured_and_stays_a_candidate(workspace, letters):
-    result = start(letters, "out", "--expert", "emoji", "--freeze").worked().json
+    result = start(letters, "out", "--expert", "emoji", "--strategy", "linear-probe").worked().json
     assert (result["strategy"], result["child"]) == ("linear-probe", result["expert"])
     assert materials.counts(workspace)["experts"] == 6
     assert edges(workspace)["lineage"] == []
@@ -146,7 +146,7 @@ def test_a_frozen_expert_is_measured_and_stays_a_candidate(workspace, letters):
 
 
 def test_a_cold_start_is_no_evidence_about_the_expert(workspace, letters):
-    result = start(letters, "out", "--expert", "emoji", "--from-scratch").worked().json
+    result = start(letters, "out", "--expert", "emoji", "--strategy", "from-scratch").worked().json
     assert result["strategy"] == "from-scratch"
     assert edges(workspace) == {"transfer": [], "lineage": []}
     with Workspace() as opened:
@@ -182,7 +182,9 @@ def test_the_query_afterwards_rests_on_the_result_and_leaves_the_child_out(works
     assert not ids & {result["child"], grandchild.worked().json["child"]}
     clipart = next(c for c in after["candidates"] if c["name"] == "clipart")
     assert clipart["evidence"][0].startswith(f"measured {result['accuracy']:.3f} on 8 test items in run:")
-    elsewhere = invoke("query", materials.pictures(workspace / "third", 5, 6), "--budget", 2, "--json")
+    elsewhere = invoke(
+        "query", materials.pictures(workspace / "third", 5, 6), "--budget", 2, "--top", 30, "--json"
+    )
     assert result["child"] in {c["expert"] for c in elsewhere.worked().json["candidates"]}
 
 

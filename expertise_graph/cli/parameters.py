@@ -80,7 +80,15 @@ class Positive(click.ParamType[float]):
 
 
 def column_options(command: F) -> F:
-    """Add the options that say which columns of a table hold what."""
+    """Add the options that say which columns of a table hold what, and what the labels are."""
+    command = click.option(
+        "--separator", metavar="TEXT", help="What stands between several labels in one cell: ; by default."
+    )(command)
+    command = click.option(
+        "--target",
+        type=click.Choice(["class", "labels", "value"]),
+        help="What the labels are: one class an item, several labels, or a measured value.",
+    )(command)
     for name in ("split", "label", "image", "text"):
         command = click.option(
             f"--{name}-column", metavar="NAME", help=f"Column of a table with the {name}s."

@@ -104,7 +104,8 @@ def columns_from(given: dict[str, Any]) -> Any:
     """Return the `Columns` that the column options name."""
     from expertise_graph.data import Columns
 
-    return Columns(**{name: given[f"{name}_column"] for name in ("text", "image", "label", "split")})
+    named = {name: given[f"{name}_column"] for name in ("text", "image", "label", "split")}
+    return Columns(**named, target=given["target"], separator=given["separator"])
 
 
 def report_skipped(skipped: tuple[tuple[str, str], ...], verbose: bool) -> None:

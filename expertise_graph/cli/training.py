@@ -24,13 +24,37 @@ if TYPE_CHECKING:
     "--out", required=True, type=click.Path(path_type=Path), help="Folder for the model and its record."
 )
 @click.option("--expert", help="Expert to start from; by default the best of a query.")
+@click.option(
+    "--strategy",
+    default="lp-ft",
+    show_default=True,
+    help="How the expert's weights are used: lp-ft, full, linear-probe, lora, l2-sp, bitfit, norm-only, "
+    "gradual or from-scratch.",
+)
 @click.option("--epochs", default=20, show_default=True, type=int, help="Passes over the training items.")
 @click.option("--time-budget", type=Seconds(), help="Stop before this much time, e.g. 90s, 10m.")
 @click.option("--batch-size", default=32, show_default=True, type=int, help="Items a step.")
 @click.option("--lr", default=1e-3, show_default=True, type=float, help="Peak learning rate of the head.")
 @click.option("--seed", default=0, show_default=True, type=int, help="Of splits, batches and fresh weights.")
-@click.option("--freeze", is_flag=True, help="Fit the head only; the expert stays as it is.")
-@click.option("--from-scratch", is_flag=True, help="Train the expert's architecture from random weights.")
+@click.option(
+    "--accumulate", default=1, show_default=True, type=int, help="Parts that a step is computed in."
+)
+@click.option(
+    "--prior",
+    default=0.01,
+    show_default=True,
+    type=float,
+    help="Strength of the pull of l2-sp to the expert.",
+)
+@click.option("--rank", default=8, show_default=True, type=int, help="Rank of the adapters of lora.")
+@click.option("--augment/--no-augment", default=True, show_default=True, help="Change images at random.")
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "no", "bf16", "fp16"]),
+    help="Of the computation; auto is the best on a GPU.",
+)
 @click.option("--compare-cold", is_flag=True, help="Also train from scratch on the same budget.")
 @click.option("--force", is_flag=True, help="Discard what an earlier run left in the folder.")
 @column_options
@@ -50,8 +74,7 @@ def warm_start(
     """
     from expertise_graph.warmstart import TrainConfig, discard
 
-    names = ("epochs", "time_budget", "batch_size", "lr", "seed", "freeze", "from_scratch")
-    config = TrainConfig(**{name: given[name] for name in names})
+    config = TrainConfig(**{name: given[name] for name in CONFIG})
     with Bars() as bars, context.workspace(bars) as workspace:
         labelled = workspace.read(data, columns=columns_from(given))
         report_skipped(labelled.skipped, context.verbose)
@@ -74,6 +97,13 @@ def warm_start(
         show_result(result, names_of)
 
 
+CONFIG = (
+    *("strategy", "epochs", "time_budget", "batch_size", "accumulate", "lr", "seed"),
+    *("prior", "rank", "augment", "precision"),
+)
+"""The options that are settings of the training."""
+
+
 def reporter(bars: Bars) -> Any:
     """Return a function that shows the progress of a training run on `bars`."""
 
@@ -91,6 +121,7 @@ def warm_start_json(result: WarmStart) -> dict[str, Any]:
         "child": result.child,
         "task": result.task,
         "strategy": result.strategy,
+        "metric": result.metric,
         "accuracy": result.accuracy,
         "cold_accuracy": result.cold_accuracy,
         "transfer_gain": result.transfer_gain,
@@ -104,9 +135,10 @@ def warm_start_json(result: WarmStart) -> dict[str, Any]:
 def show_result(result: WarmStart, names: dict[str, str]) -> None:
     """Print what a warm start reached."""
     expert = clean(names.get(result.expert, result.expert))
+    metric = result.metric.replace("_", " ")
     child = clean(names.get(result.child, result.child))
     click.echo(
-        f"{result.strategy} from {expert}: test accuracy {result.accuracy:.3f} "
+        f"{result.strategy} from {expert}: test {metric} {result.accuracy:.3f} "
         f"after {result.epochs} epochs in {result.seconds:.0f} s"
     )
     if result.cold_accuracy is not None:

@@ -1,6 +1,6 @@
 """Labelled datasets and probe sets: reading, checking, sampling."""
 
-from expertise_graph.data.base import Inputs, Item, LabelledData
+from expertise_graph.data.base import CLASS, LABELS, VALUE, Inputs, Item, LabelledData
 from expertise_graph.data.drawing import ProbeDraft, probe_set_from
 from expertise_graph.data.image import IMAGE
 from expertise_graph.data.modalities import Modality, modalities
@@ -11,10 +11,12 @@ from expertise_graph.data.sampling import Splits, holdout, stratified_sample
 from expertise_graph.data.text import TEXT
 
 __all__ = [
+    "CLASS",
     "Columns",
     "IMAGE",
     "Inputs",
     "Item",
+    "LABELS",
     "LabelledData",
     "Modality",
     "ProbeDraft",
@@ -22,6 +24,7 @@ __all__ = [
     "ProbeItem",
     "Splits",
     "TEXT",
+    "VALUE",
     "holdout",
     "modalities",
     "probe_set_from",

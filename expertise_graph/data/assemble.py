@@ -12,13 +12,14 @@ import numpy as np
 
 from expertise_graph.data.base import Item, LabelledData
 from expertise_graph.data.files import Skip
-from expertise_graph.data.labels import class_names, sorted_classes
 from expertise_graph.data.modalities import Modality, modalities
-from expertise_graph.data.records import SPLITS, RawData, Record
+from expertise_graph.data.records import SPLITS, Columns, RawData, Record
+from expertise_graph.data.targets import Reading, reading_of
 from expertise_graph.errors import DatasetError
 from expertise_graph.types import IntArray
 
 MIN_ITEMS = 4
+_NO_COLUMNS = Columns()
 _THREADS = 4
 _CHUNK = 64
 
@@ -30,34 +31,37 @@ class _Checked:
     sha256: str
 
 
-def assemble(raw: RawData, *, name: str, locator: str) -> LabelledData:
+def assemble(raw: RawData, *, name: str, locator: str, columns: Columns = _NO_COLUMNS) -> LabelledData:
     """Check the records and number their classes.
 
     Raises:
         DatasetError: when fewer than four usable items or a single class remain.
     """
-    labelled, unlabelled = _with_names(raw.records)
+    reading = reading_of([record.label for record in raw.records], columns)
+    labelled, unlabelled = _with_names(raw.records, reading)
     checked, corrupt = _check(labelled, raw.modality)
     skipped = (*raw.skipped, *unlabelled, *corrupt)
     _require_enough(checked, skipped, locator=locator)
-    classes = sorted_classes(item.name for item in checked)
-    _require_classes(classes, locator)
-    index = {class_name: i for i, class_name in enumerate(classes)}
+    targets = reading.number([item.name for item in checked])
+    _require_classes(targets.classes, locator)
     return LabelledData(
         name=name,
         modality=raw.modality,
         locator=locator,
         items=tuple(item.record.item for item in checked),
-        labels=np.array([index[item.name] for item in checked], dtype=np.int64),
-        classes=classes,
+        labels=targets.labels,
+        classes=targets.classes,
         sha256=_content_hash(checked),
+        kind=targets.kind,
+        names=targets.names,
+        targets=targets.values,
         splits=_splits(checked),
         skipped=skipped,
     )
 
 
-def _with_names(records: Sequence[Record]) -> tuple[list[tuple[Record, str]], list[Skip]]:
-    names = class_names([record.label for record in records])
+def _with_names(records: Sequence[Record], reading: Reading) -> tuple[list[tuple[Record, str]], list[Skip]]:
+    names = [reading.one(record.label) for record in records]
     labelled = [(r, name) for r, name in zip(records, names, strict=True) if name is not None]
     missing = [(r.where, "no label") for r, name in zip(records, names, strict=True) if name is None]
     return labelled, missing

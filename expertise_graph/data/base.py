@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from expertise_graph.types import IntArray, Task
+from expertise_graph.types import FloatArray, IntArray, Task
+
+CLASS, LABELS, VALUE = "class", "labels", "value"
+"""Kinds of target: one class an item, any number of labels an item, or a measured value."""
 
 Item = Path | bytes | str
 """An undecoded input: a file, an encoded image, or a text."""
@@ -27,7 +30,12 @@ class LabelledData:
 
     Attributes:
         items: n inputs; `modalities[modality].decode` opens one.
-        labels: (n,) int, indices into `classes`.
+        labels: (n,) int, indices into `classes`. Where the target is not one class an item, classes
+            stand for it wherever items are sampled, split and ranked: the most telling label, or a
+            range of values.
+        kind: of the target.
+        names: the k labels, or the name of the value; empty for classes.
+        targets: (n, k) float: 1 where an item has a label, or values; None for classes.
         splits: indices of the splits that the data itself declares (train, validation, test);
             empty when it declares none.
         skipped: what could not be used and why.
@@ -41,12 +49,25 @@ class LabelledData:
     labels: IntArray
     classes: tuple[str, ...]
     sha256: str
+    kind: str = CLASS
+    names: tuple[str, ...] = ()
+    targets: FloatArray | None = None
     splits: Mapping[str, IntArray] = field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         """Return the number of items."""
         return len(self.items)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what a model of the data gives: classes, labels, or values."""
+        return self.names or self.classes
+
+    @property
+    def as_classes(self) -> LabelledData:
+        """The same items, as the classification that stands for them where experts are ranked."""
+        return replace(self, kind=CLASS, names=(), targets=None)
 
     @property
     def task(self) -> Task:

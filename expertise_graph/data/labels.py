@@ -6,7 +6,7 @@ import math
 import numbers
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -14,23 +14,6 @@ from expertise_graph.errors import DatasetError
 
 _INTEGER = re.compile(r"-?\d{1,18}")
 _DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
-
-
-def class_names(labels: Sequence[object]) -> list[str | None]:
-    """Return the class name of each label, None where it is missing (None, NaN or blank).
-
-    Raises:
-        DatasetError: when the labels are measurements, or several to an item.
-    """
-    names = [_name(label) for label in labels]
-    present = [label for label, name in zip(labels, names, strict=True) if name is not None]
-    fraction = next((label for label in present if _is_fraction(label)), None)
-    if fraction is not None and all(isinstance(label, numbers.Real) for label in present):
-        raise DatasetError(
-            f"the labels are measurements such as {fraction}; regression is not possible yet, "
-            "give a column of classes"
-        )
-    return names
 
 
 def parse_cell(cell: str) -> object:
@@ -61,7 +44,12 @@ def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted(distinct))
 
 
-def _name(label: object) -> str | None:
+def class_name(label: object) -> str | None:
+    """Return the class that a label names, None where it is missing (None, NaN or blank).
+
+    Raises:
+        DatasetError: when it is no single label.
+    """
     if label is None or (isinstance(label, numbers.Real) and math.isnan(label)):
         return None
     if isinstance(label, bool | np.bool_):
@@ -69,13 +57,13 @@ def _name(label: object) -> str | None:
     if isinstance(label, numbers.Integral):
         return str(int(label))
     if isinstance(label, numbers.Real):
-        return str(label) if _is_fraction(label) else f"{float(label):.0f}"
+        return str(label) if is_fraction(label) else f"{float(label):.0f}"
     if isinstance(label, bytes):
         label = label.decode("utf-8", "replace")
     if not isinstance(label, str):
         raise DatasetError(
-            f"a label must be one string or integer, not {type(label).__name__}; "
-            "several labels an item are not possible yet"
+            f"a label must be one string or integer, not {type(label).__name__}; for several labels an "
+            "item give --target labels"
         )
     return _clean(label) or None
 
@@ -86,7 +74,8 @@ def _clean(name: str) -> str:
     return " ".join(name.split())
 
 
-def _is_fraction(label: object) -> bool:
+def is_fraction(label: object) -> bool:
+    """Tell whether a label is a number that is not whole."""
     if not isinstance(label, numbers.Real) or isinstance(label, numbers.Integral):
         return False
     return not float(label).is_integer()

@@ -54,10 +54,12 @@ def read_data(
     path = Path(locator)
     if not _exists(path) and text.startswith("hf:"):
         path = fetch(text, download)
-        return assemble(_read(path, columns), name=name or repository_name(text), locator=text)
+        return assemble(
+            _read(path, columns), name=name or repository_name(text), locator=text, columns=columns
+        )
     path = existing_path(path)
     default = path.name if path.is_dir() else path.stem
-    return assemble(_read(path, columns), name=name or default, locator=str(path))
+    return assemble(_read(path, columns), name=name or default, locator=str(path), columns=columns)
 
 
 def existing_path(path: Path) -> Path:

@@ -36,6 +36,8 @@ def split_name(name: str) -> str | None:
 class Columns:
     """Which columns of a table hold what; those left out are guessed when only one fits.
 
+    `target` says what the labels are, class, labels (several an item) or value, where they do not
+    show it; `separator` stands between several labels in one cell.
     In a folder that holds both images and texts, any name for `image` or `text` chooses the kind.
     """
 
@@ -43,6 +45,8 @@ class Columns:
     image: str | None = None
     label: str | None = None
     split: str | None = None
+    target: str | None = None
+    separator: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -143,9 +143,7 @@ def _notes(search: Search, belief: Belief, baseline: Baseline) -> tuple[str, ...
     notes.append(_meaning(search, belief))
     probe = max((e.accuracy for e in search.evidence.values()), default=None)
     if probe is not None and probe <= baseline.predicted:
-        notes.append(
-            "no expert that was run beats the raw input; a cold start (--from-scratch) may do as well"
-        )
+        notes.append("no expert that was run beats the raw input; --strategy from-scratch may do as well")
     return tuple(notes)
 
 

@@ -11,6 +11,7 @@ sources.point("dir", "expertise_graph.sources.local:source")
 sources.point("hf", "expertise_graph.sources.hub:source")
 sources.point("timm", "expertise_graph.sources.timm:source")
 sources.point("factory", "expertise_graph.sources.factory:source")
+sources.point("adapter", "expertise_graph.sources.adapter:source")
 sources.point("zoo", "expertise_graph.sources.zoo:source")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.errors import SourceError, UntrustedError
+from expertise_graph.errors import NotFoundError, SourceError, UntrustedError, did_you_mean
 from expertise_graph.sources.weights import read_json
 
 PREPROCESSING = (
@@ -26,6 +26,9 @@ PREPROCESSING = (
     "1_Pooling/config.json",
     "sentence_bert_config.json",
 )
+PARENT = "parent.json"
+"""Names the expert that the adapter beside it belongs to."""
+
 POOLINGS = ("mean", "cls", "max", "lasttoken")
 ALLOWED = ("config.json", "model.safetensors", "model*.safetensors*", "README.md", *PREPROCESSING)
 
@@ -87,3 +90,21 @@ def _pooling(config: dict[str, Any]) -> str:
         "lasttoken": "pooling_mode_lasttoken",
     }
     return next((pooling for pooling, key in keys.items() if config.get(key) is True), "mean")
+
+
+def existing_folder(locator: str) -> Path:
+    """Return the absolute path of a folder that must exist.
+
+    Raises:
+        NotFoundError: naming the nearest folder there is.
+    """
+    if "\0" in locator:
+        raise NotFoundError(f"{locator!r} is not a path")
+    path = Path(locator).expanduser().absolute()
+    try:
+        if path.is_dir():
+            return path.resolve()
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    except OSError as error:
+        raise NotFoundError(f"{locator[:80]!r} cannot be read: {error.strerror}") from error
+    raise NotFoundError(f"no folder at {path}.{did_you_mean(path.name, siblings)}")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from pathlib import Path
 
-from expertise_graph.errors import NotFoundError, did_you_mean
-from expertise_graph.sources.base import Backbone, SourceOptions
+from expertise_graph.sources.base import Backbone, SourceOptions, sources
 from expertise_graph.sources.checkpoint import describe_checkpoint, load_checkpoint
+from expertise_graph.sources.layout import PARENT, existing_folder
 from expertise_graph.sources.networks import (
     describe_network_folder,
     is_network_folder,
@@ -29,6 +28,8 @@ class LocalSource:
             UntrustedError: when it would need code or a pickle-bearing format.
         """
         root = existing_folder(locator)
+        if (root / PARENT).is_file():
+            return sources["adapter"].resolve(locator, options)
         if is_network_folder(root):
             return describe_network_folder(root, options)
         expert = describe_checkpoint(root, options)
@@ -46,24 +47,6 @@ def content_id(expert: Expert) -> str:
     """Return the hash of what an expert computes: weights, architecture and preprocessing."""
     parts = (expert.weights_sha, expert.architecture, expert.modality, expert.preprocessing_sha)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-def existing_folder(locator: str) -> Path:
-    """Return the absolute path of a folder that must exist.
-
-    Raises:
-        NotFoundError: naming the nearest folder there is.
-    """
-    if "\0" in locator:
-        raise NotFoundError(f"{locator!r} is not a path")
-    path = Path(locator).expanduser().absolute()
-    try:
-        if path.is_dir():
-            return path.resolve()
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-    except OSError as error:
-        raise NotFoundError(f"{locator[:80]!r} cannot be read: {error.strerror}") from error
-    raise NotFoundError(f"no folder at {path}.{did_you_mean(path.name, siblings)}")
 
 
 source = LocalSource()

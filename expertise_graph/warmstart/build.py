@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,11 +12,15 @@ import torch
 from torch import nn
 
 from expertise_graph.data.base import LabelledData
-from expertise_graph.errors import DatasetError
+from expertise_graph.errors import DatasetError, InvalidInputError
 from expertise_graph.sources.base import Backbone
 from expertise_graph.types import IntArray
 from expertise_graph.warmstart.config import TrainConfig
-from expertise_graph.warmstart.optimizer import Classifier, freeze_token_tables
+from expertise_graph.warmstart.optimizer import Classifier
+from expertise_graph.warmstart.strategies import start_moving
+
+if sys.platform != "win32":
+    import resource
 
 
 @contextmanager
@@ -27,22 +32,41 @@ def private_rng(*keys: int) -> Iterator[None]:
         yield
 
 
-def build_classifier(backbone: Backbone, classes: int, config: TrainConfig) -> Classifier:
-    """Return a trainable copy of the backbone, or fresh weights, with a new head; in float32."""
-    scratch = config.from_scratch
-    module = (backbone.fresh(config.seed) if scratch else copy.deepcopy(backbone.module)).float()
-    for parameter in module.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())
-    if not scratch:
-        freeze_token_tables(module)
-    return Classifier(module, nn.Linear(backbone.dim, classes))
+def build_classifier(backbone: Backbone, outputs: int, config: TrainConfig) -> Classifier:
+    """Return a copy of the backbone, or fresh weights, with a new head; in float32, ready for the strategy.
+
+    Raises:
+        SourceError: when the strategy is not possible for the architecture.
+    """
+    pretrained = config.way.pretrained
+    module = (copy.deepcopy(backbone.module) if pretrained else backbone.fresh(config.seed)).float()
+    start_moving(module, config.strategy, rank=config.rank)
+    return Classifier(module, nn.Linear(backbone.dim, outputs))
 
 
-def precision() -> str:
-    """Return the mixed precision accelerate is asked for: bf16 or fp16 on a GPU, none elsewhere."""
+def precision(asked: str) -> str:
+    """Return the mixed precision accelerate is asked for; auto is bf16 or fp16 on a GPU, none elsewhere.
+
+    Raises:
+        InvalidInputError: for fp16 without a GPU.
+    """
+    if asked == "fp16" and not torch.cuda.is_available():
+        raise InvalidInputError("fp16 needs a GPU, and none is there: give --precision bf16, no or auto")
+    if asked != "auto":
+        return asked
     if not torch.cuda.is_available():
         return "no"
     return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+
+
+def peak_memory() -> int:
+    """Return the bytes that the GPU, or without one the process, has held at most; 0 where unknown."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    if sys.platform == "win32":
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def check_splits(data: LabelledData, splits: dict[str, IntArray]) -> None:

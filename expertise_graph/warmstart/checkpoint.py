@@ -34,6 +34,8 @@ class State:
     kept: int = 0
     stopped: str = ""
     note: str = ""
+    mirror: bool = False
+    parts: int = 1
     clock: dict[str, float] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)

@@ -59,5 +59,5 @@ class Clock:
         return self._fits(self.forward * self.sizes["validation"] + self.saving)
 
     def _fits(self, needed: float) -> bool:
-        ending = self.forward * self.sizes["test"] + self.saving
+        ending = self.forward * (self.sizes["validation"] + self.sizes["test"]) + self.saving
         return self.budget is None or self.seconds + MARGIN * (needed + ending) <= self.budget

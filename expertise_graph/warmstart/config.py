@@ -8,10 +8,13 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from expertise_graph.errors import InvalidInputError
+from expertise_graph.errors import InvalidInputError, NotFoundError
+from expertise_graph.warmstart.strategies import Strategy, strategies
 
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 """Raised when the loop computes something else, so that an older run is not continued by a newer loop."""
+
+PRECISIONS = ("auto", "no", "bf16", "fp16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,45 +22,58 @@ class TrainConfig:
     """The settings of one training run.
 
     Attributes:
+        strategy: name of the way to use the expert's weights, see `strategies`.
         epochs: passes over the training split after the linear probe.
         time_budget: seconds the whole run may take, or None.
         batch_size: items a step.
+        accumulate: parts that a step is computed in, so that one part has to fit in memory.
         lr: peak learning rate of the head, and of everything when training from scratch.
         weight_decay: of AdamW, on weight matrices only.
+        prior: strength of the pull towards the expert's weights, where the strategy has one.
+        rank: of the adapters, where the strategy has some.
+        augment: whether images are shifted, scaled, recoloured, and mirrored unless the data forbid it.
+        precision: of the computation: bf16 or fp16, no for float32, auto for the best on a GPU.
         seed: of the split, the order of the batches, dropout and fresh weights.
         patience: epochs without a higher accuracy or lower loss on validation that end the training.
-        freeze: fit the linear head only.
-        from_scratch: random weights of the same architecture, the cold start.
     """
 
+    strategy: str = "lp-ft"
     epochs: int = 20
     time_budget: float | None = None
     batch_size: int = 32
+    accumulate: int = 1
     lr: float = 1e-3
     weight_decay: float = 0.01
+    prior: float = 0.01
+    rank: int = 8
+    augment: bool = True
+    precision: str = "auto"
     seed: int = 0
     patience: int = 8
-    freeze: bool = False
-    from_scratch: bool = False
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch_size", 1), ("seed", 0), ("patience", 1)):
-            _check_integer(name, getattr(self, name), least)
+        least = {"epochs": 1, "batch_size": 1, "accumulate": 1, "rank": 1, "seed": 0, "patience": 1}
+        for name, bound in least.items():
+            _check_integer(name, getattr(self, name), bound)
         _check_number("lr", self.lr, positive=True)
         _check_number("weight_decay", self.weight_decay, positive=False)
+        _check_number("prior", self.prior, positive=False)
         if self.time_budget is not None:
             _check_number("time_budget", self.time_budget, positive=True)
-        if self.freeze and self.from_scratch:
+        if self.accumulate > self.batch_size:
             raise InvalidInputError(
-                "freeze keeps the expert's weights and from_scratch throws them away: give one of the two"
+                f"accumulate is {self.accumulate}: a step has at most its {self.batch_size} items as parts"
             )
+        _check_choice("precision", self.precision, PRECISIONS)
+        try:
+            _ = strategies[self.strategy]
+        except NotFoundError as error:
+            raise InvalidInputError(str(error)) from error
 
     @property
-    def strategy(self) -> str:
-        """The name of what the run does: lp-ft, linear-probe or from-scratch."""
-        if self.from_scratch:
-            return "from-scratch"
-        return "linear-probe" if self.freeze else "lp-ft"
+    def way(self) -> Strategy:
+        """What the strategy does."""
+        return strategies[self.strategy]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values for JSON."""
@@ -70,7 +86,7 @@ class TrainConfig:
 
     def cold(self) -> TrainConfig:
         """Return the same budget for a training from scratch."""
-        return replace(self, from_scratch=True, freeze=False)
+        return replace(self, strategy="from-scratch")
 
 
 def _check_integer(name: str, value: object, least: int) -> None:
@@ -83,3 +99,8 @@ def _check_number(name: str, value: object, *, positive: bool) -> None:
     if not number or value < 0 or (positive and value == 0):  # type: ignore[operator]
         least = "above" if positive else "of at least"
         raise InvalidInputError(f"{name} is {value!r}: give a number {least} 0")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InvalidInputError(f"{name} is {value!r}: give one of {', '.join(choices)}")

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import copy
 import math
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
-from torch.nn import functional
 
-from expertise_graph.data.base import LabelledData
+from expertise_graph.data.base import CLASS, LabelledData
 from expertise_graph.data.modalities import modalities
 from expertise_graph.data.sampling import holdout
 from expertise_graph.errors import SourceError
 from expertise_graph.sources.base import Backbone
 from expertise_graph.types import IntArray
+from expertise_graph.warmstart.augment import augmented, mirrored, mirroring_harms
 from expertise_graph.warmstart.build import build_classifier, check_splits, precision
 from expertise_graph.warmstart.config import TrainConfig
-from expertise_graph.warmstart.inputs import Inputs, even_batches
-from expertise_graph.warmstart.linear import accuracy, class_weights, fit_linear_head
-from expertise_graph.warmstart.optimizer import hold_batch_norm, parameter_groups
+from expertise_graph.warmstart.inputs import Batch, Inputs, even_batches
+from expertise_graph.warmstart.linear import LinearHead, fit_linear_head
+from expertise_graph.warmstart.objective import objective_of
+from expertise_graph.warmstart.optimizer import Anchor, hold_batch_norm, parameter_groups
 
 CLIP = 1.0
 EVALUATION_BATCH = 64
+
+T = TypeVar("T")
 
 
 class Learner:
@@ -31,20 +37,25 @@ class Learner:
 
     Attributes:
         rows: indices of the items of each split: train, validation, test.
-        weights: (classes,) of the loss, or None when the classes are balanced.
+        parts: how many parts a batch is computed in; doubled when memory does not suffice.
+        mirror: whether images are mirrored at random.
     """
 
     def __init__(self, backbone: Backbone, data: LabelledData, config: TrainConfig) -> None:
         splits = holdout(data, seed=config.seed)
         self.rows = {"train": splits.train, "validation": splits.validation, "test": splits.test}
         check_splits(data, self.rows)
-        self.config = config
-        self.labels = torch.from_numpy(np.asarray(data.labels, dtype=np.int64))
-        self.classes = len(data.classes)
+        self.config, self.expert = config, backbone.module
+        self.objective = objective_of(data, splits.train, splits.validation)
+        self.parts, self.mirror = config.accumulate, False
+        self.changes_inputs = config.augment and data.modality == "image"
+        self.may_mirror = self.changes_inputs and data.kind == CLASS
         self.inputs = Inputs(data.items, decode=modalities[data.modality].decode, collate=backbone.collate)
-        self.weights = class_weights(self.labels[self.rows["train"]], self.classes)
-        self.accelerator = Accelerator(mixed_precision=precision())
-        self.classifier = build_classifier(backbone, self.classes, config).to(self.accelerator.device)
+        self.accelerator = Accelerator(mixed_precision=precision(config.precision))
+        self.classifier = build_classifier(backbone, self.objective.outputs, config).to(
+            self.accelerator.device
+        )
+        self.anchor = Anchor(self.classifier, config.prior) if config.way.anchored else None
         self.adamw = torch.optim.AdamW(parameter_groups(self.classifier, config), fused=True)
         self.model, self.optimizer = self.accelerator.prepare(self.classifier, self.adamw)
 
@@ -53,71 +64,145 @@ class Learner:
         """The learning rate of the head in the last step."""
         return float(self.adamw.param_groups[-1]["lr"])
 
+    def wanted(self, split: str) -> torch.Tensor:
+        """Return the targets of a split."""
+        return self.objective.targets[self.rows[split]]
+
     def training_mode(self) -> None:
         """Prepare for steps; a pretrained batch normalisation keeps its statistics."""
         self.model.train()
-        if not self.config.from_scratch:
+        if self.config.way.pretrained:
             hold_batch_norm(self.model)
 
-    def step(self, rows: IntArray, *, lr_share: float) -> tuple[float, float]:
+    def step(self, rows: IntArray, *, done: float, lr_share: float) -> tuple[float, torch.Tensor]:
         """Make one optimiser step on the items at `rows`.
 
+        Args:
+            rows: indices of the items.
+            done: share of the training that is over, which sets stages free.
+            lr_share: share of the peak learning rates.
+
         Returns:
-            The mean loss before the step and the number of right answers. A loss that is not
-            finite changes no weight.
+            The mean loss and the outputs (n, k) before the step. A loss that is not finite changes
+            no weight.
         """
         for group in self.adamw.param_groups:
-            group["lr"] = group["peak"] * lr_share
-        logits = self.model(**self._batch(rows))
-        labels = self.labels[rows].to(logits.device)
-        loss = functional.cross_entropy(logits, labels, weight=self._weights_like(logits))
-        value = loss.item()
-        if math.isfinite(value):
-            self.optimizer.zero_grad()
-            self.accelerator.backward(loss)
+            group["lr"] = group["peak"] * lr_share * (done >= group["opens"])
+        loss, outputs = self._within_memory(lambda: self._gradients(rows), len(rows))
+        if math.isfinite(loss):
+            if self.anchor is not None:
+                self.anchor.pull()
             self.accelerator.clip_grad_norm_(self.model.parameters(), CLIP)
             self.optimizer.step()
-        return value, accuracy(logits, labels) * len(rows)
+        return loss, outputs
 
-    def predict(self, rows: IntArray, *, module: nn.Module | None = None) -> torch.Tensor:
-        """Return logits (n, classes), or what `module` gives, for the items at `rows`, on the CPU."""
+    def predict(self, rows: IntArray, *, module: nn.Module | None = None, flip: bool = False) -> torch.Tensor:
+        """Return what the model, or `module`, gives for the items at `rows`, on the CPU.
+
+        Args:
+            rows: indices of the items.
+            module: another network for the same inputs.
+            flip: whether images are mirrored first.
+        """
         module = self.model if module is None else module
         module.eval()
-        with torch.inference_mode():
-            parts = [module(**self._batch(b)).float().cpu() for b in even_batches(rows, EVALUATION_BATCH)]
-        return torch.cat(parts)
+
+        def outputs() -> torch.Tensor:
+            size = max(1, EVALUATION_BATCH // self.parts)
+            batches = (self._batch(b) for b in even_batches(rows, size))
+            with torch.inference_mode():
+                return torch.cat([module(**(mirrored(b) if flip else b)).float().cpu() for b in batches])
+
+        return self._within_memory(outputs, EVALUATION_BATCH)
 
     def evaluate(self, split: str) -> tuple[float, float]:
-        """Return accuracy and mean cross-entropy on a split."""
-        logits, labels = self.predict(self.rows[split]), self.labels[self.rows[split]]
-        return accuracy(logits, labels), functional.cross_entropy(logits, labels).item()
+        """Return score and mean loss on a split, class weights left out."""
+        logits, wanted = self.predict(self.rows[split]), self.wanted(split)
+        return self.objective.score(logits, wanted), self.objective.measure(logits, wanted).item()
 
-    def fit_head(self) -> None:
-        """Make the head a regularised logistic regression on the features of the backbone.
+    def begin(self) -> None:
+        """Look at the data through the expert: what may be done to them, and a linear probe for a head.
 
         Raises:
             SourceError: when features are not finite.
         """
+        if not (self.config.way.probe or self.may_mirror):
+            return
+        module = self.classifier.backbone
+        if not self.config.way.pretrained:
+            module = copy.deepcopy(self.expert).to(self.accelerator.device)
+        head = self._probe(module)
+        if self.may_mirror:
+            self.mirror = not self._mirroring_harms(module, head)
+        if self.config.way.probe:
+            with torch.no_grad():
+                self.classifier.head.weight.copy_(head.weight)
+                self.classifier.head.bias.copy_(head.bias)
+
+    def _gradients(self, rows: IntArray) -> tuple[float, torch.Tensor]:
+        """Leave the gradients of the mean loss of `rows` in the parameters; return loss and outputs."""
+        self.optimizer.zero_grad()
+        total, outputs = 0.0, []
+        for part in even_batches(rows, -(-len(rows) // self.parts)):
+            batch = self._batch(part)
+            if self.changes_inputs:
+                batch = augmented(batch, mirror=self.mirror)
+            logits = self.model(**batch)
+            loss = self.objective.loss(logits, part) * (len(part) / len(rows))
+            total += loss.item()
+            outputs.append(logits.detach().float().cpu())
+            if not math.isfinite(total):
+                break
+            self.accelerator.backward(loss)
+        return total, torch.cat(outputs)
+
+    def _probe(self, module: nn.Module) -> LinearHead:
         rows = np.concatenate([self.rows["train"], self.rows["validation"]])
-        features = self.predict(rows, module=self.classifier.backbone)
+        features = self.predict(rows, module=module)
         if not bool(torch.isfinite(features).all()):
             raise SourceError("the expert gives features that are NaN or infinite: choose another expert")
         n = len(self.rows["train"])
-        head = fit_linear_head(
+        return fit_linear_head(
             features.clone(),
-            self.labels[rows],
+            self.objective.targets[rows],
             train=torch.arange(n),
             validation=torch.arange(n, len(rows)),
-            classes=self.classes,
-            weights=self.weights,
+            outputs=self.objective.outputs,
+            loss_of=self.objective.loss_of,
+            chosen_by=self.objective.measure,
         )
-        with torch.no_grad():
-            self.classifier.head.weight.copy_(head.weight)
-            self.classifier.head.bias.copy_(head.bias)
 
-    def _batch(self, rows: IntArray) -> dict[str, torch.Tensor]:
+    def _mirroring_harms(self, module: nn.Module, head: LinearHead) -> bool:
+        rows, wanted = self.rows["validation"], self.wanted("validation")
+        plain, flipped = (self.predict(rows, module=module, flip=flip) for flip in (False, True))
+        return mirroring_harms(*(head.logits(f).argmax(dim=1) == wanted for f in (plain, flipped)))
+
+    def _within_memory(self, compute: Callable[[], T], size: int) -> T:
+        """Return what `compute` gives, in twice as many parts for as long as memory does not suffice.
+
+        Raises:
+            SourceError: when not even single items fit.
+        """
+        while True:
+            try:
+                return compute()
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if self.parts >= size:
+                    raise SourceError(
+                        "not even one item at a time fits in memory: choose a smaller expert"
+                    ) from error
+            self.optimizer.zero_grad()
+            self.parts = min(2 * self.parts, size)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _batch(self, rows: IntArray) -> Batch:
         device = self.accelerator.device
         return {name: tensor.to(device) for name, tensor in self.inputs.batch(rows).items()}
 
-    def _weights_like(self, logits: torch.Tensor) -> torch.Tensor | None:
-        return None if self.weights is None else self.weights.to(logits)
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell whether an error says that memory did not suffice, on a GPU or elsewhere."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,11 +1,14 @@
-"""The linear probe: multinomial logistic regression on frozen features."""
+"""The linear probe: regularised regression on frozen features, logistic for classes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
+
+Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Candidate L2 strengths for the mean loss on standardised features, strongest first."""
@@ -49,12 +52,13 @@ def class_weights(labels: torch.Tensor, classes: int) -> torch.Tensor | None:
 
 def fit_linear_head(
     features: torch.Tensor,
-    labels: torch.Tensor,
+    targets: torch.Tensor,
     *,
     train: torch.Tensor,
     validation: torch.Tensor,
-    classes: int,
-    weights: torch.Tensor | None = None,
+    outputs: int,
+    loss_of: Loss = functional.cross_entropy,
+    chosen_by: Loss = functional.cross_entropy,
 ) -> LinearHead:
     """Fit a head for each L2 strength on `train` and keep the one of the lowest validation loss.
 
@@ -63,26 +67,26 @@ def fit_linear_head(
 
     Args:
         features: (n, d) float.
-        labels: (n,) int.
+        targets: (n, ...) what `loss_of` takes.
         train: indices to fit on.
         validation: indices to choose the strength on.
-        classes: how many classes there are.
-        weights: (classes,) of the loss, or None.
+        outputs: width of the head.
+        loss_of: (outputs, targets) to the mean loss to minimise.
+        chosen_by: the same of the loss on `validation`.
 
     Returns:
         The head, for features that are not standardised.
     """
-    x, y = features.double(), labels
+    x, y = features.double(), targets.double() if targets.is_floating_point() else targets
     mean = x[train].mean(dim=0)
     deviation = x[train].std(dim=0, correction=0)
     scale = torch.where(deviation > 1e-8, 1.0 / deviation.clamp(min=1e-8), 0.0)
     z = (x - mean) * scale
-    w = torch.zeros(classes, z.shape[1] + 1, dtype=torch.float64)
+    w = torch.zeros(outputs, z.shape[1] + 1, dtype=torch.float64)
     best, lowest, chosen = w, float("inf"), STRENGTHS[0]
     for strength in STRENGTHS:
-        w = fit_logistic(z[train], y[train], strength=strength, weights=weights, start=w)
-        logits = functional.linear(z[validation], w[:, :-1], w[:, -1])
-        loss = functional.cross_entropy(logits, y[validation]).item()
+        w = fit_regularised(z[train], y[train], strength=strength, loss_of=loss_of, start=w)
+        loss = chosen_by(functional.linear(z[validation], w[:, :-1], w[:, -1]), y[validation]).item()
         if loss < lowest:
             best, lowest, chosen = w, loss, strength
     weight = best[:, :-1] * scale
@@ -90,28 +94,26 @@ def fit_linear_head(
     return LinearHead(weight=weight.float(), bias=bias.float(), strength=chosen)
 
 
-def fit_logistic(
+def fit_regularised(
     features: torch.Tensor,
-    labels: torch.Tensor,
+    targets: torch.Tensor,
     *,
     strength: float,
-    weights: torch.Tensor | None = None,
-    start: torch.Tensor | None = None,
+    start: torch.Tensor,
+    loss_of: Loss = functional.cross_entropy,
 ) -> torch.Tensor:
-    """Minimise the weighted mean cross-entropy + strength/2 * |W|^2 by L-BFGS; the bias is free.
+    """Minimise the mean loss + strength/2 * |W|^2 by L-BFGS; the bias is free.
 
     Args:
         features: (n, d) float64.
-        labels: (n,) int.
+        targets: (n, ...) what `loss_of` takes.
         strength: of the L2 penalty, above 0.
-        weights: (classes,) float64 of the loss, or None.
-        start: (classes, d + 1) where to begin, the bias in the last column.
+        start: (outputs, d + 1) where to begin, the bias in the last column.
+        loss_of: (outputs, targets) to a mean loss.
 
     Returns:
-        (classes, d + 1) float64, the bias in the last column.
+        (outputs, d + 1) float64, the bias in the last column.
     """
-    if start is None:
-        start = torch.zeros(int(labels.max()) + 1, features.shape[1] + 1, dtype=torch.float64)
     w = start.clone().requires_grad_(True)
     optimizer = torch.optim.LBFGS(
         [w], max_iter=200, tolerance_grad=1e-6, tolerance_change=1e-10, line_search_fn="strong_wolfe"
@@ -119,16 +121,10 @@ def fit_logistic(
 
     def objective() -> torch.Tensor:
         optimizer.zero_grad()
-        logits = functional.linear(features, w[:, :-1], w[:, -1])
-        loss = functional.cross_entropy(logits, labels, weight=weights)
+        loss = loss_of(functional.linear(features, w[:, :-1], w[:, -1]), targets)
         loss = loss + strength / 2 * w[:, :-1].square().sum()
         loss.backward()
         return loss
 
     optimizer.step(objective)
     return w.detach()
-
-
-def accuracy(logits: torch.Tensor, labels: torch.Tensor) -> float:
-    """Return the fraction of (n, classes) logits whose largest entry is at its label (n,)."""
-    return (logits.argmax(dim=1) == labels).double().mean().item()

@@ -7,19 +7,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from tensorboardX import SummaryWriter
 
-from expertise_graph.data.base import LabelledData
+from expertise_graph.data.base import VALUE, LabelledData
 from expertise_graph.errors import InvalidInputError
 from expertise_graph.sources.base import Backbone
 from expertise_graph.types import Expert
-from expertise_graph.warmstart.build import private_rng
+from expertise_graph.warmstart.build import peak_memory, private_rng
+from expertise_graph.warmstart.calibration import fit_temperature
 from expertise_graph.warmstart.checkpoint import Checkpoints, State, Tensors, restore, trained_tensors
 from expertise_graph.warmstart.clock import Clock
 from expertise_graph.warmstart.config import TrainConfig
 from expertise_graph.warmstart.folder import claim, write_json
 from expertise_graph.warmstart.inputs import even_batches, training_order
 from expertise_graph.warmstart.learner import Learner
+from expertise_graph.warmstart.objective import METRICS
 from expertise_graph.warmstart.optimizer import schedule
 from expertise_graph.warmstart.output import write_outputs
 from expertise_graph.warmstart.result import Progress, TrainResult
@@ -39,10 +42,10 @@ def train(
 ) -> TrainResult:
     """Fine-tune `backbone` with a new linear head on `data`; call again to resume or to read the result.
 
-    Epoch 0 is the linear probe: a regularised logistic regression on frozen features, which
-    becomes the head, so that an ignorant head does not distort the pretrained features. Then all
-    weights are trained, the early stages more gently. The best epoch on the validation split is
-    kept. Neither `backbone` nor the caller's random state is changed.
+    Epoch 0 of most strategies is the linear probe: a regularised regression on frozen features, which
+    becomes the head, so that an ignorant head does not distort the pretrained features. Then the
+    weights that the strategy moves are trained, the early stages more gently. The best epoch on the
+    validation split is kept. Neither `backbone` nor the caller's random state is changed.
 
     Args:
         backbone: the expert in memory.
@@ -99,7 +102,7 @@ class Run:
         clock.sizes = {split: len(rows) for split, rows in self.rows.items()}
         self.best: Tensors = {}
         per_epoch = len(list(even_batches(self.rows["train"], self.config.batch_size)))
-        self.steps = 0 if self.config.freeze else self.config.epochs * per_epoch
+        self.steps = self.config.epochs * per_epoch if self.config.way.fine_tunes else 0
 
     def begin(self) -> None:
         """Continue from the newest checkpoint, or make and save epoch 0."""
@@ -107,12 +110,13 @@ class Run:
         if loaded is not None:
             self.state, self.best = loaded
             self.clock.resume(self.state.clock)
+            self.learner.mirror, self.learner.parts = self.state.mirror, self.state.parts
             if self.learner.accelerator.scaler is not None:
                 self.learner.accelerator.scaler.load_state_dict(self.state.scaler)
             return
         self.tell("head")
-        if not self.config.from_scratch:
-            self.learner.fit_head()
+        self.learner.begin()
+        self.state.mirror = self.learner.mirror
         self.close_epoch(loss=None, train_accuracy=None)
         self.clock.since = self.clock.seconds
         self.save()
@@ -134,22 +138,25 @@ class Run:
 
     def epoch(self) -> bool:
         """Train one epoch; return False when it was given up because of NaN or time."""
-        number, losses, right = self.state.epoch + 1, 0.0, 0.0
+        number, losses, outputs = self.state.epoch + 1, 0.0, []
         self.learner.training_mode()
         order = training_order(self.rows["train"], seed=self.config.seed, epoch=number)
         with private_rng(self.config.seed, number):
             for rows in even_batches(order, self.config.batch_size):
-                share = schedule(max((self.state.step + 1) / self.steps, self.clock.fraction()))
-                loss, correct = self.learner.step(rows, lr_share=share)
+                done = max((self.state.step + 1) / self.steps, self.clock.fraction())
+                loss, logits = self.learner.step(rows, done=done, lr_share=schedule(done))
                 self.state.step += 1
                 if not math.isfinite(loss):
                     return self.give_up("nan", f"the loss was {loss} at step {self.state.step}")
                 if not self.clock.room_for_step():
                     return self.give_up("time", "")
-                losses, right = losses + loss * len(rows), right + correct
+                losses += loss * len(rows)
+                outputs.append(logits)
                 self.tell("train", loss)
         self.state.epoch = number
-        return self.close_epoch(loss=losses / len(order), train_accuracy=right / len(order))
+        objective = self.learner.objective
+        score = objective.score(torch.cat(outputs), objective.targets[order])
+        return self.close_epoch(loss=losses / len(order), train_accuracy=score)
 
     def close_epoch(self, *, loss: float | None, train_accuracy: float | None) -> bool:
         """Validate, keep the weights if they are the best so far, decide whether to go on."""
@@ -171,7 +178,7 @@ class Run:
                 "seconds": self.clock.seconds,
             }
         )
-        if worth_keeping(state.history, 1 / len(self.rows["validation"])):
+        if worth_keeping(state.history, self.learner.objective.one_item):
             state.kept = state.epoch
             self.best = {n: t.clone() for n, t in trained_tensors(self.learner.classifier).items()}
         if state.step >= self.steps:
@@ -192,6 +199,7 @@ class Run:
         """Write the checkpoint of the epoch that has just ended."""
         started = self.clock.seconds
         self.state.clock = self.clock.as_dict()
+        self.state.parts = self.learner.parts
         if self.learner.accelerator.scaler is not None:
             self.state.scaler = self.learner.accelerator.scaler.state_dict()
         self.checkpoints.save(self.state, self.learner.classifier, self.learner.adamw)
@@ -200,11 +208,14 @@ class Run:
     def finish(self) -> TrainResult:
         """Put the kept weights back and measure them on the test split."""
         self.tell("test")
-        state = self.state
-        restore(self.learner.classifier, self.best)
-        accuracy, _ = self.learner.evaluate("test")
+        state, learner = self.state, self.learner
+        restore(learner.classifier, self.best)
+        accuracy, _ = learner.evaluate("test")
+        temperature = self.temperature()
+        learner.objective.rescale(learner.classifier.head)
         return TrainResult(
             strategy=self.config.strategy,
+            metric=learner.objective.metric,
             accuracy=accuracy,
             validation_accuracy=state.history[state.kept]["validation_accuracy"],
             kept_epoch=state.kept,
@@ -216,9 +227,33 @@ class Run:
             n_validation=len(self.rows["validation"]),
             n_test=len(self.rows["test"]),
             stopped=state.stopped,
-            note=state.note,
+            temperature=temperature,
+            parts=learner.parts,
+            augmentation=self.augmentation(),
+            peak_memory=peak_memory(),
+            note="; ".join(filter(None, (state.note, self.memory_note()))),
             history=tuple(state.history),
         )
+
+    def temperature(self) -> float:
+        """Return what makes the probabilities of the kept weights honest on the validation split."""
+        if self.learner.objective.metric == METRICS[VALUE]:
+            return 1.0
+        return fit_temperature(
+            self.learner.predict(self.rows["validation"]), self.learner.wanted("validation")
+        )
+
+    def augmentation(self) -> str:
+        """Return what was done to the inputs at random."""
+        if not self.learner.changes_inputs or not self.config.way.fine_tunes:
+            return "none"
+        return "position, size, angle, light" + (", mirroring" if self.learner.mirror else "")
+
+    def memory_note(self) -> str:
+        """Return a line if memory did not suffice for the batches that were asked for."""
+        if self.learner.parts == self.config.accumulate:
+            return ""
+        return f"memory was short: each batch was computed in {self.learner.parts} parts"
 
     def log(self, writer: SummaryWriter) -> None:
         """Add the last epoch to the TensorBoard log."""
@@ -237,7 +272,7 @@ class Run:
                 strategy=self.config.strategy,
                 phase=phase,
                 epoch=self.state.epoch,
-                epochs=0 if self.config.freeze else self.config.epochs,
+                epochs=self.config.epochs if self.config.way.fine_tunes else 0,
                 step=self.state.step,
                 steps=self.steps,
                 loss=loss,

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
 
 from expertise_graph.warmstart.config import TrainConfig
+from expertise_graph.warmstart.strategies import Strategy
 
-BACKBONE_LR = 0.3
-"""Learning rate of the last stage of a pretrained backbone, as a fraction of the head's."""
 FIRST_STAGE_LR = 0.3
 """Learning rate of the first stage, as a fraction of the last one's; geometric in between."""
 SCRATCH_LR_BATCH_NORM = 6.0
 SCRATCH_LR = 0.5
+UNFREEZING = 0.5
+"""Share of the training after which the first stage moves too, where stages join one by one.
+
+The last one moves from the start (Howard and Ruder, arXiv:1801.06146).
+"""
 WARM_UP = 0.1
 
 
@@ -63,41 +68,56 @@ def depths(module: nn.Module) -> dict[str, float]:
     return found
 
 
-def freeze_token_tables(module: nn.Module) -> None:
-    """Stop the training of token embeddings.
+def parameter_groups(model: Classifier, config: TrainConfig) -> list[dict[str, Any]]:
+    """Return one group for AdamW per learning rate, decay and start, the head's last.
 
-    A few hundred texts touch a small part of the rows: moving those alone pulls them away from
-    their untouched neighbours, and the table is half of the weights of a small text encoder.
+    "peak" holds the peak learning rate of a group, "opens" the share of the training after which it
+    begins to move. Weight decay acts on matrices only, not on biases and scales.
     """
-    for child in module.modules():
-        if isinstance(child, nn.Embedding):
-            child.weight.requires_grad_(False)
-
-
-def parameter_groups(model: Classifier, config: TrainConfig) -> list[dict[str, object]]:
-    """Return one group for AdamW per learning rate and decay, the head's last.
-
-    "peak" holds the peak learning rate of a group. Weight decay acts on matrices only, not on
-    biases and scales.
-    """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    for parameter, share in _shares(model, pretrained=not config.from_scratch):
+    groups: dict[tuple[float, float, float], list[nn.Parameter]] = {}
+    for parameter, share, opens in _paces(model, config.way):
         if parameter.requires_grad:
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((config.lr * share, decay), []).append(parameter)
+            groups.setdefault((config.lr * share, decay, opens), []).append(parameter)
     return [
-        {"params": parameters, "lr": peak, "peak": peak, "weight_decay": decay}
-        for (peak, decay), parameters in groups.items()
+        {"params": parameters, "lr": peak, "peak": peak, "weight_decay": decay, "opens": opens}
+        for (peak, decay, opens), parameters in groups.items()
     ]
 
 
-def _shares(model: Classifier, *, pretrained: bool) -> Iterator[tuple[nn.Parameter, float]]:
+def _paces(model: Classifier, way: Strategy) -> Iterator[tuple[nn.Parameter, float, float]]:
+    """Yield each parameter with its share of the learning rate, and when it begins to move."""
     depth = depths(model.backbone)
     scratch = scratch_lr(model.backbone)
     for name, parameter in model.backbone.named_parameters():
-        yield parameter, BACKBONE_LR * FIRST_STAGE_LR ** (1 - depth[name]) if pretrained else scratch
+        share = way.lr * FIRST_STAGE_LR ** (1 - depth[name]) if way.pretrained else scratch
+        yield parameter, share, UNFREEZING * (1 - depth[name]) if way.unfreezes else 0.0
     for parameter in model.head.parameters():
-        yield parameter, 1.0 if pretrained else scratch
+        yield parameter, 1.0 if way.pretrained else scratch, 0.0
+
+
+class Anchor:
+    """A pull of the weights towards where they started, and of the new head towards zero.
+
+    The gradient of ``prior/2 (|w - w0|^2 + |head|^2)``, added to that of the loss.
+
+    References:
+        Li et al., arXiv:1802.01483, L2-SP.
+    """
+
+    def __init__(self, model: Classifier, prior: float) -> None:
+        self.prior = prior
+        moving = [p for p in model.backbone.parameters() if p.requires_grad]
+        self._starts = [(p, p.detach().clone()) for p in moving]
+        self._head = model.head.weight
+
+    def pull(self) -> None:
+        """Add to the gradients."""
+        for parameter, start in self._starts:
+            if parameter.grad is not None:
+                parameter.grad.add_(parameter.detach() - start.to(parameter.device), alpha=self.prior)
+        if self._head.grad is not None:
+            self._head.grad.add_(self._head.detach(), alpha=self.prior)
 
 
 def scratch_lr(module: nn.Module) -> float:

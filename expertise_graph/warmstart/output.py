@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from expertise_graph.data.base import LabelledData
+from expertise_graph.data.base import CLASS, VALUE, LabelledData
 from expertise_graph.errors import InvalidInputError, NotFoundError
 from expertise_graph.sources.base import Backbone
 from expertise_graph.types import UNKNOWN, Expert
@@ -21,12 +21,7 @@ from expertise_graph.warmstart.checkpoint import write_tensors
 from expertise_graph.warmstart.folder import remove, sync, write_json, write_text
 from expertise_graph.warmstart.optimizer import Classifier
 from expertise_graph.warmstart.result import TrainResult
-
-STRATEGIES = {
-    "lp-ft": "linear probe, then fine-tuning of all weights",
-    "linear-probe": "linear probe on frozen features",
-    "from-scratch": "training from random weights",
-}
+from expertise_graph.warmstart.strategies import Strategy, strategies
 
 
 def write_outputs(
@@ -40,15 +35,18 @@ def write_outputs(
 ) -> None:
     """Write ``model/``, ``head.safetensors``, ``head.json``, ``history.json`` and ``README.md``."""
     remove(out / "model")
-    module = classifier.backbone.eval().cpu()
-    backbone.save(module, out / "model")
+    save_backbone(out / "model", backbone, classifier.backbone.eval().cpu(), result.strategy, expert)
     for path in (out / "model").rglob("*"):
         sync(path)
     write_tensors(out / "head.safetensors", classifier.head.state_dict())
     head = {
-        "classes": list(data.classes),
+        "classes": list(data.outputs),
+        "kind": data.kind,
+        "temperature": result.temperature,
+        "trusted_code": bool(expert and expert.trusted_code),
         "modality": data.modality,
         "dim": backbone.dim,
+        "metric": result.metric,
         "accuracy": result.accuracy,
         "task": data.task.id,
         "expert": expert.id if expert else None,
@@ -57,6 +55,17 @@ def write_outputs(
     write_json(out / "head.json", head)
     write_json(out / "history.json", [dict(row) for row in result.history])
     write_text(out / "README.md", model_card(result, data, expert))
+
+
+def save_backbone(
+    folder: Path, backbone: Backbone, module: nn.Module, strategy: str, expert: Expert | None
+) -> None:
+    """Write what was trained: the whole backbone, or what the strategy puts beside the expert's weights."""
+    save = strategies[strategy].save
+    if save is None or expert is None:
+        backbone.save(module, folder)
+    else:
+        save(module, expert, folder)
 
 
 def load_model(module: nn.Module, head: Path) -> tuple[Classifier, tuple[str, ...]]:
@@ -97,19 +106,21 @@ def model_card(result: TrainResult, data: LabelledData, expert: Expert | None) -
 
 
 def _front_matter(title: str, result: TrainResult, data: LabelledData, expert: Expert | None) -> list[str]:
-    task = f"{data.modality}-classification"
-    metric = {"type": "accuracy", "name": "accuracy on held-out items", "value": round(result.accuracy, 6)}
+    task = f"{data.modality}-{'regression' if data.kind == VALUE else 'classification'}"
+    name = result.metric
+    metric = {"type": name, "name": f"{_words(name)} on held-out items", "value": round(result.accuracy, 6)}
     entry = {
         "task": {"type": task},
         "dataset": {"name": data.name, "type": data.name},
         "metrics": [metric],
     }
+    way = strategies[result.strategy]
     fields: dict[str, Any] = {
         "license": expert.license if expert else UNKNOWN,
-        "base_model": _base_model(expert) if result.strategy != "from-scratch" else None,
-        "base_model_relation": "finetune" if expert and result.strategy != "from-scratch" else None,
+        "base_model": _base_model(expert) if way.pretrained else None,
+        "base_model_relation": (_relation(way) if expert and way.pretrained else None),
         "datasets": [data.name],
-        "metrics": ["accuracy"],
+        "metrics": [result.metric],
         "pipeline_tag": task,
         "tags": ["expertise-graph"],
         "model-index": [{"name": title, "results": [entry]}],
@@ -120,17 +131,21 @@ def _front_matter(title: str, result: TrainResult, data: LabelledData, expert: E
 
 def _prose(title: str, result: TrainResult, data: LabelledData, expert: Expert | None) -> list[str]:
     origin = f"`{_plain(expert.id)}`" if expert else "no registered expert"
+    name = _words(result.metric)
     rows: Mapping[str, object] = {
-        "accuracy on the test split": f"{result.accuracy:.4f} ({result.n_test} items)",
-        "accuracy on the validation split": f"{result.validation_accuracy:.4f} ({result.n_validation} items)",
+        f"{name} on the test split": f"{result.accuracy:.4f} ({result.n_test} items)",
+        f"{name} on the validation split": f"{result.validation_accuracy:.4f} ({result.n_validation} items)",
         "items trained on": result.n_train,
-        "classes": len(data.classes),
-        "strategy": f"{result.strategy} ({STRATEGIES[result.strategy]})",
+        "classes" if data.kind == CLASS else data.kind: len(data.outputs),
+        "strategy": f"{result.strategy} ({strategies[result.strategy].summary})",
+        "augmentation": result.augmentation,
+        "temperature": f"{result.temperature:.3f}",
         "architecture from": origin,
         "epochs run, epoch kept": f"{result.epochs}, {result.kept_epoch}",
         "stopped by": result.stopped,
         "steps": result.steps,
         "seconds": f"{result.seconds:.1f}",
+        "peak memory": f"{result.peak_memory / 1e6:.0f} MB",
         "seed": result.seed,
         "data": f"`{data.sha256}`",
         "versions": ", ".join(f"{name} {found}" for name, found in _versions().items()),
@@ -146,6 +161,14 @@ def _prose(title: str, result: TrainResult, data: LabelledData, expert: Expert |
         "The test split took no part in training or in the choice of the epoch. `model/` holds the backbone,",
         "`head.safetensors` the linear classifier on its features, `head.json` the names of the classes.",
     ]
+
+
+def _relation(way: Strategy) -> str:
+    return "finetune" if way.save is None else "adapter"
+
+
+def _words(metric: str) -> str:
+    return metric.replace("_", " ")
 
 
 def _base_model(expert: Expert | None) -> str | None:

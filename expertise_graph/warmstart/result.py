@@ -12,7 +12,7 @@ class Progress:
     """Where a run is.
 
     Attributes:
-        strategy: lp-ft, linear-probe or from-scratch.
+        strategy: how the expert's weights are used.
         phase: features, head, train or test.
         loss: training loss of the last step, None outside of training.
         validation_accuracy: of the last finished epoch, None before there is one.
@@ -35,18 +35,26 @@ class TrainResult:
     """The outcome of one training run.
 
     Attributes:
-        strategy: lp-ft, linear-probe or from-scratch.
+        strategy: how the expert's weights were used.
+        metric: what is called accuracy here: accuracy for classes, average_precision for labels, r2
+            for values.
         accuracy: of the kept weights on the test split, which nothing else has looked at.
         validation_accuracy: of the kept epoch.
         kept_epoch: the epoch whose weights were kept; 0 is the linear probe.
         epochs: epochs that were finished.
         stopped: epochs (all were run), early, time or nan.
+        temperature: what logits are divided by before they are taken for probabilities, fitted on the
+            validation split.
+        parts: how many parts each batch was computed in.
+        augmentation: what was done to the inputs at random, or none.
+        peak_memory: bytes the process, or the GPU, held at most.
         note: one line about anything unusual, or an empty text.
         history: per epoch: epoch, step, loss, train_accuracy, validation_accuracy,
             validation_loss, lr, seconds.
     """
 
     strategy: str
+    metric: str
     accuracy: float
     validation_accuracy: float
     kept_epoch: int
@@ -58,6 +66,10 @@ class TrainResult:
     n_validation: int
     n_test: int
     stopped: str
+    temperature: float
+    parts: int
+    augmentation: str
+    peak_memory: int
     note: str
     history: tuple[Mapping[str, Any], ...]
 

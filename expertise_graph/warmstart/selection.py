@@ -19,7 +19,7 @@ def worth_keeping(history: Sequence[Mapping[str, Any]], one_item: float) -> bool
 
 def last_improvement(history: Sequence[Mapping[str, Any]]) -> int:
     """Return the last epoch that had a higher accuracy or a lower loss on validation than any before."""
-    improved, accuracy, loss = 0, -1.0, math.inf
+    improved, accuracy, loss = 0, -math.inf, math.inf
     for row in history:
         if row["validation_accuracy"] > accuracy or row["validation_loss"] < loss:
             improved = row["epoch"]

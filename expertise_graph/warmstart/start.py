@@ -45,8 +45,10 @@ def warm_start(
     Raises:
         InvalidInputError: as `train`, and when a cold start would be compared with itself.
     """
-    if compare_cold and config.from_scratch:
-        raise InvalidInputError("from_scratch is the cold start already: give it or compare_cold, not both")
+    if compare_cold and not config.way.pretrained:
+        raise InvalidInputError(
+            f"strategy {config.strategy} is the cold start already: give it or compare_cold, not both"
+        )
     warm = train(backbone, data, out=out, config=config, expert=expert, progress=progress)
     cold = None
     if compare_cold:

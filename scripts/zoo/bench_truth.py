@@ -25,11 +25,11 @@ from expertise_graph.warmstart.inputs import even_batches, training_order
 from expertise_graph.warmstart.linear import class_weights, fit_linear_head
 from expertise_graph.warmstart.optimizer import (
     Classifier,
-    freeze_token_tables,
     hold_batch_norm,
     parameter_groups,
     schedule,
 )
+from expertise_graph.warmstart.strategies import start_moving
 from zoo.bench_experts import Expert
 from zoo.bench_tasks import Task
 from zoo.bench_training import Inputs, batch_of
@@ -89,7 +89,7 @@ def fine_tune(cell: Cell, *, seed: int = 0, scratch: nn.Module | None = None) ->
     these weights are trained from the beginning, as the package's cold start does.
     """
     started = time.process_time()
-    config = TrainConfig(epochs=EPOCHS, seed=seed, from_scratch=scratch is not None)
+    config = TrainConfig(epochs=EPOCHS, seed=seed, strategy="lp-ft" if scratch is None else "from-scratch")
     with private_rng(seed):
         model = _classifier(cell, scratch)
         curve, kept = _train(cell, model, config)
@@ -114,8 +114,7 @@ def predict(module: nn.Module, inputs: Inputs, rows: Any) -> torch.Tensor:
 
 def _classifier(cell: Cell, scratch: nn.Module | None) -> Classifier:
     module = copy.deepcopy(cell.expert.module) if scratch is None else scratch
-    if scratch is None:
-        freeze_token_tables(module)
+    start_moving(module, "lp-ft" if scratch is None else "from-scratch", rank=1)
     rows = cell.task.rows
     index = np.concatenate([rows["train"], rows["validation"]])
     features = predict(module, cell.inputs, index).clone()
@@ -127,7 +126,7 @@ def _classifier(cell: Cell, scratch: nn.Module | None) -> Classifier:
             labels,
             train=torch.arange(n),
             validation=torch.arange(n, len(index)),
-            classes=cell.task.classes,
+            outputs=cell.task.classes,
         )
         model.head.weight.data.copy_(head.weight)
         model.head.bias.data.copy_(head.bias)
@@ -141,7 +140,7 @@ def _train(cell: Cell, model: Classifier, config: TrainConfig) -> tuple[list[flo
     curve, kept, step = [_accuracy(model, cell, "validation")], _weights(model), 0
     for epoch in range(1, config.epochs + 1):
         model.train()
-        if not config.from_scratch:
+        if config.way.pretrained:
             hold_batch_norm(model)
         order = training_order(rows, seed=config.seed, epoch=epoch)
         for batch in even_batches(order, config.batch_size):

@@ -49,7 +49,7 @@ def test_label_types_of_json(tmp_path):
     assert read_data(jsonl(tmp_path / "f.jsonl", rows)).classes == ("1", "2")
     rows = [{"text": t, "label": [v]} for t, v in zip("abcd", [1, 2, 1, 2], strict=True)]
     with pytest.raises(DatasetError, match="several labels"):
-        read_data(jsonl(tmp_path / "l.jsonl", rows))
+        read_data(jsonl(tmp_path / "l.jsonl", rows), columns=Columns(target="class"))
 
 
 def test_missing_labels_are_skipped_and_counted(tmp_path):
@@ -59,14 +59,6 @@ def test_missing_labels_are_skipped_and_counted(tmp_path):
     assert data.skipped == (("t.csv row 5", "no label"), ("t.csv row 6", "no label"))
     objects = [{"text": t, "label": v} for t, v in ROWS] + [{"text": "x", "label": None}, {"text": "y"}]
     assert len(read_data(jsonl(tmp_path / "t.jsonl", objects)).skipped) == 2
-
-
-def test_regression_is_refused(tmp_path):
-    with pytest.raises(DatasetError, match=r"such as 0\.25; regression is not possible yet"):
-        read_data(text_csv(tmp_path / "t.csv", [("a", "1.0"), ("b", "0.25"), ("c", "2.0"), ("d", "3.5")]))
-    rows = [{"text": t, "label": v} for t, v in zip("abcd", [0.1, 0.2, 0.3, None], strict=True)]
-    with pytest.raises(DatasetError, match="regression"):
-        read_data(jsonl(tmp_path / "t.jsonl", rows))
 
 
 def test_jsonl_skips_bad_lines_and_keeps_line_separators(tmp_path):

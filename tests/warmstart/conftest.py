@@ -21,7 +21,7 @@ def _one_thread():
 def latin_weights(tmp_path_factory, _one_thread):
     """A network that learned Latin letters with the loop under test."""
     out = tmp_path_factory.mktemp("latin") / "run"
-    config = TrainConfig(epochs=6, from_scratch=True)
+    config = TrainConfig(epochs=6, strategy="from-scratch")
     result = train(backbone(), letters(LATIN, 30), out=out, config=config)
     assert result.accuracy > 0.6
     return ResNetModel.from_pretrained(out / "model").state_dict()

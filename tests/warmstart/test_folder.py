@@ -133,7 +133,7 @@ def test_another_run_in_the_folder_is_named(finished, tiny):
 
 def test_discard_makes_room_and_touches_nothing_else(tmp_path, tiny):
     out = tmp_path / "run"
-    train(backbone(), tiny, out=out, config=TrainConfig(freeze=True))
+    train(backbone(), tiny, out=out, config=TrainConfig(strategy="linear-probe"))
     (out / "notes.txt").write_text("mine")
     discard(out)
     assert [path.name for path in out.iterdir()] == ["notes.txt"]

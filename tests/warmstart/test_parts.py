@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ from expertise_graph.errors import InvalidInputError
 from expertise_graph.warmstart.clock import Clock
 from expertise_graph.warmstart.config import TrainConfig
 from expertise_graph.warmstart.inputs import Inputs, even_batches, training_order
-from expertise_graph.warmstart.linear import class_weights, fit_linear_head, fit_logistic
-from expertise_graph.warmstart.optimizer import Classifier, depths, freeze_token_tables, parameter_groups
+from expertise_graph.warmstart.linear import class_weights, fit_linear_head, fit_regularised
+from expertise_graph.warmstart.optimizer import Classifier, depths, parameter_groups
+from expertise_graph.warmstart.strategies import start_moving
 from tests.warmstart.material import Pooled
 
 
@@ -29,7 +31,11 @@ from tests.warmstart.material import Pooled
         ({"lr": float("nan")}, "lr is nan: give a number above 0"),
         ({"weight_decay": -0.1}, "weight_decay is -0.1: give a number of at least 0"),
         ({"time_budget": float("inf")}, "time_budget is inf: give a number above 0"),
-        ({"freeze": True, "from_scratch": True}, "freeze keeps the expert's weights"),
+        ({"strategy": "lora", "rank": 0}, "rank is 0: give a whole number of at least 1"),
+        ({"prior": -1}, "prior is -1: give a number of at least 0"),
+        ({"accumulate": 40}, "accumulate is 40: a step has at most its 32 items as parts"),
+        ({"precision": "fp8"}, "precision is 'fp8': give one of auto, no, bf16, fp16"),
+        ({"strategy": "lp-tf"}, "no strategy called 'lp-tf'; there are: bitfit, from-scratch, full, gradual"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(changes, problem):
@@ -48,8 +54,12 @@ def test_the_digest_depends_on_every_setting():
         "weight_decay": 0.5,
         "seed": 7,
         "patience": 2,
-        "freeze": True,
-        "from_scratch": True,
+        "strategy": "lora",
+        "accumulate": 2,
+        "prior": 1.0,
+        "rank": 2,
+        "augment": False,
+        "precision": "no",
     }
     assert set(other) == {field.name for field in dataclasses.fields(TrainConfig)}
     digests = {TrainConfig(**{name: value}).digest() for name, value in other.items()}
@@ -70,8 +80,10 @@ def test_weights_raise_the_recall_of_a_rare_class():
     generator = torch.Generator().manual_seed(0)
     labels = torch.tensor([0] * 300 + [1] * 30)
     features = torch.randn(330, 3, generator=generator, dtype=torch.float64) + labels[:, None]
-    plain = fit_logistic(features, labels, strength=0.01)
-    weighted = fit_logistic(features, labels, strength=0.01, weights=class_weights(labels, 2))
+    start, weights = torch.zeros(2, 4, dtype=torch.float64), class_weights(labels, 2)
+    plain = fit_regularised(features, labels, strength=0.01, start=start)
+    balanced = partial(functional.cross_entropy, weight=weights)
+    weighted = fit_regularised(features, labels, strength=0.01, start=start, loss_of=balanced)
     rare = features[300:]
 
     def recall(w):
@@ -83,7 +95,7 @@ def test_weights_raise_the_recall_of_a_rare_class():
 def test_logistic_regression_is_at_the_minimum():
     generator = torch.Generator().manual_seed(1)
     x, y = torch.randn(40, 6, generator=generator, dtype=torch.float64), torch.arange(40) % 3
-    w = fit_logistic(x, y, strength=0.1)
+    w = fit_regularised(x, y, strength=0.1, start=torch.zeros(3, 7, dtype=torch.float64))
     probabilities = torch.softmax(functional.linear(x, w[:, :-1], w[:, -1]), dim=1)
     residual = (probabilities - functional.one_hot(y, 3)) / len(x)
     assert torch.allclose(residual.T @ x + 0.1 * w[:, :-1], torch.zeros(3, 6, dtype=x.dtype), atol=1e-5)
@@ -96,7 +108,7 @@ def test_the_head_does_not_depend_on_the_scale_of_features():
     features = torch.randn(60, 5, generator=generator, dtype=torch.float64) + labels[:, None]
     features[:, 4] = 7.0
     scale = torch.tensor([1e-3, 10.0, 1.0, 500.0, 1.0], dtype=torch.float64)
-    rows = {"train": torch.arange(40), "validation": torch.arange(40, 60), "classes": 3}
+    rows = {"train": torch.arange(40), "validation": torch.arange(40, 60), "outputs": 3}
     one = fit_linear_head(features, labels, **rows)
     other = fit_linear_head(features * scale + 3.0, labels, **rows)
     assert one.strength == other.strength
@@ -150,7 +162,7 @@ def test_learning_rates_rise_with_depth_up_to_the_head():
     assert peaks == pytest.approx([0.3 * 0.3**d for d in (1, 0.75, 0.5, 0.25, 0)] + [1.0])
     assert sum(p.numel() for g in groups for p in g["params"]) == sum(p.numel() for p in model.parameters())
     assert all(p.ndim > 1 for g in groups if g["weight_decay"] for p in g["params"])
-    assert {g["peak"] for g in parameter_groups(model, TrainConfig(lr=1.0, from_scratch=True))} == {6.0}
+    assert {g["peak"] for g in parameter_groups(model, TrainConfig(lr=1.0, strategy="from-scratch"))} == {6.0}
 
 
 def test_a_transformer_has_depth_frozen_tokens_and_small_steps_from_scratch():
@@ -161,8 +173,8 @@ def test_a_transformer_has_depth_frozen_tokens_and_small_steps_from_scratch():
     assert depth["encoder.layer.0.output.dense.weight"] == 0.5
     assert depth["encoder.layer.1.output.dense.weight"] == depth["pooler.dense.weight"] == 1.0
     model = Classifier(bert, nn.Linear(8, 2))
-    assert {g["peak"] for g in parameter_groups(model, TrainConfig(lr=1.0, from_scratch=True))} == {0.5}
-    freeze_token_tables(bert)
+    assert {g["peak"] for g in parameter_groups(model, TrainConfig(lr=1.0, strategy="from-scratch"))} == {0.5}
+    start_moving(bert, "lp-ft", rank=1)
     assert not bert.embeddings.word_embeddings.weight.requires_grad
     trained = {id(p) for g in parameter_groups(model, TrainConfig()) for p in g["params"]}
     assert id(bert.embeddings.word_embeddings.weight) not in trained

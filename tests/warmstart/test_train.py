@@ -52,7 +52,7 @@ def test_a_related_expert_beats_training_from_scratch(latin, tmp_path):
 
 
 def test_freeze_trains_the_head_only(latin, tiny, tmp_path):
-    result = train(latin, tiny, out=tmp_path / "run", config=TrainConfig(freeze=True))
+    result = train(latin, tiny, out=tmp_path / "run", config=TrainConfig(strategy="linear-probe"))
     kept = load_file(tmp_path / "run" / "model" / "model.safetensors")
     original = latin.module.net.state_dict()
     assert all(torch.equal(kept[name], original[name]) for name in kept)
@@ -92,7 +92,7 @@ def untimed(result):
     return dataclasses.replace(result, seconds=0.0, history=tuple(rows))
 
 
-@pytest.mark.parametrize("changes", [{}, {"from_scratch": True}])
+@pytest.mark.parametrize("changes", [{}, {"strategy": "from-scratch"}])
 @pytest.mark.parametrize("after", [0, 4, 8, 9])
 def test_an_interrupted_run_ends_as_the_uninterrupted_one(latin, tiny, tmp_path, changes, after):
     config = dataclasses.replace(SMALL, **changes)
@@ -220,7 +220,7 @@ def test_a_text_expert_cannot_learn_images(latin, tiny, tmp_path):
 
 
 def test_a_cold_start_is_not_compared_with_itself(tiny, tmp_path):
-    config = TrainConfig(from_scratch=True)
+    config = TrainConfig(strategy="from-scratch")
     with pytest.raises(InvalidInputError, match="cold start already"):
         warm_start(backbone(), expert(), tiny, out=tmp_path, config=config, compare_cold=True)
 

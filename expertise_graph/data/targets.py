@@ -1,0 +1,146 @@
+"""What is to be learned from raw labels: one class an item, several labels an item, or a value."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from expertise_graph.data.base import CLASS, LABELS, VALUE
+from expertise_graph.data.labels import class_name, is_fraction, sorted_classes
+from expertise_graph.data.records import Columns
+from expertise_graph.errors import DatasetError
+from expertise_graph.types import FloatArray, IntArray
+
+SEPARATORS = (";", "|", ",")
+RANGES = 5
+_ENOUGH = 8
+_NO_LABEL = "none"
+_BETWEEN = "\x1f"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets:
+    """The targets of n items, as `LabelledData` has them."""
+
+    kind: str
+    classes: tuple[str, ...]
+    labels: IntArray
+    names: tuple[str, ...] = ()
+    values: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How raw labels of one kind are read.
+
+    Attributes:
+        kind: of the target.
+        one: a raw label to its text, None where it is missing; equal texts are equal labels.
+        number: n texts to targets.
+    """
+
+    kind: str
+    one: Callable[[object], str | None]
+    number: Callable[[Sequence[str]], Targets]
+
+
+def reading_of(raw: Sequence[object], columns: Columns) -> Reading:
+    """Return how to read labels: as the columns say, else as they look.
+
+    Lists are labels, fractions are values, all else is a class.
+
+    Raises:
+        DatasetError: when a kind is asked for that the labels are not.
+    """
+    kind = columns.target or _kind(raw)
+    if kind == VALUE:
+        return Reading(VALUE, _value, lambda texts: _values(texts, columns.label or "value"))
+    if kind == LABELS:
+        separator = columns.separator or _separator(raw)
+        return Reading(LABELS, lambda label: _joined(label, separator), _several)
+    return Reading(CLASS, class_name, _classes)
+
+
+def _kind(raw: Sequence[object]) -> str:
+    present = [label for label in raw if label is not None]
+    if any(isinstance(label, list | tuple | np.ndarray) for label in present):
+        return LABELS
+    measured = any(is_fraction(label) for label in present)
+    return VALUE if measured and all(isinstance(label, numbers.Real) for label in present) else CLASS
+
+
+def _classes(texts: Sequence[str]) -> Targets:
+    classes = sorted_classes(texts)
+    index = {name: i for i, name in enumerate(classes)}
+    return Targets(kind=CLASS, classes=classes, labels=np.array([index[t] for t in texts], dtype=np.int64))
+
+
+def _value(label: object) -> str | None:
+    if label is None or (isinstance(label, str) and not label.strip()):
+        return None
+    try:
+        value = float(label)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise DatasetError(f"{str(label)[:40]!r} is no number, and values are to be learned") from None
+    if math.isinf(value):
+        raise DatasetError("a value is infinite")
+    return None if math.isnan(value) else repr(value)
+
+
+def _values(texts: Sequence[str], name: str) -> Targets:
+    """Number values by ranges that hold about as many items each."""
+    values = np.array([float(text) for text in texts])
+    count = max(2, min(RANGES, len(values) // _ENOUGH))
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, count + 1)[1:-1], method="lower"))
+    edges = edges[edges < values.max()]
+    codes = np.searchsorted(edges, values, side="left")
+    bounds = [values.min(), *edges, values.max()]
+    ranges = tuple(f"{low:.4g} to {high:.4g}" for low, high in pairwise(bounds))
+    if len(ranges) < 2:
+        raise DatasetError(f"all {len(values)} values are {values[0]:.6g}; there is nothing to learn")
+    return Targets(
+        kind=VALUE,
+        classes=tuple(f"{i + 1}: {r}" for i, r in enumerate(ranges)),
+        labels=codes.astype(np.int64),
+        names=(name,),
+        values=values[:, None],
+    )
+
+
+def _separator(raw: Sequence[object]) -> str:
+    texts = [label for label in raw if isinstance(label, str)]
+    return next((s for s in SEPARATORS if any(s in text for text in texts)), SEPARATORS[0])
+
+
+def _joined(label: object, separator: str) -> str | None:
+    """Return the sorted labels of an item in one text; an empty list is an item without labels."""
+    if label is None or (isinstance(label, numbers.Real) and math.isnan(label)):
+        return None
+    if isinstance(label, str):
+        parts: Sequence[object] = label.split(separator)
+    else:
+        parts = list(label) if isinstance(label, list | tuple | np.ndarray) else [label]
+    return _BETWEEN.join(sorted({name for part in parts if (name := class_name(part)) is not None}))
+
+
+def _several(texts: Sequence[str]) -> Targets:
+    """Number items by their rarest label that enough items have, and mark all that they have."""
+    items = [text.split(_BETWEEN) if text else [] for text in texts]
+    counts = Counter(name for item in items for name in item)
+    names = sorted_classes(counts)
+    if not names:
+        raise DatasetError(f"none of {len(items)} items has a label")
+    enough = {name for name, count in counts.items() if count >= min(_ENOUGH, len(items) // 4)}
+    telling = [min(item, key=lambda n: (n not in enough, counts[n], n), default=_NO_LABEL) for item in items]
+    strata = _classes(telling)
+    column = {name: i for i, name in enumerate(names)}
+    marks = np.zeros((len(items), len(names)))
+    for row, item in enumerate(items):
+        marks[row, [column[name] for name in item]] = 1.0
+    return Targets(kind=LABELS, classes=strata.classes, labels=strata.labels, names=names, values=marks)

@@ -1,0 +1,147 @@
+"""What is learned: one class an item, several labels an item, or values; its loss and its score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from expertise_graph.data.base import CLASS, LABELS, VALUE, LabelledData
+from expertise_graph.types import IntArray
+from expertise_graph.warmstart.linear import Loss, class_weights
+
+Tensor = torch.Tensor
+METRICS = {CLASS: "accuracy", LABELS: "average_precision", VALUE: "r2"}
+"""The score of each kind of target; one is perfect."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """Loss and score of one kind of target.
+
+    Attributes:
+        targets: (n,) int classes, or (n, k) float: 0 and 1 for labels, standardised for values.
+        outputs: k, the width of the head.
+        metric: what `score` is.
+        loss_of: (outputs, targets) to the mean loss.
+        measure: the same without class weights.
+        score: (outputs, targets) to the score; higher is better.
+        one_item: how much one validation item can change the score; less than that is a tie.
+        spread: centre (k,) and scale (k,) that turn standardised outputs into values; None for others.
+    """
+
+    targets: Tensor
+    outputs: int
+    metric: str
+    loss_of: Loss
+    measure: Loss
+    score: Callable[[Tensor, Tensor], float]
+    one_item: float
+    spread: tuple[Tensor, Tensor] | None = None
+
+    def loss(self, logits: Tensor, rows: IntArray) -> Tensor:
+        """Return the mean loss of logits (n, k) of the items at `rows`."""
+        return self.loss_of(logits, self.targets[rows].to(logits.device))
+
+    def rescale(self, head: nn.Linear) -> None:
+        """Make a head that gives standardised values give values."""
+        if self.spread is not None:
+            centre, scale = (part.to(head.weight) for part in self.spread)
+            with torch.no_grad():
+                head.weight.mul_(scale[:, None])
+                head.bias.mul_(scale).add_(centre)
+
+
+def objective_of(data: LabelledData, train: IntArray, validation: IntArray) -> Objective:
+    """Return what is to be learned from a dataset; weights and scales are those of the items to train on."""
+    if data.kind == VALUE:
+        return _values(data, train)
+    if data.kind == LABELS:
+        return _labels(data, validation)
+    return _classes(data, train, validation)
+
+
+def _classes(data: LabelledData, train: IntArray, validation: IntArray) -> Objective:
+    labels = torch.from_numpy(np.asarray(data.labels, dtype=np.int64))
+    weights = class_weights(labels[train], len(data.classes))
+
+    def weighted(logits: Tensor, wanted: Tensor) -> Tensor:
+        like = None if weights is None else weights.to(logits)
+        return functional.cross_entropy(logits, wanted, weight=like)
+
+    return Objective(
+        targets=labels,
+        outputs=len(data.classes),
+        metric=METRICS[CLASS],
+        loss_of=weighted,
+        measure=functional.cross_entropy,
+        score=accuracy,
+        one_item=1.0 / max(len(validation), 1),
+    )
+
+
+def _labels(data: LabelledData, validation: IntArray) -> Objective:
+    loss = functional.binary_cross_entropy_with_logits
+    return Objective(
+        targets=torch.from_numpy(np.asarray(data.targets, dtype=np.float32)),
+        outputs=len(data.outputs),
+        metric=METRICS[LABELS],
+        loss_of=loss,
+        measure=loss,
+        score=average_precision,
+        one_item=1.0 / max(len(validation), 1),
+    )
+
+
+def _values(data: LabelledData, train: IntArray) -> Objective:
+    values = torch.from_numpy(np.asarray(data.targets, dtype=np.float32))
+    centre, scale = values[train].mean(dim=0), values[train].std(dim=0, correction=0)
+    scale = torch.where(scale > 0, scale, 1.0)
+    return Objective(
+        targets=(values - centre) / scale,
+        outputs=len(data.outputs),
+        metric=METRICS[VALUE],
+        loss_of=functional.mse_loss,
+        measure=functional.mse_loss,
+        score=r2,
+        one_item=0.0,
+        spread=(centre, scale),
+    )
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Return the fraction of (n, classes) logits whose largest entry is at its label (n,)."""
+    return (logits.argmax(dim=1) == labels).double().mean().item()
+
+
+def average_precision(logits: Tensor, marks: Tensor) -> float:
+    """Return the mean over labels of the mean precision at each item that has the label.
+
+    Labels that no item has are passed over; equal logits count as ranked against the label.
+
+    Args:
+        logits: (n, k).
+        marks: (n, k) of 0 and 1.
+    """
+    found = []
+    for scores, has in zip(logits.T.double(), marks.T > 0.5, strict=True):
+        if has.any():
+            above = (scores[None, :] >= scores[has][:, None]).double()
+            right = (above * has).sum(dim=1)
+            found.append((right / above.sum(dim=1)).mean().item())
+    return sum(found) / len(found) if found else 0.0
+
+
+def r2(predicted: Tensor, values: Tensor) -> float:
+    """Return the share of the variance of values (n, k) that predictions (n, k) explain, mean over columns.
+
+    Below zero for predictions worse than the mean; 0 where the values do not vary.
+    """
+    left = (values - predicted).double().square().sum(dim=0)
+    total = (values - values.mean(dim=0)).double().square().sum(dim=0)
+    shares = torch.where(total > 0, 1.0 - left / total.clamp(min=1e-30), torch.zeros_like(total))
+    return shares.mean().item()
