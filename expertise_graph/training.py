@@ -8,22 +8,30 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.data import LabelledData
+from expertise_graph.data import Columns, LabelledData
 from expertise_graph.probing import Prober
 from expertise_graph.registration import register
 from expertise_graph.sources import SourceOptions, load, resolve
 from expertise_graph.store import Store, now
 from expertise_graph.types import Edge, Expert, Run, WarmStart
 from expertise_graph.warmstart import Progress, TrainConfig, TrainResult, WarmCold, warm_start
+from expertise_graph.warmstart.launch import Job, launch
+from expertise_graph.warmstart.trackers import TENSORBOARD
 
 Report = Callable[[Progress], None]
 
 VERSION = "1"
+_NO_COLUMNS = Columns()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is to be trained from what, where to, and how."""
+    """What is to be trained from what, where to, and how.
+
+    Attributes:
+        launcher: arguments for ``accelerate launch``; None to train in this process.
+        columns: by which the data were read, so that other processes read the same.
+    """
 
     expert: Expert
     data: LabelledData
@@ -31,6 +39,9 @@ class Plan:
     config: TrainConfig
     compare_cold: bool = False
     trust_code: bool = False
+    tracker: str = TENSORBOARD
+    launcher: tuple[str, ...] | None = None
+    columns: Columns = _NO_COLUMNS
 
     @property
     def run_id(self) -> str:
@@ -48,11 +59,15 @@ class _Notice:
     report: Report | None
     begun: bool = False
 
-    def __call__(self, progress: Progress) -> None:
+    def begin(self) -> None:
+        """Enter the run, if that was not done."""
         if not self.begun:
             self.begun = True
             self.store.put_task(self.plan.data.task)
             _note(self.store, self.plan, "running", {})
+
+    def __call__(self, progress: Progress) -> None:
+        self.begin()
         if self.report is not None:
             self.report(progress)
 
@@ -70,6 +85,10 @@ def execute(store: Store, prober: Prober, plan: Plan, report: Report | None) -> 
     backbone = load(plan.expert, trust_code=plan.trust_code)
     notice = _Notice(store, plan, report)
     try:
+        if plan.launcher is not None:
+            notice.begin()
+            launch(_job(plan), plan.launcher)
+        # What the processes have trained is read back here.
         result = warm_start(
             backbone,
             plan.expert,
@@ -77,6 +96,7 @@ def execute(store: Store, prober: Prober, plan: Plan, report: Report | None) -> 
             out=plan.out,
             config=plan.config,
             compare_cold=plan.compare_cold,
+            tracker=plan.tracker,
             progress=notice,
         )
     except BaseException as error:
@@ -87,6 +107,20 @@ def execute(store: Store, prober: Prober, plan: Plan, report: Report | None) -> 
     child = _register_child(store, prober, plan)
     _record(store, plan, result, child)
     return _answer(plan, result, child)
+
+
+def _job(plan: Plan) -> Job:
+    return Job(
+        expert=plan.expert,
+        locator=plan.data.locator,
+        columns=plan.columns,
+        sha256=plan.data.sha256,
+        out=str(plan.out),
+        config=plan.config,
+        compare_cold=plan.compare_cold,
+        trust_code=plan.trust_code,
+        tracker=plan.tracker,
+    )
 
 
 def begun_from(store: Store, data: LabelledData, out: Path, config: TrainConfig) -> Expert | None:

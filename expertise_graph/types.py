@@ -6,7 +6,7 @@ Times are ISO 8601 in UTC, sizes in bytes, durations in seconds, accuracies frac
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,15 @@ class Expert:
     weights_format: str = "safetensors"
     meta: Mapping[str, Any] = field(default_factory=dict)
     created_at: str = ""
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Expert:
+        """Return the node that `dataclasses.asdict` gave, even after it was JSON."""
+        known = {f.name for f in fields(cls)}
+        plain: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known
+        }
+        return cls(**plain)
 
     @property
     def short(self) -> str:

@@ -164,9 +164,13 @@ class Workspace:
         compare_cold: bool = False,
         columns: Columns = _NO_COLUMNS,
         trust_code: bool = False,
+        tracker: str = "tensorboard",
+        launcher: tuple[str, ...] | None = None,
         report: training.Report | None = None,
     ) -> WarmStart:
         """Fine-tune from an expert, by default the best of a query, and register the child.
+
+        `launcher` holds arguments for ``accelerate launch``, for training by several processes.
 
         Raises:
             DatasetError, NotFoundError: as `query`.
@@ -190,6 +194,9 @@ class Workspace:
             config=config,
             compare_cold=compare_cold,
             trust_code=trust_code,
+            tracker=tracker,
+            launcher=launcher,
+            columns=columns,
         )
         return training.execute(self.store, self._prober(trust_code), plan, report)
 

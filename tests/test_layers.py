@@ -45,6 +45,7 @@ RANKS = {
 OWNERS = {
     "click": {"cli"},
     "rich": {"cli"},
+    "yaml": {"cli"},
     "sqlite_utils": {"store"},
     "sqlite3": {"store"},
     "faiss": {"index"},

@@ -12,6 +12,7 @@ from expertise_graph.cli.output import clean, emit, emit_json, listing_options
 from expertise_graph.cli.parameters import Seconds, column_options, trust_option
 from expertise_graph.cli.progress import Bars
 from expertise_graph.cli.query import columns_from, report_skipped
+from expertise_graph.cli.settings import config_options, save_settings
 
 if TYPE_CHECKING:
     from expertise_graph.types import WarmStart
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 @app.command("warm-start")
 @click.argument("data")
+@click.argument("launcher_arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder for the model and its record."
 )
@@ -55,10 +57,22 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "no", "bf16", "fp16"]),
     help="Of the computation; auto is the best on a GPU.",
 )
+@click.option(
+    "--tracker",
+    default="tensorboard",
+    show_default=True,
+    help="What shows the course: tensorboard, trackio, mlflow or wandb.",
+)
+@click.option(
+    "--launcher",
+    type=click.Choice(["accelerate"]),
+    help="Train by several processes; what stands behind -- is for accelerate launch.",
+)
 @click.option("--compare-cold", is_flag=True, help="Also train from scratch on the same budget.")
 @click.option("--force", is_flag=True, help="Discard what an earlier run left in the folder.")
 @column_options
 @trust_option
+@config_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def warm_start(
@@ -75,6 +89,7 @@ def warm_start(
     from expertise_graph.warmstart import TrainConfig, discard
 
     config = TrainConfig(**{name: given[name] for name in CONFIG})
+    save_settings(click.get_current_context())
     with Bars() as bars, context.workspace(bars) as workspace:
         labelled = workspace.read(data, columns=columns_from(given))
         report_skipped(labelled.skipped, context.verbose)
@@ -88,6 +103,8 @@ def warm_start(
             compare_cold=given["compare_cold"],
             columns=columns_from(given),
             trust_code=given["trust_code"],
+            tracker=given["tracker"],
+            launcher=_launcher(given["launcher"], given["launcher_arguments"]),
             report=reporter(bars),
         )
         names_of = workspace.store.names()
@@ -95,6 +112,14 @@ def warm_start(
         emit_json(warm_start_json(result))
     else:
         show_result(result, names_of)
+
+
+def _launcher(name: str | None, arguments: tuple[str, ...]) -> tuple[str, ...] | None:
+    if name is None and arguments:
+        raise click.UsageError(
+            f"{arguments[0]!r} is not understood; arguments behind -- go with --launcher accelerate"
+        )
+    return arguments if name else None
 
 
 CONFIG = (

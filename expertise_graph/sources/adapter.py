@@ -33,7 +33,6 @@ from expertise_graph.types import Expert
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 FORMAT = "safetensors adapter"
 _SETTINGS = ("r", "lora_alpha", "target_modules", "rank_pattern")
-_FIELDS = {field.name for field in dataclasses.fields(Expert)}
 
 
 def adaptable(module: nn.Module) -> list[str]:
@@ -175,12 +174,8 @@ def _exact(ranks: dict[str, int]) -> dict[str, int]:
 
 
 def _parent(root: Path) -> Expert:
-    fields = read_json(root / PARENT)
-    known: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in fields.items() if k in _FIELDS
-    }
     try:
-        parent = Expert(**known)
+        parent = Expert.from_dict(read_json(root / PARENT))
     except TypeError as error:
         raise SourceError(f"{root / PARENT} does not describe an expert: {error}") from error
     if not (root / WEIGHTS).is_file() or not (root / CONFIG).is_file():

@@ -14,10 +14,10 @@ import math
 import torch
 from torch.nn import functional
 
-SHIFT = 0.08
-SCALE = 0.12
-DEGREES = 10.0
-LIGHT = 0.15
+SHIFT = 0.03
+SCALE = 0.05
+DEGREES = 4.0
+LIGHT = 0.06
 
 Batch = dict[str, torch.Tensor]
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from torch import nn
 
 from expertise_graph.data.base import LabelledData
@@ -42,6 +44,11 @@ def build_classifier(backbone: Backbone, outputs: int, config: TrainConfig) -> C
     module = (copy.deepcopy(backbone.module) if pretrained else backbone.fresh(config.seed)).float()
     start_moving(module, config.strategy, rank=config.rank)
     return Classifier(module, nn.Linear(backbone.dim, outputs))
+
+
+def processes() -> PartialState:
+    """Return which of the processes that train together this is; the launcher says so in the environment."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
 
 
 def precision(asked: str) -> str:

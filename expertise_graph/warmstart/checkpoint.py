@@ -88,7 +88,6 @@ class Checkpoints:
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[State, Tensors] | None:
         """Put the newest checkpoint into model and optimizer; return its state and the best weights."""
-        self._clean()
         path = self.latest()
         if path is None:
             return None

@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast
 from torch import nn
 
 from expertise_graph.data.base import CLASS, LabelledData
 from expertise_graph.data.modalities import modalities
 from expertise_graph.data.sampling import holdout
-from expertise_graph.errors import SourceError
+from expertise_graph.errors import InvalidInputError, SourceError
 from expertise_graph.sources.base import Backbone
 from expertise_graph.types import IntArray
 from expertise_graph.warmstart.augment import augmented, mirrored, mirroring_harms
@@ -45,13 +47,14 @@ class Learner:
         splits = holdout(data, seed=config.seed)
         self.rows = {"train": splits.train, "validation": splits.validation, "test": splits.test}
         check_splits(data, self.rows)
+        self.accelerator = Accelerator(mixed_precision=precision(config.precision))
+        self._check_share(config.batch_size)
         self.config, self.expert = config, backbone.module
         self.objective = objective_of(data, splits.train, splits.validation)
         self.parts, self.mirror = config.accumulate, False
         self.changes_inputs = config.augment and data.modality == "image"
         self.may_mirror = self.changes_inputs and data.kind == CLASS
         self.inputs = Inputs(data.items, decode=modalities[data.modality].decode, collate=backbone.collate)
-        self.accelerator = Accelerator(mixed_precision=precision(config.precision))
         self.classifier = build_classifier(backbone, self.objective.outputs, config).to(
             self.accelerator.device
         )
@@ -74,21 +77,33 @@ class Learner:
         if self.config.way.pretrained:
             hold_batch_norm(self.model)
 
+    def share(self, rows: IntArray) -> IntArray:
+        """Return the items of a batch that this process, of several that train together, computes."""
+        return rows[self.accelerator.process_index :: self.accelerator.num_processes]
+
+    def agreed(self, value: float) -> float:
+        """Return the value that the first of several processes has; what all decide by must be the same."""
+        if self.accelerator.num_processes == 1:
+            return value
+        shared = torch.tensor([value], dtype=torch.float64, device=self.accelerator.device)
+        return float(broadcast(shared).item())
+
     def step(self, rows: IntArray, *, done: float, lr_share: float) -> tuple[float, torch.Tensor]:
-        """Make one optimiser step on the items at `rows`.
+        """Make one optimiser step on the items at `rows`, together with what other processes compute.
 
         Args:
-            rows: indices of the items.
+            rows: indices of the items of this process.
             done: share of the training that is over, which sets stages free.
             lr_share: share of the peak learning rates.
 
         Returns:
-            The mean loss and the outputs (n, k) before the step. A loss that is not finite changes
-            no weight.
+            The mean loss, of all processes, and the outputs (n, k) of this one, before the step. A
+            loss that is not finite changes no weight.
         """
         for group in self.adamw.param_groups:
             group["lr"] = group["peak"] * lr_share * (done >= group["opens"])
         loss, outputs = self._within_memory(lambda: self._gradients(rows), len(rows))
+        loss = self._mean(loss)
         if math.isfinite(loss):
             if self.anchor is not None:
                 self.anchor.pull()
@@ -104,7 +119,7 @@ class Learner:
             module: another network for the same inputs.
             flip: whether images are mirrored first.
         """
-        module = self.model if module is None else module
+        module = self.classifier if module is None else module
         module.eval()
 
         def outputs() -> torch.Tensor:
@@ -143,18 +158,35 @@ class Learner:
         """Leave the gradients of the mean loss of `rows` in the parameters; return loss and outputs."""
         self.optimizer.zero_grad()
         total, outputs = 0.0, []
-        for part in even_batches(rows, -(-len(rows) // self.parts)):
+        parts = list(even_batches(rows, -(-len(rows) // self.parts)))
+        for i, part in enumerate(parts):
             batch = self._batch(part)
             if self.changes_inputs:
                 batch = augmented(batch, mirror=self.mirror)
-            logits = self.model(**batch)
-            loss = self.objective.loss(logits, part) * (len(part) / len(rows))
+            last = i == len(parts) - 1
+            # Processes exchange gradients once a step, however many parts each computes.
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                logits = self.model(**batch)
+                loss = self.objective.loss(logits, part) * (len(part) / len(rows))
+                self.accelerator.backward(loss)
             total += loss.item()
             outputs.append(logits.detach().float().cpu())
-            if not math.isfinite(total):
-                break
-            self.accelerator.backward(loss)
         return total, torch.cat(outputs)
+
+    def _mean(self, loss: float) -> float:
+        if self.accelerator.num_processes == 1:
+            return loss
+        mine = torch.tensor(loss, dtype=torch.float64, device=self.accelerator.device)
+        return float(self.accelerator.reduce(mine, reduction="mean").item())
+
+    def _check_share(self, batch_size: int) -> None:
+        together, n = self.accelerator.num_processes, len(self.rows["train"])
+        smallest = min(map(len, even_batches(self.rows["train"], batch_size)))
+        if smallest < together:
+            raise InvalidInputError(
+                f"{together} processes share batches of {smallest} of {n} items: use fewer processes, or a "
+                "larger --batch-size"
+            )
 
     def _probe(self, module: nn.Module) -> LinearHead:
         rows = np.concatenate([self.rows["train"], self.rows["validation"]])
@@ -187,7 +219,7 @@ class Learner:
             try:
                 return compute()
             except RuntimeError as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error) or self.accelerator.num_processes > 1:
                     raise
                 if self.parts >= size:
                     raise SourceError(

@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
-from tensorboardX import SummaryWriter
 
 from expertise_graph.data.base import VALUE, LabelledData
 from expertise_graph.errors import InvalidInputError
 from expertise_graph.sources.base import Backbone
 from expertise_graph.types import Expert
-from expertise_graph.warmstart.build import peak_memory, private_rng
+from expertise_graph.warmstart.build import peak_memory, private_rng, processes
 from expertise_graph.warmstart.calibration import fit_temperature
 from expertise_graph.warmstart.checkpoint import Checkpoints, State, Tensors, restore, trained_tensors
 from expertise_graph.warmstart.clock import Clock
@@ -27,6 +27,7 @@ from expertise_graph.warmstart.optimizer import schedule
 from expertise_graph.warmstart.output import write_outputs
 from expertise_graph.warmstart.result import Progress, TrainResult
 from expertise_graph.warmstart.selection import last_improvement, worth_keeping
+from expertise_graph.warmstart.trackers import TENSORBOARD, Silent, Tracker, check_tracker, open_tracker
 
 Report = Callable[[Progress], None]
 
@@ -38,6 +39,7 @@ def train(
     out: Path,
     config: TrainConfig,
     expert: Expert | None = None,
+    tracker: str = TENSORBOARD,
     progress: Report | None = None,
 ) -> TrainResult:
     """Fine-tune `backbone` with a new linear head on `data`; call again to resume or to read the result.
@@ -53,10 +55,13 @@ def train(
         out: folder of the run; holds model, head, card and logs, and checkpoints until it is done.
         config: the settings.
         expert: the node the backbone was loaded from, for the card and to recognise the run.
+        tracker: what shows the course of the run: tensorboard, trackio, mlflow or wandb.
         progress: called after each step and phase.
 
     Raises:
-        InvalidInputError: when the modalities differ or `out` holds something else.
+        InvalidInputError: when the modalities differ, `out` holds something else, or there is no such
+            tracker.
+        MissingExtraError: when the tracker is not installed.
         DatasetError: when the data leave nothing to train, validate or test on.
         SourceError: when the expert gives features that are not finite.
 
@@ -64,6 +69,7 @@ def train(
         Kumar et al., arXiv:2202.10054, linear probing then fine-tuning.
     """
     clock = Clock(config.time_budget)
+    check_tracker(tracker)
     if backbone.modality != data.modality:
         raise InvalidInputError(
             f"{data.name} holds {data.modality} and the expert takes {backbone.modality}: "
@@ -75,18 +81,22 @@ def train(
         "expert": expert.id if expert else None,
         "data": data.sha256,
     }
-    recorded = claim(out, identity)
+    with processes().main_process_first():
+        recorded = claim(out, identity)
     checkpoints = Checkpoints(out)
     if recorded is None:
         with private_rng(config.seed):
             run = Run(Learner(backbone, data, config), clock, checkpoints, report=progress)
             run.begin()
-            run.fine_tune(out / "tensorboard")
+            run.fine_tune(open_tracker(tracker, out, config, step=run.state.step) if run.leads else Silent())
             result = run.finish()
-        write_outputs(out, backbone, run.learner.classifier, result=result, data=data, expert=expert)
         recorded = result.as_dict()
-        write_json(out / "run.json", {"identity": identity, "result": recorded})
-    checkpoints.remove()
+        if run.leads:
+            write_outputs(out, backbone, run.learner.classifier, result=result, data=data, expert=expert)
+            write_json(out / "run.json", {"identity": identity, "result": recorded})
+        run.learner.accelerator.wait_for_everyone()
+    if processes().is_main_process:
+        checkpoints.remove()
     return TrainResult.from_dict(recorded)
 
 
@@ -98,6 +108,7 @@ class Run:
     ) -> None:
         self.learner, self.clock, self.checkpoints, self.report = learner, clock, checkpoints, report
         self.config, self.rows = learner.config, learner.rows
+        self.leads = learner.accelerator.is_main_process
         self.state = State()
         clock.sizes = {split: len(rows) for split, rows in self.rows.items()}
         self.best: Tensors = {}
@@ -107,6 +118,7 @@ class Run:
     def begin(self) -> None:
         """Continue from the newest checkpoint, or make and save epoch 0."""
         loaded = self.checkpoints.load(self.learner.classifier, self.learner.adamw)
+        self.learner.accelerator.wait_for_everyone()
         if loaded is not None:
             self.state, self.best = loaded
             self.clock.resume(self.state.clock)
@@ -121,47 +133,51 @@ class Run:
         self.clock.since = self.clock.seconds
         self.save()
 
-    def fine_tune(self, log: Path) -> None:
+    def fine_tune(self, tracker: Tracker) -> None:
         """Run epochs until there is a reason to stop; log and save each one."""
-        with SummaryWriter(str(log), purge_step=self.state.step + 1) as writer:
+        try:
             if self.state.epoch == 0:
-                self.log(writer)
+                self.log(tracker)
             while not self.state.stopped:
-                if not self.clock.room_for_epoch():
+                if not self.learner.agreed(self.clock.room_for_epoch()):
                     self.state.stopped = "time"
                     return
                 started = self.clock.seconds
                 if self.epoch():
                     self.save()
-                    self.log(writer)
+                    self.log(tracker)
                     self.clock.longest = max(self.clock.longest, self.clock.seconds - started)
+        finally:
+            tracker.finish()
 
     def epoch(self) -> bool:
         """Train one epoch; return False when it was given up because of NaN or time."""
-        number, losses, outputs = self.state.epoch + 1, 0.0, []
-        self.learner.training_mode()
+        number, losses, outputs, seen = self.state.epoch + 1, 0.0, [], []
+        learner = self.learner
+        learner.training_mode()
         order = training_order(self.rows["train"], seed=self.config.seed, epoch=number)
         with private_rng(self.config.seed, number):
             for rows in even_batches(order, self.config.batch_size):
-                done = max((self.state.step + 1) / self.steps, self.clock.fraction())
-                loss, logits = self.learner.step(rows, done=done, lr_share=schedule(done))
+                done = max((self.state.step + 1) / self.steps, learner.agreed(self.clock.fraction()))
+                mine = learner.share(rows)
+                loss, logits = learner.step(mine, done=done, lr_share=schedule(done))
                 self.state.step += 1
                 if not math.isfinite(loss):
                     return self.give_up("nan", f"the loss was {loss} at step {self.state.step}")
-                if not self.clock.room_for_step():
+                if not learner.agreed(self.clock.room_for_step()):
                     return self.give_up("time", "")
                 losses += loss * len(rows)
+                seen.append(mine)
                 outputs.append(logits)
                 self.tell("train", loss)
         self.state.epoch = number
-        objective = self.learner.objective
-        score = objective.score(torch.cat(outputs), objective.targets[order])
+        score = learner.objective.score(torch.cat(outputs), learner.objective.targets[np.concatenate(seen)])
         return self.close_epoch(loss=losses / len(order), train_accuracy=score)
 
     def close_epoch(self, *, loss: float | None, train_accuracy: float | None) -> bool:
         """Validate, keep the weights if they are the best so far, decide whether to go on."""
         started, state = time.perf_counter(), self.state
-        validation_accuracy, validation_loss = self.learner.evaluate("validation")
+        validation_accuracy, validation_loss = map(self.learner.agreed, self.learner.evaluate("validation"))
         self.clock.forward = (time.perf_counter() - started) / len(self.rows["validation"])
         if not math.isfinite(validation_loss):
             state.epoch -= 1
@@ -196,7 +212,9 @@ class Run:
         return False
 
     def save(self) -> None:
-        """Write the checkpoint of the epoch that has just ended."""
+        """Write the checkpoint of the epoch that has just ended; the first of several processes does."""
+        if not self.leads:
+            return
         started = self.clock.seconds
         self.state.clock = self.clock.as_dict()
         self.state.parts = self.learner.parts
@@ -255,16 +273,15 @@ class Run:
             return ""
         return f"memory was short: each batch was computed in {self.learner.parts} parts"
 
-    def log(self, writer: SummaryWriter) -> None:
-        """Add the last epoch to the TensorBoard log."""
+    def log(self, tracker: Tracker) -> None:
+        """Show the last epoch."""
         row = self.state.history[-1]
-        for name in ("loss", "train_accuracy", "validation_accuracy", "validation_loss", "lr"):
-            if row[name] is not None:
-                writer.add_scalar(name, row[name], row["step"])
+        names = ("loss", "train_accuracy", "validation_accuracy", "validation_loss", "lr")
+        tracker.log({name: row[name] for name in names if row[name] is not None}, row["step"])
 
     def tell(self, phase: str, loss: float | None = None) -> None:
         """Report progress, if anybody listens."""
-        if self.report is None:
+        if self.report is None or not self.leads:
             return
         history = self.state.history
         self.report(

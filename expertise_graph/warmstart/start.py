@@ -12,6 +12,7 @@ from expertise_graph.types import Expert
 from expertise_graph.warmstart.config import TrainConfig
 from expertise_graph.warmstart.loop import Report, train
 from expertise_graph.warmstart.result import TrainResult
+from expertise_graph.warmstart.trackers import TENSORBOARD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ def warm_start(
     out: Path,
     config: TrainConfig,
     compare_cold: bool = False,
+    tracker: str = TENSORBOARD,
     progress: Report | None = None,
 ) -> WarmCold:
     """Train from `expert` into `out`, and with `compare_cold` from scratch into ``out/cold`` as well.
@@ -49,8 +51,16 @@ def warm_start(
         raise InvalidInputError(
             f"strategy {config.strategy} is the cold start already: give it or compare_cold, not both"
         )
-    warm = train(backbone, data, out=out, config=config, expert=expert, progress=progress)
+    warm = train(backbone, data, out=out, config=config, expert=expert, tracker=tracker, progress=progress)
     cold = None
     if compare_cold:
-        cold = train(backbone, data, out=out / "cold", config=config.cold(), expert=expert, progress=progress)
+        cold = train(
+            backbone,
+            data,
+            out=out / "cold",
+            config=config.cold(),
+            expert=expert,
+            tracker=tracker,
+            progress=progress,
+        )
     return WarmCold(warm=warm, cold=cold)

@@ -1,0 +1,142 @@
+"""What a practitioner asks of a training command: settings in a file, several processes, little memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import yaml
+
+from expertise_graph.warmstart.config import TrainConfig
+from expertise_graph.warmstart.learner import Learner, is_out_of_memory
+from tests import materials
+from tests.program import invoke
+from tests.warmstart.material import CYRILLIC, backbone
+from tests.warmstart.material import letters as drawn
+
+QUICK = ("--epochs", 2, "--batch-size", 8)
+TWO = ("--cpu", "--num_processes", 2)
+
+
+@pytest.fixture
+def letters(tmp_path):
+    return materials.pictures(tmp_path / "letters", 4, 8)
+
+
+def start(data, out, *options):
+    return invoke("warm-start", data, "--out", out, "--expert", "hebrew-letters", *options)
+
+
+def test_settings_are_written_and_read_back_and_the_command_line_wins(workspace, letters):
+    first = start(letters, "a", *QUICK, "--strategy", "bitfit", "--save-config", "run.yaml", "--json")
+    first.worked()
+    kept = yaml.safe_load((workspace / "run.yaml").read_text())
+    assert (kept["strategy"], kept["epochs"], kept["batch_size"]) == ("bitfit", 2, 8)
+    assert not {"config", "save_config", "as_json", "force"} & set(kept)
+    again = invoke("warm-start", letters, "--out", "b", "--config", "run.yaml", "--epochs", 1, "--json")
+    result = again.worked().json
+    assert (result["strategy"], result["epochs"], result["expert"]) == ("bitfit", 1, first.json["expert"])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("epoch: 3", "sets 'epoch', which is no option of warm-start"),
+        ("- epochs", "holds no options; write lines such as epochs: 10"),
+        ("{", "cannot be read as YAML"),
+        ("epochs: many", "Invalid value for '--epochs'"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(workspace, letters, text, problem):
+    (workspace / "run.yaml").write_text(text)
+    found = start(letters, "out", "--config", "run.yaml")
+    assert found.code != 0
+    assert problem in found.err
+    assert not (workspace / "out").exists()
+
+
+def test_two_processes_train_one_model(workspace, letters):
+    alone = start(letters, "one", *QUICK, "--no-augment", "--json").worked().json
+    both = start(letters, "two", *QUICK, "--no-augment", "--json", "--launcher", "accelerate", "--", *TWO)
+    result = both.worked().json
+    assert (result["epochs"], result["strategy"]) == (2, "lp-ft")
+    assert abs(result["accuracy"] - alone["accuracy"]) <= 0.25
+    rows = [json.loads((workspace / out / "history.json").read_text()) for out in ("one", "two")]
+    for one, two in zip(*rows, strict=True):
+        assert two["step"] == one["step"]
+        assert two["validation_loss"] == pytest.approx(one["validation_loss"], rel=0.02)
+    statuses = {run["status"] for run in invoke("runs", "--json").worked().json}
+    assert statuses == {"done"}
+
+
+def test_more_processes_than_items_of_a_batch_are_refused(workspace, letters):
+    found = start(letters, "out", "--batch-size", 1, "--launcher", "accelerate", "--", *TWO)
+    assert found.code == 1
+    assert "2 processes share batches of 1 of" in found.err
+    assert [run["status"] for run in invoke("runs", "--json").worked().json] == ["failed"]
+
+
+def test_arguments_for_no_launcher_are_refused(workspace, letters):
+    found = start(letters, "out", "--", "--num_processes", 2)
+    assert found.code == 2
+    assert "go with --launcher accelerate" in found.err
+
+
+def test_an_unknown_tracker_and_fp16_without_a_gpu_are_refused(workspace, letters):
+    assert "there are: tensorboard, trackio, mlflow, wandb" in start(letters, "a", "--tracker", "tb").err
+    if not torch.cuda.is_available():
+        assert "fp16 needs a GPU" in start(letters, "a", "--precision", "fp16").err
+    result = start(letters, "b", *QUICK, "--precision", "bf16", "--json").worked().json
+    assert result["accuracy"] > 0.5
+
+
+SHORT_OF_MEMORY = """
+import resource, sys
+import torch
+torch.set_num_threads(1)
+from expertise_graph.warmstart.config import TrainConfig
+from expertise_graph.warmstart.learner import Learner
+from tests.warmstart.material import LATIN, backbone, letters
+
+class Wide(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+    def forward(self, pixel_values):
+        big = pixel_values.repeat(1, 1, 12, 12)
+        return self.inner(pixel_values) + big.exp().mean() * 0
+
+expert = backbone()
+expert.module = Wide(expert.module)
+learner = Learner(expert, letters(LATIN[:4], 40), TrainConfig(batch_size=96, augment=False, strategy="full"))
+learner.training_mode()
+rows = learner.rows["train"][:96]
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 550 * 2**20,) * 2)
+loss, outputs = learner.step(rows, done=0.5, lr_share=1.0)
+print(learner.parts, len(outputs), loss)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
+def test_batches_are_parted_when_memory_is_short():
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", SHORT_OF_MEMORY], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stderr[-2000:]
+    parts, n, loss = found.stdout.split()
+    assert int(parts) in (2, 4, 8, 16)
+    assert int(n) == 96
+    assert 0.5 < float(loss) < 5
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory():
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    learner = Learner(backbone(), drawn(CYRILLIC[:3], 8), TrainConfig())
+    with pytest.raises(RuntimeError, match="shapes"):
+        learner._within_memory(lambda: torch.ones(2, 3) @ torch.ones(2, 3), 8)
+    assert learner.parts == 1
