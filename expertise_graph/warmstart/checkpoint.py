@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from expertise_graph.warmstart.build import processes
 from expertise_graph.warmstart.folder import remove, sync, write_json
 
 Tensors = dict[str, torch.Tensor]
@@ -88,6 +89,8 @@ class Checkpoints:
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[State, Tensors] | None:
         """Put the newest checkpoint into model and optimizer; return its state and the best weights."""
+        if processes().is_main_process:
+            self._clean()
         path = self.latest()
         if path is None:
             return None

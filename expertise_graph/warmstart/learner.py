@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast
 from torch import nn
 
@@ -47,6 +48,8 @@ class Learner:
         splits = holdout(data, seed=config.seed)
         self.rows = {"train": splits.train, "validation": splits.validation, "test": splits.test}
         check_splits(data, self.rows)
+        # One process may train with several precisions, one after the other.
+        AcceleratorState._reset_state()
         self.accelerator = Accelerator(mixed_precision=precision(config.precision))
         self._check_share(config.batch_size)
         self.config, self.expert = config, backbone.module

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from expertise_graph.data import read_data
 from expertise_graph.errors import SourceError
 from expertise_graph.sources import SourceOptions, load, resolve
 from expertise_graph.warmstart.build import build_classifier, private_rng
@@ -15,6 +16,7 @@ from expertise_graph.warmstart.learner import Learner
 from expertise_graph.warmstart.loop import train
 from expertise_graph.warmstart.optimizer import Anchor, parameter_groups
 from expertise_graph.warmstart.strategies import start_moving, strategies
+from tests.program import ROOT
 from tests.warmstart.material import CYRILLIC, backbone, letters
 
 EXPECTED = {
@@ -201,8 +203,8 @@ def test_letters_are_not_mirrored_and_things_are(greek, latin):
         learner.begin()
     assert learner.changes_inputs
     assert not learner.mirror
-    alike = letters("OHIMTUX", 20)
+    emoji = load(resolve("zoo:emoji", SourceOptions()))
     with private_rng(0):
-        learner = Learner(latin, alike, TrainConfig())
+        learner = Learner(emoji, read_data(ROOT / "examples" / "emoji-redrawn"), TrainConfig())
         learner.begin()
     assert learner.mirror
