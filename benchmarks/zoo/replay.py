@@ -7,7 +7,7 @@ import json
 import shutil
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from expertise_graph.data.base import Inputs
 from expertise_graph.retrieval.belief import Belief, believe
-from expertise_graph.retrieval.engine import Registry, explore
+from expertise_graph.retrieval.engine import Registry, open_search, pursue
 from expertise_graph.retrieval.evidence import VERSIONS, Evidence, Measured, Sample
 from expertise_graph.retrieval.reliability import ALIGNMENT, LOGME, RIDGE
 from expertise_graph.retrieval.scale import log_odds
@@ -117,18 +117,16 @@ def _tensor(path: Path, name: str) -> Array:
 
 @dataclass
 class RecordRunner:
-    """Answers from the record, and counts what it was asked."""
+    """Answers from the record."""
 
     zoo: Zoo
     column: int
-    ran: int = 0
 
     def __post_init__(self) -> None:
         self._row = {row["expert"]: i for i, row in enumerate(self.zoo.experts)}
 
     def run(self, expert: Expert, sample: Sample) -> Evidence:
         """Return the scores of an expert on the task."""
-        self.ran += 1
         return evidence(self.zoo, self._row[expert.name], self.column)
 
     def response(self, expert: Expert, sample: Sample) -> Any:
@@ -192,8 +190,8 @@ def _score(zoo: Zoo, i: int, t: int, name: str) -> Score:
     )  # fmt: skip
 
 
-def held_out(built: Path, folder: Path, task: str, *, history: bool) -> Store:
-    """Return a copy of the registry that knows nothing of one task, or of any."""
+def held_out(built: Path, folder: Path, task: str, *, history: bool, unmeasured: Sequence[str] = ()) -> Store:
+    """Return a copy of the registry that knows nothing of one task, or of any, and no result of some."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(built, folder)
     with sqlite3.connect(folder / "registry.db") as db:
@@ -201,6 +199,9 @@ def held_out(built: Path, folder: Path, task: str, *, history: bool) -> Store:
         db.execute(f"DELETE FROM edges WHERE kind = 'transfer' AND target {where}", given)
         db.execute(f"DELETE FROM scores WHERE task {where}", given)
         db.execute(f"DELETE FROM embeddings WHERE kind = 'task' AND owner {where}", given)
+        db.executemany(
+            "DELETE FROM edges WHERE kind = 'transfer' AND target = ?", [(other,) for other in unmeasured]
+        )
     db.close()
     return Store(folder)
 
@@ -218,13 +219,23 @@ class Answer:
 
 def replay(zoo: Zoo, store: Store, t: int, *, budget: int, race: int = 0, seed: int = 0) -> Answer:
     """Ask the engine about one task; `race` conditions on that many short fine-tunes."""
+    start = time.perf_counter()
+    return answer(zoo, opened(zoo, store, t, budget=budget, seed=seed), t, race=race, start=start)
+
+
+def opened(zoo: Zoo, store: Store, t: int, *, budget: int, seed: int = 0) -> Search:
+    """Return a search of the engine for one task, its runs answered from the record."""
     labels = np.arange(zoo.items(t)) % int(zoo.tasks[t]["classes"])
     inputs = Inputs(items=(), modality=zoo.modality, sha256=f"record:{t}")
     sample = Sample(task=zoo.task(t), inputs=inputs, labels=labels, seed=seed)
     registry = Registry(store=store, probe_set=PROBES, latency=lambda _: None, progress=lambda *_: None)
-    runner = RecordRunner(zoo, t)
-    start = time.perf_counter()
-    search, belief = explore(registry, runner, sample, Query(budget=budget, seed=seed))
+    return open_search(registry, RecordRunner(zoo, t), sample, Query(budget=budget, seed=seed))
+
+
+def answer(zoo: Zoo, search: Search, t: int, *, race: int = 0, start: float | None = None) -> Answer:
+    """Return what a search finds; `start` is when the query began."""
+    start = time.perf_counter() if start is None else start
+    belief = pursue(search)
     if race:
         belief = raced(zoo, search, belief, t, race)
     row = {zoo.node(i).id: i for i in range(len(zoo.experts))}
@@ -232,7 +243,7 @@ def replay(zoo: Zoo, store: Store, t: int, *, budget: int, race: int = 0, seed: 
         rows=[row[e.id] for e in search.experts],
         mean=belief.mean,
         deviation=np.sqrt(np.diag(belief.covariance)),
-        runs=runner.ran,
+        runs=search.ran,
         seconds=time.perf_counter() - start,
     )
 

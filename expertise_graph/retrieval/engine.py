@@ -92,7 +92,19 @@ def explore(registry: Registry, runner: Runner, sample: Sample, query: Query) ->
     Raises:
         As `answer_query`.
     """
-    search = _open(registry, runner, sample, query)
+    search = open_search(registry, runner, sample, query)
+    belief = pursue(search)
+    if belief.task_vector is not None:
+        _store_task(registry, search, belief.task_vector)
+    return search, belief
+
+
+def pursue(search: Search) -> Belief:
+    """Run experts within the budget, and return what is believed then; nothing is written.
+
+    Raises:
+        As `answer_query`.
+    """
     try:
         _run_landmarks(search)
         belief = believe(search)
@@ -105,12 +117,15 @@ def explore(registry: Registry, runner: Runner, sample: Sample, query: Query) ->
         search.interrupted = True
         belief = believe(search)
     _check_known(search)
-    if belief.task_vector is not None:
-        _store_task(registry, search, belief.task_vector)
-    return search, belief
+    return belief
 
 
-def _open(registry: Registry, runner: Runner, sample: Sample, query: Query) -> Search:
+def open_search(registry: Registry, runner: Runner, sample: Sample, query: Query) -> Search:
+    """Return a search over the candidates and all that is known of them.
+
+    Raises:
+        NotFoundError: as `answer_query`.
+    """
     started = time.perf_counter()
     store = registry.store
     zoo = _zoo(store, sample)
