@@ -20,7 +20,7 @@ BENCHMARKS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "zoo")]
 
 import replay  # noqa: E402
-from published import Program, published, rows_of, workspace, write_rows  # noqa: E402
+from published import Program, published, rows_of, workspace  # noqa: E402
 
 from expertise_graph.backtest.plan import Plan, read_plan  # noqa: E402
 from expertise_graph.backtest.run import fold_of_experts  # noqa: E402

@@ -16,6 +16,7 @@ _IMAGINARY_PAIRS = 4.0
 _SLOPE_RIDGE = 0.3
 _MOST_OWN = 0.8
 _LEAST_NOISE = 0.1
+_SETTLED = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +77,14 @@ def one_factor(correlation: Array, weight: Array, *, rounds: int = 100) -> Array
     common = (float((weight * correlation).sum()) + _IMAGINARY_PAIRS * _COMMON) / (pairs + _IMAGINARY_PAIRS)
     loadings = np.full(len(correlation), np.sqrt(max(common, 0.01)))
     for _ in range(rounds if len(loadings) else 0):
-        centre = float(loadings.mean())
+        before, centre = loadings, float(loadings.mean())
+        loadings = loadings.copy()
         for t in range(len(loadings)):
             towards = 2.0 * centre**3 + float((weight[t] * loadings * correlation[t]).sum())
             loadings[t] = towards / (2.0 * centre**2 + float((weight[t] * loadings**2).sum()))
         loadings = loadings.clip(0.02, 0.97)
+        if np.abs(loadings - before).max() < _SETTLED:
+            break
     return loadings
 
 
@@ -122,10 +126,13 @@ def _slopes(sources: Sequence[Array], left: Array, weight: Array, *, rounds: int
     known = [weight * ~np.isnan(source) for source in sources]
     centred = [_centred(np.nan_to_num(s), w) for s, w in zip(sources, known, strict=True)]
     for _ in range(rounds):
+        before = list(slopes)
         for k, (x, w) in enumerate(zip(centred, known, strict=True)):
             others = [s * o for i, (s, o) in enumerate(zip(slopes, centred, strict=True)) if i != k]
             rest = _centred(left - np.sum(others, axis=0), w) if others else _centred(left, w)
             slopes[k] = max(float((w * x * rest).sum()) / (float((w * x * x).sum()) + _SLOPE_RIDGE), 0.0)
+        if np.abs(np.subtract(slopes, before)).max() < _SETTLED:
+            break
     most = sum(slopes)
     return [slope * min(1.0, _MOST_OWN / most) for slope in slopes] if most > 0 else slopes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,8 @@ Array = NDArray[np.float64]
 
 GRAPH_SHARE = 0.3
 SHARPNESS = 4
+CREDIBLE = 1.645
+"""Deviation up to which scores may surprise before history is doubted: 19 of 20 tasks stay below."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +102,32 @@ def condition(mean: Array, covariance: Array, evidence: Observation) -> Conditio
     """Return the belief given the scores.
 
     The mean of a few scored experts need not be that of all: an unknown offset, common to the
-    scores, has the variance that is left for it.
+    scores, has the variance that is left for it. Where the scores as a whole are less probable than
+    what happens once in twenty tasks, the belief was too sure of itself, and is widened.
     """
     seen = np.flatnonzero(~np.isnan(evidence.values))
     if not len(seen):
         return Conditioned(mean, covariance, np.zeros((len(mean), 0)), np.zeros(0))
-    offset = 1.0 - len(seen) / len(mean)
-    cover = covariance[np.ix_(seen, seen)] + offset + evidence.noise * np.eye(len(seen))
-    return observe(mean, covariance, seen, evidence.values[seen] / evidence.reliability, cover)
+    values = evidence.values[seen] / evidence.reliability
+    around = 1.0 - len(seen) / len(mean) + evidence.noise * np.eye(len(seen))
+    covariance = covariance * doubt(values - mean[seen], covariance[np.ix_(seen, seen)] + around)
+    return observe(mean, covariance, seen, values, covariance[np.ix_(seen, seen)] + around)
+
+
+def doubt(surprise: Array, cover: Array) -> float:
+    """Return by what a belief's covariance is to be multiplied, 1 where the surprise is credible.
+
+    Args:
+        surprise: (k,) observation minus what was expected of it.
+        cover: (k, k) covariance that it should have.
+
+    References:
+        Wilson and Hilferty 1931, quantiles of chi-square over its degrees of freedom.
+    """
+    k = len(surprise)
+    distance = float(surprise @ np.linalg.solve(cover, surprise)) / k
+    usual = 1.0 - 2.0 / (9 * k) + CREDIBLE * math.sqrt(2.0 / (9 * k))
+    return max(1.0, distance / usual**3)
 
 
 def observe(

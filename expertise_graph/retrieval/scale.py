@@ -98,14 +98,27 @@ def scale_of(history: History, target: int, values: Array, odds: Array, shift: S
 
 
 def _usual(history: History, target: int) -> tuple[float, float, float]:
-    """Return mean and deviation of the levels of other tasks, NaN where unknown, and their usual spread."""
+    """Return mean and deviation of the level to expect, NaN where unknown, and the usual spread."""
     outcomes = history.without(target).accuracies
     enough = np.flatnonzero((~np.isnan(outcomes)).sum(axis=0) >= _FEWEST)
     _, level, deviation = standardised_columns(outcomes[:, enough])
     usual = float(np.sqrt(np.square(deviation).mean())) if len(enough) else _USUAL_SPREAD
     if len(enough) < 2:
         return math.nan, math.nan, usual
-    return float(level.mean()), float(level.std(ddof=1)), usual
+    return float(level.mean()), float(level.std(ddof=1)) * _of_one_more(len(enough)), usual
+
+
+def _of_one_more(n: int) -> float:
+    """Return by what the deviation of n tasks is multiplied so that 80 % intervals hold one more.
+
+    That one is as far from their mean as Student's t tells, here as a multiple of the Gaussian quantile.
+
+    References:
+        Abramowitz and Stegun 1964, 26.7.5.
+    """
+    z, degrees = 1.2816, n - 1
+    t = z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
+    return t / z * math.sqrt(1.0 + 1.0 / n)
 
 
 def log_odds(accuracy: float, n: int) -> float:

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from expertise_graph.retrieval import predict as posterior
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.predict import GRAPH_SHARE, condition, over_graph, predict
+from expertise_graph.retrieval.predict import GRAPH_SHARE, condition, doubt, over_graph, predict
 from expertise_graph.retrieval.reliability import NEARNESS, Observation
 
 NAN = np.nan
@@ -31,13 +32,15 @@ def test_conditioning_is_that_of_the_joint_gaussian_with_an_offset(seed, seen):
     found = condition(mean, covariance, observed(values))
     seen = sorted(seen)
     # Worth of 8 experts and one offset, seen through a matrix; in the form of precisions, which add.
-    offset = max(1.0 - len(seen) / 8, 1e-12)
+    offset, noise = max(1.0 - len(seen) / 8, 1e-12), (1 - 0.36) / 0.36
     prior = np.zeros((9, 9))
     prior[:8, :8], prior[8, 8] = covariance, offset
+    prior[:8, :8] *= doubt(
+        values[seen] / 0.6 - mean[seen], covariance[np.ix_(seen, seen)] + offset + noise * np.eye(len(seen))
+    )
     view = np.zeros((len(seen), 9))
     view[np.arange(len(seen)), seen] = 1.0
     view[:, 8] = 1.0
-    noise = (1 - 0.36) / 0.36
     after = np.linalg.inv(np.linalg.inv(prior) + view.T @ view / noise)
     start = np.linalg.solve(prior, np.append(mean, 0.0))
     expected = after @ (start + view.T @ (values[seen] / 0.6) / noise)
@@ -52,6 +55,40 @@ def test_without_evidence_belief_stays():
     np.testing.assert_array_equal(found.mean, mean)
     np.testing.assert_array_equal(found.covariance, covariance)
     assert found.weights.shape == (8, 0)
+
+
+@pytest.mark.parametrize("k", [1, 3, 12, 60])
+def test_what_is_as_surprising_as_one_task_in_twenty_raises_doubt_and_no_more(k):
+    _, cover, rng = belief(5, n=k)
+    draws = rng.multivariate_normal(np.zeros(k), cover, size=4000)
+    assert np.mean([doubt(draw, cover) > 1 for draw in draws]) == pytest.approx(0.05, abs=0.012)
+    assert np.mean([doubt(3 * draw, cover) for draw in draws[:500]]) > 2
+
+
+def misled(seed):
+    """Five experts: on fourteen tasks the first are the best, on the last one the last; its scores tell."""
+    rng = np.random.default_rng(seed)
+    quality = np.linspace(2.0, -2.0, 5)[:, None]
+    outcomes = quality * np.append(np.ones(14), -1.0) + 0.15 * rng.normal(size=(5, 15))
+    scores = np.full_like(outcomes, NAN)
+    scores[:, 14] = outcomes[:, 14] + 0.3 * rng.normal(size=5)
+    return History(
+        experts=tuple(f"e{i}" for i in range(5)),
+        tasks=tuple(f"t{j}" for j in range(15)),
+        outcomes=outcomes,
+        scores={"logme": scores},
+    )
+
+
+def test_clear_scores_prevail_over_a_history_that_misleads(monkeypatch):
+    given = [misled(seed) for seed in range(20)]
+
+    def agreement():
+        return np.mean([np.corrcoef(predict(h, 14).mean, h.outcomes[:, 14])[0, 1] for h in given])
+
+    assert agreement() > 0.8
+    monkeypatch.setattr(posterior, "CREDIBLE", np.inf)
+    assert agreement() < 0.0
 
 
 def test_evidence_makes_surer_and_the_more_reliable_moves_more():

@@ -76,7 +76,9 @@ def test_without_a_run_the_level_is_that_of_other_tasks():
     others = outcomes[:, :3]
     assert scale.known
     assert scale.level == pytest.approx(others.mean())
-    assert scale.doubt == pytest.approx(others.mean(axis=0).std(ddof=1))
+    # Student's t with 2 degrees of freedom is 1.886 at 90 %, the Gaussian 1.282; one more of three tasks.
+    wider = 1.886 / 1.282 * np.sqrt(1 + 1 / 3)
+    assert scale.doubt == pytest.approx(others.mean(axis=0).std(ddof=1) * wider, rel=0.03)
     assert scale.slope == pytest.approx(np.sqrt(others.var(axis=0).mean()))
 
 
@@ -130,3 +132,15 @@ def test_probe_odds_are_those_of_the_named_estimator():
     expected = [[0.0, np.nan], [np.log(9), -np.log(9)]]
     np.testing.assert_allclose(probe_odds(given, "ridge_accuracy"), expected)
     assert np.isnan(probe_odds(given, "logme")).all()
+
+
+@pytest.mark.parametrize("tasks", [3, 6, 15])
+def test_the_level_of_a_task_not_run_is_in_the_interval_eight_times_of_ten(tasks):
+    rng = np.random.default_rng(tasks)
+    inside = []
+    for _ in range(1500):
+        levels = rng.normal(size=tasks + 1)
+        outcomes = levels + rng.normal(size=(6, 1)) * 0.1
+        scale = scale_of(history(outcomes), tasks, np.zeros(0), np.zeros(0), NOTHING)
+        inside.append(abs(outcomes[:, tasks].mean() - scale.level) < 1.2816 * scale.doubt)
+    assert np.mean(inside) == pytest.approx(0.8, abs=0.035)
