@@ -1,4 +1,4 @@
-"""The settings that are varied: one at a time around those of the package, and a few together."""
+"""The settings that are varied, one at a time around those of the package."""
 
 from __future__ import annotations
 
