@@ -12,7 +12,15 @@ from expertise_graph.errors import MissingExtraError, SourceError, UntrustedErro
 from expertise_graph.sources.weights import WeightFiles, read_json
 
 try:
-    from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer, PretrainedConfig
+    from transformers import (
+        AutoConfig,
+        AutoImageProcessor,
+        AutoModel,
+        AutoModelForImageClassification,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        PretrainedConfig,
+    )
     from transformers.utils import logging as transformers_logging
 except (ImportError, RuntimeError) as error:
     raise MissingExtraError(
@@ -21,6 +29,10 @@ except (ImportError, RuntimeError) as error:
     ) from error
 
 _MAX_LAYERS = 1000
+_CLASSIFIERS: dict[str, Any] = {
+    "image": AutoModelForImageClassification,
+    "text": AutoModelForSequenceClassification,
+}
 
 
 def read_config(folder: Path) -> PretrainedConfig:
@@ -114,6 +126,29 @@ def load_model(folder: Path) -> nn.Module:
 def new_model(config: PretrainedConfig) -> nn.Module:
     """Return the model with the random weights of torch's current generator."""
     model: nn.Module = AutoModel.from_config(config)
+    return model
+
+
+def new_classifier(config: PretrainedConfig, modality: str) -> nn.Module:
+    """Return the library's own classifier of that architecture, with random weights.
+
+    Raises:
+        ValueError: when it has none.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), Quiet():
+            model: nn.Module = _CLASSIFIERS[modality].from_config(config)
+            return model
+    except Exception as error:
+        raise ValueError(f"transformers has no {modality} classifier of {config.model_type}") from error
+
+
+def load_classifier(folder: Path, modality: str) -> nn.Module:
+    """Return the library's own classifier as a user of it would read it from a folder."""
+    with Quiet():
+        model: nn.Module = _CLASSIFIERS[modality].from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32
+        )
     return model
 
 
