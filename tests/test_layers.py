@@ -31,6 +31,7 @@ RANKS = {
     "registration": 5,
     "retrieval": 5,
     "evaluate": 5,
+    "inference": 5,
     "backtest": 6,
     "race": 6,
     "training": 6,
@@ -57,6 +58,8 @@ OWNERS = {
     "pyarrow": {"data"},
     "accelerate": {"warmstart"},
     "tensorboardX": {"warmstart"},
+    "onnxruntime": {"inference"},
+    "onnxscript": {"inference"},
 }
 
 # Known in several rooms: arrays, tensors and their files, pictures.

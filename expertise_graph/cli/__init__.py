@@ -3,10 +3,13 @@
 from expertise_graph.cli.app import app
 from expertise_graph.cli.backtest import backtest
 from expertise_graph.cli.demo import demo
-from expertise_graph.cli.experts import export, init, ls, register, rm, show, similar
+from expertise_graph.cli.evaluate import evaluate
+from expertise_graph.cli.experts import init, ls, register, rm, show, similar
 from expertise_graph.cli.explain import explain
+from expertise_graph.cli.export import export
 from expertise_graph.cli.history import history, meta, scores, tasks
 from expertise_graph.cli.imports import history_import, meta_import, scores_import, tasks_import_distance
+from expertise_graph.cli.predict import predict
 from expertise_graph.cli.query import query
 from expertise_graph.cli.tasks import probe
 from expertise_graph.cli.training import runs, warm_start
@@ -21,6 +24,7 @@ __all__ = [
     "app",
     "backtest",
     "demo",
+    "evaluate",
     "explain",
     "export",
     "history",
@@ -30,6 +34,7 @@ __all__ = [
     "main",
     "meta",
     "meta_import",
+    "predict",
     "probe",
     "query",
     "register",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -284,23 +283,3 @@ def rm(context: Context, experts: tuple[str, ...]) -> None:
     with context.workspace() as workspace:
         for expert in experts:
             click.echo(f"removed {clean(workspace.remove(expert).short)}", err=True)
-
-
-@app.command()
-@click.argument("path", type=click.Path(path_type=Path))
-@click.option("--format", "kind", default="graphml", show_default=True, help="graphml, gexf, gml or json.")
-@pass_context
-def export(context: Context, path: Path, kind: str) -> None:
-    """Write the graph to PATH for networkx, Gephi and the like.
-
-    \b
-    Example:
-      expertise-graph export --format graphml graph.graphml
-    """
-    from expertise_graph.graph import build_graph
-    from expertise_graph.graph import export as write
-
-    with context.store() as store:
-        graph = build_graph(store.experts(), store.tasks(), store.edges())
-    write(graph, path, kind)
-    click.echo(f"{path}: {graph.number_of_nodes()} nodes, {graph.number_of_edges()} edges", err=True)

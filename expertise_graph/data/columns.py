@@ -40,6 +40,21 @@ def choose_roles(table: Table, columns: Columns) -> Roles:
     return Roles(modality=modality, item=item, label=label, split=split)
 
 
+def choose_item(table: Table, columns: Columns, modality: str) -> str:
+    """Choose the column that holds the inputs of a modality, in a table that needs no labels.
+
+    Raises:
+        DatasetError: as `choose_roles`.
+    """
+    named = columns.image if modality == "image" else columns.text
+    require_column(table, named)
+    taken = {name for name in table.columns if name.lower() in (*_LABEL, *_SPLIT)}
+    found = named or (_image(table, taken) if modality == "image" else _text(table, taken))
+    if found is None:
+        raise DatasetError(f"{table.path}: no column is clearly the {modality}; name one; {present(table)}")
+    return found
+
+
 def _split(table: Table) -> str | None:
     name = _only_one([name for name in table.columns if name.lower() in _SPLIT])
     if name is None:
@@ -59,19 +74,31 @@ def _item(table: Table, columns: Columns, *, taken: set[str]) -> tuple[Literal["
     if columns.text:
         return "text", columns.text
     image = _image(table, taken)
-    text = _by_name(table, taken, names=_TEXT, what="text")
+    text = _named_text(table, taken)
     if image and text:
         raise DatasetError(
             f"{table.path} has both images ({image!r}) and texts ({text!r}); name the column to learn from"
         )
     if image:
         return "image", image
-    text = text or _only_one([n for n in _left(table, taken) if table.columns[n].kind == "string"])
+    text = text or _only_text(table, taken)
     if text is None:
         raise DatasetError(
             f"{table.path}: no column is clearly the text or the image; name one; {present(table)}"
         )
     return "text", text
+
+
+def _text(table: Table, taken: set[str]) -> str | None:
+    return _named_text(table, taken) or _only_text(table, taken)
+
+
+def _named_text(table: Table, taken: set[str]) -> str | None:
+    return _by_name(table, taken, names=_TEXT, what="text")
+
+
+def _only_text(table: Table, taken: set[str]) -> str | None:
+    return _only_one([n for n in _left(table, taken) if table.columns[n].kind == "string"])
 
 
 def _image(table: Table, taken: set[str]) -> str | None:

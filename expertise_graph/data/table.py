@@ -118,6 +118,23 @@ def table_records(table: Table, roles: Roles, *, split: str | None) -> tuple[lis
     return records, skipped
 
 
+def item_records(table: Table, name: str, modality: str) -> tuple[list[Record], list[Skip]]:
+    """Return an unlabelled record for each row, called by its text or path, and the rows that give none."""
+    values = table.columns[name].values()
+    records: list[Record] = []
+    skipped = list(table.skipped)
+    for number, value in zip(table.rows or range(1, len(values) + 1), values, strict=True):
+        where = f"{table.path.name} row {number}"
+        try:
+            item = _image(value, table) if modality == "image" else _text(value)
+        except DatasetError as error:
+            skipped.append((where, str(error)))
+        else:
+            shown = where if isinstance(item, bytes) else str(item)
+            records.append(Record(where=shown, item=item, label=None))
+    return records, skipped
+
+
 def _labels(table: Table, name: str) -> list[object]:
     column = table.columns[name]
     labels = _named(column)

@@ -1,0 +1,149 @@
+"""Which items of a dataset a model is judged on, and which of its classes they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from expertise_graph.data.base import LabelledData
+from expertise_graph.data.records import SPLITS
+from expertise_graph.data.sampling import holdout
+from expertise_graph.errors import DatasetError, InvalidInputError
+from expertise_graph.inference.model import Model
+from expertise_graph.types import FloatArray, IntArray
+
+CHOICES = (*SPLITS, "all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The items to judge on: their places in the data, what they are called, and what to know about them."""
+
+    rows: IntArray
+    split: str
+    notes: tuple[str, ...]
+
+
+def same_task(model: Model, data: LabelledData) -> bool:
+    """Tell whether the model was trained on this very content."""
+    return model.identity.get("data") == data.sha256
+
+
+def choose(model: Model, data: LabelledData, split: str | None) -> Chosen:
+    """Return the items to judge on, by default those that the model has not learnt from.
+
+    Data the model was trained on are split as they were then; of other data all items are new to it.
+
+    Args:
+        model: whose run says what it was trained on.
+        data: what it is judged on.
+        split: test, validation, train or all; None for the default.
+
+    Raises:
+        InvalidInputError: for another split.
+        DatasetError: when the data have no such split.
+    """
+    if split not in (None, *CHOICES):
+        raise InvalidInputError(f"split is {split!r}; possible are {', '.join(CHOICES)}")
+    if split == "all" or (split is None and not same_task(model, data)):
+        learnt = "; the model was trained on some of them" if same_task(model, data) else ""
+        return Chosen(rows=np.arange(len(data)), split="all", notes=(f"all {len(data)} items{learnt}",))
+    name = split or "test"
+    rows = _rows_of(model, data, name)
+    return Chosen(rows=rows, split=name, notes=(_told(name, len(rows), len(data), same_task(model, data)),))
+
+
+def _rows_of(model: Model, data: LabelledData, split: str) -> IntArray:
+    if same_task(model, data):
+        seed = int(model.identity.get("config", {}).get("seed", 0))
+        rows: IntArray = getattr(holdout(data, seed=seed), split)
+    else:
+        rows = data.splits.get(split, np.zeros(0, dtype=np.int64))
+    if not len(rows):
+        declared = ", ".join(data.splits) or "none"
+        raise DatasetError(f"{data.name} has no {split} split (declared: {declared}); use --split all")
+    return rows
+
+
+def _told(split: str, n: int, total: int, trained_on: bool) -> str:
+    told = f"{n} of {total} items: the {split} split"
+    if not trained_on:
+        return f"{told} that the data declare"
+    reason = {
+        "test": "of the run, which the model has never seen",
+        "validation": "of the run, by which its epoch was chosen",
+        "train": "of the run, which it was trained on",
+    }
+    return f"{told} {reason[split]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matched:
+    """Items whose class the model knows: their places, and their classes as the model numbers them."""
+
+    rows: IntArray
+    labels: IntArray
+    notes: tuple[str, ...]
+
+
+def match_classes(model: Model, data: LabelledData, rows: IntArray) -> Matched:
+    """Match the classes of data and model by name.
+
+    Items of a class that the model does not know are left out.
+
+    Raises:
+        DatasetError: when no class is left.
+    """
+    index = {name: i for i, name in enumerate(model.classes)}
+    numbers = np.array([index.get(name, -1) for name in data.classes], dtype=np.int64)[data.labels[rows]]
+    known = numbers >= 0
+    if not known.any():
+        raise DatasetError(
+            f"no class of {data.name} ({listed(data.classes)}) is one of the model's "
+            f"({listed(model.classes)}); classes are matched by name"
+        )
+    return Matched(
+        rows=rows[known], labels=numbers[known], notes=_differences(model, data, rows=rows, known=known)
+    )
+
+
+def _differences(
+    model: Model, data: LabelledData, *, rows: IntArray, known: np.ndarray[tuple[int], np.dtype[np.bool_]]
+) -> tuple[str, ...]:
+    notes = []
+    present = {data.classes[i] for i in np.unique(data.labels[rows])}
+    unknown, absent = sorted(present - set(model.classes)), [c for c in model.classes if c not in present]
+    if unknown:
+        notes.append(f"left out: {(~known).sum()} items of classes unknown to the model ({listed(unknown)})")
+    if absent:
+        notes.append(f"no items of {len(absent)} classes of the model ({listed(absent)})")
+    return tuple(notes)
+
+
+def values_of(data: LabelledData, rows: IntArray) -> FloatArray:
+    """Return the values (n,) that the class names of the items stand for.
+
+    Raises:
+        DatasetError: when a name is no number.
+    """
+    try:
+        numbers = np.array([float(name) for name in data.classes], dtype=np.float64)
+    except ValueError as error:
+        raise DatasetError(
+            f"the model gives a value and {data.name} has classes ({listed(data.classes)}); give numbers"
+        ) from error
+    values: FloatArray = numbers[data.labels[rows]]
+    return values
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Return the first names, and how many more there are.
+
+    Example:
+        >>> listed(["a", "b", "c"], most=2)
+        'a, b and 1 more'
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

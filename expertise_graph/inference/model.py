@@ -1,0 +1,185 @@
+"""A finished model in memory: backbone, head, classes, and logits of any number of items."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from expertise_graph.data.base import Item
+from expertise_graph.errors import (
+    ExpertiseError,
+    InvalidInputError,
+    NotFoundError,
+    SourceError,
+    first_line,
+)
+from expertise_graph.inference.metrics import sigmoid, softmax
+from expertise_graph.probing import Progress, extract, silent
+from expertise_graph.sources import Backbone, SourceOptions, load, resolve
+from expertise_graph.sources.local import existing_folder
+from expertise_graph.sources.weights import inspect, read_json
+from expertise_graph.types import Expert, FloatArray
+from expertise_graph.warmstart import load_model
+
+KINDS = ("single", "multi", "value")
+CHUNK = 1024
+"""Items whose features are in memory at the same time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A finished warm start, ready to be used.
+
+    Attributes:
+        folder: where it was read from.
+        expert: the backbone as the ``dir`` source describes it.
+        backbone: the network that gives features, and its preprocessing.
+        head: the linear layer from features to logits.
+        classes: names of the classes, in the order of the logits.
+        kind: single (one class an item), multi (several) or value (a number).
+        temperature: what logits are divided by before they become probabilities.
+        identity: what the run recorded about itself (config, data); empty where run.json is missing.
+        accuracy: on the test split of its own data, as the run recorded it.
+    """
+
+    folder: Path
+    expert: Expert
+    backbone: Backbone
+    head: torch.nn.Linear
+    classes: tuple[str, ...]
+    kind: str
+    temperature: float
+    identity: Mapping[str, Any]
+    accuracy: float | None
+
+    @property
+    def modality(self) -> str:
+        """Name of the modality of its inputs."""
+        return self.backbone.modality
+
+    def logits(self, items: Sequence[Item], *, progress: Progress = silent) -> NDArray[np.float32]:
+        """Return logits (n, classes) of undecoded items, in their order.
+
+        No more than `CHUNK` items are decoded, and their features kept, at a time.
+
+        Raises:
+            DatasetError: when an item cannot be decoded.
+            SourceError: when the model cannot be run, or gives NaN or infinity.
+        """
+        parts = [np.zeros((0, self.head.out_features), dtype=np.float32)]
+        for start in range(0, len(items), CHUNK):
+            chunk = items[start : start + CHUNK]
+            parts.append(self._classify(chunk, _shifted(progress, start, len(items))))
+        return np.concatenate(parts)
+
+    def probabilities(self, logits: FloatArray) -> FloatArray:
+        """Return probabilities (n, classes) of logits: of one class an item, or of each label by itself."""
+        scaled = np.asarray(logits, dtype=np.float64) / self.temperature
+        return sigmoid(scaled) if self.kind == "multi" else softmax(scaled)
+
+    def _classify(self, items: Sequence[Item], progress: Progress) -> NDArray[np.float32]:
+        try:
+            features = extract(self.backbone, items, label=self.folder.name, progress=progress)
+        except ExpertiseError:
+            raise
+        except Exception as error:  # networks of strangers raise anything
+            raise SourceError(
+                f"{self.folder} cannot be run on {self.modality}s: {first_line(error)}"
+            ) from error
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = self.head(torch.from_numpy(features)).numpy()
+        if not np.isfinite(logits).all():
+            raise SourceError(f"{self.folder} gives NaN or infinity; its weights are not usable")
+        return logits
+
+
+def open_model(folder: str | Path, *, trust_code: bool = False) -> Model:
+    """Read the ``--out`` folder of a finished warm start.
+
+    Args:
+        folder: it holds ``model/``, ``head.safetensors`` and ``head.json``; no workspace is needed.
+        trust_code: whether a network built by code of the user may be built.
+
+    Raises:
+        NotFoundError: when there is no such folder, or no head in it.
+        InvalidInputError: when the run has not finished, or its files do not belong together.
+        SourceError: when a file is damaged.
+        UntrustedError: when the network is built by code and that was not allowed.
+    """
+    root = existing_folder(str(folder))
+    identity = _finished(root)
+    described = _described(root)
+    weights = root / "head.safetensors"
+    if weights.exists():
+        inspect(weights)
+    options = SourceOptions(trust_code=trust_code, modality=described.get("modality"), name=root.name)
+    expert = resolve(f"dir:{root / 'model'}", options)
+    backbone = load(expert, trust_code=trust_code)
+    classifier, classes = load_model(backbone.module, root)
+    if classifier.head.in_features != backbone.dim:
+        raise InvalidInputError(
+            f"the head in {root} takes {classifier.head.in_features} features and model/ gives "
+            f"{backbone.dim}: they are of different runs"
+        )
+    return Model(
+        folder=root,
+        expert=expert,
+        backbone=backbone,
+        head=classifier.head.eval(),
+        classes=classes,
+        kind=described["kind"],
+        temperature=described["temperature"],
+        identity=identity,
+        accuracy=described.get("accuracy"),
+    )
+
+
+def _finished(root: Path) -> Mapping[str, Any]:
+    """Return what the run in a folder recorded about itself, if it has finished."""
+    record = root / "run.json"
+    if not record.is_file():
+        return {}
+    content = read_json(record)
+    if content.get("result") is None:
+        raise InvalidInputError(
+            f"the run in {root} has not finished: give its warm-start command again to go on with it"
+        )
+    identity = content.get("identity")
+    return identity if isinstance(identity, dict) else {}
+
+
+def _described(root: Path) -> dict[str, Any]:
+    """Return head.json with what older ones leave out, checked."""
+    path = root / "head.json"
+    if not path.is_file():
+        raise _no_head(root)
+    found = {"kind": "single", "temperature": 1.0, **read_json(path)}
+    classes = found.get("classes")
+    if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
+        raise InvalidInputError(f"{path} names no classes: train the model again")
+    if found["kind"] not in KINDS:
+        raise InvalidInputError(f"{path} has the kind {found['kind']!r}; possible are {', '.join(KINDS)}")
+    temperature = found["temperature"]
+    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
+    if not number or not 0 < temperature < math.inf:
+        raise InvalidInputError(f"{path} has the temperature {temperature!r}; a number above 0 is needed")
+    return found
+
+
+def _no_head(root: Path) -> NotFoundError:
+    if (root.parent / "head.json").is_file():
+        return NotFoundError(f"{root} is a part of a finished model: give {root.parent}")
+    return NotFoundError(
+        f"{root} holds no finished model (no head.json): give the --out folder of a warm start"
+    )
+
+
+def _shifted(progress: Progress, start: int, total: int) -> Progress:
+    return lambda label, done, _: progress(label, start + done, total)

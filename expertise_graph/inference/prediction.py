@@ -1,0 +1,95 @@
+"""What a model says about inputs that have no label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from expertise_graph.data.files import Skip
+from expertise_graph.data.modalities import modalities
+from expertise_graph.data.records import Record
+from expertise_graph.errors import DatasetError, InvalidInputError
+from expertise_graph.inference.model import CHUNK, Model
+from expertise_graph.probing import Progress, silent
+from expertise_graph.types import FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What was said about one input.
+
+    Attributes:
+        input: the text, or where the image is.
+        classes: (name, probability), the likeliest first; for several labels an item those that are
+            likely enough, so maybe none.
+        value: the number, where the model gives one.
+    """
+
+    input: str
+    classes: tuple[tuple[str, float], ...] = ()
+    value: float | None = None
+
+
+def predict(
+    model: Model,
+    inputs: Sequence[Record],
+    *,
+    top: int = 1,
+    threshold: float = 0.5,
+    progress: Progress = silent,
+) -> tuple[list[Prediction], list[Skip]]:
+    """Return what the model says about each input that can be read, and the others with the reason.
+
+    Args:
+        model: of any kind.
+        inputs: undecoded, with the names they are reported under.
+        top: how many classes to name, where an item has one.
+        threshold: least probability of a label, where an item has several.
+        progress: told how many inputs are done.
+
+    Raises:
+        InvalidInputError: for a top below 1, or a threshold outside of 0 to 1.
+        SourceError: when the model cannot be run.
+    """
+    if top < 1 or not 0 <= threshold <= 1:
+        raise InvalidInputError(f"top={top}, threshold={threshold}: give at least 1, and 0 to 1")
+    found: list[Prediction] = []
+    skipped: list[Skip] = []
+    for start in range(0, len(inputs), CHUNK):
+        chunk = inputs[start : start + CHUNK]
+        progress(model.folder.name, start, len(inputs))
+        readable, logits = _readable_logits(model, chunk, skipped)
+        for record, row in zip(readable, logits, strict=True):
+            found.append(_said(model, record.where, row, top=top, threshold=threshold))
+    progress(model.folder.name, len(inputs), len(inputs))
+    return found, skipped
+
+
+def _readable_logits(
+    model: Model, records: Sequence[Record], skipped: list[Skip]
+) -> tuple[Sequence[Record], FloatArray]:
+    """Run the model; only where that fails each input is tried by itself, as decoding twice costs time."""
+    try:
+        return records, model.logits([record.item for record in records])
+    except DatasetError:
+        decode = modalities[model.modality].decode
+    readable = []
+    for record in records:
+        try:
+            decode(record.item)
+        except DatasetError as error:
+            skipped.append((record.where, str(error)))
+        else:
+            readable.append(record)
+    return readable, model.logits([record.item for record in readable])
+
+
+def _said(model: Model, name: str, logits: FloatArray, *, top: int, threshold: float) -> Prediction:
+    if model.kind == "value":
+        return Prediction(input=name, value=float(logits[0]))
+    probabilities = model.probabilities(logits[None, :])[0]
+    order = np.argsort(-probabilities, kind="stable")
+    likely = [i for i in order if probabilities[i] >= threshold] if model.kind == "multi" else order[:top]
+    return Prediction(input=name, classes=tuple((model.classes[i], float(probabilities[i])) for i in likely))

@@ -1,0 +1,120 @@
+"""A model as one graph of tensor operations, with real inputs to check what was made of it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from expertise_graph.data import modalities, read_probe_set
+from expertise_graph.errors import InvalidInputError, SourceError, first_line
+from expertise_graph.inference.model import Model
+from expertise_graph.starter import probe_files
+from expertise_graph.warmstart.inputs import Batch
+from expertise_graph.warmstart.optimizer import Classifier
+
+BATCH, TOKENS = "batch", "tokens"
+TEXT_INPUTS = ("input_ids", "attention_mask")
+CHECKED = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traced:
+    """A model as torch.export sees it.
+
+    Attributes:
+        program: takes the inputs in the order of `names` and gives logits (n, classes).
+        names: of the inputs.
+        dynamic: for each input the sizes that vary, by dimension.
+        longest: tokens at most, for texts.
+        batches: real inputs, of several sizes.
+        expected: the logits of each batch by the model itself.
+    """
+
+    program: torch.export.ExportedProgram
+    names: tuple[str, ...]
+    dynamic: tuple[dict[int, Any], ...]
+    longest: int | None
+    batches: tuple[tuple[torch.Tensor, ...], ...]
+    expected: tuple[NDArray[np.float32], ...]
+
+
+class _Ordered(nn.Module):
+    """A classifier that takes its inputs by their place."""
+
+    def __init__(self, classifier: Classifier, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.names = names
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        """Return logits (n, classes)."""
+        logits: torch.Tensor = self.classifier(**dict(zip(self.names, tensors, strict=True)))
+        return logits
+
+
+def trace(model: Model) -> Traced:
+    """Turn a model into one graph whose batch size, and number of tokens, may vary.
+
+    Raises:
+        SourceError: when the network does what such a graph cannot hold.
+    """
+    classifier = Classifier(model.backbone.module.cpu(), model.head.cpu()).eval()
+    raw = _real_batches(model)
+    names = (
+        tuple(name for name in TEXT_INPUTS if name in raw[0]) if model.modality == "text" else tuple(raw[0])
+    )
+    longest = _longest(model) if model.modality == "text" else None
+    dynamic = _dynamic(names, longest)
+    batches = tuple(tuple(batch[name] for name in names) for batch in raw)
+    try:
+        with torch.no_grad(), quiet():
+            program = torch.export.export(
+                _Ordered(classifier, names).eval(), batches[-1], dynamic_shapes=(dynamic,)
+            )
+    except Exception as error:  # networks of strangers fail in any way
+        raise SourceError(f"{model.folder} cannot be exported: {first_line(error)}") from error
+    with torch.inference_mode():
+        # By all that the preprocessing gives: an input that is left out must make no difference.
+        expected = tuple(classifier(**batch).numpy() for batch in raw)
+    return Traced(
+        program=program, names=names, dynamic=dynamic, longest=longest, batches=batches, expected=expected
+    )
+
+
+def _real_batches(model: Model) -> tuple[Batch, Batch]:
+    """Return one, and then eleven, inputs of the shipped probe set of the model's modality."""
+    probes = (read_probe_set(path) for path in probe_files())
+    items = next((p.items for p in probes if p.probe_set.modality == model.modality), None)
+    if items is None:
+        raise InvalidInputError(f"models of {model.modality} cannot be exported: no inputs to check them on")
+    decoded = [modalities[model.modality].decode(item) for item in items[:CHECKED]]
+    return model.backbone.collate(decoded[:1]), model.backbone.collate(decoded[1:])
+
+
+def _longest(model: Model) -> int:
+    """Return how many tokens a text is cut to."""
+    batch = model.backbone.collate(["word " * 10_000])
+    return int(batch[TEXT_INPUTS[0]].shape[1])
+
+
+def _dynamic(names: tuple[str, ...], longest: int | None) -> tuple[dict[int, Any], ...]:
+    sizes: dict[int, Any] = {0: torch.export.Dim(BATCH, min=1)}
+    if longest is not None:
+        sizes[1] = torch.export.Dim(TOKENS, min=1, max=longest)
+    return tuple(dict(sizes) for _ in names)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep torch's warnings about its own insides from the user."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
