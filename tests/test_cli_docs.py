@@ -23,6 +23,8 @@ STORY = (
     "similar",
     "query",
     "warm-start",
+    "predict",
+    "evaluate",
     "runs",
     "history import",
     "scores import",

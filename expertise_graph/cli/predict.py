@@ -25,21 +25,27 @@ SHOWN = 60
 
 def open_named(context: Context, name: str, trust_code: bool) -> Model:
     """Open the model in a folder, or the one that the registry knows by this name."""
-    from expertise_graph.inference.locate import find_model
-    from expertise_graph.inference.model import open_model
-
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        try:
-            with context.store() as store:
-                folder = find_model(store, name)
-        except NotFoundError as error:
-            if "registry.db" not in str(error):
-                raise
-            raise NotFoundError(
-                f"there is no folder {name}, and no registry here to look the name up in"
-            ) from error
+        folder = _in_registry(context, name)
+    # Not before the folder is known: it loads torch, which a mistyped name should not wait for.
+    from expertise_graph.inference.model import open_model
+
     return open_model(folder, trust_code=trust_code)
+
+
+def _in_registry(context: Context, name: str) -> Path:
+    from expertise_graph.inference.locate import find_model
+    from expertise_graph.store import find_workspace
+
+    try:
+        find_workspace(context.workspace_path)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"there is no folder {name}, and no registry to look the name up in: {error}"
+        ) from error
+    with context.store() as store:
+        return find_model(store, name)
 
 
 @app.command()
