@@ -76,7 +76,7 @@ class Model:
         parts = [np.zeros((0, self.head.out_features), dtype=np.float32)]
         for start in range(0, len(items), CHUNK):
             chunk = items[start : start + CHUNK]
-            parts.append(self._classify(chunk, _shifted(progress, start, len(items))))
+            parts.append(self._classify(chunk, shifted(progress, start, len(items))))
         return np.concatenate(parts)
 
     def probabilities(self, logits: FloatArray) -> FloatArray:
@@ -181,5 +181,6 @@ def _no_head(root: Path) -> NotFoundError:
     )
 
 
-def _shifted(progress: Progress, start: int, total: int) -> Progress:
+def shifted(progress: Progress, start: int, total: int) -> Progress:
+    """Return what to tell about a part that begins at `start` of `total`."""
     return lambda label, done, _: progress(label, start + done, total)

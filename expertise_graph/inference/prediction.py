@@ -11,7 +11,7 @@ from expertise_graph.data.files import Skip
 from expertise_graph.data.modalities import modalities
 from expertise_graph.data.records import Record
 from expertise_graph.errors import DatasetError, InvalidInputError
-from expertise_graph.inference.model import CHUNK, Model
+from expertise_graph.inference.model import CHUNK, Model, shifted
 from expertise_graph.probing import Progress, silent
 from expertise_graph.types import FloatArray
 
@@ -59,20 +59,19 @@ def predict(
     skipped: list[Skip] = []
     for start in range(0, len(inputs), CHUNK):
         chunk = inputs[start : start + CHUNK]
-        progress(model.folder.name, start, len(inputs))
-        readable, logits = _readable_logits(model, chunk, skipped)
+        told = shifted(progress, start, len(inputs))
+        readable, logits = _readable_logits(model, chunk, skipped, progress=told)
         for record, row in zip(readable, logits, strict=True):
             found.append(_said(model, record.where, row, top=top, threshold=threshold))
-    progress(model.folder.name, len(inputs), len(inputs))
     return found, skipped
 
 
 def _readable_logits(
-    model: Model, records: Sequence[Record], skipped: list[Skip]
+    model: Model, records: Sequence[Record], skipped: list[Skip], *, progress: Progress
 ) -> tuple[Sequence[Record], FloatArray]:
     """Run the model; only where that fails each input is tried by itself, as decoding twice costs time."""
     try:
-        return records, model.logits([record.item for record in records])
+        return records, model.logits([record.item for record in records], progress=progress)
     except DatasetError:
         decode = modalities[model.modality].decode
     readable = []
@@ -83,7 +82,7 @@ def _readable_logits(
             skipped.append((record.where, str(error)))
         else:
             readable.append(record)
-    return readable, model.logits([record.item for record in readable])
+    return readable, model.logits([record.item for record in readable], progress=progress)
 
 
 def _said(model: Model, name: str, logits: FloatArray, *, top: int, threshold: float) -> Prediction:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import AutoImageProcessor, AutoModel
+from transformers import AutoImageProcessor, AutoModel, pipeline
 
 from expertise_graph.data import holdout, read_data
 from expertise_graph.errors import (
@@ -20,6 +20,7 @@ from expertise_graph.errors import (
 from expertise_graph.inference import model as room
 from expertise_graph.inference.model import open_model
 from expertise_graph.sources import InputSpec, SourceOptions, load, resolve
+from expertise_graph.sources.native import write_native
 from tests import materials
 from tests.materials import change_json
 from tests.sources.test_factory import module, weights  # noqa: F401
@@ -50,6 +51,19 @@ def test_the_test_split_gives_the_accuracy_that_the_run_recorded(kind, image_run
     right = model.logits([data.items[i] for i in rows]).argmax(axis=1) == data.labels[rows]
     assert right.mean() == pytest.approx(model.accuracy)
     assert model.identity["data"] == data.sha256
+
+
+def test_a_model_in_the_form_of_its_library_is_used_the_same_and_by_its_pipelines(run, letters):
+    files, before = sorted(letters.rglob("*.png"))[::9], open_model(run)
+    form = write_native(before.backbone.module, before.head, run / "model", classes=before.classes)
+    assert form.architecture == "ResNetForImageClassification"
+    expected = before.probabilities(before.logits(files))
+    model = open_model(run)
+    np.testing.assert_array_equal(model.probabilities(model.logits(files)), expected)
+    for path, row in zip(files, expected, strict=True):
+        answer = pipeline("image-classification", str(run / "model"))(str(path))[0]
+        assert answer["label"] == model.classes[row.argmax()]
+        assert answer["score"] == pytest.approx(row.max(), abs=1e-3)
 
 
 def test_chunks_change_nothing_and_progress_counts_all(image_run, letters, monkeypatch):
