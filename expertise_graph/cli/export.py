@@ -60,8 +60,10 @@ def _export_graph(context: Context, path: Path, kind: str) -> None:
 def _export_model(
     context: Context, name: str, *, kind: str, out: Path, force: bool, trust_code: bool
 ) -> None:
-    from expertise_graph.inference.export import export_model
+    from expertise_graph.inference.export import export_model, formats
 
+    # A package that is missing is named before anything is loaded.
+    formats[kind]
     model = open_named(context, name, trust_code)
     done = export_model(model, out, kind=kind, force=force)
     click.echo(

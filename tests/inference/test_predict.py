@@ -18,7 +18,6 @@ from expertise_graph.inference.prediction import predict
 from expertise_graph.probing import extract
 from tests.materials import change_json, gloss_rows
 from tests.program import invoke
-from tests.program import run as in_process
 
 TEXTS = [text for text, _ in gloss_rows(3, 2)]
 
@@ -173,9 +172,5 @@ def test_wrong_arguments(image_run, wrong):
         predict(open_model(image_run), [], **wrong)
 
 
-def test_a_process_of_its_own_without_a_workspace(text_run, tmp_path):
-    done = in_process("predict", text_run, "--text", TEXTS[0], "--csv", cwd=tmp_path).worked()
-    assert done.lines[0] == "input,rank,class,probability"
-    assert done.err == ""
-    assert not (tmp_path / "registry.db").exists()
-    in_process("predict", "missing", "x.png", cwd=tmp_path).failed("no folder missing", "no registry to look")
+def test_a_name_without_a_folder_and_without_a_registry():
+    invoke("predict", "missing", "x.png").failed("no folder missing", "no registry to look")
