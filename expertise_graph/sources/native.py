@@ -71,13 +71,14 @@ def write_native(
     """
     if not isinstance(module, PooledModel) or not (folder / "config.json").is_file():
         return _none("the network is not a plain model of transformers")
+    head = copy.deepcopy(head).cpu()
     try:
         model = _joined(module, head, classes=classes, kind=kind)
-    except ValueError as error:
+        batch = random_batch(module.model)
+        difference = _difference(model, module, head, batch)
+    except Exception as error:  # a model that was trained for hours must not be lost for want of a form
         return _none(first_line(error))
     name = type(model).__name__
-    batch = random_batch(module.model)
-    difference = _difference(model, module, head, batch)
     if difference > LARGEST_DIFFERENCE:
         return _none(
             f"{name} computes its classes from other features than the {_pooled(module)} trained here"
@@ -85,7 +86,7 @@ def write_native(
     temporary = folder / f".{uuid.uuid4().hex}"
     try:
         save_model(model, temporary)
-        difference = _difference(load_classifier(temporary, _takes(module.model)), module, head, batch)
+        difference = _read_back(temporary, module, head, batch)
         if difference > LARGEST_DIFFERENCE:
             return _none(f"{name} reads back something else than was written (off by {difference:.1e})")
         _replace(temporary, folder)
@@ -183,6 +184,13 @@ def _difference(
     if not bool(torch.isfinite(found).all()):
         return float("inf")
     return float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-12))
+
+
+def _read_back(folder: Path, module: PooledModel, head: nn.Linear, batch: dict[str, torch.Tensor]) -> float:
+    try:
+        return _difference(load_classifier(folder, _takes(module.model)), module, head, batch)
+    except Exception:  # the library raises what it likes
+        return float("inf")
 
 
 def _replace(temporary: Path, folder: Path) -> None:

@@ -152,3 +152,12 @@ def test_a_network_of_the_user_has_no_such_form(tmp_path):
     form = write_native(nn.Linear(3, 3), head(3), tmp_path, classes=CLASSES)
     assert form.architecture is None
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_model_that_cannot_be_run_on_random_inputs_is_left_as_it_was(tmp_path):
+    model = small("vit")
+    model.save_pretrained(tmp_path / "model")
+    before = (tmp_path / "model" / "model.safetensors").read_bytes()
+    form = write_native(PooledModel(model, "cls"), head(7), tmp_path / "model", classes=CLASSES)
+    assert form.architecture is None
+    assert (tmp_path / "model" / "model.safetensors").read_bytes() == before
