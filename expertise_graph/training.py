@@ -104,7 +104,7 @@ def execute(store: Store, prober: Prober, plan: Plan, report: Report | None) -> 
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             _note(store, plan, status, {"error": f"{type(error).__name__}: {error}"})
         raise
-    child = _register_child(store, prober, plan)
+    child = _register_child(store, prober, plan, result)
     _record(store, plan, result, child)
     return _answer(plan, result, child)
 
@@ -136,10 +136,10 @@ def begun_from(store: Store, data: LabelledData, out: Path, config: TrainConfig)
     return zoo[begun[-1].expert] if begun else None
 
 
-def _register_child(store: Store, prober: Prober, plan: Plan) -> Expert:
+def _register_child(store: Store, prober: Prober, plan: Plan, result: WarmCold) -> Expert:
     """Register the trained backbone; one that was frozen, or kept as it was, is the expert itself."""
     way = plan.config.way
-    if not way.fine_tunes:
+    if way.pretrained and not result.warm.kept_epoch:
         return plan.expert
     options = SourceOptions(
         trust_code=plan.trust_code,

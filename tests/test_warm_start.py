@@ -16,7 +16,7 @@ from tests import materials
 from tests.program import invoke
 from tests.sources.test_factory import module, weights  # noqa: F401
 
-QUICK = ("--epochs", 2, "--batch-size", 8)
+QUICK = ("--epochs", 2, "--batch-size", 8, "--no-augment")
 
 
 @pytest.fixture
@@ -226,6 +226,6 @@ def test_a_factory_expert_needs_the_flag_at_every_step(blank, letters, module, w
 def test_python_does_what_the_command_does(workspace, letters):
     told = start(letters, "one", "--expert", "emoji").worked().json
     with Workspace() as opened:
-        config = TrainConfig(epochs=2, batch_size=8)
+        config = TrainConfig(epochs=2, batch_size=8, augment=False)
         result = opened.warm_start(letters, workspace / "two", expert="emoji", config=config)
     assert (result.accuracy, result.child, result.transfer_gain) == (told["accuracy"], told["child"], None)

@@ -52,7 +52,7 @@ def evaluate(context: Context, /, model: str, data: str, as_json: bool, **given:
         report_skipped(labelled.skipped, context.verbose)
         found = run(opened, labelled, split=given["split"], progress=bars.update)
     if plot is not None:
-        if found.kind != "single":
+        if found.kind != "class":
             raise InvalidInputError(f"--plot draws one class an item; {model} is of the kind {found.kind}")
         plot(found.confusion, opened.classes, given["plot"])
         click.echo(clean(f"drawn to {given['plot']}"), err=True)

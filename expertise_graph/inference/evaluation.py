@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from expertise_graph.data.base import LabelledData
 from expertise_graph.errors import DatasetError
 from expertise_graph.inference import metrics
-from expertise_graph.inference.items import Chosen, choose, match_classes, same_task, values_of
+from expertise_graph.inference.items import Chosen, choose, marks_of, match_classes, same_task, values_of
 from expertise_graph.inference.model import Model
 from expertise_graph.probing import Progress, silent
 from expertise_graph.types import FloatArray, IntArray
@@ -37,7 +37,7 @@ class Evaluation:
     """What was measured.
 
     Attributes:
-        kind: single, multi or value.
+        kind: class, labels or value.
         n: items judged on.
         split: which: test, validation, train or all.
         metrics: values by name; None where one is not defined.
@@ -65,7 +65,7 @@ def evaluate(
     """Run the model on labelled data and measure what it is worth.
 
     Args:
-        model: of any kind; for a value the class names of the data are its numbers.
+        model: of any kind.
         data: of the model's modality, with classes of the same names.
         split: test, validation, train or all; by default what the model has not learnt from.
         progress: told how many items are done.
@@ -86,8 +86,8 @@ def evaluate(
     matched = match_classes(model, data, chosen.rows)
     logits = _run(model, data, matched.rows, progress)
     notes = (*chosen.notes, *matched.notes)
-    if model.kind == "multi":
-        targets = np.eye(len(model.classes), dtype=np.int64)[matched.labels]
+    if model.kind == "labels":
+        targets = marks_of(model, data, matched)
         return measure_several(model, logits, targets, split=chosen.split, notes=notes)
     found = measure_single(model, logits, matched.labels, split=chosen.split, notes=notes)
     return _checked(found, model, data)
@@ -106,7 +106,7 @@ def measure_single(
     right = predicted == labels
     cooled = np.asarray(logits, dtype=np.float64) / model.temperature
     return Evaluation(
-        kind="single",
+        kind="class",
         n=len(labels),
         split=split,
         metrics={
@@ -139,7 +139,7 @@ def measure_several(
     table = metrics.multi_table(targets, chosen)
     scores = _scores(model.classes, table, told=chosen.sum(axis=0))
     return Evaluation(
-        kind="multi",
+        kind="labels",
         n=len(targets),
         split=split,
         metrics={

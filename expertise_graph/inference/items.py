@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expertise_graph.data.base import LabelledData
+from expertise_graph.data.base import LABELS, VALUE, LabelledData
 from expertise_graph.data.records import SPLITS
 from expertise_graph.data.sampling import holdout
 from expertise_graph.errors import DatasetError, InvalidInputError
@@ -97,6 +97,8 @@ def match_classes(model: Model, data: LabelledData, rows: IntArray) -> Matched:
         DatasetError: when no class is left.
     """
     index = {name: i for i, name in enumerate(model.classes)}
+    if data.kind == LABELS:
+        return _match_labels(model, data, rows)
     numbers = np.array([index.get(name, -1) for name in data.classes], dtype=np.int64)[data.labels[rows]]
     known = numbers >= 0
     if not known.any():
@@ -107,6 +109,20 @@ def match_classes(model: Model, data: LabelledData, rows: IntArray) -> Matched:
     return Matched(
         rows=rows[known], labels=numbers[known], notes=_differences(model, data, rows=rows, known=known)
     )
+
+
+def _match_labels(model: Model, data: LabelledData, rows: IntArray) -> Matched:
+    """Keep all items; labels that only one of data and model knows are told."""
+    unknown = [name for name in data.outputs if name not in model.classes]
+    absent = [name for name in model.classes if name not in data.outputs]
+    if len(unknown) == len(data.outputs):
+        raise DatasetError(
+            f"no label of {data.name} ({listed(data.outputs)}) is one of the model's "
+            f"({listed(model.classes)}); labels are matched by name"
+        )
+    notes = [f"labels unknown to the model are passed over: {listed(unknown)}"] if unknown else []
+    notes += [f"no items of {len(absent)} labels of the model ({listed(absent)})"] if absent else []
+    return Matched(rows=rows, labels=np.zeros(len(rows), dtype=np.int64), notes=tuple(notes))
 
 
 def _differences(
@@ -122,12 +138,26 @@ def _differences(
     return tuple(notes)
 
 
+def marks_of(model: Model, data: LabelledData, matched: Matched) -> IntArray:
+    """Return which labels of the model the matched items have: (n, labels) of 0 and 1."""
+    if data.targets is None or data.kind != LABELS:
+        return np.eye(len(model.classes), dtype=np.int64)[matched.labels]
+    marks = np.zeros((len(matched.rows), len(model.classes)), dtype=np.int64)
+    for column, name in enumerate(data.outputs):
+        if name in model.classes:
+            marks[:, model.classes.index(name)] = data.targets[matched.rows, column] > 0
+    return marks
+
+
 def values_of(data: LabelledData, rows: IntArray) -> FloatArray:
-    """Return the values (n,) that the class names of the items stand for.
+    """Return the values (n,) of the items; of data with classes those that their names stand for.
 
     Raises:
         DatasetError: when a name is no number.
     """
+    if data.targets is not None and data.kind == VALUE:
+        found: FloatArray = data.targets[rows, 0]
+        return found
     try:
         numbers = np.array([float(name) for name in data.classes], dtype=np.float64)
     except ValueError as error:

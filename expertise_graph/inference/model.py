@@ -23,12 +23,12 @@ from expertise_graph.errors import (
 from expertise_graph.inference.metrics import sigmoid, softmax
 from expertise_graph.probing import Progress, extract, silent
 from expertise_graph.sources import Backbone, SourceOptions, load, resolve
-from expertise_graph.sources.local import existing_folder
+from expertise_graph.sources.layout import existing_folder
 from expertise_graph.sources.weights import inspect, read_json
 from expertise_graph.types import Expert, FloatArray
 from expertise_graph.warmstart import load_model
 
-KINDS = ("single", "multi", "value")
+KINDS = ("class", "labels", "value")
 CHUNK = 1024
 """Items whose features are in memory at the same time."""
 
@@ -43,7 +43,7 @@ class Model:
         backbone: the network that gives features, and its preprocessing.
         head: the linear layer from features to logits.
         classes: names of the classes, in the order of the logits.
-        kind: single (one class an item), multi (several) or value (a number).
+        kind: class (one an item), labels (several) or value (a number).
         temperature: what logits are divided by before they become probabilities.
         identity: what the run recorded about itself (config, data); empty where run.json is missing.
         accuracy: on the test split of its own data, as the run recorded it.
@@ -82,7 +82,7 @@ class Model:
     def probabilities(self, logits: FloatArray) -> FloatArray:
         """Return probabilities (n, classes) of logits: of one class an item, or of each label by itself."""
         scaled = np.asarray(logits, dtype=np.float64) / self.temperature
-        return sigmoid(scaled) if self.kind == "multi" else softmax(scaled)
+        return sigmoid(scaled) if self.kind == "labels" else softmax(scaled)
 
     def _classify(self, items: Sequence[Item], progress: Progress) -> NDArray[np.float32]:
         try:
@@ -160,7 +160,7 @@ def _described(root: Path) -> dict[str, Any]:
     path = root / "head.json"
     if not path.is_file():
         raise _no_head(root)
-    found = {"kind": "single", "temperature": 1.0, **read_json(path)}
+    found = {"kind": "class", "temperature": 1.0, **read_json(path)}
     classes = found.get("classes")
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise InvalidInputError(f"{path} names no classes: train the model again")

@@ -90,5 +90,5 @@ def _said(model: Model, name: str, logits: FloatArray, *, top: int, threshold: f
         return Prediction(input=name, value=float(logits[0]))
     probabilities = model.probabilities(logits[None, :])[0]
     order = np.argsort(-probabilities, kind="stable")
-    likely = [i for i in order if probabilities[i] >= threshold] if model.kind == "multi" else order[:top]
+    likely = [i for i in order if probabilities[i] >= threshold] if model.kind == "labels" else order[:top]
     return Prediction(input=name, classes=tuple((model.classes[i], float(probabilities[i])) for i in likely))

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,12 +21,10 @@ from expertise_graph.errors import first_line
 from expertise_graph.sources.library import Quiet, load_classifier, new_classifier, save_model
 from expertise_graph.sources.pooled import PooledModel
 
-Kind = Literal["single", "multi", "value"]
-
 LARGEST_DIFFERENCE = 1e-4
 _PROBLEMS = {
-    "single": "single_label_classification",
-    "multi": "multi_label_classification",
+    "class": "single_label_classification",
+    "labels": "multi_label_classification",
     "value": "regression",
 }
 # A power of two, so that dividing by it loses nothing.
@@ -52,7 +50,7 @@ class NativeForm:
 
 
 def write_native(
-    module: nn.Module, head: nn.Linear, folder: Path, *, classes: Sequence[str], kind: Kind = "single"
+    module: nn.Module, head: nn.Linear, folder: Path, *, classes: Sequence[str], kind: str = "class"
 ) -> NativeForm:
     """Replace the backbone in `folder` by backbone and head in one model, where the library has such a one.
 
@@ -118,7 +116,7 @@ def _takes(model: Any) -> str:
     return "image" if model.main_input_name == "pixel_values" else "text"
 
 
-def _joined(module: PooledModel, head: nn.Linear, *, classes: Sequence[str], kind: Kind) -> nn.Module:
+def _joined(module: PooledModel, head: nn.Linear, *, classes: Sequence[str], kind: str) -> nn.Module:
     """Return the library's classifier with our backbone and head; ValueError says why there is none."""
     backbone: Any = module.model
     config = copy.deepcopy(backbone.config)

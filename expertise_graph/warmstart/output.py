@@ -16,6 +16,7 @@ from torch import nn
 from expertise_graph.data.base import CLASS, VALUE, LabelledData
 from expertise_graph.errors import InvalidInputError, NotFoundError
 from expertise_graph.sources.base import Backbone
+from expertise_graph.sources.native import write_native
 from expertise_graph.types import UNKNOWN, Expert
 from expertise_graph.warmstart.checkpoint import write_tensors
 from expertise_graph.warmstart.folder import remove, sync, write_json, write_text
@@ -35,7 +36,7 @@ def write_outputs(
 ) -> None:
     """Write ``model/``, ``head.safetensors``, ``head.json``, ``history.json`` and ``README.md``."""
     remove(out / "model")
-    save_backbone(out / "model", backbone, classifier.backbone.eval().cpu(), result.strategy, expert)
+    native = save_backbone(out / "model", backbone, classifier, result=result, data=data, expert=expert)
     for path in (out / "model").rglob("*"):
         sync(path)
     write_tensors(out / "head.safetensors", classifier.head.state_dict())
@@ -54,18 +55,30 @@ def write_outputs(
     }
     write_json(out / "head.json", head)
     write_json(out / "history.json", [dict(row) for row in result.history])
-    write_text(out / "README.md", model_card(result, data, expert))
+    write_text(out / "README.md", model_card(result, data, expert, note=native))
 
 
 def save_backbone(
-    folder: Path, backbone: Backbone, module: nn.Module, strategy: str, expert: Expert | None
-) -> None:
-    """Write what was trained: the whole backbone, or what the strategy puts beside the expert's weights."""
-    save = strategies[strategy].save
-    if save is None or expert is None:
-        backbone.save(module, folder)
-    else:
+    folder: Path,
+    backbone: Backbone,
+    classifier: Classifier,
+    *,
+    result: TrainResult,
+    data: LabelledData,
+    expert: Expert | None,
+) -> str:
+    """Write what was trained: the whole backbone, or what the strategy puts beside the expert's weights.
+
+    Returns:
+        A sentence that says how the model is loaded without this package, or why it is not.
+    """
+    save, module = strategies[result.strategy].save, classifier.backbone.eval().cpu()
+    if save is not None and expert is not None:
         save(module, expert, folder)
+        return f"It is an adapter: it is loaded beside the weights of its parent, {_plain(expert.name)}."
+    backbone.save(module, folder)
+    form = write_native(module, classifier.head, folder, classes=data.outputs, kind=data.kind)
+    return f"{form.note[:1].upper()}{form.note[1:]}."
 
 
 def load_model(module: nn.Module, head: Path) -> tuple[Classifier, tuple[str, ...]]:
@@ -98,11 +111,19 @@ def load_model(module: nn.Module, head: Path) -> tuple[Classifier, tuple[str, ..
     return Classifier(module, linear).eval(), classes
 
 
-def model_card(result: TrainResult, data: LabelledData, expert: Expert | None) -> str:
-    """Return a model card in the format of the Hugging Face Hub: YAML front matter, then prose."""
+def model_card(result: TrainResult, data: LabelledData, expert: Expert | None, *, note: str = "") -> str:
+    """Return a model card in the format of the Hugging Face Hub: YAML front matter, then prose.
+
+    Args:
+        result: what training reached.
+        data: what it was trained on.
+        expert: what it was trained from.
+        note: a sentence on how to load it.
+    """
     title = f"{expert.name if expert else 'model'} for {data.name}"
     front = _front_matter(title, result, data, expert)
-    return "\n".join(["---", *front, "---", "", *_prose(title, result, data, expert), ""])
+    prose = _prose(title, result, data, expert)
+    return "\n".join(["---", *front, "---", "", *prose, note, ""])
 
 
 def _front_matter(title: str, result: TrainResult, data: LabelledData, expert: Expert | None) -> list[str]:

@@ -135,7 +135,7 @@ def test_data_of_another_modality(image_run, glosses):
 
 
 def test_several_labels_an_item(run, letters):
-    change_json(run / "head.json", kind="multi")
+    change_json(run / "head.json", kind="labels")
     model, data = open_model(run), read_data(letters)
     found = measured(run, letters, "--split", "all")
     scores = 1 / (1 + np.exp(-model.logits(data.items).astype(float)))
@@ -146,7 +146,7 @@ def test_several_labels_an_item(run, letters):
     assert values["macro_f1"] == pytest.approx(metrics.multi_table(targets, scores >= 0.5)[:, 2].mean())
     assert values["mean_average_precision"] == pytest.approx(metrics.mean_average_precision(scores, targets))
     assert found["interval_95"] is None
-    invoke("evaluate", run, letters, "--plot", "x.png").failed("of the kind multi")
+    invoke("evaluate", run, letters, "--plot", "x.png").failed("of the kind labels")
 
 
 def test_a_value(run, tmp_path, letters):

@@ -84,7 +84,7 @@ def test_temperature_and_kind_come_from_the_head(run, letters):
     np.testing.assert_allclose(
         model.probabilities(logits), exponentials / exponentials.sum(axis=1, keepdims=True)
     )
-    change_json(run / "head.json", kind="multi")
+    change_json(run / "head.json", kind="labels")
     np.testing.assert_allclose(
         open_model(run).probabilities(logits), 1 / (1 + np.exp(-logits / 4.0)), rtol=1e-5
     )
@@ -138,7 +138,7 @@ def test_broken_json_is_named(run):
         ({"classes": ["a", "b"]}, "head for 5 classes and names 2"),
         ({"classes": []}, "names no classes"),
         ({"classes": "abcde"}, "names no classes"),
-        ({"kind": "ordinal"}, "possible are single, multi, value"),
+        ({"kind": "ordinal"}, "possible are class, labels, value"),
         ({"temperature": 0}, "a number above 0"),
         ({"temperature": "warm"}, "a number above 0"),
         ({"temperature": None}, "a number above 0"),

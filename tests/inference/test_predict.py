@@ -132,7 +132,7 @@ def test_the_table_for_people(image_run, letters, text_run):
 
 
 def test_several_labels_an_item(run, letters):
-    change_json(run / "head.json", kind="multi")
+    change_json(run / "head.json", kind="labels")
     model, files = open_model(run), sorted(letters.rglob("*.png"))[::10]
     expected = 1 / (1 + np.exp(-model.logits(files).astype(float)))
     for threshold in (0.1, 0.5, 1.0):
@@ -163,7 +163,7 @@ def test_json_holds_the_documented_keys(image_run, letters):
     done = invoke("predict", image_run, next(letters.rglob("*.png")), "--json").worked().json
     assert set(done) == {"model", "kind", "temperature", "predictions", "skipped"}
     assert set(done["predictions"][0]) == {"input", "classes", "value"}
-    assert (done["kind"], done["temperature"], done["skipped"]) == ("single", 1.0, [])
+    assert (done["kind"], done["temperature"], done["skipped"]) == ("class", 1.0, [])
 
 
 @pytest.mark.parametrize("wrong", [{"top": 0}, {"threshold": 1.5}])

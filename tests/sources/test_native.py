@@ -104,7 +104,7 @@ def test_a_text_model_that_averages_its_tokens_is_left_as_it_was(reference, tmp_
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
-@pytest.mark.parametrize("kind", ["single", "multi", "value"])
+@pytest.mark.parametrize("kind", ["class", "labels", "value"])
 def test_a_text_model_that_takes_its_first_token_goes_through_the_tanh(kind, tmp_path):
     source = materials.starter("emoji-names", tmp_path)
     modes = {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
@@ -113,7 +113,7 @@ def test_a_text_model_that_takes_its_first_token_goes_through_the_tanh(kind, tmp
     form = write_native(backbone.module, linear, tmp_path / "model", classes=CLASSES, kind=kind)
     assert form.architecture == "BertForSequenceClassification"
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "model")
-    problem = {"single": "single_label_", "multi": "multi_label_"}.get(kind)
+    problem = {"class": "single_label_", "labels": "multi_label_"}.get(kind)
     assert model.config.problem_type == (f"{problem}classification" if problem else "regression")
     tokens = AutoTokenizer.from_pretrained(tmp_path / "model")(TEXTS, padding=True, return_tensors="pt")
     with torch.inference_mode():
