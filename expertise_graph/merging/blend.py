@@ -114,7 +114,9 @@ class Blender:
             raise SourceError("a method that adds to the parent was called without one")
         classes = self.yardstick.classes
         known = self.own and self.parent.head is not None and self.parent.head.knows(classes)
-        start = self._learnt(self.parent, self.parent.head.ordered(classes) if self.parent.head and known else None)
+        start = self._learnt(
+            self.parent, self.parent.head.ordered(classes) if self.parent.head and known else None
+        )
         shared = [{key: state[key] for key in start} for state in self.states]
         rest = [{key: t for key, t in state.items() if key not in start} for state in self.states]
         return {**method(start, shared), **mean(rest)}
@@ -140,39 +142,39 @@ class Blender:
             **common_fixed([m.weights for m in members], self.parent.weights if self.parent else None),
         }
         module = put_into(members[0].backbone.module, state)
-        found = {name: self._judge(variant, learnt) for name, variant in self._variants(module)}
-        chosen = max(found, key=lambda name: (found[name][2], -found[name][3]))
-        variant, head, _, loss = found[chosen]
+        variants = {NONE: module}
+        if normalises(module):
+            variants = {KEPT: module, RECOMPUTED: self.yardstick.renewed(module)}
+        found = {name: self._judge(variant, learnt) for name, variant in variants.items()}
+        chosen = self._statistics() if normalises(module) else NONE
+        head, _, loss = found[chosen]
         return Blend(
-            module=variant,
+            module=variants[chosen],
             head=head,
             rows=rows,
             scale=scale,
             statistics=chosen,
-            accuracies={name: result[2] for name, result in found.items()},
+            accuracies={name: accuracy for name, (_, accuracy, _) in found.items()},
             loss=loss,
         )
 
-    def _variants(self, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-        """Return the merged network with each kind of statistics; of equal ones the first is taken."""
-        if not normalises(module):
-            yield NONE, module
-            return
-        kept, renewed = (KEPT, module), (RECOMPUTED, self.yardstick.renewed(module))
-        if self.settings.statistics == "keep":
-            yield kept
-        elif self.settings.statistics == "recompute":
-            yield renewed
-        else:
-            yield from (kept, renewed) if self.same_statistics else (renewed, kept)
+    def _statistics(self) -> str:
+        """Return which statistics are taken: those that all models share, else those of the data.
 
-    def _judge(self, module: nn.Module, learnt: State) -> tuple[nn.Module, Head, float, float]:
+        Children that were trained with the statistics held have those of their parent: nothing was
+        averaged, and their weights belong to them. Averages of differing ones fit no model.
+        """
+        if self.settings.statistics is not None:
+            return KEPT if self.settings.statistics == "keep" else RECOMPUTED
+        return KEPT if self.same_statistics else RECOMPUTED
+
+    def _judge(self, module: nn.Module, learnt: State) -> tuple[Head, float, float]:
         if self.own:
             classes = self.yardstick.classes
             head = Head(weight=learnt["head.weight"], bias=learnt["head.bias"], classes=classes)
         else:
             head = self.yardstick.probe(module)
-        return module, head, *self.yardstick.measure(module, head, "validation")
+        return head, *self.yardstick.measure(module, head, "validation")
 
     def _learnt(self, model: Model, head: Head | None) -> State:
         network = {f"backbone.{key}": tensor for key, tensor in model.weights.learnt.items()}

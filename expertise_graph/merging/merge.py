@@ -3,64 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from expertise_graph.data import LabelledData
-from expertise_graph.errors import InvalidInputError
 from expertise_graph.merging.blend import Blend, Blender
-from expertise_graph.merging.family import check_compatible, open_parent, parent_of
-from expertise_graph.merging.licences import RULE, strictest
-from expertise_graph.merging.methods import DENSITY, normalised
-from expertise_graph.merging.models import Head, Model, license_of, open_model
-from expertise_graph.merging.output import check_free, new_folder, read_record, write_card, write_model
-from expertise_graph.merging.record import Origin, datasets_of, put_result, register_model
+from expertise_graph.merging.family import open_parent
+from expertise_graph.merging.finish import record_merge, write_merge
+from expertise_graph.merging.licences import strictest
+from expertise_graph.merging.methods import DENSITY
+from expertise_graph.merging.models import Head, Model, license_of
+from expertise_graph.merging.output import check_free, read_record
+from expertise_graph.merging.plan import Plan, make_plan
 from expertise_graph.merging.settings import ChildResult, MergeResult, MergeSettings
 from expertise_graph.merging.yardstick import Yardstick
 from expertise_graph.probing import Prober
-from expertise_graph.store import Store, now
-from expertise_graph.types import Run
-from expertise_graph.warmstart.folder import write_json
-
-Report = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is to be merged on which data, where to, and how."""
-
-    models: tuple[Model, ...]
-    parent: str | None
-    data: LabelledData
-    out: Path
-    settings: MergeSettings
-    seed: int
-    trust_code: bool = False
-
-    @property
-    def identity(self) -> dict[str, object]:
-        """What makes a merge the same merge."""
-        return {
-            "models": [m.expert.id for m in self.models],
-            "data": self.data.sha256,
-            "parent": self.parent,
-            "config": {**self.settings.as_dict(), "seed": self.seed},
-        }
-
-    @property
-    def run_id(self) -> str:
-        """The same plan has the same id."""
-        text = json.dumps([self.identity, str(self.out)], sort_keys=True)
-        return f"run:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
-
-    @property
-    def method(self) -> str:
-        """The method as edges and cards name it."""
-        return f"merge:{self.settings.method}"
+from expertise_graph.store import Store
 
 
 def merge(
@@ -102,64 +61,10 @@ def merge(
         result = dataclasses.replace(result, seconds=time.perf_counter() - started)
         if blend is None:
             return result
-        _write(plan, result, blend)
+        write_merge(plan, result, blend)
     else:
         result = MergeResult.from_dict(recorded)
-    return _record(store, prober, plan, result)
-
-
-def make_plan(
-    store: Store,
-    children: Sequence[str],
-    data: LabelledData,
-    *,
-    out: Path,
-    settings: MergeSettings,
-    trust_code: bool = False,
-) -> Plan:
-    """Open the models and check that they fit each other, the data and the settings; see `merge`."""
-    models = tuple(open_model(store, text, trust_code=trust_code) for text in children)
-    check_compatible(models, force=settings.force)
-    if settings.weights is not None:
-        normalised(settings.weights, len(models))
-    if data.modality != models[0].expert.modality:
-        raise InvalidInputError(
-            f"{data.name} holds {data.modality} and the models take {models[0].expert.modality}"
-        )
-    given = store.find_expert(settings.parent).id if settings.parent else None
-    parent = given or parent_of(models, force=settings.force)
-    seeds = [seed for model in models for task, seed in model.seen if task == data.task.id]
-    seed = settings.seed if settings.seed is not None else (seeds or [0])[0]
-    if not settings.force:
-        check_unseen(models, data, seed)
-    return Plan(
-        models=models,
-        parent=parent,
-        data=data,
-        out=out.absolute(),
-        settings=settings,
-        seed=seed,
-        trust_code=trust_code,
-    )
-
-
-def check_unseen(models: Sequence[Model], data: LabelledData, seed: int) -> None:
-    """Refuse to measure models on test items that they were trained on.
-
-    Without a declared test split the items held out depend on the seed.
-
-    Raises:
-        InvalidInputError: naming the model and its seed.
-    """
-    if {"train", "test"} <= set(data.splits):
-        return
-    for model in models:
-        for task, other in model.seen:
-            if task == data.task.id and other != seed:
-                raise InvalidInputError(
-                    f"{model.name} was trained on {data.name} with --seed {other}, which holds out other "
-                    f"items than --seed {seed}: train the children with one seed, or declare a test split"
-                )
+    return record_merge(store, prober, plan, result)
 
 
 def _measure(store: Store, plan: Plan) -> tuple[MergeResult, Blend | None]:
@@ -238,97 +143,3 @@ def _notes(plan: Plan, *, alone: str | None) -> tuple[str, ...]:
     if seeds - {plan.seed} and "validation" not in plan.data.splits:
         notes.append("some children were trained on validation items of others: validation flatters them")
     return tuple(notes)
-
-
-def _write(plan: Plan, result: MergeResult, blend: Blend) -> None:
-    first = plan.models[0]
-    description = {
-        "accuracy": result.accuracy,
-        "task": result.task,
-        "expert": plan.parent,
-        "strategy": plan.method,
-        "trusted_code": any(m.expert.trusted_code for m in plan.models),
-    }
-    with new_folder(plan.out) as folder:
-        write_model(folder, first.backbone, blend.module, head=blend.head, description=description)
-        _write_card(folder, plan, result)
-        write_json(folder / "run.json", {"identity": plan.identity, "result": result.as_dict()})
-
-
-def _write_card(folder: Path, plan: Plan, result: MergeResult) -> None:
-    title = f"{result.method} of {len(result.children)} models for {plan.data.name}"
-    best = result.best_child
-    fields = {
-        "license": result.license,
-        "base_model": [child.expert for child in result.children if child.kept],
-        "base_model_relation": "merge",
-        "datasets": list(datasets_of([m.expert for m in plan.models], plan.data.name)),
-        "metrics": ["accuracy"],
-        "pipeline_tag": f"{plan.data.modality}-classification",
-        "tags": ["expertise-graph", "merge"],
-    }
-    rows: dict[str, object] = {
-        f"test accuracy, {n} items": f"{a:.4f}"
-        for n, a in [(f"merge on {result.n_test}", result.accuracy)]
-    }
-    rows |= {
-        "validation accuracy": f"{result.validation_accuracy:.4f}",
-        "best child by validation": f"{best.name}, test accuracy {best.accuracy:.4f}",
-        "parent": result.parent or "none in common",
-        "method": result.method,
-        "scale": result.scale,
-        "density": result.density,
-        "weights": result.weights,
-        "head": result.head,
-        "batch-norm statistics": f"{result.statistics} (validation accuracy {dict(result.statistics_accuracy)})",
-        "seed of the splits": result.seed,
-    }
-    rows |= {f"child {c.name}": f"{c.accuracy:.4f}, {'kept' if c.kept else 'left out'}" for c in result.children}
-    shown = {name: value for name, value in rows.items() if value is not None}
-    prose = [
-        "The test split took no part in any choice. `model/` holds the backbone, `head.safetensors` the linear",
-        f"classifier, `head.json` its classes. Licence: {RULE}",
-        *(f"Note: {note}." for note in result.notes),
-    ]
-    write_card(folder, title, fields, shown, prose)
-
-
-def _record(store: Store, prober: Prober, plan: Plan, result: MergeResult) -> MergeResult:
-    """Register the merge with lineage to all it was made of, and its result."""
-    kept = [child.expert for child in result.children if child.kept]
-    origin = Origin(
-        parent=plan.parent,
-        sources=tuple(s for s in (plan.parent, *kept) if s),
-        method=plan.method,
-        relation="merge",
-        run=plan.run_id,
-        name=f"{plan.data.name}-{plan.settings.method}-of-{len(kept)}",
-        license=result.license,
-        modality=plan.data.modality,
-        datasets=datasets_of([m.expert for m in plan.models], plan.data.name),
-        seed=plan.seed,
-    )
-    expert = register_model(store, prober, plan.out, origin, trust_code=plan.trust_code)
-    done = dataclasses.replace(result, expert=expert.id)
-    start = plan.parent or result.best_child.expert
-    run = Run(
-        id=plan.run_id,
-        expert=start,
-        task=result.task,
-        child=expert.id,
-        status="done",
-        strategy=plan.method,
-        seed=plan.seed,
-        path=str(plan.out),
-        config=plan.settings.as_dict(),
-        result={
-            "accuracy": result.accuracy,
-            "best_child_accuracy": result.best_child.accuracy,
-            "seconds": result.seconds,
-            "n_test": result.n_test,
-        },
-        started_at=next((r.started_at for r in store.runs() if r.id == plan.run_id), now()),
-        finished_at=now(),
-    )
-    put_result(store, plan.data.task, run, n_test=result.n_test, start=start)
-    return done

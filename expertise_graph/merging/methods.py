@@ -76,7 +76,8 @@ def greedy_soup(
         Wortsman et al., arXiv:2203.05482, recipe 1.
     """
     order = sorted(range(len(states)), key=lambda i: alone[i], reverse=True)
-    kept, best = (order[0],), alone[order[0]]
+    kept: tuple[int, ...] = (order[0],)
+    best = alone[order[0]]
     soup = mean([states[order[0]]])
     for row in order[1:]:
         rows = (*kept, row)
@@ -160,7 +161,8 @@ def fisher(
     merged = State()
     for key in states[0]:
         trust = [
-            share * (known[key].double() + floor if key in known else torch.tensor(floor, dtype=torch.float64))
+            share
+            * (known[key].double() + floor if key in known else torch.tensor(floor, dtype=torch.float64))
             for share, known in zip(shares, information, strict=True)
         ]
         summed = sum_of([t * s[key].double() for t, s in zip(trust, states, strict=True)])

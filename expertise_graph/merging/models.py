@@ -84,54 +84,90 @@ def open_model(store: Store, text: str, *, trust_code: bool = False) -> Model:
         InvalidInputError: for an adapter, a quantised model, or one without weights.
         SourceError: when its weights cannot be loaded.
     """
-    expert, folder = _find(store, text, trust_code)
+    path = Path(text).expanduser()
+    folder: Path | None
+    if "\0" not in text and path.is_dir():
+        expert, folder = _in_folder(path, trust_code), path.absolute()
+        known = next((e for e in store.experts(expert.modality) if e.id == expert.id), None)
+        # The folder that was named is read, wherever the same weights were registered from.
+        expert = dataclasses.replace(known, locator=expert.locator) if known else expert
+    else:
+        expert = store.find_runnable(text)
+        folder = _left_by(expert)
     lineage = store.edges("lineage", expert.id)
-    kind = kind_of(expert, lineage)
-    if kind in ("adapter", "quantised"):
-        made_of = "adds to other weights" if kind == "adapter" else "has rounded weights"
-        raise InvalidInputError(
-            f"{expert.name} is {kind}: it {made_of}, which cannot be averaged; give full-precision models"
-        )
-    described = read_description(folder) if folder else {}
+    _check_whole(expert, kind_of(expert, lineage))
+    model = _opened(expert, folder, trust_code=trust_code)
     runs = [run for run in store.runs() if run.child == expert.id and run.status == "done"]
-    told = (described.get("expert"), expert.base_model)
-    parents = [e.source for e in lineage if e.target == expert.id] + [p for p in told if isinstance(p, str)]
+    parents = [e.source for e in lineage if e.target == expert.id]
+    items = [n for n in (run.result.get("n_train") for run in runs) if isinstance(n, int)]
+    return dataclasses.replace(
+        model,
+        parents=tuple(dict.fromkeys([*parents, *model.parents])),
+        seen=tuple(dict.fromkeys([*((run.task, run.seed) for run in runs), *model.seen])),
+        items=model.items or next(iter(items), None),
+    )
+
+
+def open_folder(folder: Path, *, trust_code: bool = False) -> Model:
+    """Return the model in the folder of a finished run, as far as the folder knows it.
+
+    Raises:
+        NotFoundError: when no finished run is there.
+        InvalidInputError: for an adapter or a quantised model.
+        SourceError: when its weights cannot be loaded.
+    """
+    expert = _in_folder(folder, trust_code)
+    _check_whole(expert, kind_of(expert, ()))
+    return _opened(expert, folder.absolute(), trust_code=trust_code)
+
+
+def _opened(expert: Expert, folder: Path | None, *, trust_code: bool) -> Model:
+    described = read_description(folder) if folder else {}
     backbone = load(expert, trust_code=trust_code)
-    seen = [(run.task, run.seed) for run in runs] + _seen_in(folder)
-    items = [run.result.get("n_train") for run in runs] + [_result(folder).get("n_train")]
+    told = (described.get("expert"), expert.base_model)
+    items = _recorded(folder, "result").get("n_train")
+    config = _recorded(folder, "identity").get("config")
+    seed = config.get("seed") if isinstance(config, dict) else None
+    data = _recorded(folder, "identity").get("data")
     return Model(
         expert=expert,
         backbone=backbone,
         weights=weights_of(backbone.module, expert.name),
         head=read_head(folder) if folder else None,
-        parents=tuple(dict.fromkeys(p for p in parents if p != expert.id)),
+        parents=tuple(dict.fromkeys(p for p in told if isinstance(p, str) and p != expert.id)),
         folder=folder,
-        seen=tuple(dict.fromkeys(seen)),
-        items=next((n for n in items if isinstance(n, int) and n > 0), None),
+        seen=((f"task:{data}", seed),) if isinstance(seed, int) and isinstance(data, str) else (),
+        items=items if isinstance(items, int) and items > 0 else None,
     )
 
 
-def _find(store: Store, text: str, trust_code: bool) -> tuple[Expert, Path | None]:
-    """Return the node of a model and the folder of its run, if there is one."""
-    path = Path(text).expanduser()
-    if "\0" not in text and (path / "head.json").is_file():
-        folder = path.absolute()
-        if (folder / "model" / "adapter_config.json").is_file():
-            raise InvalidInputError(
-                f"{folder} holds an adapter: it adds to other weights, which cannot be averaged; "
-                "give full-precision models"
-            )
-        described = resolve(f"dir:{folder / 'model'}", SourceOptions(trust_code=trust_code))
-        known = next((e for e in store.experts(described.modality) if e.id == described.id), None)
-        # The folder that was named is read, wherever the same weights were registered from.
-        expert = described if known is None else dataclasses.replace(known, locator=described.locator)
-        return expert, folder
-    if "\0" not in text and path.is_dir():
-        raise NotFoundError(f"{path} is not the folder of a finished run (no head.json): register it as dir:")
-    expert = store.find_runnable(text)
-    folder = Path(expert.locator).parent
-    left = expert.source == "dir" and Path(expert.locator).name == "model" and (folder / "head.json").is_file()
-    return expert, folder if left else None
+def _in_folder(path: Path, trust_code: bool) -> Expert:
+    """Return the node of the model that a finished run left in a folder."""
+    model = path.absolute() / "model"
+    if (model / "adapter_config.json").is_file():
+        raise InvalidInputError(
+            f"{path} holds an adapter: it adds to other weights, which cannot be averaged; give full models"
+        )
+    if not (path / "head.json").is_file() and not model.is_dir():
+        raise NotFoundError(
+            f"{path} is not the folder of a finished run: register a checkpoint as dir:{path}"
+        )
+    return resolve(f"dir:{model}", SourceOptions(trust_code=trust_code))
+
+
+def _left_by(expert: Expert) -> Path | None:
+    """Return the folder of the run that left a registered expert, if it is still there."""
+    model = Path(expert.locator)
+    left = expert.source == "dir" and model.name == "model" and (model.parent / "head.json").is_file()
+    return model.parent if left else None
+
+
+def _check_whole(expert: Expert, kind: str) -> None:
+    reasons = {"adapter": "it adds to other weights", "quantised": "its weights are rounded"}
+    if kind in reasons:
+        raise InvalidInputError(
+            f"{expert.name} is {kind}: {reasons[kind]}, which cannot be averaged; give full-precision models"
+        )
 
 
 def read_head(folder: Path) -> Head | None:
@@ -169,19 +205,10 @@ def license_of(model: Model) -> str:
     return model.expert.license or UNKNOWN
 
 
-def _seen_in(folder: Path | None) -> list[tuple[str, int]]:
-    """Return the task and the seed of the run in a folder."""
-    identity = _object(folder / "run.json").get("identity") if folder else None
-    config = identity.get("config") if isinstance(identity, dict) else None
-    seed = config.get("seed") if isinstance(config, dict) else None
-    if not isinstance(identity, dict) or not isinstance(seed, int):
-        return []
-    return [(f"task:{identity.get('data')}", seed)]
-
-
-def _result(folder: Path | None) -> dict[str, Any]:
-    result = _object(folder / "run.json").get("result") if folder else None
-    return result if isinstance(result, dict) else {}
+def _recorded(folder: Path | None, part: str) -> dict[str, Any]:
+    """Return a part of run.json: the identity of the run or its result."""
+    content = _object(folder / "run.json").get(part) if folder else None
+    return content if isinstance(content, dict) else {}
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class MergeSettings:
         density: of ties, the fraction of each task vector that is kept; None for 0.2.
         weights: of mean, task-arithmetic and fisher, one for each child; None for equal ones.
         statistics: of batch normalisation: "keep" averages them, "recompute" takes those of the
-            training items, None the better of the two on validation.
+            training items; None keeps them where all children have the same and else recomputes.
         seed: of the split of the data; None for that of the children's runs on it, else 0.
         parent: id or name of the parent, where the lineage names none.
         force: merge models of different parents all the same.

@@ -85,7 +85,9 @@ def first_difference(one: State, other: State) -> str:
         if key not in other:
             return f"only the first has {key}"
         if one[key].shape != other[key].shape:
-            return f"{key} is {tuple(one[key].shape)} in the first and {tuple(other[key].shape)} in the second"
+            return (
+                f"{key} is {tuple(one[key].shape)} in the first and {tuple(other[key].shape)} in the second"
+            )
     extra = next((key for key in other if key not in one), None)
     return f"only the second has {extra}" if extra else ""
 

@@ -1,0 +1,112 @@
+"""What a finished merge leaves: its folder, its card, and its place in the registry."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from expertise_graph.merging.blend import Blend
+from expertise_graph.merging.licences import RULE
+from expertise_graph.merging.output import new_folder, write_card, write_model
+from expertise_graph.merging.plan import Plan
+from expertise_graph.merging.record import Origin, datasets_of, put_result, register_model
+from expertise_graph.merging.settings import MergeResult
+from expertise_graph.probing import Prober
+from expertise_graph.store import Store, now
+from expertise_graph.types import Run
+from expertise_graph.warmstart.folder import write_json
+
+
+def write_merge(plan: Plan, result: MergeResult, blend: Blend) -> None:
+    """Write the folder of a merge: the form of a finished warm start, there as a whole or not at all."""
+    first = plan.models[0]
+    description = {
+        "accuracy": result.accuracy,
+        "task": result.task,
+        "expert": plan.parent,
+        "strategy": plan.method,
+        "trusted_code": any(m.expert.trusted_code for m in plan.models),
+    }
+    with new_folder(plan.out) as folder:
+        write_model(folder, first.backbone, blend.module, head=blend.head, description=description)
+        _write_card(folder, plan, result)
+        write_json(folder / "run.json", {"identity": plan.identity, "result": result.as_dict()})
+
+
+def _write_card(folder: Path, plan: Plan, result: MergeResult) -> None:
+    title = f"{result.method} of {len(result.children)} models for {plan.data.name}"
+    best = result.best_child
+    fields = {
+        "license": result.license,
+        "base_model": [child.expert for child in result.children if child.kept],
+        "base_model_relation": "merge",
+        "datasets": list(datasets_of([m.expert for m in plan.models], plan.data.name)),
+        "metrics": ["accuracy"],
+        "pipeline_tag": f"{plan.data.modality}-classification",
+        "tags": ["expertise-graph", "merge"],
+    }
+    statistics = ", ".join(f"{name} {value:.4f}" for name, value in result.statistics_accuracy.items())
+    rows: dict[str, object] = {
+        "test accuracy": f"{result.accuracy:.4f} ({result.n_test} items)",
+        "validation accuracy": f"{result.validation_accuracy:.4f}",
+        "best child by validation": f"{best.name}, test accuracy {best.accuracy:.4f}",
+        "parent": result.parent or "none in common",
+        "method": result.method,
+        "scale": result.scale,
+        "density": result.density,
+        "weights": result.weights,
+        "head": result.head,
+        "batch-norm statistics": f"{result.statistics} (validation accuracy: {statistics})",
+        "seed of the splits": result.seed,
+    }
+    rows |= {
+        f"child {c.name}": f"{c.accuracy:.4f}, {'kept' if c.kept else 'left out'}" for c in result.children
+    }
+    shown = {name: value for name, value in rows.items() if value is not None}
+    prose = [
+        "The test split took no part in any choice. `model/` holds the backbone, `head.safetensors` the",
+        f"linear classifier, `head.json` its classes. Licence: {RULE}",
+        *(f"Note: {note}." for note in result.notes),
+    ]
+    write_card(folder, title, fields, shown, prose)
+
+
+def record_merge(store: Store, prober: Prober, plan: Plan, result: MergeResult) -> MergeResult:
+    """Register the merge with lineage to all it was made of, and its result."""
+    kept = [child.expert for child in result.children if child.kept]
+    origin = Origin(
+        parent=plan.parent,
+        sources=tuple(s for s in (plan.parent, *kept) if s),
+        method=plan.method,
+        relation="merge",
+        run=plan.run_id,
+        name=f"{plan.data.name}-{plan.settings.method}-of-{len(kept)}",
+        license=result.license,
+        modality=plan.data.modality,
+        datasets=datasets_of([m.expert for m in plan.models], plan.data.name),
+        seed=plan.seed,
+    )
+    expert = register_model(store, prober, plan.out, origin, trust_code=plan.trust_code)
+    done = dataclasses.replace(result, expert=expert.id)
+    start = plan.parent or result.best_child.expert
+    run = Run(
+        id=plan.run_id,
+        expert=start,
+        task=result.task,
+        child=expert.id,
+        status="done",
+        strategy=plan.method,
+        seed=plan.seed,
+        path=str(plan.out),
+        config=plan.settings.as_dict(),
+        result={
+            "accuracy": result.accuracy,
+            "best_child_accuracy": result.best_child.accuracy,
+            "seconds": result.seconds,
+            "n_test": result.n_test,
+        },
+        started_at=next((r.started_at for r in store.runs() if r.id == plan.run_id), now()),
+        finished_at=now(),
+    )
+    put_result(store, plan.data.task, run, n_test=result.n_test, start=start)
+    return done
