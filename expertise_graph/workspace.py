@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -38,6 +39,17 @@ from expertise_graph.imports import (
     import_scores,
 )
 from expertise_graph.latency import Meter
+from expertise_graph.merging import (
+    Applied,
+    ApplySettings,
+    DeltaReport,
+    MergeResult,
+    MergeSettings,
+    Packing,
+    apply_deltas,
+    merge,
+    share,
+)
 from expertise_graph.neighbours import similar
 from expertise_graph.probing import Prober, Progress, silent
 from expertise_graph.race import Race
@@ -59,6 +71,9 @@ _DEFAULT_HISTORY = HistoryOptions()
 _DEFAULT_SCORES = ScoreOptions()
 _DEFAULT_DISTANCES = DistanceOptions()
 _DEFAULT_CONFIG = TrainConfig()
+_DEFAULT_MERGE = MergeSettings()
+_DEFAULT_PACKING = Packing()
+_DEFAULT_APPLY = ApplySettings()
 
 
 class Workspace:
@@ -199,6 +214,83 @@ class Workspace:
             columns=columns,
         )
         return training.execute(self.store, self._prober(trust_code), plan, report)
+
+    def merge(
+        self,
+        experts: Sequence[str],
+        data: str | Path | LabelledData,
+        out: str | Path,
+        *,
+        settings: MergeSettings = _DEFAULT_MERGE,
+        columns: Columns = _NO_COLUMNS,
+        trust_code: bool = False,
+    ) -> MergeResult:
+        """Merge children of one parent, measured on the dataset, and register the result.
+
+        Args:
+            experts: registered experts, or folders of finished runs.
+            data: decides on its validation split, and measures on its test split.
+            out: folder to write, new or empty.
+            settings: method and numbers.
+            columns: which columns of a table hold what.
+            trust_code: whether code that comes with an expert may be run.
+
+        Raises:
+            InvalidInputError: when they do not fit each other or the data, or `out` is taken.
+            NotFoundError, DatasetError: as `warm_start`.
+        """
+        return merge(
+            self.store,
+            self._prober(trust_code),
+            experts,
+            self.read(data, columns=columns),
+            out=Path(out),
+            settings=settings,
+            trust_code=trust_code,
+        )
+
+    def make_delta(
+        self,
+        child: str,
+        out: str | Path,
+        *,
+        parent: str | None = None,
+        packing: Packing = _DEFAULT_PACKING,
+        head: bool = True,
+        items: int | None = None,
+        trust_code: bool = False,
+    ) -> DeltaReport:
+        """Write what a child learnt since its parent as a small file; see `merging.share`."""
+        return share(
+            self.store,
+            child,
+            Path(out),
+            parent=parent,
+            packing=packing,
+            head=head,
+            items=items,
+            trust_code=trust_code,
+        )
+
+    def apply_deltas(
+        self,
+        parent: str,
+        files: Sequence[str | Path],
+        out: str | Path,
+        *,
+        settings: ApplySettings = _DEFAULT_APPLY,
+        trust_code: bool = False,
+    ) -> Applied:
+        """Add deltas, averaged, to their parent and register the result; see `merging.apply_deltas`."""
+        return apply_deltas(
+            self.store,
+            self._prober(trust_code),
+            parent,
+            [Path(file) for file in files],
+            out=Path(out),
+            settings=settings,
+            trust_code=trust_code,
+        )
 
     def create_probe_set(
         self, data: str | Path, *, name: str, n: int, seed: int, license: str

@@ -33,6 +33,7 @@ RANKS = {
     "evaluate": 5,
     "inference": 5,
     "backtest": 6,
+    "merging": 6,
     "race": 6,
     "training": 6,
     "workspace": 7,

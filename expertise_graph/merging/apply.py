@@ -67,6 +67,10 @@ class Applied:
     classes: tuple[str, ...]
     license: str
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return dataclasses.asdict(self)
+
 
 def combine(
     parent: Model, deltas: Sequence[Delta], *, weights: Sequence[float] | None = None, scale: float = 1.0

@@ -21,6 +21,7 @@ from expertise_graph.merging.deltafile import read_delta, write_delta
 from expertise_graph.merging.models import Head, Model
 from expertise_graph.merging.packing import PLAIN, Packing
 from expertise_graph.merging.states import weights_of
+from expertise_graph.probing import extract
 from expertise_graph.types import IntArray
 from expertise_graph.warmstart.inputs import Inputs, even_batches, training_order
 
@@ -169,6 +170,20 @@ def train_locally(
             optimizer.step()
     trained = Head(weight=head["weight"].detach(), bias=head["bias"].detach(), classes=data.classes)
     return changed(model, module.eval(), trained.ordered(model.head.classes), items=len(data))
+
+
+def accuracy_of(model: Model, data: LabelledData) -> float:
+    """Return the fraction of items of `data` whose class the model and its head name.
+
+    Raises:
+        InvalidInputError: when the model has no head for these classes.
+    """
+    if model.head is None or not model.head.knows(data.classes):
+        raise InvalidInputError(f"{model.name} has no head for the classes of {data.name}")
+    features = torch.from_numpy(extract(model.backbone, data.items))
+    head = model.head.ordered(data.classes)
+    guesses = functional.linear(features, head.weight, head.bias).argmax(dim=1)
+    return float((guesses.numpy() == np.asarray(data.labels)).mean())
 
 
 def _moving(module: nn.Module) -> Iterator[nn.Parameter]:
