@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from expertise_graph.errors import InvalidInputError
@@ -104,8 +105,13 @@ def combine(
         if terms:
             moved = (tensor.double() + scale * sum_of(terms)).float()
             state[name] = moved.clamp(min=0) if name.endswith("running_var") else moved
-    module = put_into(parent.backbone.module, state)
-    return module, _head(parent, deltas, moves, shares=shares, scale=scale)
+    head = _head(parent, deltas, moves, shares=shares, scale=scale)
+    for name, tensor in {**state, **(head.state if head else {})}.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise InvalidInputError(
+                f"the deltas lead to NaN or infinite values in {name}: nothing was written"
+            )
+    return put_into(parent.backbone.module, state), head
 
 
 def shares_of(deltas: Sequence[Delta], weights: Sequence[float] | None) -> list[float]:

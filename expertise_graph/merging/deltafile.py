@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import uuid
@@ -47,7 +48,8 @@ def write_delta(delta: Delta, path: Path) -> int:
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be written ({error.strerror}): give another --out") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path.stat().st_size
 
 

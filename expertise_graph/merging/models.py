@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from expertise_graph.errors import InvalidInputError, NotFoundError
 from expertise_graph.merging.states import State, Weights, weights_of
@@ -121,6 +122,17 @@ def open_folder(folder: Path, *, trust_code: bool = False) -> Model:
     return _opened(expert, folder.absolute(), trust_code=trust_code)
 
 
+def open_expert(reference: str, *, trust_code: bool = False) -> Model:
+    """Return the expert that ``scheme:locator`` names, without any registry.
+
+    Raises:
+        ExpertiseError: see the sources.
+    """
+    expert = resolve(reference, SourceOptions(trust_code=trust_code))
+    _check_whole(expert, kind_of(expert, ()))
+    return _opened(expert, None, trust_code=trust_code)
+
+
 def _opened(expert: Expert, folder: Path | None, *, trust_code: bool) -> Model:
     described = read_description(folder) if folder else {}
     backbone = load(expert, trust_code=trust_code)
@@ -198,6 +210,17 @@ def read_description(folder: Path) -> dict[str, Any]:
         InvalidInputError: when it is not a JSON object.
     """
     return _object(folder / "head.json")
+
+
+def changed(model: Model, module: nn.Module, head: Head | None, *, items: int) -> Model:
+    """Return a model with another network and head in place of its own."""
+    return dataclasses.replace(
+        model,
+        backbone=dataclasses.replace(model.backbone, module=module),
+        weights=weights_of(module, model.expert.name),
+        head=head,
+        items=items,
+    )
 
 
 def license_of(model: Model) -> str:

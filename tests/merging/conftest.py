@@ -1,0 +1,62 @@
+"""A small family: three children of one expert, one of another, on real letters."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from expertise_graph.warmstart import TrainConfig
+from expertise_graph.workspace import Workspace
+from tests import materials
+
+RATES = (1e-3, 3e-3, 6e-3)
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where everything is; `runs` are children of emoji, `stranger` is one of hebrew-letters."""
+
+    root: Path
+    data: Path
+    runs: tuple[Path, ...]
+    stranger: Path
+
+    @property
+    def workspace(self) -> Path:
+        return self.root / "workspace"
+
+
+@pytest.fixture(scope="session")
+def _family(tmp_path_factory) -> Family:
+    root = tmp_path_factory.mktemp("family")
+    data = materials.pictures(root / "letters", 4, 8, splits=("train", "test"))
+    probes = materials.pictures(root / "probes", 12, 4)
+    with Workspace.init(root / "workspace") as made:
+        made.create_probe_set(probes, name="small", n=32, seed=0, license="CC0-1.0")
+        for name in ("emoji", "hebrew-letters", "greek-letters"):
+            made.register(f"zoo:{name}")
+        runs = []
+        for number, lr in enumerate(RATES):
+            config = TrainConfig(epochs=2, batch_size=8, lr=lr)
+            made.warm_start(data, root / f"run-{number}", expert="emoji", config=config)
+            runs.append(root / f"run-{number}")
+        config = TrainConfig(epochs=1, batch_size=8)
+        made.warm_start(data, root / "stranger", expert="hebrew-letters", config=config)
+    return Family(root, data, tuple(runs), root / "stranger")
+
+
+@pytest.fixture
+def family(_family, tmp_path, monkeypatch) -> Family:
+    """The family with a workspace of the test's own, which is the current folder."""
+    shutil.copytree(_family.workspace, tmp_path / "own" / "workspace")
+    monkeypatch.chdir(tmp_path / "own" / "workspace")
+    return Family(tmp_path / "own", _family.data, _family.runs, _family.stranger)
+
+
+@pytest.fixture
+def store(family):
+    with Workspace(family.workspace) as opened:
+        yield opened.store
