@@ -25,6 +25,9 @@ STORY = (
     "warm-start",
     "predict",
     "evaluate",
+    "merge",
+    "delta make",
+    "delta apply",
     "runs",
     "history import",
     "scores import",
@@ -95,6 +98,11 @@ def test_examples_run(tmp_path, monkeypatch):
     (tmp_path / "models.csv").write_text("model,dataset\nemoji,openmoji\n")
     (tmp_path / "distances.csv").write_text("task,other,distance\npets,openmoji,2.5\n")
     for name in STORY:
+        if name == "merge":
+            (first,) = invoke("runs", "--json").worked().json
+            parent = first["expert"]
+            again = ("--out", "runs/second", "--expert", parent, "--epochs", 4)
+            invoke("warm-start", "./my-images", *again).worked()
         for line in examples(commands(app)[name]):
             done = invoke(*shlex.split(line)[1:])
             assert done.code == 0, f"{line}\n{done.err}"

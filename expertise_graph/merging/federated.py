@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.merging.apply import combine
+from expertise_graph.merging.average import combine
 from expertise_graph.merging.delta import make_delta
 from expertise_graph.merging.deltafile import read_delta, write_delta
 from expertise_graph.merging.models import Model, changed

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from expertise_graph.errors import InvalidInputError
 from expertise_graph.merging import Packing, make_delta, open_folder, open_model, read_delta
-from expertise_graph.merging.apply import combine
+from expertise_graph.merging.average import combine
 from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.program import invoke

@@ -13,11 +13,14 @@ from expertise_graph.merging import (
     Packing,
     accuracy_of,
     blank_head,
+    class_sums,
     federated_round,
     make_delta,
     open_model,
+    prototype_head,
     train_locally,
 )
+from expertise_graph.probing import extract
 from tests import materials
 
 
@@ -108,6 +111,37 @@ def test_training_depends_on_the_seed_alone_and_changes_nothing_given(start, dat
     assert any(not torch.equal(t, other.weights.all[k]) for k, t in one.weights.all.items())
     delta, _ = make_delta(model, one)
     assert (delta.about.items, delta.about.child) == (12, "")
+
+
+def test_the_head_of_class_means_is_that_of_the_pooled_data(start, data, clients):
+    told = [class_sums(start, own) for own in clients]
+    model = prototype_head(start, data.classes, told)
+    features = np.concatenate([extract(start.backbone, own.items) for own in clients])
+    labels = np.concatenate([own.labels for own in clients])
+    centre = features.mean(axis=0)
+    away = np.stack([features[labels == c].mean(axis=0) for c in range(6)]) - centre
+    lengths = np.linalg.norm(away, axis=1, keepdims=True)
+    weight = 10 / lengths.mean() * away / lengths
+    np.testing.assert_allclose(model.head.weight, weight, rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(model.head.bias, -weight @ centre, rtol=1e-3, atol=1e-3)
+    assert [one.bytes for one in told] == [3 * 128 * 4 + 6 * 4] * 2
+    test = part(data, np.asarray(data.splits["test"]))
+    assert accuracy_of(model, test) > 0.5
+    only = prototype_head(start, data.classes, told[:1])
+    assert torch.equal(only.head.weight[3:], torch.zeros(3, 128))
+
+
+def test_class_sums_that_do_not_fit_are_refused(start, data, clients):
+    (told,) = [class_sums(start, clients[0])]
+    empty = dataclasses.replace(told, counts=torch.zeros(6))
+    for given, named in (
+        ([dataclasses.replace(told, sums=told.sums[:, :3])], "do not fit"),
+        ([dataclasses.replace(told, sums=told.sums * float("nan"))], "do not fit"),
+        ([empty], "no class means"),
+        ([], "no class means"),
+    ):
+        with pytest.raises(InvalidInputError, match=named):
+            prototype_head(start, data.classes, given)
 
 
 def test_what_cannot_be(start, data, clients, tmp_path):
