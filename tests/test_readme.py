@@ -84,7 +84,10 @@ def test_the_examples_of_the_estimators_run():
     assert results.failed == 0
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "docs/method.md", "docs/reference.md"])
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "docs/federated.md", "docs/method.md", "docs/reference.md")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document):
     path = ROOT / document
     links = re.findall(r"\]\(([^)#]+)\)", path.read_text())

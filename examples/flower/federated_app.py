@@ -7,18 +7,29 @@ folder ``flwr run .`` starts it; ``python simulate.py`` simulates it on one mach
 import dataclasses
 import os
 import sys
+import time
 from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 from expertise_graph.data import LabelledData, read_data
-from expertise_graph.merging import Head, Model, accuracy_of, blank_head, open_expert, train_locally
+from expertise_graph.merging import (
+    ClassSums,
+    Head,
+    Model,
+    accuracy_of,
+    blank_head,
+    class_sums,
+    open_expert,
+    prototype_head,
+    train_locally,
+)
 from expertise_graph.merging.models import changed
 
 DATA = Path(os.environ.get("FEDERATED_DATA", Path(__file__).parent.parent / "armenian-letters"))
@@ -62,6 +73,14 @@ def with_arrays(model: Model, arrays: ArrayRecord) -> Model:
 client_app = ClientApp()
 
 
+@client_app.query()
+def tell(message: Message, context: Context) -> Message:
+    """Return the sums of the features of each class that the client has."""
+    own = class_sums(open_expert(EXPERT), items("train", int(context.node_config["partition-id"])))
+    arrays = ArrayRecord(OrderedDict({"sums": own.sums, "counts": own.counts}))
+    return Message(content=RecordDict({"arrays": arrays}), reply_to=message)
+
+
 @client_app.train()
 def train(message: Message, context: Context) -> Message:
     """Train from the global weights on the client's own items."""
@@ -77,10 +96,24 @@ def train(message: Message, context: Context) -> Message:
 server_app = ServerApp()
 
 
+def class_means(grid: Grid, model: Model) -> Model:
+    """Return the model with a head made of what all clients tell of their classes."""
+    nodes = list(grid.get_node_ids())
+    while len(nodes) < CLIENTS:
+        time.sleep(1)
+        nodes = list(grid.get_node_ids())
+    questions = [Message(RecordDict(), dst_node_id=node, message_type=MessageType.QUERY) for node in nodes]
+    told = [
+        ClassSums(**answer.content["arrays"].to_torch_state_dict())
+        for answer in grid.send_and_receive(questions)
+    ]
+    return prototype_head(model, model.head.classes, told)
+
+
 @server_app.main()
 def serve(grid: Grid, context: Context) -> None:
     """Average by the number of items for some rounds, and measure each on the test split."""
-    model, test = start(), items("test")
+    model, test = class_means(grid, start()), items("test")
 
     def measure(number: int, arrays: ArrayRecord) -> MetricRecord:
         accuracy = accuracy_of(with_arrays(model, arrays), test)

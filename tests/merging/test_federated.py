@@ -1,6 +1,7 @@
 """Federated rounds: what travels, what the average is, and that three clients learn together."""
 
 import dataclasses
+import re
 from functools import partial
 
 import numpy as np
@@ -22,6 +23,7 @@ from expertise_graph.merging import (
 )
 from expertise_graph.probing import extract
 from tests import materials
+from tests.program import ROOT
 
 
 def part(data, rows):
@@ -129,6 +131,18 @@ def test_the_head_of_class_means_is_that_of_the_pooled_data(start, data, clients
     assert accuracy_of(model, test) > 0.5
     only = prototype_head(start, data.classes, told[:1])
     assert torch.equal(only.head.weight[3:], torch.zeros(3, 128))
+
+
+def test_the_recipe_of_the_documentation_runs(data, clients, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (recipe,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "federated.md").read_text(), re.DOTALL)
+    names = {"places": clients, "classes": data.classes}
+    exec(recipe.replace("range(5)", "range(2)"), names)
+    test = part(data, np.asarray(data.splits["test"]))
+    assert accuracy_of(names["model"], test) > 4 / 6
+    assert sorted(p.name for p in tmp_path.rglob("*.safetensors")) == [
+        f"client-{n}.safetensors" for n in (0, 0, 1, 1)
+    ]
 
 
 def test_class_sums_that_do_not_fit_are_refused(start, data, clients):
