@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import shutil
 import uuid
@@ -30,6 +31,9 @@ def new_folder(out: Path) -> Iterator[Path]:
     """
     check_free(out)
     temporary = out.parent / f".{out.name}.{uuid.uuid4().hex}"
+    # What earlier attempts at the same folder left when they were killed.
+    for stale in out.parent.glob(f".{glob.escape(out.name)}.{'[0-9a-f]' * 32}"):
+        shutil.rmtree(stale, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)
     except OSError as error:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from expertise_graph.merging import open_folder
 from expertise_graph.merging.methods import mean
 from expertise_graph.merging.yardstick import Yardstick
+from expertise_graph.probing import extract
 from expertise_graph.retrieval.constraints import kind_of
 from expertise_graph.sources import load
 from expertise_graph.workspace import Workspace
@@ -258,22 +259,6 @@ def test_force_merges_strangers_and_says_so(family):
     assert told["parent"] == "zoo:emoji@resnet"
 
 
-def test_a_kill_while_writing_leaves_nothing(family, monkeypatch):
-    from expertise_graph.merging import finish
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(finish, "_write_card", stop)
-    counted = materials.counts(family.workspace)
-    files = sorted(p.name for p in family.workspace.iterdir())
-    assert merge(family).code == 130
-    assert sorted(p.name for p in family.workspace.iterdir()) == files
-    assert materials.counts(family.workspace) == counted
-    monkeypatch.undo()
-    merge(family).worked()
-
-
 def test_the_table_for_people_names_every_child(family):
     done = invoke("merge", *family.runs, "--data", family.data, "--out", "merged").worked()
     assert [line.split()[1] for line in done.lines if "-from-emoji@" in line][:3] == ["own"] * 3
@@ -287,6 +272,4 @@ def test_the_table_for_people_names_every_child(family):
     with Workspace() as opened:
         merged = next(e for e in opened.experts() if "merge" in e.tags)
     picture = next(family.data.rglob("*.png"))
-    from expertise_graph.probing import extract
-
     assert np.isfinite(extract(load(merged), [picture])).all()
