@@ -1,7 +1,7 @@
 """Three clients fine-tune one expert together with Flower; each keeps its items.
 
 The weights travel as Flower's arrays; head, training and accuracy are those of docs/federated.md. In this
-folder ``flwr run .`` starts it; ``python simulate.py`` simulates it on one machine.
+folder ``python simulate.py`` simulates it on one machine; docs/federated.md says how ``flwr run`` does.
 """
 
 import dataclasses
