@@ -9,8 +9,8 @@ from expertise_graph.cli.explain import explain
 from expertise_graph.cli.export import export
 from expertise_graph.cli.history import history, meta, scores, tasks
 from expertise_graph.cli.imports import history_import, meta_import, scores_import, tasks_import_distance
-from expertise_graph.cli.predict import predict
 from expertise_graph.cli.merging import delta, delta_apply, delta_make, merge
+from expertise_graph.cli.predict import predict
 from expertise_graph.cli.query import query
 from expertise_graph.cli.tasks import probe
 from expertise_graph.cli.training import runs, warm_start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import numpy as np
 import torch
@@ -69,8 +70,8 @@ class Yardstick:
             labels,
             train=torch.arange(n),
             validation=torch.arange(n, len(rows)),
-            classes=len(self.classes),
-            weights=class_weights(labels[:n], len(self.classes)),
+            outputs=len(self.classes),
+            loss_of=partial(functional.cross_entropy, weight=class_weights(labels[:n], len(self.classes))),
         )
         return Head(weight=found.weight, bias=found.bias, classes=self.classes)
 
