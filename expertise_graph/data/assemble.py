@@ -31,19 +31,30 @@ class _Checked:
     sha256: str
 
 
-def assemble(raw: RawData, *, name: str, locator: str, columns: Columns = _NO_COLUMNS) -> LabelledData:
+def assemble(
+    raw: RawData, *, name: str, locator: str, columns: Columns = _NO_COLUMNS, strict: bool = True
+) -> LabelledData:
     """Check the records and number their classes.
 
+    Args:
+        raw: what a reader found.
+        name: of the dataset.
+        locator: where it was read from.
+        columns: say what the labels are, where they do not show it.
+        strict: whether to refuse what nothing can be learnt from.
+
     Raises:
-        DatasetError: when fewer than four usable items or a single class remain.
+        DatasetError: when `strict`, and fewer than four usable items or a single class remain.
     """
     reading = reading_of([record.label for record in raw.records], columns)
     labelled, unlabelled = _with_names(raw.records, reading)
     checked, corrupt = _check(labelled, raw.modality)
     skipped = (*raw.skipped, *unlabelled, *corrupt)
-    _require_enough(checked, skipped, locator=locator)
+    if strict:
+        _require_enough(checked, skipped, locator=locator)
     targets = reading.number([item.name for item in checked])
-    _require_classes(targets.classes, locator)
+    if strict:
+        _require_classes(targets.classes, locator)
     return LabelledData(
         name=name,
         modality=raw.modality,

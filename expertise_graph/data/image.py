@@ -90,6 +90,20 @@ def to_bytes(item: Item) -> bytes:
     raise DatasetError(f"an image is given as a path or as bytes, not as the text {item[:40]!r}")
 
 
+def kind_of(data: bytes) -> tuple[str, str]:
+    """Return file format and colour mode of an encoded image, e.g. ("PNG", "RGBA").
+
+    Raises:
+        DatasetError: when the bytes are no image.
+    """
+    with _quiet():
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                return image.format or "", image.mode
+        except Exception as error:  # as in decode
+            raise DatasetError(f"the image cannot be opened: {error}") from error
+
+
 def raw_features(images: Sequence[Any]) -> FloatArray:
     """Describe RGB images by 16 x 16 grey values and a histogram of 64 colours.
 

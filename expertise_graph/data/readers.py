@@ -32,6 +32,7 @@ def read_data(
     columns: Columns = _NO_COLUMNS,
     name: str | None = None,
     download: Download | None = None,
+    strict: bool = True,
 ) -> LabelledData:
     """Read a labelled dataset of images or texts.
 
@@ -42,6 +43,7 @@ def read_data(
         columns: the columns of a table; those left out are guessed.
         name: of the dataset; the file's or folder's name when left out.
         download: fetches a Hub dataset, given its id and revision, and returns its folder.
+        strict: whether to refuse what nothing can be learnt from: under four items, or one class.
 
     Returns:
         The items that can be opened, each with its class; the others are listed in `skipped`.
@@ -54,12 +56,11 @@ def read_data(
     path = Path(locator)
     if not _exists(path) and text.startswith("hf:"):
         path = fetch(text, download)
-        return assemble(
-            _read(path, columns), name=name or repository_name(text), locator=text, columns=columns
-        )
-    path = existing_path(path)
-    default = path.name if path.is_dir() else path.stem
-    return assemble(_read(path, columns), name=name or default, locator=str(path), columns=columns)
+        name, where = name or repository_name(text), text
+    else:
+        path = existing_path(path)
+        name, where = name or (path.name if path.is_dir() else path.stem), str(path)
+    return assemble(_read(path, columns), name=name, locator=where, columns=columns, strict=strict)
 
 
 def existing_path(path: Path) -> Path:
