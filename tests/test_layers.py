@@ -32,6 +32,7 @@ RANKS = {
     "retrieval": 5,
     "evaluate": 5,
     "inference": 5,
+    "advice": 6,
     "backtest": 6,
     "merging": 6,
     "race": 6,

@@ -6,31 +6,26 @@ from collections.abc import Iterator
 
 from expertise_graph.advice.charts import Line, bar_chart, line_chart
 from expertise_graph.advice.findings import DataFindings, Duplicates, Growth, Need, Noise
-from expertise_graph.advice.page import Html, Thumbnails, heading, numbered, page, paragraph, table
-from expertise_graph.data.base import Item
+from expertise_graph.advice.page import Cell, Html, Thumbnails, heading, numbered, page, paragraph, table
 
 _ROWS = 30
 _CLASSES = 100
 _IN_GROUP = 3
 
 
-def data_page(findings: DataFindings, items: tuple[Item, ...]) -> str:
-    """Return the report on a dataset as one page of HTML.
-
-    Args:
-        findings: of the check.
-        items: those that the findings count, for pictures of them.
-    """
-    return page(f"Check of {findings.basics.name}", list(_parts(findings, items)))
+def data_page(findings: DataFindings) -> str:
+    """Return the report on a dataset as one page of HTML."""
+    return page(f"Check of {findings.basics.name}", list(_parts(findings)))
 
 
-def _parts(findings: DataFindings, items: tuple[Item, ...]) -> Iterator[Html]:
-    thumbnails = Thumbnails(items, findings.basics.modality)
+def _parts(findings: DataFindings) -> Iterator[Html]:
+    thumbnails = Thumbnails(findings.items, findings.basics.modality)
     if findings.interrupted:
         yield paragraph("The check was interrupted: this is what was known until then.", "note")
     if findings.advice:
         yield heading("Advice")
         yield numbered(findings.advice)
+        yield paragraph(findings.command, "note")
     if findings.duplicates is not None and findings.duplicates.groups:
         yield from _duplicates(findings, findings.duplicates, thumbnails)
     if findings.noise is not None:
@@ -50,10 +45,10 @@ def _duplicates(findings: DataFindings, found: Duplicates, thumbnails: Thumbnail
     yield heading("Duplicates")
     yield paragraph(
         f"{len(found.leaked):,} of {found.held_out:,} items for validation or test are in training too; "
-        f"{len(found.conflicts):,} groups bear different labels; {found.exact_copies:,} items are exact copies, "
-        f"{found.near_copies:,} near ones (told apart by {found.confirmed_by})."
+        f"{len(found.conflicts):,} groups bear different labels; {found.exact_copies:,} items are exact "
+        f"copies, {found.near_copies:,} near ones (told apart by {found.confirmed_by})."
     )
-    rows = [
+    rows: list[list[Cell]] = [
         [
             Html("<br>".join(thumbnails.show(i, findings.names[i]).text for i in g.items[:_IN_GROUP])),
             len(g.items),
@@ -73,12 +68,12 @@ def _duplicates(findings: DataFindings, found: Duplicates, thumbnails: Thumbnail
 def _noise(findings: DataFindings, noise: Noise, thumbnails: Thumbnails) -> Iterator[Html]:
     yield heading("Labels that look wrong")
     yield paragraph(
-        f"{len(noise.suspects):,} of {noise.checked:,} labels are confidently contradicted by a probe that has "
-        f"not seen the item. Of labels swapped on purpose the same search finds {100 * noise.found_share:.0f} %, so "
-        f"at most some {noise.estimated:,} are wrong; hard but rightly labelled items are among them"
-        + ("." if noise.clear else ", here probably most.")
+        f"{len(noise.suspects):,} of {noise.checked:,} labels are confidently contradicted by a probe "
+        "that has not seen the item. Of labels swapped on purpose the same search finds "
+        f"{100 * noise.found_share:.0f} %, so at most some {noise.estimated:,} are wrong; "
+        "hard but rightly labelled items are among them" + ("." if noise.clear else ", here probably most.")
     )
-    rows = [
+    rows: list[list[Cell]] = [
         [thumbnails.show(s.item, findings.names[s.item]), s.given, s.suggested, f"{s.confidence:.0%}"]
         for s in noise.suspects[:_ROWS]
     ]
@@ -93,7 +88,7 @@ def _files(findings: DataFindings, thumbnails: Thumbnails) -> Iterator[Html]:
     yield table(
         f"{len(skipped):,} items cannot be used", ("item", "why"), [list(pair) for pair in skipped[:_ROWS]]
     )
-    rows = [
+    rows: list[list[Cell]] = [
         [
             odd.kind,
             len(odd.items),
@@ -124,8 +119,8 @@ def _growth(growth: Growth) -> Iterator[Html]:
         yield paragraph(f"Nothing is predicted: {growth.reason}.")
     else:
         yield paragraph(
-            f"With twice as many items about {growth.doubled:.0%} ({growth.low:.0%} to {growth.high:.0%}), if the "
-            "new ones are like these."
+            f"With twice as many items about {growth.doubled:.0%} ({growth.low:.0%} to {growth.high:.0%}), "
+            "if the new ones are like these."
         )
 
 
@@ -135,7 +130,7 @@ def _basics(findings: DataFindings) -> Iterator[Html]:
     splits = ", ".join(f"{count:,} in {split}" for split, count in basics.splits.items())
     yield paragraph(f"{basics.items:,} {basics.modality}s in {len(basics.classes):,} classes: {splits}.")
     yield from (paragraph(trait) for trait in basics.traits)
-    rows = [[name, count] for name, count in list(basics.classes.items())[:_CLASSES]]
+    rows: list[list[Cell]] = [[name, count] for name, count in list(basics.classes.items())[:_CLASSES]]
     yield table(f"The first {len(rows)} of {len(basics.classes):,} classes", ("class", "items"), rows)
     if findings.expert:
         yield paragraph(f"Expert: {findings.expert} ({findings.expert_reason}).", "note")

@@ -25,7 +25,7 @@ from expertise_graph.advice.lens import Choose, features_of, no_expert
 from expertise_graph.advice.need import NAMES, how_hard
 from expertise_graph.advice.noise import label_noise
 from expertise_graph.advice.probe import folds_of, too_small
-from expertise_graph.advice.recommend import recommend
+from expertise_graph.advice.recommend import next_command, recommend
 from expertise_graph.advice.texts import Texts
 from expertise_graph.data.base import Item, LabelledData
 from expertise_graph.data.modalities import modalities
@@ -100,6 +100,7 @@ class _Check:
             names=collection.names,
             labels=collection.labels,
             class_names=collection.classes,
+            items=collection.items,
             basics=_basics(collection),
         )
         self.hashes: list[str | None] = []
@@ -120,7 +121,8 @@ class _Check:
             found.notes.append(f"wrong labels, accuracies and the effect of more data are left out: {reason}")
         else:
             self._learn(sample, pairs)
-        found.advice = recommend(found, self.collection.locator)
+        found.advice = recommend(found)
+        found.command = next_command(found, self.collection.locator)
 
     def _read_files(self) -> None:
         n = len(self.collection)

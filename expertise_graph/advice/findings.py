@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from expertise_graph.data.base import Item
 from expertise_graph.types import IntArray
 
 
@@ -187,11 +188,13 @@ class DataFindings:
         expert: the expert whose features were used; `expert_reason` says why it, or why none.
         sampled: how many items the parts with features rest on.
         advice: three sentences, empty until all parts are done.
+        command: what to type next, or an empty text.
     """
 
     names: tuple[str, ...]
     labels: IntArray
     class_names: tuple[str, ...]
+    items: tuple[Item, ...]
     basics: Basics
     odd: tuple[Odd, ...] | None = None
     duplicates: Duplicates | None = None
@@ -202,6 +205,7 @@ class DataFindings:
     expert_reason: str = ""
     sampled: int = 0
     advice: tuple[str, ...] = ()
+    command: str = ""
     notes: list[str] = field(default_factory=list)
     interrupted: bool = False
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from expertise_graph.advice.findings import DataFindings, Duplicates, Group, Growth, Need, Noise
 
 SHOWN = 3
-_NAME = 48
+_NAME = 32
 
 
 def data_lines(findings: DataFindings) -> Iterator[str]:
@@ -30,6 +30,8 @@ def data_lines(findings: DataFindings) -> Iterator[str]:
         yield ""
         yield "Advice"
         yield from (f"  {number}. {sentence}" for number, sentence in enumerate(findings.advice, 1))
+    if findings.command:
+        yield f"  {findings.command}"
 
 
 def _title(findings: DataFindings) -> str:
@@ -82,8 +84,8 @@ def _noise(findings: DataFindings, noise: Noise) -> Iterator[str]:
     doubt = "" if noise.clear else " (rather hard items than wrong labels)"
     yield f"  labels      {len(noise.suspects):,} of {noise.checked:,} look wrong{doubt}: {shown}"
     yield (
-        f"              at most some {noise.estimated:,} are wrong; the search finds {100 * noise.found_share:.0f} % "
-        "of labels swapped on purpose"
+        f"              at most some {noise.estimated:,} are wrong; the search finds "
+        f"{100 * noise.found_share:.0f} % of labels swapped on purpose"
     )
 
 
@@ -93,8 +95,8 @@ def _facts(findings: DataFindings) -> Iterator[str]:
     if len(sizes) > 1:
         (most, high), (least, low) = sizes[0], sizes[-1]
         yield (
-            f"Classes: {high:,} items in the largest ({shorten(most)}), {low:,} in the smallest ({shorten(least)}), "
-            f"{findings.basics.imbalance:.1f} to 1"
+            f"Classes: {high:,} items in the largest ({shorten(most)}), {low:,} in the smallest "
+            f"({shorten(least)}), {findings.basics.imbalance:.1f} to 1"
         )
     if findings.basics.traits:
         yield f"{findings.basics.modality.capitalize()}s: {'; '.join(findings.basics.traits)}"
@@ -112,7 +114,8 @@ def _growth(growth: Growth) -> Iterator[str]:
         yield f"More data: {steps}; nothing is predicted: {growth.reason}"
     else:
         yield (
-            f"More data: {steps}; about {growth.doubled:.0%} with twice as many ({growth.low:.0%} to {growth.high:.0%})"
+            f"More data: {steps}; about {growth.doubled:.0%} with twice as many "
+            f"({growth.low:.0%} to {growth.high:.0%})"
         )
 
 

@@ -26,7 +26,8 @@ _PAGE = Template(
     """<!doctype html>
 <html lang="en"><head><meta charset="utf-8">$mark
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy"
+  content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>$title</title>
 <style>
 :root { color-scheme: light dark; --paper: #fff; --ink: #1c2330; --soft: #5a6472; --line: #d8dde4;

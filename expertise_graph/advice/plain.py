@@ -28,6 +28,7 @@ def data_json(findings: DataFindings) -> dict[str, Any]:
         "expert_reason": findings.expert_reason,
         "sampled": findings.sampled,
         "advice": list(findings.advice),
+        "command": findings.command,
         "notes": list(findings.notes),
         "interrupted": findings.interrupted,
     }

@@ -13,14 +13,13 @@ SHARE = 0.05
 SOLVED = 0.97
 
 
-def recommend(findings: DataFindings, locator: str) -> tuple[str, str, str]:
+def recommend(findings: DataFindings) -> tuple[str, str, str]:
     """Return what to fix first, what to start from, and what to expect.
 
     Args:
         findings: all parts that could be worked out.
-        locator: the data, as a command names it.
     """
-    return fix_first(findings), start_from(findings, locator), expect(findings)
+    return fix_first(findings), start_from(findings), expect(findings)
 
 
 def fix_first(findings: DataFindings) -> str:
@@ -77,7 +76,7 @@ def _small_classes(findings: DataFindings) -> Iterator[str]:
         )
 
 
-def start_from(findings: DataFindings, locator: str) -> str:
+def start_from(findings: DataFindings) -> str:
     """Return what to start from, and the strategy for the number of items a class."""
     need = findings.need
     if need is None:
@@ -93,8 +92,8 @@ def start_from(findings: DataFindings, locator: str) -> str:
             f"{_percent(_raw(need).value)} and "
             f"{findings.expert} does not clearly add to it ({_percent(need.methods['expert'].value)})."
         )
-    strategy, why = strategy_for(findings)
-    return f"Start from {findings.expert} {why}: {command(locator, findings.expert, strategy)} ."
+    _, why = strategy_for(findings)
+    return f"Start from {findings.expert} {why}."
 
 
 def strategy_for(findings: DataFindings) -> tuple[str, str]:
@@ -110,9 +109,13 @@ def strategy_for(findings: DataFindings) -> tuple[str, str]:
     return "full", f"with full fine-tuning, as {per_class} items a class allow"
 
 
-def command(locator: str, expert: str, strategy: str) -> str:
-    """Return the warm start to type; lp-ft is its default."""
-    words = ["expertise-graph", "warm-start", locator, "--expert", expert]
+def next_command(findings: DataFindings, locator: str) -> str:
+    """Return the warm start to type, or an empty text where nothing is to be started from."""
+    need = findings.need
+    if need is None or findings.expert is None or (need.gain_low is not None and need.gain_low <= 0):
+        return ""
+    strategy, _ = strategy_for(findings)
+    words = ["expertise-graph", "warm-start", locator, "--expert", findings.expert]
     words += [] if strategy == "lp-ft" else ["--strategy", strategy]
     return shlex.join([*words, "--out", "runs/first"])
 
@@ -138,7 +141,8 @@ def _more_data(findings: DataFindings) -> str:
         return f"what more data would add cannot be told, as {growth.reason}."
     now = growth.accuracies[-1]
     low, middle, high = (100 * (value - now) for value in (growth.low, growth.doubled, growth.high))
-    what = f"about {middle:.0f} points ({low:.0f} to {high:.0f})" if high >= 1 else "under one point"
+    points = "point" if round(middle) == 1 else "points"
+    what = f"about {middle:.0f} {points} ({low:.0f} to {high:.0f})" if high >= 1 else "under one point"
     return f"twice as many items would add {what}."
 
 

@@ -2,6 +2,7 @@
 
 from expertise_graph.cli.app import app
 from expertise_graph.cli.backtest import backtest
+from expertise_graph.cli.check import check
 from expertise_graph.cli.demo import demo
 from expertise_graph.cli.evaluate import evaluate
 from expertise_graph.cli.experts import init, ls, register, rm, show, similar
@@ -27,6 +28,7 @@ __all__ = [
     "delta",
     "delta_apply",
     "delta_make",
+    "check",
     "demo",
     "evaluate",
     "explain",

@@ -1,0 +1,197 @@
+"""A look back at a finished run: how it went, where it fails, what to try next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from expertise_graph.advice.charts import Line, line_chart
+from expertise_graph.advice.lines import shorten
+from expertise_graph.advice.page import Cell, Html, Thumbnails, heading, numbered, page, paragraph, table
+from expertise_graph.advice.record import RunRecord, check_same_classes, predictor, read_run
+from expertise_graph.advice.verdict import Verdict, judge
+from expertise_graph.advice.worst import Mistake, contact_sheet, worst_items
+from expertise_graph.data.base import LabelledData
+from expertise_graph.errors import ExpertiseError
+from expertise_graph.probing import Progress, silent
+
+Find = Callable[[RunRecord], LabelledData]
+"""Returns the data of a run; raises ExpertiseError where they cannot be found."""
+
+
+@dataclass(kw_only=True)
+class RunFindings:
+    """All that is known about a run so far.
+
+    Attributes:
+        mistakes: items of the highest loss, None where the data or the model could not be used.
+        looked_at: validation and test items predicted.
+        sheet: the mistakes as a PNG, for images.
+    """
+
+    record: RunRecord
+    verdict: Verdict
+    data: LabelledData | None = None
+    mistakes: tuple[Mistake, ...] | None = None
+    looked_at: int = 0
+    sheet: bytes | None = None
+    notes: list[str] = field(default_factory=list)
+    interrupted: bool = False
+
+
+def check_run(
+    folder: Path, find: Find, *, trust_code: bool = False, progress: Progress = silent
+) -> RunFindings:
+    """Look back at a finished warm start.
+
+    Ctrl-C ends the check; what was found until then is returned.
+
+    Args:
+        folder: of the run, with its run.json.
+        find: finds the data it was trained on.
+        trust_code: whether a model built by code of the user may be loaded.
+        progress: told how far it is.
+
+    Raises:
+        InvalidInputError: when the run has not finished.
+    """
+    record = read_run(folder)
+    found = RunFindings(record=record, verdict=judge(record, "DATA"))
+    try:
+        found.data = find(record)
+        check_same_classes(record, found.data)
+        found.verdict = judge(record, found.data.locator)
+        predict = predictor(record, trust_code=trust_code)
+        found.mistakes, found.looked_at = worst_items(
+            predict, found.data, seed=int(record.result["seed"]), progress=progress
+        )
+        if record.modality == "image":
+            found.sheet = contact_sheet(found.mistakes, found.data.items)
+    except ExpertiseError as error:
+        found.notes.append(f"the worst examples are left out: {error}")
+    except KeyboardInterrupt:
+        found.interrupted = True
+    return found
+
+
+def run_lines(found: RunFindings) -> Iterator[str]:
+    """Yield some twenty lines for a terminal."""
+    record, result = found.record, found.record.result
+    yield (
+        f"{record.folder.name}: {result['strategy']} on {result['n_train']:,} {record.modality}s in "
+        f"{len(record.classes):,} classes, {result['epochs']} epochs in {result['seconds']:.0f} s"
+    )
+    yield (
+        f"accuracy {result['accuracy']:.1%} on {result['n_test']:,} test items, "
+        f"{result['validation_accuracy']:.1%} on {result['n_validation']:,} validation items"
+    )
+    if result.get("note"):
+        yield f"note: {result['note']}"
+    yield ""
+    yield found.verdict.text
+    if found.mistakes:
+        yield ""
+        yield f"Highest loss among {found.looked_at:,} validation and test items"
+        for m in found.mistakes[:8]:
+            name = shorten(m.name)
+            yield f"  {name}: is {shorten(m.given)}, predicted {shorten(m.predicted)} ({m.confidence:.0%})"
+    for note in found.notes:
+        yield f"note: {note}"
+    if found.interrupted:
+        yield "interrupted: this is what was known until then"
+    yield ""
+    yield "Try next"
+    yield from (f"  {command}" for command in found.verdict.commands)
+
+
+def run_json(found: RunFindings) -> dict[str, Any]:
+    """Return the documented JSON form."""
+    result = found.record.result
+    kept = ("strategy", "accuracy", "validation_accuracy", "kept_epoch", "epochs", "stopped", "seed")
+    return {
+        "kind": "run",
+        "folder": str(found.record.folder),
+        "expert": found.record.expert,
+        "task": found.record.task,
+        "modality": found.record.modality,
+        **{name: result[name] for name in kept},
+        "verdict": found.verdict.kind,
+        "verdict_text": found.verdict.text,
+        "commands": list(found.verdict.commands),
+        "looked_at": found.looked_at,
+        "worst": None if found.mistakes is None else [_mistake(m) for m in found.mistakes],
+        "notes": list(found.notes),
+        "interrupted": found.interrupted,
+    }
+
+
+def _mistake(mistake: Mistake) -> dict[str, Any]:
+    values = asdict(mistake)
+    values["item"] = values.pop("name")
+    return values
+
+
+def run_page(found: RunFindings) -> str:
+    """Return the report on a run as one page of HTML."""
+    return page(f"Check of the run {found.record.folder.name}", list(_parts(found)))
+
+
+def _parts(found: RunFindings) -> Iterator[Html]:
+    record = found.record
+    yield heading("Verdict")
+    yield paragraph(found.verdict.text)
+    yield heading("What to try next")
+    yield numbered(found.verdict.commands)
+    yield heading("Course of the training")
+    for title, names, unit in (
+        ("accuracy by epoch", ("train_accuracy", "validation_accuracy"), "%"),
+        ("loss by epoch", ("loss", "validation_loss"), ""),
+    ):
+        lines = [Line(name.replace("_", " "), _points(record, name)) for name in names]
+        yield paragraph(title.capitalize(), "note")
+        yield Html(line_chart(f"{title} in training and on validation", lines, across="epoch", unit=unit))
+    yield table(
+        "Epochs", ("epoch", "training accuracy", "validation accuracy", "validation loss"), _rows(record)
+    )
+    if found.mistakes is not None and found.data is not None:
+        yield from _mistakes(found, found.mistakes, found.data)
+    yield from (paragraph(note, "note") for note in found.notes)
+
+
+def _mistakes(found: RunFindings, mistakes: tuple[Mistake, ...], data: LabelledData) -> Iterator[Html]:
+    thumbnails = Thumbnails(data.items, data.modality)
+    yield heading("Worst examples")
+    rows: list[list[Cell]] = [
+        [
+            thumbnails.show(m.item, m.name),
+            m.split,
+            m.given,
+            m.predicted,
+            f"{m.confidence:.0%}",
+            f"{m.loss:.2f}",
+        ]
+        for m in mistakes
+    ]
+    yield table(
+        f"Highest loss among {found.looked_at:,} validation and test items",
+        ("item", "split", "label given", "label predicted", "confidence", "loss"),
+        rows,
+    )
+
+
+def _rows(record: RunRecord) -> list[list[Cell]]:
+    return [
+        [
+            int(row["epoch"]),
+            "" if row["train_accuracy"] is None else f"{row['train_accuracy']:.1%}",
+            f"{row['validation_accuracy']:.1%}",
+            f"{row['validation_loss']:.3f}",
+        ]
+        for row in record.history
+    ]
+
+
+def _points(record: RunRecord, name: str) -> list[tuple[float, float]]:
+    return [(float(row["epoch"]), float(row[name])) for row in record.history if row[name] is not None]

@@ -1,0 +1,153 @@
+"""Over- and under-fitting, by rules on the history of a run, and what to try next."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from expertise_graph.advice.record import RunRecord
+
+GAP = 0.1
+RISEN = 1.1
+LOW = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How a run went.
+
+    Attributes:
+        kind: diverged, probe, probe-kept, unfinished, over-fitting, under-fitting or good.
+        text: what that means, with the numbers.
+        commands: up to three to try next.
+    """
+
+    kind: str
+    text: str
+    commands: tuple[str, ...]
+
+
+def judge(record: RunRecord, data: str) -> Verdict:
+    """Return the verdict on a run; the first rule that fits counts.
+
+    Args:
+        record: of the run.
+        data: its data as a command names them.
+    """
+    kind = kind_of_run(record)
+    return Verdict(
+        kind=kind, text=_TEXTS[kind].format(**_numbers(record)), commands=_commands(record, kind, data)
+    )
+
+
+def kind_of_run(record: RunRecord) -> str:
+    """Return which rule fits, see `Verdict`.
+
+    diverged: the loss was not a number. probe: nothing was trained but the head. probe-kept: no epoch was
+    better than the linear probe. unfinished: the last epoch had the best validation accuracy or loss, and
+    the number of epochs or the time ended it. over-fitting: training accuracy is a tenth, and two
+    standard errors, above validation, whose loss has risen by a tenth from its lowest. under-fitting:
+    training accuracy itself stays below 90 % (below validation accuracy for that matter).
+    """
+    rows = [row for row in record.history if row["epoch"] > 0]
+    if record.result["stopped"] == "nan":
+        return "diverged"
+    if not rows:
+        return "unfinished" if record.result["stopped"] == "time" else "probe"
+    if record.result["kept_epoch"] == 0:
+        return "probe-kept"
+    numbers = _numbers(record)
+    if _still_improving(rows) and record.result["stopped"] in ("epochs", "time") and numbers["gap"] < GAP:
+        return "unfinished"
+    noise = 2 * math.sqrt(numbers["validation"] * (1 - numbers["validation"]) / max(numbers["items"], 1))
+    if numbers["gap"] > max(GAP, noise) and _risen(record.history):
+        return "over-fitting"
+    return "under-fitting" if numbers["train"] < LOW else "good"
+
+
+def _still_improving(rows: list[Mapping[str, Any]]) -> bool:
+    last, before = rows[-1], rows[:-1]
+    return bool(
+        before
+        and (
+            last["validation_accuracy"] > max(row["validation_accuracy"] for row in before)
+            or last["validation_loss"] < min(row["validation_loss"] for row in before)
+        )
+    )
+
+
+def _risen(history: tuple[Mapping[str, Any], ...]) -> bool:
+    return bool(history[-1]["validation_loss"] > RISEN * min(row["validation_loss"] for row in history))
+
+
+def _numbers(record: RunRecord) -> dict[str, float]:
+    last = record.history[-1] if record.history else {}
+    train = last.get("train_accuracy")
+    validation = float(record.result["validation_accuracy"])
+    train = validation if train is None else float(train)
+    return {
+        "train": train,
+        "validation": validation,
+        "gap": train - float(last.get("validation_accuracy", validation)),
+        "test": float(record.result["accuracy"]),
+        "epochs": float(record.result["epochs"]),
+        "kept": float(record.result["kept_epoch"]),
+        "items": float(record.result["n_validation"]),
+    }
+
+
+_TEXTS = {
+    "diverged": "Training diverged: the loss was no number any more, and the best epoch before it was kept.",
+    "probe": ("Only a linear head was trained: {validation:.0%} right on validation, {test:.0%} on test."),
+    "probe-kept": (
+        "Fine-tuning did not help: no epoch beat the linear probe, which was kept ({validation:.0%} right "
+        "on validation)."
+    ),
+    "unfinished": (
+        "Training stopped while it was still improving (epoch {kept:.0f}, {validation:.0%} on validation): "
+        "it is not finished."
+    ),
+    "over-fitting": (
+        "The model over-fits: {train:.0%} right in training, {validation:.0%} on validation, whose loss "
+        "has risen again; the best epoch ({kept:.0f}) was kept."
+    ),
+    "under-fitting": (
+        "The model under-fits: it is right on {train:.0%} of what it was trained on ({validation:.0%} on "
+        "validation), so expert or settings limit it rather than the number of items."
+    ),
+    "good": (
+        "Training went well: {train:.0%} right in training, {validation:.0%} on validation, {test:.0%} on "
+        "test; epoch {kept:.0f} was kept."
+    ),
+}
+
+
+def _commands(record: RunRecord, kind: str, data: str) -> tuple[str, ...]:
+    epochs, lr = int(record.config.get("epochs", 20)), float(record.config.get("lr", 1e-3))
+    gentler = _again(record, data, "gentle", lr=f"{lr / 3:.2g}")
+    longer = _again(record, data, "longer", epochs=str(2 * epochs))
+    frozen = _again(record, data, "probe", strategy="linear-probe")
+    tuned = _again(record, data, "tuned", strategy="lp-ft")
+    compare = shlex.join(["expertise-graph", "query", data])
+    look = shlex.join(["expertise-graph", "check", data])
+    return {
+        "diverged": (gentler, frozen),
+        "probe": (tuned, compare),
+        "probe-kept": (gentler, look, compare),
+        "unfinished": (longer,),
+        "over-fitting": (look, frozen, gentler),
+        "under-fitting": (compare, longer),
+        "good": (look,),
+    }[kind]
+
+
+def _again(record: RunRecord, data: str, name: str, **changes: str) -> str:
+    """Return the command of the run with some settings changed, into a folder beside its own."""
+    words = ["expertise-graph", "warm-start", data]
+    words += ["--expert", record.expert] if record.expert else []
+    for option, value in changes.items():
+        words += [f"--{option}", value]
+    return shlex.join([*words, "--out", f"{record.folder}-{name}"])
