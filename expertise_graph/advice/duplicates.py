@@ -13,7 +13,7 @@ from expertise_graph.types import FloatArray
 
 Pair = tuple[int, int, float]
 
-SAME_PIXELS = 0.98
+SAME_PIXELS = 0.97
 SIMILAR_PIXELS = 0.95
 SAME_FEATURES = 0.95
 
@@ -21,7 +21,7 @@ SAME_FEATURES = 0.95
 def confirm(pairs: Sequence[Pair], cosines: Mapping[tuple[int, int], float]) -> list[Pair]:
     """Return the pairs of images that are the same picture.
 
-    The small versions correlate at .98, or at .95 where the features of an expert, centred, have a
+    The small versions correlate at .97, or at .95 where the features of an expert, centred, have a
     cosine of .95. Features alone do not tell: an expert for letters hardly sees the typeface, and to another
     one the same picture compressed anew is far away.
     """

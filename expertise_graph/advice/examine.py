@@ -224,7 +224,10 @@ def _basics(collection: Collection) -> Basics:
         imbalance=sizes[0] / sizes[-1] if sizes else 1.0,
         per_class=_per_class(collection),
         traits=(),
-        skipped=tuple((short_path(what, collection.locator), why) for what, why in collection.skipped),
+        skipped=tuple(
+            (short_path(what, collection.locator), why.removeprefix(f"{what} "))
+            for what, why in collection.skipped
+        ),
         strange=collection.strange,
     )
 

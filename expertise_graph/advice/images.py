@@ -99,7 +99,7 @@ class Images:
         """
         keep = [k for k in range(len(self.looked)) if not self.flat[k]]
         hashes = np.array([self.hashes[k] for k in keep], dtype=np.uint64)
-        rows = _unit_rows(np.array([self.small[k] for k in keep], dtype=np.uint8).reshape(len(keep), -1))
+        rows = _unit_rows(np.array([self.small[k] for k in keep], dtype=np.uint8).reshape(-1, 3 * SIDE**2))
         pairs: list[tuple[int, int, float]] = []
         for a, b in _close(hashes):
             r = np.einsum("ij,ij->i", rows[a], rows[b])
@@ -165,11 +165,11 @@ def _range(named: Sequence[str], sides: NDArray[np.int64]) -> str:
         return f"all {common}"
     areas = sides.prod(axis=1)
     small, large = named[int(areas.argmin())], named[int(areas.argmax())]
-    return f"from {small} to {large}, {100 * count / len(named):.0f} % are {common}"
+    return f"from {small} to {large}, {int(100 * count / len(named))} % are {common}"
 
 
 def _shares(values: Sequence[str]) -> str:
     counts = Counter(values).most_common(4)
     if len(counts) == 1:
         return counts[0][0]
-    return ", ".join(f"{name} {100 * count / len(values):.0f} %" for name, count in counts)
+    return ", ".join(f"{name} {int(100 * count / len(values))} %" for name, count in counts)

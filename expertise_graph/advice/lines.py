@@ -48,8 +48,8 @@ def _faults(findings: DataFindings) -> Iterator[str]:
     if findings.noise is not None and findings.noise.suspects:
         yield from _noise(findings, findings.noise)
     if basics.skipped:
-        example = "; ".join(f"{shorten(what)}: {why}" for what, why in basics.skipped[:SHOWN])
-        yield f"  unusable    {count(len(basics.skipped), 'item')}: {shorten(example, 2 * _NAME)}"
+        shown = "; ".join(f"{shorten(what)} ({why[: 2 * _NAME]})" for what, why in basics.skipped[:SHOWN])
+        yield f"  unusable    {count(len(basics.skipped), 'item')}: {shown}"
     for odd in findings.odd or ():
         yield f"  odd         {len(odd.items):,} {odd.kind}: {names(findings, odd.items)}"
     if basics.strange:
@@ -69,10 +69,11 @@ def _duplicates(findings: DataFindings, found: Duplicates) -> Iterator[str]:
             f"{pairs(findings, found.conflicts, labels=True)}"
         )
     if found.exact_copies + found.near_copies:
+        harmless = pairs(findings, [g for g in found.groups if not g.leak and not g.conflict])
         yield (
             f"  duplicates  {found.exact_copies:,} exact and {found.near_copies:,} near "
-            f"{'copy' if found.exact_copies + found.near_copies == 1 else 'copies'}: "
-            f"{pairs(findings, found.groups)}"
+            f"{'copy' if found.exact_copies + found.near_copies == 1 else 'copies'} in all"
+            f"{': ' + harmless if harmless else ''}"
         )
 
 
@@ -81,7 +82,7 @@ def _noise(findings: DataFindings, noise: Noise) -> Iterator[str]:
         f"{shorten(findings.names[s.item])} is {shorten(s.given)}, looks like {shorten(s.suggested)}"
         for s in noise.suspects[:SHOWN]
     )
-    doubt = "" if noise.clear else " (rather hard items than wrong labels)"
+    doubt = "" if noise.clear else " (or are only hard)"
     yield f"  labels      {len(noise.suspects):,} of {noise.checked:,} look wrong{doubt}: {shown}"
     yield (
         f"              at most some {noise.estimated:,} are wrong; the search finds "

@@ -13,6 +13,7 @@ from expertise_graph.advice.record import RunRecord
 GAP = 0.1
 RISEN = 1.1
 LOW = 0.9
+DONE = 0.99
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +39,8 @@ def judge(record: RunRecord, data: str) -> Verdict:
         data: its data as a command names them.
     """
     kind = kind_of_run(record)
-    return Verdict(
-        kind=kind, text=_TEXTS[kind].format(**_numbers(record)), commands=_commands(record, kind, data)
-    )
+    text = _TEXTS[kind].format(**_numbers(record)) + _shift(record)
+    return Verdict(kind=kind, text=text, commands=_commands(record, kind, data))
 
 
 def kind_of_run(record: RunRecord) -> str:
@@ -60,12 +60,30 @@ def kind_of_run(record: RunRecord) -> str:
     if record.result["kept_epoch"] == 0:
         return "probe-kept"
     numbers = _numbers(record)
-    if _still_improving(rows) and record.result["stopped"] in ("epochs", "time") and numbers["gap"] < GAP:
+    cut = record.result["stopped"] in ("epochs", "time")
+    if cut and _still_improving(rows) and numbers["gap"] < GAP and numbers["validation"] < DONE:
         return "unfinished"
     noise = 2 * math.sqrt(numbers["validation"] * (1 - numbers["validation"]) / max(numbers["items"], 1))
     if numbers["gap"] > max(GAP, noise) and _risen(record.history):
         return "over-fitting"
     return "under-fitting" if numbers["train"] < LOW else "good"
+
+
+def _shift(record: RunRecord) -> str:
+    """Return a sentence when the test items are clearly harder than those of validation, else nothing."""
+    numbers, n_test = _numbers(record), max(float(record.result["n_test"]), 1.0)
+    # Smoothed, as of few items all may be right by chance.
+    validation = (numbers["validation"] * numbers["items"] + 2) / (numbers["items"] + 4)
+    doubt = math.sqrt(
+        validation * (1 - validation) / (numbers["items"] + 4)
+        + numbers["test"] * (1 - numbers["test"]) / n_test
+    )
+    if validation - numbers["test"] <= max(0.05, 2 * doubt):
+        return ""
+    return (
+        f" The test items are harder ({numbers['test']:.0%} right) than those held out of training "
+        f"({numbers['validation']:.0%}): they may come from elsewhere, or the latter have twins in training."
+    )
 
 
 def _still_improving(rows: list[Mapping[str, Any]]) -> bool:

@@ -108,5 +108,5 @@ def _paste(sheet: Image.Image, item: Item, left: int, top: int) -> None:
 
 
 def _short(name: str) -> str:
-    # The built-in font may know Latin letters only, depending on how PIL was built.
+    name = " ".join(name.split())
     return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 2]}.."
