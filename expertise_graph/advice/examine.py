@@ -24,7 +24,7 @@ from expertise_graph.advice.images import MOST_PAIRS, Images
 from expertise_graph.advice.lens import Choose, features_of, no_expert
 from expertise_graph.advice.need import NAMES, how_hard
 from expertise_graph.advice.noise import label_noise
-from expertise_graph.advice.probe import folds_of, too_small
+from expertise_graph.advice.probe import folds_of, reduced, too_small
 from expertise_graph.advice.recommend import next_command, recommend
 from expertise_graph.advice.texts import Texts
 from expertise_graph.data.base import Item, LabelledData
@@ -169,7 +169,7 @@ class _Check:
         raw = self._raw(sample)
         found.need = how_hard(raw, labels, fold, expert=features, name=found.expert or "")
         self._tell("measuring the effect of more data", 1)
-        basis, method = (raw, NAMES["raw"]) if features is None else (features, found.expert or "")
+        basis, method = (reduced(raw), NAMES["raw"]) if features is None else (features, found.expert or "")
         found.growth = learning_curve(basis, labels, fold, seed=self.seed, method=method)
         self._tell("searching for wrong labels", 2)
         if features is not None:
@@ -194,7 +194,7 @@ class _Check:
         if self.collection.modality == "image":
             places = {item: row for row, item in enumerate(rows)}
             self._group(pairs, cosines(pairs, places, features))
-        return features[: len(sample)]
+        return reduced(features[: len(sample)])
 
     def _raw(self, sample: IntArray) -> FloatArray:
         modality = modalities[self.collection.modality]

@@ -13,6 +13,7 @@ from expertise_graph.types import FloatArray, IntArray
 SHARES = (0.25, 0.5, 1.0)
 DRAWS = 3
 LEAST = 40
+MANY = 600
 _RESAMPLES = 1000
 
 Array = NDArray[np.float64]
@@ -48,7 +49,8 @@ def learning_curve(
 def _measure(features: FloatArray, labels: IntArray, fold: IntArray, *, seed: int) -> tuple[Array, list[int]]:
     """Return errors (folds, draws, sizes) and the mean number of items of each size."""
     folds, classes = int(fold.max()) + 1, int(labels.max()) + 1
-    errors = np.zeros((folds, DRAWS, len(SHARES)))
+    draws = DRAWS if len(labels) < MANY else 1
+    errors = np.zeros((folds, draws, len(SHARES)))
     sizes = np.zeros(len(SHARES))
     for f in range(folds):
         pool, held = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
@@ -56,7 +58,7 @@ def _measure(features: FloatArray, labels: IntArray, fold: IntArray, *, seed: in
             n = max(2, round(share * len(pool)))
             sizes[s] += n / folds
             # All items can be drawn in one way only.
-            for draw in range(DRAWS if share < 1 else 1):
+            for draw in range(draws if share < 1 else 1):
                 rows = pool[stratified_sample(labels[pool], n, seed=seed + draw)]
                 guess = predict(features[rows], labels[rows], features[held], classes=classes).argmax(axis=1)
                 errors[f, draw if share < 1 else slice(None), s] = (guess != labels[held]).mean()

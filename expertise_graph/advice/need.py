@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from expertise_graph.advice.findings import Accuracy, Need
-from expertise_graph.advice.probe import commonest, nearest_centroid, scores
+from expertise_graph.advice.probe import commonest, nearest_centroid, reduced, scores
 from expertise_graph.types import FloatArray, IntArray
 
 _Z = 1.959964
@@ -35,7 +35,7 @@ def how_hard(
     guesses = {
         "majority": commonest(labels, fold),
         "centroid": nearest_centroid(raw, labels, fold),
-        "raw": scores(raw, labels, fold).argmax(axis=1),
+        "raw": scores(reduced(raw), labels, fold).argmax(axis=1),
     }
     names = dict(NAMES)
     if expert is not None:

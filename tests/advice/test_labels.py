@@ -8,7 +8,15 @@ import pytest
 from expertise_graph.advice.growth import learning_curve
 from expertise_graph.advice.need import how_hard, wilson
 from expertise_graph.advice.noise import confident_disagreement, label_noise
-from expertise_graph.advice.probe import folds_of, nearest_centroid, predict, probabilities, scores, too_small
+from expertise_graph.advice.probe import (
+    folds_of,
+    nearest_centroid,
+    predict,
+    probabilities,
+    reduced,
+    scores,
+    too_small,
+)
 from expertise_graph.data.modalities import modalities
 from expertise_graph.transferability import ridge_accuracy
 from tests.advice.planted import swapped
@@ -163,3 +171,15 @@ def test_what_is_too_small_says_so(labels, reason):
     found = too_small(np.array(labels, dtype=np.int64))
     assert reason in found
     assert bool(reason) == bool(found)
+
+
+def test_principal_axes_keep_the_distances(armenian, latin_features):
+    twice = np.concatenate([latin_features, latin_features])
+    assert reduced(twice, 4000) is twice
+    assert reduced(latin_features, 4) is latin_features
+    kept = reduced(twice, 100)
+    assert kept.shape == (1320, 100)
+    centred = twice - twice.mean(axis=0)
+    squares = np.linalg.svd(centred, compute_uv=False) ** 2
+    share = squares[:100].sum() / squares.sum()
+    assert (kept**2).sum() / 1320 == pytest.approx(share, rel=1e-3)

@@ -1,0 +1,210 @@
+"""A look back at runs: real short ones, and the rules on histories as the loop writes them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from expertise_graph.advice.record import RunRecord, is_run, predictor, read_run
+from expertise_graph.advice.verdict import judge, kind_of_run
+from expertise_graph.advice.worst import SHOWN
+from expertise_graph.data import holdout, read_data
+from expertise_graph.warmstart import TrainConfig
+from expertise_graph.workspace import Workspace
+from tests.advice.planted import letters
+from tests.advice.test_check import read_page
+from tests.materials import change_json, glosses
+from tests.program import invoke
+
+
+@pytest.fixture(scope="module")
+def finished(registered, tmp_path_factory):
+    """A workspace in which a short warm start has been run: its folder, the run's and the data's."""
+    folder = tmp_path_factory.mktemp("finished") / "workspace"
+    shutil.copytree(registered, folder)
+    data = letters(folder / "letters", 6)
+    with Workspace(folder) as workspace:
+        workspace.warm_start(
+            data, folder / "runs" / "a", expert="latin-letters", config=TrainConfig(epochs=2)
+        )
+    return folder
+
+
+@pytest.fixture
+def run_folder(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(finished)
+    return Path(shutil.copytree(finished / "runs" / "a", tmp_path / "a"))
+
+
+def record(rows, *, stopped="epochs", kept=None, strategy="lp-ft", test=0.8, validation=0.8, n=100):
+    history = tuple(
+        {
+            "epoch": k,
+            "train_accuracy": train,
+            "validation_accuracy": accuracy,
+            "validation_loss": loss,
+            "loss": None if train is None else 1 - train,
+        }
+        for k, (train, accuracy, loss) in enumerate(rows)
+    )
+    result = {
+        "strategy": strategy,
+        "stopped": stopped,
+        "kept_epoch": len(rows) - 1 if kept is None else kept,
+        "epochs": len(rows) - 1,
+        "accuracy": test,
+        "validation_accuracy": validation,
+        "n_validation": n,
+        "n_test": n,
+        "seed": 0,
+    }
+    return RunRecord(
+        folder=Path("runs/a"),
+        config={"epochs": 20, "lr": 3e-3},
+        result=result,
+        history=history,
+        expert="zoo:x@y",
+        task="task:0",
+        modality="image",
+        classes=("a", "b"),
+        temperature=1.0,
+        kind="single",
+    )
+
+
+PROBE = (None, 0.7, 0.9)
+GOOD = [PROBE, (0.9, 0.75, 0.8), (0.95, 0.8, 0.7), (0.95, 0.79, 0.71)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "kind", "command"),
+    [
+        ([PROBE, (0.5, 0.6, 1.0)], {"stopped": "nan", "kept": 0}, "diverged", "--lr 0.001 "),
+        ([PROBE], {"strategy": "linear-probe"}, "probe", "--strategy lp-ft"),
+        ([PROBE], {"stopped": "time"}, "unfinished", "--epochs 40"),
+        ([PROBE, (0.9, 0.6, 1.2), (0.99, 0.6, 1.3)], {"kept": 0}, "probe-kept", "--lr 0.001 "),
+        ([PROBE, (0.7, 0.75, 0.8), (0.75, 0.8, 0.7)], {}, "unfinished", "--epochs 40"),
+        ([PROBE, (0.7, 0.75, 0.8), (0.75, 0.8, 0.7)], {"stopped": "early"}, "under-fitting", "query"),
+        ([PROBE, (0.9, 0.8, 0.7), (1.0, 0.78, 0.9)], {"kept": 1}, "over-fitting", "--strategy linear-probe"),
+        ([PROBE, (0.9, 0.8, 0.7), (1.0, 0.78, 0.9)], {"kept": 1, "n": 10}, "good", "check"),
+        ([PROBE, (0.9, 0.8, 0.7), (1.0, 0.78, 0.75)], {"kept": 1}, "good", "check"),
+        (GOOD, {"stopped": "early"}, "good", "check"),
+        ([PROBE, (0.9, 1.0, 0.1), (1.0, 1.0, 0.05)], {"validation": 1.0, "test": 0.99}, "good", "check"),
+    ],
+)
+def test_each_rule_of_the_verdict(rows, changes, kind, command):
+    given = record(rows, **changes)
+    assert kind_of_run(given) == kind
+    verdict = judge(given, "my data")
+    assert 1 <= len(verdict.commands) <= 3
+    assert any(command in f"{line} " for line in verdict.commands)
+    assert all("'my data'" in line for line in verdict.commands)
+    assert "harder" not in verdict.text
+
+
+def test_a_harder_test_split_is_noted():
+    assert "harder (60% right)" in judge(record(GOOD, stopped="early", test=0.6), "d").text
+    assert "harder" not in judge(record(GOOD, stopped="early", test=0.6, n=20), "d").text
+
+
+def test_a_run_is_looked_back_at(run_folder, tmp_path):
+    done = invoke("check", run_folder, "--out", tmp_path / "r.html").worked()
+    assert done.lines[0].startswith("a: lp-ft on 48 images in 6 classes, 2 epochs in ")
+    assert "Try next" in done.lines
+    assert len(done.lines) <= 25
+    text, reader = read_page(tmp_path / "r.html")
+    assert text.count("<svg") == 2
+    assert reader.tags.count("img") == SHOWN
+    sheet = Image.open(tmp_path / "r-worst.png")
+    assert sheet.size == (6 * 136 + 8, 4 * 172 + 8)
+    # The first picture stands at its place, and text below it.
+    assert np.asarray(sheet.convert("L"))[8:136, 8:136].min() < 80
+    assert np.asarray(sheet.convert("L"))[138:170, 8:136].min() < 120
+
+
+def test_the_worst_examples_are_those_of_the_highest_loss(run_folder):
+    found = invoke("check", run_folder, "--json").worked().json
+    assert found["kind"] == "run"
+    assert found["looked_at"] == 12 + 72
+    data = read_data(Path("letters"))
+    given = read_run(run_folder)
+    splits = holdout(data, seed=0)
+    rows = np.sort(np.concatenate([splits.validation, splits.test]))
+    likely = predictor(given)([data.items[i] for i in rows], lambda *_: None)
+    assert np.exp(likely).sum(axis=1) == pytest.approx(np.ones(len(rows)))
+    losses = -likely[np.arange(len(rows)), data.labels[rows]]
+    assert [w["loss"] for w in found["worst"]] == pytest.approx(
+        sorted(losses, reverse=True)[:SHOWN], abs=1e-5
+    )
+    test = np.isin(rows, splits.test)
+    assert (likely.argmax(axis=1) == data.labels[rows])[test].mean() == pytest.approx(found["accuracy"])
+    worst = found["worst"][0]
+    place = rows[int(losses.argmax())]
+    assert worst["item"] == str(data.items[place].relative_to(data.locator))
+    assert worst["given"] == data.classes[data.labels[place]]
+
+
+def test_data_that_moved_or_changed(finished, run_folder):
+    (finished / "letters").rename(finished / "moved")
+    try:
+        done = invoke("check", run_folder).worked()
+        assert "note: the worst examples are left out: there is no" in done.out
+        assert "Try next" in done.out
+        found = invoke("check", run_folder, "--data", finished / "moved", "--json").worked().json
+        assert len(found["worst"]) == SHOWN
+        (finished / "letters").mkdir()
+        shutil.copytree(finished / "moved" / "train", finished / "letters" / "train")
+        assert "has changed since the run" in invoke("check", run_folder).worked().out
+    finally:
+        shutil.rmtree(finished / "letters", ignore_errors=True)
+        (finished / "moved").rename(finished / "letters")
+
+
+def test_other_data_and_other_options_are_refused(run_folder, tmp_path):
+    table = glosses(tmp_path / "g.csv", 5)
+    done = invoke("check", run_folder, "--data", table).worked()
+    assert "was trained on 6 of images" in done.out
+    assert invoke("check", run_folder, "--expert", "emoji").code == 2
+    assert invoke("check", table, "--data", table).code == 2
+
+
+def test_unfinished_and_damaged_runs(run_folder):
+    assert is_run(run_folder)
+    shutil.move(run_folder / "model", run_folder / "elsewhere")
+    assert "was moved or removed" in invoke("check", run_folder).worked().out
+    change_json(run_folder / "run.json", result=None)
+    invoke("check", run_folder).failed("has not finished")
+    (run_folder / "run.json").write_text("[]")
+    invoke("check", run_folder).failed("does not hold the record of a finished warm start")
+    (run_folder / "run.json").write_text(json.dumps({"identity": {}, "result": {}}))
+    invoke("check", run_folder).failed("does not hold the record")
+
+
+def test_temperature_and_kind_of_the_head(run_folder):
+    data = read_data(Path("letters"))
+    plain = predictor(read_run(run_folder))(data.items[:8], lambda *_: None)
+    change_json(run_folder / "head.json", temperature=4.0)
+    soft = predictor(read_run(run_folder))(data.items[:8], lambda *_: None)
+    assert (soft.argmax(axis=1) == plain.argmax(axis=1)).all()
+    flat = plain / 4 - np.log(np.exp(plain / 4).sum(axis=1, keepdims=True))
+    assert soft == pytest.approx(flat, abs=1e-6)
+    change_json(run_folder / "head.json", kind="multi")
+    assert "only where each has one label" in invoke("check", run_folder).worked().out
+
+
+def test_text_runs_have_a_table_only(registered, tmp_path, monkeypatch):
+    shutil.copytree(registered, tmp_path / "w")
+    monkeypatch.chdir(tmp_path / "w")
+    table = glosses(tmp_path / "g.csv", 8)
+    with Workspace(tmp_path / "w") as workspace:
+        config = TrainConfig(epochs=1)
+        workspace.warm_start(table, tmp_path / "run", expert="languages", config=config)
+        found = workspace.check_run(tmp_path / "run")
+    assert found.sheet is None
+    assert found.mistakes[0].name.startswith("item ")
+    assert found.mistakes[0].loss >= found.mistakes[-1].loss
