@@ -28,6 +28,7 @@ STORY = (
     "merge",
     "delta make",
     "delta apply",
+    "check",
     "runs",
     "history import",
     "scores import",

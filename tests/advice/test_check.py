@@ -216,7 +216,6 @@ def test_without_a_workspace_the_files_are_checked(tmp_path):
     assert "note: no expert was used" in done.out
     assert "expertise-graph init" in done.out
     assert "Register experts for images" in done.out
-    run("check", root, "--expert", "latin-letters", cwd=tmp_path).failed("registry.db")
 
 
 def test_a_large_folder_is_sampled_and_says_so(tmp_path, monkeypatch):
@@ -280,3 +279,9 @@ def test_ctrl_c_prints_what_is_known(workspace, planted, monkeypatch):
     assert done.code == 130
     assert "leakage     1 of 97" in done.out
     assert done.lines[-1] == "interrupted: this is what was known until then"
+
+
+def test_a_named_expert_needs_a_workspace(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = letters(tmp_path / "letters", 2)
+    invoke("check", root, "--expert", "latin-letters").failed("registry.db")
