@@ -68,7 +68,7 @@ def _duplicates(findings: DataFindings, found: Duplicates, thumbnails: Thumbnail
 def _noise(findings: DataFindings, noise: Noise, thumbnails: Thumbnails) -> Iterator[Html]:
     yield heading("Labels that look wrong")
     yield paragraph(
-        f"{len(noise.suspects):,} of {noise.checked:,} labels are confidently contradicted by a probe "
+        f"{noise.found:,} of {noise.checked:,} labels are confidently contradicted by a probe "
         "that has not seen the item. Of labels swapped on purpose the same search finds "
         f"{100 * noise.found_share:.0f} %, so at most some {noise.estimated:,} are wrong; "
         "hard but rightly labelled items are among them" + ("." if noise.clear else ", here probably most.")

@@ -169,12 +169,14 @@ class _Check:
         raw = self._raw(sample)
         found.need = how_hard(raw, labels, fold, expert=features, name=found.expert or "")
         self._tell("measuring the effect of more data", 1)
-        basis, method = (reduced(raw), NAMES["raw"]) if features is None else (features, found.expert or "")
+        basis, method = features, found.expert or ""
+        if basis is None or found.need.methods["raw"].value > found.need.methods["expert"].value:
+            basis, method = reduced(raw), NAMES["raw"]
         found.growth = learning_curve(basis, labels, fold, seed=self.seed, method=method)
         self._tell("searching for wrong labels", 2)
         if features is not None:
             found.noise = label_noise(
-                features, labels, fold, items=sample, classes=collection.classes, seed=self.seed
+                basis, labels, fold, items=sample, classes=collection.classes, seed=self.seed
             )
         self._tell("done", 3)
 

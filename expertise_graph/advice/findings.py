@@ -100,7 +100,8 @@ class Noise:
     """Labels that look wrong.
 
     Attributes:
-        suspects: the most confident first.
+        suspects: the most confident first, two hundred at most.
+        found: how many there are in all.
         checked: how many items were checked.
         errors: how many of them the probe gets wrong; hard items are among them.
         found_share: of labels that were swapped on purpose, the share that the same search finds.
@@ -108,6 +109,7 @@ class Noise:
     """
 
     suspects: tuple[Suspect, ...]
+    found: int
     checked: int
     errors: int
     found_share: float
@@ -121,8 +123,7 @@ class Noise:
         tenth of the labels swapped .4 to .75, so long as the probe is any good; of few errors the share says
         nothing.
         """
-        n = len(self.suspects)
-        return n >= max(3, 0.025 * self.checked) and n >= 0.4 * self.errors
+        return self.found >= max(3, 0.025 * self.checked) and self.found >= 0.4 * self.errors
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,7 +83,7 @@ def _noise(findings: DataFindings, noise: Noise) -> Iterator[str]:
         for s in noise.suspects[:SHOWN]
     )
     doubt = "" if noise.clear else " (or are only hard)"
-    yield f"  labels      {len(noise.suspects):,} of {noise.checked:,} look wrong{doubt}: {shown}"
+    yield f"  labels      {noise.found:,} of {noise.checked:,} look wrong{doubt}: {shown}"
     yield (
         f"              at most some {noise.estimated:,} are wrong; the search finds "
         f"{100 * noise.found_share:.0f} % of labels swapped on purpose"
@@ -151,10 +151,12 @@ def shorten(text: str, length: int = _NAME) -> str:
     """Return a text cut to some length; of a path the end is kept, as it tells items apart.
 
     Example:
-        >>> shorten("abcdef", 5)
-        '...ef'
+        >>> shorten("a/b/cdef.png", 10), shorten("one of many", 7)
+        ('...def.png', 'one ...')
     """
-    return text if len(text) <= length else f"...{text[3 - length :]}"
+    if len(text) <= length:
+        return text
+    return f"...{text[3 - length :]}" if "/" in text else f"{text[: length - 3]}..."
 
 
 def count(n: int, what: str) -> str:

@@ -52,6 +52,7 @@ def label_noise(
             )
             for i in hits[:_MOST]
         ),
+        found=len(hits),
         checked=len(labels),
         errors=errors,
         found_share=share,

@@ -45,7 +45,7 @@ def _faults(findings: DataFindings) -> Iterator[str]:
         yield f"First decide on one label for {_count(n, 'group')} of equal items that bear different ones."
     if noise is not None and noise.clear:
         yield (
-            f"First look through the list of {_count(len(noise.suspects), 'label')} that look wrong, "
+            f"First look through the list of {_count(noise.found, 'label')} that look wrong, "
             "the most confident first."
         )
     if basics.strange:

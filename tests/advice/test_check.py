@@ -8,6 +8,7 @@ import re
 import shutil
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -285,3 +286,21 @@ def test_a_named_expert_needs_a_workspace(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     root = letters(tmp_path / "letters", 2)
     invoke("check", root, "--expert", "latin-letters").failed("registry.db")
+
+
+def test_the_better_features_are_learnt_from(tmp_path):
+    """Texts that a few words decide: hashed words see them, noise for features does not."""
+    rows = [
+        (f"{text} {'north' if k % 2 else 'south'}", f"{k % 2}") for k, (text, _) in enumerate(gloss_rows(12))
+    ]
+    with (tmp_path / "d.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    blind = advice.Lens(
+        expert="blind", reason="", features=lambda x: np.random.default_rng(0).normal(size=(len(x.items), 8))
+    )
+    found = advice.check_data(read_data(tmp_path / "d.csv"), choose=lambda: blind)
+    assert found.need.gain_high < 0
+    assert found.growth.method == "ridge, raw input"
+    assert found.noise.errors == round((1 - found.need.methods["raw"].value) * found.need.items)
+    assert found.advice[1].startswith("Begin without a network")
+    assert found.command == ""

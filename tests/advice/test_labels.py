@@ -34,6 +34,7 @@ def test_most_swapped_labels_are_found_and_little_else(armenian, latin_features,
     data, places = swapped(armenian, 0.1, seed)
     found = noise(latin_features, data, seed)
     suspects = {s.item for s in found.suspects}
+    assert found.found == len(suspects)
     assert len(suspects & places) >= 0.8 * len(places)
     assert len(suspects & places) >= 0.9 * len(suspects)
     assert found.clear

@@ -59,7 +59,9 @@ def copies(**changes):
 
 def noise(suspects, errors):
     found = (Suspect(item=0, given="cat", suggested="dog", confidence=0.9),) * suspects
-    return Noise(suspects=found, checked=190, errors=errors, found_share=0.9, estimated=suspects)
+    return Noise(
+        suspects=found, found=suspects, checked=190, errors=errors, found_share=0.9, estimated=suspects
+    )
 
 
 @pytest.mark.parametrize(
