@@ -18,6 +18,8 @@ from expertise_graph.probing import Progress, extract
 from expertise_graph.sources import SourceOptions, load, resolve
 from expertise_graph.warmstart import load_model
 
+_ONE_LABEL = ("single", "class")
+
 Predict = Callable[[Sequence[Item], Progress], NDArray[np.float64]]
 
 
@@ -31,7 +33,7 @@ class RunRecord:
         history: a row for each epoch.
         task: id of the task it was trained on.
         temperature: that its logits are divided by.
-        kind: single (one label an item), multi or value.
+        kind: of the target; single or class where each item has one label.
     """
 
     folder: Path
@@ -93,7 +95,7 @@ def predictor(record: RunRecord, *, trust_code: bool = False) -> Predict:
         NotFoundError: when the model is not there.
         SourceError, UntrustedError: when it cannot be loaded.
     """
-    if record.kind != "single":
+    if record.kind not in _ONE_LABEL:
         raise InvalidInputError("items are ranked by loss only where each has one label")
     model = record.folder / "model"
     if not model.is_dir():
