@@ -312,7 +312,7 @@ class Workspace:
             DatasetError: when the data cannot be read at all.
         """
         named = None if expert is None else self.store.find_runnable(expert)
-        labelled = self._read_anything(data, columns)
+        labelled = self._read_anything(data, columns).as_classes
 
         def choose() -> Lens:
             chosen, reason = named, "as asked for"
@@ -328,7 +328,7 @@ class Workspace:
             prober = self._prober(trust_code)
             return Lens(expert=chosen.short, reason=reason, features=lambda x: prober.features(chosen, x))
 
-        others = None if test is None else self._read_anything(test, columns)
+        others = None if test is None else self._read_anything(test, columns).as_classes
         return check_data(labelled, test=others, choose=choose, seed=seed, progress=self.progress)
 
     def check_run(

@@ -84,7 +84,9 @@ def test_the_examples_of_the_estimators_run():
     assert results.failed == 0
 
 
-DOCUMENTS = sorted(path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix() for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

@@ -12,13 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from expertise_graph.data.base import Item, LabelledData
-from expertise_graph.errors import InvalidInputError, NotFoundError
-from expertise_graph.probing import Progress, extract
-from expertise_graph.sources import SourceOptions, load, resolve
-from expertise_graph.warmstart import load_model
-
-_ONE_LABEL = ("single", "class")
+from expertise_graph.data.base import CLASS, Item, LabelledData
+from expertise_graph.errors import InvalidInputError
+from expertise_graph.inference.model import open_model
+from expertise_graph.probing import Progress
 
 Predict = Callable[[Sequence[Item], Progress], NDArray[np.float64]]
 
@@ -32,8 +29,7 @@ class RunRecord:
         result: see `warmstart.TrainResult`.
         history: a row for each epoch.
         task: id of the task it was trained on.
-        temperature: that its logits are divided by.
-        kind: of the target; single or class where each item has one label.
+        kind: of the target; class where each item has one label.
     """
 
     folder: Path
@@ -44,7 +40,6 @@ class RunRecord:
     task: str
     modality: str
     classes: tuple[str, ...]
-    temperature: float
     kind: str
 
 
@@ -78,8 +73,7 @@ def read_run(folder: Path) -> RunRecord:
             task=str(head["task"]),
             modality=str(head["modality"]),
             classes=tuple(map(str, head["classes"])),
-            temperature=float(head.get("temperature", 1.0)),
-            kind=str(head.get("kind", "single")),
+            kind=str(head.get("kind", CLASS)),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidInputError(
@@ -95,20 +89,13 @@ def predictor(record: RunRecord, *, trust_code: bool = False) -> Predict:
         NotFoundError: when the model is not there.
         SourceError, UntrustedError: when it cannot be loaded.
     """
-    if record.kind not in _ONE_LABEL:
+    if record.kind != CLASS:
         raise InvalidInputError("items are ranked by loss only where each has one label")
-    model = record.folder / "model"
-    if not model.is_dir():
-        raise NotFoundError(f"{model} does not exist: the model of the run was moved or removed")
-    expert = resolve(f"dir:{model}", SourceOptions(trust_code=trust_code, modality=record.modality))
-    backbone = load(expert, trust_code=trust_code)
-    classifier, _ = load_model(backbone.module, record.folder)
+    model = open_model(record.folder, trust_code=trust_code)
 
     def predict(items: Sequence[Item], progress: Progress) -> NDArray[np.float64]:
-        features = extract(backbone, items, label="predicting", progress=progress)
-        with torch.inference_mode():
-            logits = classifier.head.cpu()(torch.from_numpy(features)).double()
-        result: NDArray[np.float64] = torch.log_softmax(logits / record.temperature, dim=1).numpy()
+        logits = torch.from_numpy(model.logits(items, progress=progress)).double()
+        result: NDArray[np.float64] = torch.log_softmax(logits / model.temperature, dim=1).numpy()
         return result
 
     return predict

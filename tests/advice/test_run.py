@@ -72,8 +72,7 @@ def record(rows, *, stopped="epochs", kept=None, strategy="lp-ft", test=0.8, val
         task="task:0",
         modality="image",
         classes=("a", "b"),
-        temperature=1.0,
-        kind="single",
+        kind="class",
     )
 
 
