@@ -175,7 +175,7 @@ def test_other_data_and_other_options_are_refused(run_folder, tmp_path):
 def test_unfinished_and_damaged_runs(run_folder):
     assert is_run(run_folder)
     shutil.move(run_folder / "model", run_folder / "elsewhere")
-    assert "was moved or removed" in invoke("check", run_folder).worked().out
+    assert "no folder at" in invoke("check", run_folder).worked().out
     change_json(run_folder / "run.json", result=None)
     invoke("check", run_folder).failed("has not finished")
     (run_folder / "run.json").write_text("[]")
@@ -186,13 +186,14 @@ def test_unfinished_and_damaged_runs(run_folder):
 
 def test_temperature_and_kind_of_the_head(run_folder):
     data = read_data(Path("letters"))
+    change_json(run_folder / "head.json", temperature=1.0)
     plain = predictor(read_run(run_folder))(data.items[:8], lambda *_: None)
     change_json(run_folder / "head.json", temperature=4.0)
     soft = predictor(read_run(run_folder))(data.items[:8], lambda *_: None)
     assert (soft.argmax(axis=1) == plain.argmax(axis=1)).all()
     flat = plain / 4 - np.log(np.exp(plain / 4).sum(axis=1, keepdims=True))
     assert soft == pytest.approx(flat, abs=1e-6)
-    change_json(run_folder / "head.json", kind="multi")
+    change_json(run_folder / "head.json", kind="labels")
     assert "only where each has one label" in invoke("check", run_folder).worked().out
 
 
