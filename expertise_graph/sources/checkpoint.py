@@ -59,7 +59,7 @@ def describe_checkpoint(root: Path, options: SourceOptions) -> Expert:
         architecture=config.model_type,
         params=weights.params,
         bytes=weights.bytes,
-        dim=_feature_dim(config, skeleton),
+        dim=feature_dim(config, skeleton),
         weights_sha=weights.sha256,
         preprocessing_sha=_preprocessing_sha(layout, modality),
         license=(options.license or card.license or UNKNOWN).lower(),
@@ -102,8 +102,12 @@ def load_checkpoint(root: Path, expert: Expert) -> Backbone:
     )
 
 
-def _feature_dim(config: PretrainedConfig, skeleton: nn.Module) -> int:
-    """Return the width of the pooled features, which the configurations name in several ways."""
+def feature_dim(config: PretrainedConfig, skeleton: nn.Module) -> int:
+    """Return the width of the pooled features, which the configurations name in several ways.
+
+    Raises:
+        SourceError: when it is not known.
+    """
     for name in ("hidden_size", "d_model", "dim", "n_embd"):
         value = getattr(config, name, None)
         if isinstance(value, int):

@@ -48,6 +48,19 @@ def fetch_model(repo: str, revision: str | None) -> tuple[str, Path]:
         return root.name, root
 
 
+def fetch_config(repo: str, revision: str | None) -> Path:
+    """Return a local folder with the configuration of a model, without its weights.
+
+    Raises:
+        NotFoundError, OfflineError, SourceError: as for models.
+    """
+    with hub_errors(repo):
+        found = snapshot_download(repo, revision=revision, allow_patterns=["config.json"])
+    if not (Path(found) / "config.json").is_file():
+        raise SourceError(f"hf:{repo} has no config.json, so its architecture is not known")
+    return Path(found)
+
+
 def download_dataset(repo: str, revision: str | None) -> Path:
     """Return a local folder with the data files of a dataset repository, without any code.
 

@@ -166,24 +166,49 @@ def load_network(spec: Any, weights: Path, expert: Expert) -> Backbone:
     """
     if _weights_sha(weights) != expert.weights_sha:
         raise SourceError(f"{weights} changed since it was registered; register it again")
+    return _backbone(_plain(spec), _build(spec, weights), expert.dim)
+
+
+def new_network(spec: Mapping[str, Any], *, trust_code: bool = False) -> Backbone:
+    """Return a backbone with random weights of the network that `spec` describes.
+
+    Args:
+        spec: {"timm" or "factory": what builds it, "input": the fields of an `InputSpec`}.
+        trust_code: whether code of the user may be run.
+
+    Raises:
+        UntrustedError: when that would be needed and is not allowed.
+        SourceError: when the network cannot be built, or does not run on its input.
+    """
+    require_trust(spec, trust_code)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = _new(spec)
+    return _backbone(_plain(spec), net, _width(net, spec))
+
+
+def _plain(spec: Mapping[str, Any]) -> dict[str, Any]:
     kind, built_by = _kind(spec)
-    plain: dict[str, Any] = {kind: built_by, "input": dict(spec["input"])}
-    declared = InputSpec(**plain["input"])
+    return {kind: built_by, "input": dict(spec["input"])}
+
+
+def _backbone(spec: dict[str, Any], net: nn.Module, dim: int) -> Backbone:
+    declared = InputSpec(**spec["input"])
     transform = _callable(declared.transform) if declared.transform else None
 
     def fresh(seed: int) -> nn.Module:
         """Return the network with random weights."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return PlainNet(_new(plain))
+            return PlainNet(_new(spec))
 
     return Backbone(
-        module=PlainNet(_build(plain, weights)).eval(),
+        module=PlainNet(net).eval(),
         collate=image_collate(declared, transform),
-        dim=expert.dim,
+        dim=dim,
         modality="image",
         fresh=fresh,
-        save=lambda module, folder: _save(module, plain, folder),
+        save=lambda module, folder: _save(module, spec, folder),
     )
 
 

@@ -1,0 +1,171 @@
+"""Layer by layer least squares: the small network is made to answer as the large one does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+Batch = Mapping[str, torch.Tensor]
+Channels = Callable[[str, tuple[int, int]], torch.Tensor]
+"""`channels(layer, (n, k))`: which of the n outputs of a layer its k outputs in the small network are."""
+
+STRENGTH = 0.1
+LEAST_POSITIONS = 4096
+POSITIONS_A_WEIGHT = 8
+SPREAD = 4
+
+
+@dataclass
+class _Target:
+    """What a layer of the large network gives: (positions, k) at some positions of some items."""
+
+    items: torch.Tensor
+    positions: torch.Tensor
+    values: torch.Tensor
+
+
+def fit_layers(
+    small: nn.Module, large: nn.Module, batch: Batch, *, channels: Channels, strength: float = STRENGTH
+) -> dict[str, tuple[float, float]]:
+    """Change the weights of `small` so that its layers answer to `batch` as those of `large` do.
+
+    In the order of the computation each convolution and linear layer is fitted by ridge regression:
+    from what reaches it in the small network, where the layers before are fitted already, to what
+    the same channels of it are in the large one. The ridge pulls towards the weights that are there.
+    Layers of other kinds, and those that run more than once, stay as they are.
+
+    Args:
+        small: the network to fit, in place; its layers have the names of the large one's.
+        large: the one that it was selected from; not changed.
+        batch: inputs for both; no labels are needed.
+        channels: which output of the large network an output of the small one stands for.
+        strength: of the ridge, relative to the mean power of the inputs of a layer.
+
+    Returns:
+        By layer, the share of the power of the large network's answer that is missed before and
+        after, on the positions fitted to.
+
+    References:
+        He et al., arXiv:1707.06168, equation 3; Luo et al., arXiv:1707.06342, equation 7.
+    """
+    small.eval()
+    large.eval()
+    targets = _targets(small, large, batch, channels=channels)
+    missed: dict[str, tuple[float, float]] = {}
+
+    def hook(name: str) -> Callable[[Any, Any], None]:
+        def fit(layer: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+            missed[name] = _fit(layer, inputs[0], targets.pop(name), strength=strength)
+
+        return fit
+
+    with torch.no_grad(), ExitStack() as hooks:
+        for name, layer in _layers(small).items():
+            if name in targets:
+                hooks.callback(layer.register_forward_pre_hook(hook(name)).remove)
+        small(**batch)
+    return missed
+
+
+def _layers(module: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    """Return the layers that can be fitted, by name."""
+    return {
+        name: child
+        for name, child in module.named_modules()
+        if isinstance(child, nn.Linear)
+        or (
+            isinstance(child, nn.Conv2d)
+            and child.padding_mode == "zeros"
+            and not isinstance(child.padding, str)
+        )
+    }
+
+
+def _targets(small: nn.Module, large: nn.Module, batch: Batch, *, channels: Channels) -> dict[str, _Target]:
+    """Run the large network once and keep what the small one's layers should give."""
+    fitted, calls = _layers(small), dict[str, int]()
+    targets: dict[str, _Target] = {}
+
+    def hook(name: str) -> Callable[[Any, Any, torch.Tensor], None]:
+        def keep(layer: Any, inputs: Any, output: torch.Tensor) -> None:
+            calls[name] = calls.get(name, 0) + 1
+            if calls[name] == 1:
+                targets[name] = _sampled(output, fitted[name], batch.get("attention_mask"))
+                wide, narrow = targets[name].values.shape[1], fitted[name].weight.shape[0]
+                index = channels(name, (wide, narrow)).to(output.device)
+                targets[name].values = targets[name].values[:, index]
+
+        return keep
+
+    with torch.no_grad(), ExitStack() as hooks:
+        for name, layer in _layers(large).items():
+            if name in fitted:
+                hooks.callback(layer.register_forward_hook(hook(name)).remove)
+        large(**batch)
+    return {name: target for name, target in targets.items() if calls[name] == 1}
+
+
+def _sampled(output: torch.Tensor, layer: nn.Module, mask: torch.Tensor | None) -> _Target:
+    """Return the outputs at random positions, padding left out; as many as the fit of `layer` needs."""
+    generator = torch.Generator().manual_seed(0)
+    output = output.movedim(1, -1) if isinstance(layer, nn.Conv2d) else output
+    wanted = max(LEAST_POSITIONS, POSITIONS_A_WEIGHT * layer.weight[0].numel())  # type: ignore[index]
+    each = output[0, ..., 0].numel()
+    items = torch.randperm(len(output), generator=generator)[: -(-SPREAD * wanted // each)]
+    real = torch.arange(len(items) * each)
+    if mask is not None and mask.shape == output.shape[:-1]:
+        real = mask[items].flatten().nonzero().flatten().cpu()
+    positions = real[torch.randperm(len(real), generator=generator)[:wanted]]
+    return _Target(items, positions, output[items].flatten(0, -2)[positions].double())
+
+
+def _fit(layer: Any, inputs: torch.Tensor, target: _Target, *, strength: float) -> tuple[float, float]:
+    """Change weight and bias of a layer by ridge regression on what it misses."""
+    groups, out = (layer.groups if isinstance(layer, nn.Conv2d) else 1), layer.weight.shape[0]
+    x = _positions(layer, inputs[target.items])[target.positions].double()
+    x = x.reshape(len(x), groups, -1).transpose(0, 1)
+    weight = layer.weight.double().reshape(groups, out // groups, -1).transpose(1, 2)
+    missed = target.values.reshape(-1, groups, out // groups).transpose(0, 1) - x @ weight
+    if layer.bias is not None:
+        missed = missed - layer.bias.double().reshape(groups, 1, -1)
+    before, centre, level = missed, torch.zeros_like(x[:, :1]), torch.zeros_like(missed[:, :1])
+    if layer.bias is not None:
+        centre, level = x.mean(1, keepdim=True), missed.mean(1, keepdim=True)
+    change = _ridge(x - centre, missed - level, strength)
+    shift = level - centre @ change
+    layer.weight.add_(change.transpose(1, 2).reshape(layer.weight.shape).to(layer.weight))
+    if layer.bias is not None:
+        layer.bias.add_(shift.flatten().to(layer.bias))
+    power = target.values.square().mean().clamp_min(1e-12)
+    shares = [(m.square().mean() / power).item() for m in (before, before - x @ change - shift)]
+    return shares[0], shares[1]
+
+
+def _ridge(x: torch.Tensor, y: torch.Tensor, strength: float) -> torch.Tensor:
+    """Return the weights (groups, d, k) of the ridge regression of y (groups, n, k) on x (groups, n, d)."""
+    gram = x.transpose(1, 2) @ x
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    # The mean over all groups: a channel that is silent on these items must not become singular.
+    diagonal += strength * diagonal.mean() + 1e-9
+    solved: torch.Tensor = torch.linalg.solve(gram, x.transpose(1, 2) @ y)
+    return solved
+
+
+def _positions(layer: nn.Conv2d | nn.Linear, inputs: torch.Tensor) -> torch.Tensor:
+    """Return (items x positions, d): what each output of the layer is a weighted sum of."""
+    if isinstance(layer, nn.Linear):
+        return inputs.flatten(0, -2)
+    patches = functional.unfold(
+        inputs,
+        layer.kernel_size,
+        dilation=layer.dilation,
+        padding=layer.padding,  # type: ignore[arg-type]
+        stride=layer.stride,
+    )
+    return patches.transpose(1, 2).flatten(0, 1)

@@ -1,0 +1,94 @@
+"""Untrained backbones of another shape, fed like a given one: changed settings, or another's settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from expertise_graph.errors import InvalidInputError, SourceError, first_line
+from expertise_graph.sources.base import Backbone
+from expertise_graph.sources.checkpoint import feature_dim
+from expertise_graph.sources.client import fetch_config
+from expertise_graph.sources.hub import split_revision
+from expertise_graph.sources.layout import read_layout
+from expertise_graph.sources.library import new_model, read_config
+from expertise_graph.sources.local import existing_folder
+from expertise_graph.sources.networks import is_network_folder
+from expertise_graph.sources.pooled import PooledModel
+
+_DERIVED = ("stage_names", "out_features", "out_indices")
+"""Worked out from the number of layers, so that those of another network do not fit."""
+
+
+def settings_of(backbone: Backbone) -> dict[str, Any] | None:
+    """Return the configuration of a transformers backbone, or None for a network of another kind."""
+    if not isinstance(backbone.module, PooledModel):
+        return None
+    settings: dict[str, Any] = backbone.module.model.config.to_dict()  # type: ignore[union-attr,operator]
+    return settings
+
+
+def read_settings(reference: str) -> dict[str, Any]:
+    """Return the configuration that ``dir:PATH`` or ``hf:org/name[@revision]`` holds; no weights are read.
+
+    Raises:
+        NotFoundError, OfflineError: when there is nothing.
+        SourceError: when it is no configuration of transformers.
+        UntrustedError: when it needs code of its own.
+    """
+    scheme, _, locator = reference.partition(":")
+    if scheme == "hf":
+        folder = fetch_config(*split_revision(locator, None))
+    else:
+        folder = existing_folder(locator)
+        if is_network_folder(folder):
+            raise SourceError(
+                f"{folder} holds no configuration of transformers; give timm: or factory: instead"
+            )
+        folder = read_layout(folder).model
+    settings: dict[str, Any] = read_config(folder).to_dict()
+    return settings
+
+
+def reconfigured(backbone: Backbone, changes: Mapping[str, Any]) -> Backbone:
+    """Return a transformers backbone with other settings and random weights, fed and saved the same way.
+
+    Args:
+        backbone: what preprocessing, pooling and the settings not named come from; it is not changed.
+        changes: settings of the configuration by name.
+
+    Raises:
+        InvalidInputError: when no network can be built so.
+    """
+    wrapped = backbone.module
+    if not isinstance(wrapped, PooledModel):
+        raise TypeError(f"a PooledModel has settings, got {type(wrapped).__name__}")
+    old: Any = wrapped.model.config
+    pooling = wrapped.pooling
+    try:
+        settings = {**old.to_dict(), **changes}
+        config = type(old).from_dict({n: v for n, v in settings.items() if n not in _DERIVED})
+        with torch.device("meta"):
+            skeleton = new_model(config)
+    except Exception as error:
+        raise InvalidInputError(
+            f"no {old.model_type} can be built with {_shown(changes)}: {first_line(error)}"
+        ) from error
+
+    def fresh(seed: int) -> nn.Module:
+        """Return the architecture with random weights."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return PooledModel(new_model(config), pooling)
+
+    return dataclasses.replace(
+        backbone, module=fresh(0).eval(), dim=feature_dim(config, skeleton), fresh=fresh
+    )
+
+
+def _shown(changes: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in list(changes.items())[:6])
