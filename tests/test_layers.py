@@ -25,6 +25,7 @@ RANKS = {
     "imports": 3,
     "latency": 3,
     "probing": 3,
+    "resizing": 3,
     "neighbours": 3,
     "warmstart": 3,
     "probes": 4,
