@@ -96,10 +96,10 @@ def _targets(small: nn.Module, large: nn.Module, batch: Batch, *, channels: Chan
         def keep(layer: Any, inputs: Any, output: torch.Tensor) -> None:
             calls[name] = calls.get(name, 0) + 1
             if calls[name] == 1:
-                targets[name] = _sampled(output, fitted[name], batch.get("attention_mask"))
-                wide, narrow = targets[name].values.shape[1], fitted[name].weight.shape[0]
-                index = channels(name, (wide, narrow)).to(output.device)
-                targets[name].values = targets[name].values[:, index]
+                sampled = _sampled(output, fitted[name], batch.get("attention_mask"))
+                index = channels(name, (sampled.values.shape[1], fitted[name].weight.shape[0]))
+                sampled.values = sampled.values[:, index.to(output.device)]
+                targets[name] = sampled
 
         return keep
 
@@ -122,7 +122,7 @@ def _sampled(output: torch.Tensor, layer: nn.Module, mask: torch.Tensor | None) 
     if mask is not None and mask.shape == output.shape[:-1]:
         real = mask[items].flatten().nonzero().flatten().cpu()
     positions = real[torch.randperm(len(real), generator=generator)[:wanted]]
-    return _Target(items, positions, output[items].flatten(0, -2)[positions].double())
+    return _Target(items, positions, output[items].flatten(0, -2)[positions])
 
 
 def _fit(layer: Any, inputs: torch.Tensor, target: _Target, *, strength: float) -> tuple[float, float]:
@@ -131,7 +131,8 @@ def _fit(layer: Any, inputs: torch.Tensor, target: _Target, *, strength: float) 
     x = _positions(layer, inputs[target.items])[target.positions].double()
     x = x.reshape(len(x), groups, -1).transpose(0, 1)
     weight = layer.weight.double().reshape(groups, out // groups, -1).transpose(1, 2)
-    missed = target.values.reshape(-1, groups, out // groups).transpose(0, 1) - x @ weight
+    wanted = target.values.double().reshape(-1, groups, out // groups).transpose(0, 1)
+    missed = wanted - x @ weight
     if layer.bias is not None:
         missed = missed - layer.bias.double().reshape(groups, 1, -1)
     before, centre, level = missed, torch.zeros_like(x[:, :1]), torch.zeros_like(missed[:, :1])
@@ -142,7 +143,7 @@ def _fit(layer: Any, inputs: torch.Tensor, target: _Target, *, strength: float) 
     layer.weight.add_(change.transpose(1, 2).reshape(layer.weight.shape).to(layer.weight))
     if layer.bias is not None:
         layer.bias.add_(shift.flatten().to(layer.bias))
-    power = target.values.square().mean().clamp_min(1e-12)
+    power = wanted.square().mean().clamp_min(1e-12)
     shares = [(m.square().mean() / power).item() for m in (before, before - x @ change - shift)]
     return shares[0], shares[1]
 

@@ -62,7 +62,7 @@ def reconfigured(backbone: Backbone, changes: Mapping[str, Any]) -> Backbone:
         changes: settings of the configuration by name.
 
     Raises:
-        InvalidInputError: when no network can be built so.
+        InvalidInputError: when no network can be built so, or it would be larger.
     """
     wrapped = backbone.module
     if not isinstance(wrapped, PooledModel):
@@ -79,6 +79,8 @@ def reconfigured(backbone: Backbone, changes: Mapping[str, Any]) -> Backbone:
             f"no {old.model_type} can be built with {_shown(changes)}: {first_line(error)}"
         ) from error
 
+    _check_size(skeleton, wrapped, old.model_type)
+
     def fresh(seed: int) -> nn.Module:
         """Return the architecture with random weights."""
         with torch.random.fork_rng():
@@ -88,6 +90,16 @@ def reconfigured(backbone: Backbone, changes: Mapping[str, Any]) -> Backbone:
     return dataclasses.replace(
         backbone, module=fresh(0).eval(), dim=feature_dim(config, skeleton), fresh=fresh
     )
+
+
+def _check_size(skeleton: nn.Module, module: nn.Module, kind: str) -> None:
+    """Refuse a larger network before it takes memory."""
+    size, most = (sum(p.numel() for p in m.parameters()) for m in (skeleton, module))
+    if size > most:
+        raise InvalidInputError(
+            f"that {kind} has {size:,} parameters and the expert {most:,}: weights are selected from the "
+            "larger network, so choose an architecture that is smaller in every layer"
+        )
 
 
 def _shown(changes: Mapping[str, Any]) -> str:

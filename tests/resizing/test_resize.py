@@ -3,15 +3,20 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 import torch
 from transformers import BertConfig, ResNetConfig
 
-from expertise_graph.errors import InvalidInputError, NotFoundError, SourceError, UntrustedError
+from expertise_graph.errors import InvalidInputError, NotFoundError, OfflineError, SourceError, UntrustedError
 from expertise_graph.resizing import resize
 from expertise_graph.sources import InputSpec, SourceOptions, load, resolve
 from expertise_graph.sources.networks import new_network
+from tests import materials
+from tests.hub_server import HubServer
+from tests.program import ROOT, environment
 from tests.resizing.material import pictures, starter, texts
 
 
@@ -110,6 +115,7 @@ def test_a_text_configuration_keeps_the_vocabulary(tmp_path):
         ("timm:resnet18", InvalidInputError, "latin-letters is a resnet of transformers, and timm: networks"),
         ("factory:a:b", InvalidInputError, "and factory: networks are of another family"),
         ("dir:nowhere", NotFoundError, "no folder at"),
+        ("hf:someone/else", OfflineError, "hf:someone/else needs the network"),
     ],
 )
 def test_references_that_lead_nowhere_are_refused(reference, kind, reason):
@@ -129,10 +135,47 @@ def test_larger_and_other_architectures_are_refused():
 
 
 def test_a_deeper_architecture_is_refused():
-    clipart, fashion = starter("clipart"), starter("fashion")
+    clipart, fashion, latin = starter("clipart"), starter("fashion"), starter("latin-letters")
     assert resize(clipart[1], clipart[0], fashion[0]).dim == 112
     with pytest.raises(InvalidInputError, match=r"no tensor .*layers\.1\..*of another family, or deeper"):
-        resize(fashion[1], fashion[0], clipart[0])
+        resize(latin[1], latin[0], clipart[0])
+
+
+HUB = """
+from expertise_graph.errors import ExpertiseError
+from expertise_graph.resizing import resize
+from tests.resizing.material import starter
+
+expert, backbone = starter("latin-letters")
+print(resize(backbone, expert, "hf:acme/tiny").dim)
+for name in ("acme/empty", "acme/none"):
+    try:
+        resize(backbone, expert, f"hf:{name}")
+    except ExpertiseError as error:
+        print(type(error).__name__, error)
+"""
+
+
+def test_a_repository_gives_its_architecture_without_its_weights(tmp_path):
+    tiny = materials.resnet(tmp_path / "root/models/acme/tiny", 1)
+    # No weights: they are not asked for.
+    (tiny / "model.safetensors").unlink()
+    (tmp_path / "root/models/acme/empty").mkdir()
+    (tmp_path / "root/models/acme/empty/README.md").write_text("# Nothing")
+    with HubServer(tmp_path / "root") as server:
+        done = subprocess.run(
+            [sys.executable, "-c", HUB],
+            env=environment(tmp_path) | server.environment(tmp_path / "hf"),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert done.stdout.splitlines() == [
+        "32",
+        "SourceError hf:acme/empty has no config.json, so its architecture is not known",
+        "NotFoundError no repository hf:acme/none, or it is private; check the name, or set HF_TOKEN",
+    ]
 
 
 FACTORY = """
