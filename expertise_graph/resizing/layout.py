@@ -11,7 +11,7 @@ from torch import nn
 _HEAD_SIZE = ("attention_head_size", "head_dim", "key_value_proj_dim")
 _HEAD_COUNT = ("num_attention_heads", "num_heads", "n_heads")
 _WIDTH = ("embed_dim", "all_head_size", "dim")
-_INTO_HEADS = re.compile(r"^(q|k|v|query|key|value|[qkv]_proj|[qkv]_lin|attn\.[qkv])$")
+_INTO_HEADS = re.compile(r"^(q|k|v|query|key|value|[qkv]_proj|[qkv]_lin)$")
 _OUT_OF_HEADS = re.compile(r"^(o|dense|proj|o_proj|out_proj|out_lin|c_proj)$")
 _FUSED = re.compile(r"^(qkv|c_attn|in_proj_weight|in_proj_bias)$")
 

@@ -20,8 +20,8 @@ from expertise_graph.sources.local import existing_folder
 from expertise_graph.sources.networks import is_network_folder
 from expertise_graph.sources.pooled import PooledModel
 
-_DERIVED = ("stage_names", "out_features", "out_indices")
-"""Worked out from the number of layers, so that those of another network do not fit."""
+_DROPPED = ("stage_names", "out_features", "out_indices", "auto_map")
+"""Worked out from the number of layers, so that another network's do not fit; and code, which is not run."""
 
 
 def settings_of(backbone: Backbone) -> dict[str, Any] | None:
@@ -71,7 +71,7 @@ def reconfigured(backbone: Backbone, changes: Mapping[str, Any]) -> Backbone:
     pooling = wrapped.pooling
     try:
         settings = {**old.to_dict(), **changes}
-        config = type(old).from_dict({n: v for n, v in settings.items() if n not in _DERIVED})
+        config = type(old).from_dict({n: v for n, v in settings.items() if n not in _DROPPED})
         with torch.device("meta"):
             skeleton = new_model(config)
     except Exception as error:
