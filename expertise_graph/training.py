@@ -30,6 +30,7 @@ class Plan:
 
     Attributes:
         launcher: arguments for ``accelerate launch``; None to train in this process.
+        architecture: the expert that the settings name to train instead, where it is a registered one.
         columns: by which the data were read, so that other processes read the same.
     """
 
@@ -41,7 +42,13 @@ class Plan:
     trust_code: bool = False
     tracker: str = TENSORBOARD
     launcher: tuple[str, ...] | None = None
+    architecture: Expert | None = None
     columns: Columns = _NO_COLUMNS
+
+    @property
+    def measures_expert(self) -> bool:
+        """Whether the result is one of the expert, and not of random weights or of a smaller network."""
+        return self.config.way.pretrained and self.config.into is None
 
     @property
     def run_id(self) -> str:
@@ -96,6 +103,8 @@ def execute(store: Store, prober: Prober, plan: Plan, report: Report | None) -> 
             out=plan.out,
             config=plan.config,
             compare_cold=plan.compare_cold,
+            architecture=plan.architecture,
+            trust_code=plan.trust_code,
             tracker=plan.tracker,
             progress=notice,
         )
@@ -118,6 +127,7 @@ def _job(plan: Plan) -> Job:
         out=str(plan.out),
         config=plan.config,
         compare_cold=plan.compare_cold,
+        architecture=plan.architecture,
         trust_code=plan.trust_code,
         tracker=plan.tracker,
     )
@@ -139,7 +149,7 @@ def begun_from(store: Store, data: LabelledData, out: Path, config: TrainConfig)
 def _register_child(store: Store, prober: Prober, plan: Plan, result: WarmCold) -> Expert:
     """Register the trained backbone; one that was frozen, or kept as it was, is the expert itself."""
     way = plan.config.way
-    if way.pretrained and not result.warm.kept_epoch:
+    if plan.measures_expert and not result.warm.kept_epoch:
         return plan.expert
     options = SourceOptions(
         trust_code=plan.trust_code,
@@ -160,7 +170,7 @@ def _register_child(store: Store, prober: Prober, plan: Plan, result: WarmCold) 
 
 
 def _record(store: Store, plan: Plan, result: WarmCold, child: Expert) -> None:
-    edges = [_transfer(plan, result)] if plan.config.way.pretrained else []
+    edges = [_transfer(plan, result)] if plan.measures_expert else []
     if child.id != plan.expert.id and plan.config.way.pretrained:
         edges.append(_lineage(plan, child))
     with store.transaction():
@@ -202,6 +212,7 @@ def _lineage(plan: Plan, child: Expert) -> Edge:
         version=VERSION,
         seed=plan.config.seed,
         run=plan.run_id,
+        meta={"into": plan.config.into} if plan.config.into else {},
     )
 
 

@@ -214,6 +214,7 @@ class Workspace:
             trust_code=trust_code,
             tracker=tracker,
             launcher=launcher,
+            architecture=self._architecture(config.into),
             columns=columns,
         )
         return training.execute(self.store, self._prober(trust_code), plan, report)
@@ -436,6 +437,12 @@ class Workspace:
         if isinstance(data, LabelledData):
             return data
         return read_data(data, columns=columns, download=download_dataset, strict=False)
+
+    def _architecture(self, named: str | None) -> Expert | None:
+        """Return the registered expert that is named as an architecture; other names have a scheme."""
+        if named is None or named.partition(":")[0] in ("shrink", "hf", "dir", "timm", "factory"):
+            return None
+        return self.store.find_runnable(named)
 
     def _prober(self, trust_code: bool) -> Prober:
         return Prober(

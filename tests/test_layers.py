@@ -27,7 +27,7 @@ RANKS = {
     "probing": 3,
     "resizing": 3,
     "neighbours": 3,
-    "warmstart": 3,
+    "warmstart": 4,
     "probes": 4,
     "registration": 5,
     "retrieval": 5,

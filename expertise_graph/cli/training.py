@@ -49,6 +49,22 @@ if TYPE_CHECKING:
     help="Strength of the pull of l2-sp to the expert.",
 )
 @click.option("--rank", default=8, show_default=True, type=int, help="Rank of the adapters of lora.")
+@click.option(
+    "--into",
+    metavar="ARCH",
+    help="Train a smaller network of the expert's family from the expert's weights: shrink:0.5, an expert, "
+    "hf:, dir:, timm: or factory: reference.",
+)
+@click.option(
+    "--distill",
+    default=0.0,
+    show_default=True,
+    type=float,
+    help="Share of the loss that is the expert's answers instead of the labels, e.g. 0.5.",
+)
+@click.option(
+    "--distill-temperature", default=2.0, show_default=True, type=float, help="Softens those answers."
+)
 @click.option("--augment/--no-augment", default=True, show_default=True, help="Change images at random.")
 @click.option(
     "--precision",
@@ -124,7 +140,7 @@ def _launcher(name: str | None, arguments: tuple[str, ...]) -> tuple[str, ...] |
 
 CONFIG = (
     *("strategy", "epochs", "time_budget", "batch_size", "accumulate", "lr", "seed"),
-    *("prior", "rank", "augment", "precision"),
+    *("prior", "rank", "into", "distill", "distill_temperature", "augment", "precision"),
 )
 """The options that are settings of the training."""
 

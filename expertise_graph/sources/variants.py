@@ -14,9 +14,8 @@ from expertise_graph.sources.base import Backbone
 from expertise_graph.sources.checkpoint import feature_dim
 from expertise_graph.sources.client import fetch_config
 from expertise_graph.sources.hub import split_revision
-from expertise_graph.sources.layout import read_layout
+from expertise_graph.sources.layout import existing_folder, read_layout
 from expertise_graph.sources.library import new_model, read_config
-from expertise_graph.sources.local import existing_folder
 from expertise_graph.sources.networks import is_network_folder
 from expertise_graph.sources.pooled import PooledModel
 

@@ -30,6 +30,9 @@ class TrainConfig:
         lr: peak learning rate of the head, and of everything when training from scratch.
         weight_decay: of AdamW, on weight matrices only.
         prior: strength of the pull towards the expert's weights, where the strategy has one.
+        into: the architecture to train instead of the expert's, see `resizing.into_architecture`.
+        distill: share of the loss that is the expert's answers instead of the labels, 0 for none.
+        distill_temperature: softens those answers.
         rank: of the adapters, where the strategy has some.
         augment: whether images are shifted, scaled, recoloured, and mirrored unless the data forbid it.
         precision: of the computation: bf16 or fp16, no for float32, auto for the best on a GPU.
@@ -46,6 +49,9 @@ class TrainConfig:
     weight_decay: float = 0.01
     prior: float = 0.01
     rank: int = 8
+    into: str | None = None
+    distill: float = 0.0
+    distill_temperature: float = 2.0
     augment: bool = True
     precision: str = "auto"
     seed: int = 0
@@ -58,6 +64,11 @@ class TrainConfig:
         _check_number("lr", self.lr, positive=True)
         _check_number("weight_decay", self.weight_decay, positive=False)
         _check_number("prior", self.prior, positive=False)
+        _check_number("distill_temperature", self.distill_temperature, positive=True)
+        if not 0 <= self.distill <= 1:
+            raise InvalidInputError(
+                f"distill is {self.distill}: give a share from 0 (the labels alone) to 1 (the expert alone)"
+            )
         if self.time_budget is not None:
             _check_number("time_budget", self.time_budget, positive=True)
         if self.accumulate > self.batch_size:
@@ -86,7 +97,7 @@ class TrainConfig:
 
     def cold(self) -> TrainConfig:
         """Return the same budget for a training from scratch."""
-        return replace(self, strategy="from-scratch")
+        return replace(self, strategy="from-scratch", distill=0.0)
 
 
 def _check_integer(name: str, value: object, least: int) -> None:

@@ -35,6 +35,7 @@ class Job:
     out: str
     config: TrainConfig
     compare_cold: bool
+    architecture: Expert | None
     trust_code: bool
     tracker: str
 
@@ -47,6 +48,7 @@ class Job:
         """Return the job that `as_dict` gave."""
         parts = {
             "expert": Expert.from_dict(values["expert"]),
+            "architecture": Expert.from_dict(values["architecture"]) if values["architecture"] else None,
             "columns": Columns(**values["columns"]),
             "config": TrainConfig(**values["config"]),
         }
@@ -115,6 +117,8 @@ def work(path: Path) -> None:
         out=Path(job.out),
         config=job.config,
         compare_cold=job.compare_cold,
+        architecture=job.architecture,
+        trust_code=job.trust_code,
         tracker=job.tracker,
     )
 

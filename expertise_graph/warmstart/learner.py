@@ -24,6 +24,7 @@ from expertise_graph.types import IntArray
 from expertise_graph.warmstart.augment import augmented, mirrored, mirroring_harms
 from expertise_graph.warmstart.build import build_classifier, check_splits, precision
 from expertise_graph.warmstart.config import TrainConfig
+from expertise_graph.warmstart.distillation import distillation_loss
 from expertise_graph.warmstart.inputs import Batch, Inputs, even_batches
 from expertise_graph.warmstart.linear import LinearHead, fit_linear_head
 from expertise_graph.warmstart.objective import objective_of
@@ -42,9 +43,12 @@ class Learner:
         rows: indices of the items of each split: train, validation, test.
         parts: how many parts a batch is computed in; doubled when memory does not suffice.
         mirror: whether images are mirrored at random.
+        answers: (n, classes) logits of a teacher for the items to train on, NaN for others; or None.
     """
 
-    def __init__(self, backbone: Backbone, data: LabelledData, config: TrainConfig) -> None:
+    def __init__(
+        self, backbone: Backbone, data: LabelledData, config: TrainConfig, *, teacher: Backbone | None = None
+    ) -> None:
         splits = holdout(data, seed=config.seed)
         self.rows = {"train": splits.train, "validation": splits.validation, "test": splits.test}
         check_splits(data, self.rows)
@@ -55,6 +59,8 @@ class Learner:
         self.config, self.expert = config, backbone.module
         self.objective = objective_of(data, splits.train, splits.validation)
         self.parts, self.mirror = config.accumulate, False
+        self.teacher = self._check_teacher(data, teacher)
+        self.answers: torch.Tensor | None = None
         self.changes_inputs = config.augment and data.modality == "image"
         self.may_mirror = self.changes_inputs and data.kind == CLASS
         self.inputs = Inputs(data.items, decode=modalities[data.modality].decode, collate=backbone.collate)
@@ -141,9 +147,12 @@ class Learner:
     def begin(self) -> None:
         """Look at the data through the expert: what may be done to them, and a linear probe for a head.
 
+        A teacher is asked for its answers.
+
         Raises:
             SourceError: when features are not finite.
         """
+        self.ask_teacher()
         if not (self.config.way.probe or self.may_mirror):
             return
         module = self.classifier.backbone
@@ -156,6 +165,23 @@ class Learner:
             with torch.no_grad():
                 self.classifier.head.weight.copy_(head.weight)
                 self.classifier.head.bias.copy_(head.bias)
+
+    def ask_teacher(self) -> None:
+        """Let a teacher, with a linear probe as its head, answer to the items to train on."""
+        if self.teacher is None:
+            return
+        rows, module = self.rows["train"], copy.deepcopy(self.teacher.module).to(self.accelerator.device)
+        found = self._probe(module).logits(self.predict(rows, module=module))
+        answers = torch.full((len(self.objective.targets), found.shape[1]), math.nan)
+        answers[rows] = found
+        self.answers = answers
+
+    def _loss(self, logits: torch.Tensor, rows: IntArray) -> torch.Tensor:
+        hard = self.objective.loss(logits, rows)
+        if self.answers is None:
+            return hard
+        share, temperature = self.config.distill, self.config.distill_temperature
+        return distillation_loss(hard, logits, self.answers[rows], weight=share, temperature=temperature)
 
     def _gradients(self, rows: IntArray) -> tuple[float, torch.Tensor]:
         """Leave the gradients of the mean loss of `rows` in the parameters; return loss and outputs."""
@@ -170,7 +196,7 @@ class Learner:
             # Processes exchange gradients once a step, however many parts each computes.
             with nullcontext() if last else self.accelerator.no_sync(self.model):
                 logits = self.model(**batch)
-                loss = self.objective.loss(logits, part) * (len(part) / len(rows))
+                loss = self._loss(logits, part) * (len(part) / len(rows))
                 self.accelerator.backward(loss)
             total += loss.item()
             outputs.append(logits.detach().float().cpu())
@@ -181,6 +207,17 @@ class Learner:
             return loss
         mine = torch.tensor(loss, dtype=torch.float64, device=self.accelerator.device)
         return float(self.accelerator.reduce(mine, reduction="mean").item())
+
+    def _check_teacher(self, data: LabelledData, teacher: Backbone | None) -> Backbone | None:
+        if not self.config.distill:
+            return None
+        if teacher is None:
+            raise InvalidInputError("distill needs a teacher: the expert that training starts from")
+        if data.kind != CLASS:
+            raise InvalidInputError(
+                f"distill is possible where there is one class an item; {data.name} has {data.kind}"
+            )
+        return teacher
 
     def _check_share(self, batch_size: int) -> None:
         together, n = self.accelerator.num_processes, len(self.rows["train"])

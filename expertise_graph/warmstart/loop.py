@@ -39,6 +39,7 @@ def train(
     out: Path,
     config: TrainConfig,
     expert: Expert | None = None,
+    teacher: Backbone | None = None,
     tracker: str = TENSORBOARD,
     progress: Report | None = None,
 ) -> TrainResult:
@@ -55,6 +56,7 @@ def train(
         out: folder of the run; holds model, head, card and logs, and checkpoints until it is done.
         config: the settings.
         expert: the node the backbone was loaded from, for the card and to recognise the run.
+        teacher: whose answers are learned from, where the settings ask for distillation.
         tracker: what shows the course of the run: tensorboard, trackio, mlflow or wandb.
         progress: called after each step and phase.
 
@@ -86,7 +88,7 @@ def train(
     checkpoints = Checkpoints(out)
     if recorded is None:
         with private_rng(config.seed):
-            run = Run(Learner(backbone, data, config), clock, checkpoints, report=progress)
+            run = Run(Learner(backbone, data, config, teacher=teacher), clock, checkpoints, report=progress)
             run.begin()
             run.fine_tune(open_tracker(tracker, out, config, step=run.state.step) if run.leads else Silent())
             result = run.finish()
@@ -123,6 +125,7 @@ class Run:
             self.state, self.best = loaded
             self.clock.resume(self.state.clock)
             self.learner.mirror, self.learner.parts = self.state.mirror, self.state.parts
+            self.learner.ask_teacher()
             if self.learner.accelerator.scaler is not None:
                 self.learner.accelerator.scaler.load_state_dict(self.state.scaler)
             return

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from expertise_graph.data.base import LabelledData
+from expertise_graph.data.modalities import modalities
+from expertise_graph.data.sampling import holdout
 from expertise_graph.errors import InvalidInputError
+from expertise_graph.resizing import resize
 from expertise_graph.sources.base import Backbone
 from expertise_graph.types import Expert
 from expertise_graph.warmstart.config import TrainConfig
@@ -36,13 +41,28 @@ def warm_start(
     out: Path,
     config: TrainConfig,
     compare_cold: bool = False,
+    architecture: Expert | None = None,
+    trust_code: bool = False,
     tracker: str = TENSORBOARD,
     progress: Report | None = None,
 ) -> WarmCold:
     """Train from `expert` into `out`, and with `compare_cold` from scratch into ``out/cold`` as well.
 
     Both have the same split, batches, epochs and time budget; each is resumed or read back by a
-    second call.
+    second call. Where the settings name another architecture, that is what is trained, from weights
+    of the expert.
+
+    Args:
+        backbone: the expert in memory.
+        expert: its node.
+        data: labelled inputs of its modality.
+        out: folder of the run.
+        config: the settings.
+        compare_cold: whether to train from scratch as well.
+        architecture: the node that ``config.into`` names, where it is a registered expert.
+        trust_code: whether a factory of the user may be run.
+        tracker: what shows the course.
+        progress: called after each step and phase.
 
     Raises:
         InvalidInputError: as `train`, and when a cold start would be compared with itself.
@@ -51,16 +71,17 @@ def warm_start(
         raise InvalidInputError(
             f"strategy {config.strategy} is the cold start already: give it or compare_cold, not both"
         )
-    warm = train(backbone, data, out=out, config=config, expert=expert, tracker=tracker, progress=progress)
-    cold = None
-    if compare_cold:
-        cold = train(
-            backbone,
-            data,
-            out=out / "cold",
-            config=config.cold(),
-            expert=expert,
-            tracker=tracker,
-            progress=progress,
-        )
+    start = backbone
+    if config.into is not None:
+        reference, items = architecture or config.into, _training_items(data, config)
+        start = resize(backbone, expert, reference, items=items, trust_code=trust_code)
+    run = partial(train, start, data, expert=expert, teacher=backbone, tracker=tracker, progress=progress)
+    warm = run(out=out, config=config)
+    cold = run(out=out / "cold", config=config.cold()) if compare_cold else None
     return WarmCold(warm=warm, cold=cold)
+
+
+def _training_items(data: LabelledData, config: TrainConfig) -> list[Any]:
+    """Return the decoded items to train on."""
+    decode = modalities[data.modality].decode
+    return [decode(data.items[i]) for i in holdout(data, seed=config.seed).train]

@@ -1,18 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from expertise_graph.data.modalities import modalities
-from expertise_graph.data.sampling import holdout
-from expertise_graph.errors import InvalidInputError, SourceError
-from expertise_graph.warmstart.distillation import check_distillation, distillation_loss, teacher_logits
-from expertise_graph.warmstart.inputs import Inputs
-from tests.warmstart.material import LATIN, letters
+from expertise_graph.errors import InvalidInputError
+from expertise_graph.warmstart.build import private_rng
+from expertise_graph.warmstart.config import TrainConfig
+from expertise_graph.warmstart.distillation import distillation_loss
+from expertise_graph.warmstart.learner import Learner
+from expertise_graph.warmstart.loop import train
+from tests.warmstart.material import CYRILLIC, LATIN, backbone, letters
 
 
 def logits(n: int, classes: int, seed: int) -> torch.Tensor:
@@ -28,65 +29,71 @@ def test_the_loss_is_its_definition(weight, temperature):
     )
     hard = -sum(math.log(functional.softmax(student[i].double(), 0)[labels[i]]) for i in range(6)) / 6
     expected = (1 - weight) * hard + weight * temperature**2 * divergence / 6
-    found = distillation_loss(student, labels, teacher, weight=weight, temperature=temperature)
+    plain = functional.cross_entropy(student, labels)
+    found = distillation_loss(plain, student, teacher, weight=weight, temperature=temperature)
     assert found.item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_weights_of_classes_act_on_the_labels_only():
-    student, labels, weights = logits(6, 3, 0), torch.arange(6) % 3, torch.tensor([1.0, 2.0, 0.5])
-    alone = distillation_loss(student, labels, student, weight=0.25, class_weights=weights)
-    expected = 0.75 * functional.cross_entropy(student, labels, weight=weights)
-    assert alone.item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_gradients_shrink_to_nothing_at_the_teacher():
     teacher = logits(5, 4, 1)
     student = teacher.clone().requires_grad_(True)
-    distillation_loss(student, torch.zeros(5, dtype=torch.int64), teacher, weight=1.0).backward()
+    hard = functional.cross_entropy(student, torch.zeros(5, dtype=torch.int64))
+    distillation_loss(hard, student, teacher, weight=1.0, temperature=2.0).backward()
     assert student.grad.abs().max() < 1e-6
 
 
 @pytest.mark.parametrize(
-    ("weight", "temperature", "reason"),
+    ("changes", "reason"),
     [
-        (-0.1, 2.0, "distill-weight -0.1: give a share from 0"),
-        (1.1, 2.0, "distill-weight 1.1"),
-        (math.nan, 2.0, "distill-weight nan"),
-        (0.5, 0.0, "distill-temperature 0: give a number above 0"),
-        (0.5, math.inf, "distill-temperature inf"),
-        (0.5, math.nan, "distill-temperature nan"),
+        ({"distill": -0.1}, "distill is -0.1: give a share from 0"),
+        ({"distill": 1.1}, "distill is 1.1"),
+        ({"distill": math.nan}, "distill is nan"),
+        ({"distill_temperature": 0.0}, "distill_temperature is 0.0: give a number above 0"),
+        ({"distill_temperature": math.inf}, "distill_temperature is inf"),
     ],
 )
-def test_settings_that_mean_nothing_are_refused(weight, temperature, reason):
-    check_distillation(0.5, 2.0)
+def test_settings_that_mean_nothing_are_refused(changes, reason):
     with pytest.raises(InvalidInputError, match=reason):
-        check_distillation(weight, temperature)
-
-
-def prepared(backbone, data):
-    inputs = Inputs(data.items, decode=modalities["image"].decode, collate=backbone.collate)
-    splits = holdout(data, seed=0)
-    return inputs, {"train": splits.train, "validation": splits.validation}
+        TrainConfig(**changes)
 
 
 def test_the_teacher_knows_the_letters_and_answers_training_items_only(latin):
     data = letters(LATIN[:6], 10)
-    inputs, splits = prepared(latin, data)
-    labels = torch.from_numpy(data.labels)
-    found = teacher_logits(latin.module, inputs.batch, labels, splits=splits, classes=6)
-    train = torch.from_numpy(splits["train"])
-    assert found.shape == (60, 6)
-    assert (found[train].argmax(1) == labels[train]).float().mean() > 0.9
-    others = torch.ones(60, dtype=torch.bool).index_fill(0, train, value=False)
-    assert bool(found[others].isnan().all())
-    again = teacher_logits(latin.module, inputs.batch, labels, splits=splits, classes=6)
-    assert torch.equal(again[train], found[train])
+    learner = Learner(backbone(1), data, TrainConfig(distill=0.5, augment=False), teacher=latin)
+    learner.begin()
+    train_rows, wanted = learner.rows["train"], learner.wanted("train")
+    answers = learner.answers[train_rows]
+    assert learner.answers.shape == (60, 6)
+    assert (answers.argmax(1) == wanted).double().mean() > 0.9
+    assert torch.isnan(learner.answers[learner.rows["test"]]).all()
+    assert torch.isnan(learner.answers[learner.rows["validation"]]).all()
 
 
-def test_a_teacher_that_gives_nan_is_refused(latin):
-    data = letters(LATIN[:3], 6)
-    inputs, splits = prepared(latin, data)
-    with torch.no_grad():
-        next(latin.module.parameters()).fill_(np.nan)
-    with pytest.raises(SourceError, match="NaN or infinite: choose another expert"):
-        teacher_logits(latin.module, inputs.batch, torch.from_numpy(data.labels), splits=splits, classes=3)
+def test_a_student_learns_what_the_teacher_says_by_its_share(latin):
+    data = letters(CYRILLIC[:5], 12)
+
+    def learnt(distill):
+        config = TrainConfig(strategy="full", distill=distill, augment=False)
+        with private_rng(0):
+            learner = Learner(backbone(1), data, config, teacher=latin)
+            learner.begin()
+            wrong = (learner.wanted("train") + 1) % 5
+            learner.answers[learner.rows["train"]] = 8.0 * functional.one_hot(wrong, 5).float()
+            for _ in range(60):
+                learner.training_mode()
+                learner.step(learner.rows["train"], done=0.5, lr_share=3.0)
+        return (learner.predict(learner.rows["train"]).argmax(1) == wrong).double().mean().item()
+
+    assert learnt(1.0) > 0.9
+    assert learnt(0.05) < 0.1
+
+
+def test_what_distillation_needs(latin, tmp_path):
+    data = letters(CYRILLIC[:5], 8)
+    config = TrainConfig(distill=0.5, epochs=1)
+    with pytest.raises(InvalidInputError, match="distill needs a teacher"):
+        train(latin, data, out=tmp_path / "a", config=config)
+    values = dataclasses.replace(data, kind="value", names=("v",), targets=data.labels[:, None].astype(float))
+    with pytest.raises(InvalidInputError, match="one class an item"):
+        train(latin, values, out=tmp_path / "b", config=config, teacher=latin)
+    assert train(latin, data, out=tmp_path / "c", config=config, teacher=latin).accuracy > 0.3
