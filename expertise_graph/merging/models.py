@@ -14,14 +14,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from expertise_graph.data import CLASS
 from expertise_graph.errors import InvalidInputError, NotFoundError
 from expertise_graph.merging.states import State, Weights, weights_of
 from expertise_graph.retrieval.constraints import kind_of
 from expertise_graph.sources import Backbone, SourceOptions, load, resolve
 from expertise_graph.store import Store
 from expertise_graph.types import UNKNOWN, Expert
-
-SINGLE = "single"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,7 +189,7 @@ def read_head(folder: Path) -> Head | None:
     """
     described = read_description(folder)
     classes = described.get("classes")
-    if described.get("kind", SINGLE) != SINGLE or not isinstance(classes, list):
+    if described.get("kind", CLASS) != CLASS or not isinstance(classes, list):
         return None
     path = folder / "head.safetensors"
     try:

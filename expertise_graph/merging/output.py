@@ -14,9 +14,11 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import nn
 
+from expertise_graph.data import CLASS
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.merging.models import SINGLE, Head
+from expertise_graph.merging.models import Head
 from expertise_graph.sources import Backbone
+from expertise_graph.sources.native import write_native
 from expertise_graph.warmstart.folder import sync, write_json, write_text
 
 RECORD = "run.json"
@@ -97,12 +99,15 @@ def write_model(
     backbone.save(module.cpu(), folder / "model")
     if head is None:
         return
+    linear = nn.Linear(head.weight.shape[1], head.weight.shape[0])
+    linear.load_state_dict(head.state)
+    write_native(module, linear, folder / "model", classes=head.classes)
     save_file({name: t.contiguous() for name, t in head.state.items()}, folder / "head.safetensors")
     content = {
         "classes": list(head.classes),
         "modality": backbone.modality,
         "dim": backbone.dim,
-        "kind": SINGLE,
+        "kind": CLASS,
         "temperature": 1.0,
         **description,
     }

@@ -81,7 +81,7 @@ def test_the_mean_is_the_mean_and_the_folder_that_of_a_warm_start(family):
     torch.testing.assert_close(head["weight"], torch.stack([h["weight"] for h in heads]).mean(0))
     described = json.loads((folder / "head.json").read_text())
     assert described["classes"] == json.loads((family.runs[0] / "head.json").read_text())["classes"]
-    assert (described["strategy"], described["kind"]) == ("merge:mean", "single")
+    assert (described["strategy"], described["kind"]) == ("merge:mean", "class")
     assert described["accuracy"] == result["accuracy"]
     card = (folder / "README.md").read_text()
     for part in ('license: "apache-2.0"', "base_model: [", '"merge"', "strictest licence", "best child"):
