@@ -74,7 +74,6 @@ def test_texts(tmp_path):
             {"images": pixels(4, 3, 3), "labels": [0, 1, 0, 2], "classes": ["a", "b"]},
             "labels run from 0 to 2",
         ),
-        ({"images": pixels(4, 3, 3), "labels": [0.5, 1, 0, 1]}, "regression"),
         ({"images": np.array([{}] * 4, dtype=object), "labels": [0, 1, 0, 1]}, "plain arrays"),
     ],
 )
