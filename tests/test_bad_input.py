@@ -63,9 +63,9 @@ def test_an_unreadable_encoding(tmp_path):
     refused(path, "t.csv")
 
 
-def test_measurements_in_place_of_classes(tmp_path):
-    path = text_csv(tmp_path / "t.csv", [(f"text {i}", i + 0.5) for i in range(9)])
-    refused(path, "measurements", "regression")
+def test_measurements_that_are_all_alike(tmp_path):
+    path = text_csv(tmp_path / "t.csv", [(f"text {i}", 1.5) for i in range(9)])
+    refused(path, "all 9 values are 1.5", "nothing to learn")
 
 
 def test_files_of_no_known_kind(tmp_path):
