@@ -9,6 +9,7 @@ import sys
 import pytest
 import torch
 import yaml
+from accelerate.tracking import get_available_trackers
 
 from expertise_graph.warmstart.config import TrainConfig
 from expertise_graph.warmstart.learner import Learner, is_out_of_memory
@@ -91,6 +92,17 @@ def test_an_unknown_tracker_and_fp16_without_a_gpu_are_refused(workspace, letter
         assert "fp16 needs a GPU" in start(letters, "a", "--precision", "fp16").err
     result = start(letters, "b", *QUICK, "--precision", "bf16", "--json").worked().json
     assert result["accuracy"] > 0.5
+
+
+@pytest.mark.parametrize("name", ["trackio", "mlflow"])
+def test_what_a_tracker_says_stays_out_of_the_result(workspace, letters, name):
+    if name not in {str(found) for found in get_available_trackers()}:
+        pytest.skip(f"{name} is not installed")
+    command = ["warm-start", letters, "--out", "a", "--expert", "hebrew-letters", *QUICK, "--tracker", name]
+    program = [sys.executable, "-m", "expertise_graph", *map(str, command), "--json"]
+    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["epochs"] == 2
 
 
 SHORT_OF_MEMORY = """

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from contextlib import redirect_stdout
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -46,20 +49,30 @@ class TensorBoard:
 
 
 class Accelerated:
-    """A tracker that accelerate knows, with its own settings from its own environment variables."""
+    """A tracker that accelerate knows, with its own settings from its own environment variables.
+
+    What it has to say goes to standard error, since results go to standard output.
+    """
 
     def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
-        self._tracker = LOGGER_TYPE_TO_CLASS[name](PROJECT)
-        self._tracker.start()
-        self._tracker.store_init_configuration({k: v for k, v in settings.items() if v is not None})
+        with redirect_stdout(sys.stderr):
+            self._tracker = LOGGER_TYPE_TO_CLASS[name](PROJECT)
+            self._tracker.start()
+            self._tracker.store_init_configuration({k: v for k, v in settings.items() if v is not None})
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Add numbers."""
-        self._tracker.log(dict(values), step=step)
+        with redirect_stdout(sys.stderr):
+            self._tracker.log(dict(values), step=step)
 
     def finish(self) -> None:
         """End the run of the tracker."""
-        self._tracker.finish()
+        with redirect_stdout(sys.stderr):
+            if self._tracker.name == "trackio":
+                # Ended through accelerate, it is ended, and announced on standard output, once more at exit.
+                import_module("trackio").finish()
+            else:
+                self._tracker.finish()
 
 
 class Silent:
