@@ -13,5 +13,5 @@ def _moving(module: nn.Module, rank: int) -> list[nn.Parameter]:
 
 
 strategy = Strategy(
-    summary="low-rank adapters beside frozen weights", moving=_moving, lr=1.0, save=save_adapter
+    summary="low-rank adapters beside frozen weights", moving=_moving, lr=3.0, save=save_adapter
 )

@@ -84,9 +84,9 @@ strategies.register("full", Strategy(summary="fine-tuning of all weights under a
 strategies.register(
     "l2-sp", Strategy(summary="fine-tuning of all weights, pulled towards the expert's", anchored=True)
 )
-strategies.register("bitfit", Strategy(summary="fine-tuning of biases", moving=_biases, lr=1.0))
+strategies.register("bitfit", Strategy(summary="fine-tuning of biases", moving=_biases, lr=5.0))
 strategies.register(
-    "norm-only", Strategy(summary="fine-tuning of normalisation layers", moving=_norms, lr=1.0)
+    "norm-only", Strategy(summary="fine-tuning of normalisation layers", moving=_norms, lr=5.0)
 )
 strategies.register(
     "gradual",
