@@ -74,6 +74,23 @@ def test_help_has_an_example_that_the_reference_repeats(name):
     assert f"| `{name}` |" in REFERENCE
 
 
+@pytest.mark.parametrize("page", sorted(p.name for p in (ROOT / "docs").glob("*.md")))
+def test_commands_of_a_page_are_understood(page, tmp_path, monkeypatch):
+    """Their files need not be there, but every command and option must be."""
+    monkeypatch.chdir(tmp_path)
+    Path("run.yaml").write_text("epochs: 2\n")
+    text = (ROOT / "docs" / page).read_text()
+    blocks = re.findall(r"```(?:console)?\n(.*?)```", text, re.DOTALL)
+    lines = re.findall(r"^(?:\$ )?expertise-graph (.*)$", "\n".join(blocks), re.MULTILINE)
+    for line in lines:
+        words, group = shlex.split(line, comments=True), app
+        words = words[: words.index(">")] if ">" in words else words
+        while isinstance(command := group.commands[words[0]], click.Group):
+            group, words = command, words[1:]
+        command.make_context(words[0], words[1:]).close()
+    assert lines or page != "warm-start.md"
+
+
 def test_every_option_has_help():
     for name, command in commands(app).items():
         for option in command.params:
