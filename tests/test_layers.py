@@ -38,12 +38,13 @@ RANKS = {
     "merging": 6,
     "race": 6,
     "training": 6,
-    "workspace": 7,
-    "demo": 8,
-    "pictures": 8,
-    "server": 8,
-    "cli": 9,
-    "__main__": 10,
+    "auto": 7,
+    "workspace": 8,
+    "demo": 9,
+    "pictures": 9,
+    "server": 9,
+    "cli": 10,
+    "__main__": 11,
 }
 
 OWNERS = {
@@ -60,6 +61,7 @@ OWNERS = {
     "matplotlib": {"pictures"},
     "pyarrow": {"data"},
     "accelerate": {"warmstart"},
+    "optuna": {"auto"},
     "tensorboardX": {"warmstart"},
     "onnxruntime": {"inference"},
     "onnxscript": {"inference"},

@@ -1,6 +1,7 @@
 """The command line: thin commands over `Workspace`, cheap to start."""
 
 from expertise_graph.cli.app import app
+from expertise_graph.cli.auto import auto
 from expertise_graph.cli.backtest import backtest
 from expertise_graph.cli.check import check
 from expertise_graph.cli.demo import demo
@@ -24,6 +25,7 @@ def main() -> None:
 
 __all__ = [
     "app",
+    "auto",
     "backtest",
     "delta",
     "delta_apply",

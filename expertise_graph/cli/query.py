@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -76,17 +77,25 @@ def query(context: Context, /, data: str, style: str | None, trust_code: bool, *
 
 
 def _query(given: dict[str, Any]) -> Query:
+    return dataclasses.replace(
+        constraints_from(given),
+        top=given["top"],
+        budget=given["budget"].experts,
+        seconds=given["budget"].seconds,
+        sample=given["sample"],
+        seed=given["seed"],
+        race=given["race"],
+    )
+
+
+def constraints_from(given: dict[str, Any]) -> Query:
+    """Return a query with the constraints that `constraint_options` name, and defaults otherwise."""
     from expertise_graph.types import Query
 
     narrow, wide = given["min_dim"], given["max_dim"]
     if narrow is not None and wide is not None and narrow > wide:
         raise click.UsageError(f"--min-dim {narrow} is above --max-dim {wide}; no expert can meet both")
     return Query(
-        top=given["top"],
-        budget=given["budget"].experts,
-        seconds=given["budget"].seconds,
-        sample=given["sample"],
-        seed=given["seed"],
         max_params=given["max_params"],
         max_bytes=None if given["max_mb"] is None else int(given["max_mb"] * 1e6),
         licenses=tuple(name.lower() for name in given["licenses"]),
@@ -96,7 +105,6 @@ def _query(given: dict[str, Any]) -> Query:
         min_dim=narrow,
         max_dim=wide,
         kinds=given["kinds"],
-        race=given["race"],
     )
 
 

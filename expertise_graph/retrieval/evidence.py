@@ -12,7 +12,7 @@ import numpy as np
 from expertise_graph.data.base import Inputs
 from expertise_graph.probing import Prober
 from expertise_graph.retrieval.cost import Timings, cached, predicted_seconds
-from expertise_graph.retrieval.knowledge import RACE
+from expertise_graph.retrieval.knowledge import AUTO, RACE
 from expertise_graph.retrieval.reliability import ALIGNMENT, LOGME, RIDGE
 from expertise_graph.retrieval.scale import log_odds
 from expertise_graph.retrieval.task_embedding import respond
@@ -163,9 +163,10 @@ def measured(store: Store, task: Task, *, rungs: int | None = None) -> dict[str,
     """Return the accuracies that were measured on the task, by expert.
 
     Of several full fine-tunes the latest counts; where there is none, the last rung of a race, of
-    which only the first `rungs` are looked at.
+    which only the first `rungs` are looked at. Trials of a search are left out: its settings differ.
     """
-    edges = [e for e in store.edges("transfer", task.id) if e.target == task.id and e.metric == "accuracy"]
+    found = store.edges("transfer", task.id)
+    edges = [e for e in found if e.target == task.id and e.metric == "accuracy" and e.method != AUTO]
     full = {
         e.source: Measured(e.weight, e.n or _ASSUMED_ITEMS, e.run or str(e.meta.get("origin", e.method)))
         for e in edges

@@ -18,7 +18,9 @@ from expertise_graph.types import Edge, Expert, Score, Task, TaskDistance
 
 Array = NDArray[np.float64]
 
-RACE = "race"
+RACE, AUTO = "race", "auto"
+SHORT = (RACE, AUTO)
+"""Methods of results on validation items, most of them of short fine-tunes."""
 SEEN = ("source_task", "trained_on")
 """Covariates that name a task whose labels the expert was trained on."""
 
@@ -41,7 +43,7 @@ def results_of(edges: Iterable[Edge]) -> Results | None:
     """Return the results of one task by expert, of the metric that most experts have.
 
     Repeats with different seeds are averaged; of repeats without a seed, whose settings must
-    have differed, the best counts. A short fine-tune of a race counts where there is no other.
+    have differed, the best counts. A trial of a race or a search counts where there is no other.
     """
     measured = [e for e in edges if e.metric is not None]
     if not measured:
@@ -58,7 +60,7 @@ def results_of(edges: Iterable[Edge]) -> Results | None:
 
 
 def _one_value(edges: Sequence[Edge], lower: bool) -> float:
-    kept = [e for e in edges if e.method != RACE]
+    kept = [e for e in edges if e.method not in SHORT]
     if not kept:
         furthest = max(int(e.meta.get("rung", 0)) for e in edges)
         kept = [e for e in edges if int(e.meta.get("rung", 0)) == furthest]

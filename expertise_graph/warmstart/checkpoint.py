@@ -28,7 +28,11 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(kw_only=True)
 class State:
-    """How far a run is: everything besides tensors that the next epoch depends on."""
+    """How far a run is: everything besides tensors that the next epoch depends on.
+
+    Attributes:
+        temperature: where it is known already, as the kept weights have learnt the validation items.
+    """
 
     epoch: int = 0
     step: int = 0
@@ -37,6 +41,7 @@ class State:
     note: str = ""
     mirror: bool = False
     parts: int = 1
+    temperature: float | None = None
     clock: dict[str, float] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)

@@ -258,6 +258,8 @@ class Run:
 
     def temperature(self) -> float:
         """Return what makes the probabilities of the kept weights honest on the validation split."""
+        if self.state.temperature is not None:
+            return self.state.temperature
         if self.learner.objective.metric == METRICS[VALUE]:
             return 1.0
         return fit_temperature(

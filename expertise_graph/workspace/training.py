@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from expertise_graph import training
+from expertise_graph.auto import AutoResult, AutoSettings, Tools, auto
 from expertise_graph.data import Columns, LabelledData
 from expertise_graph.merging import (
     Applied,
@@ -112,6 +113,31 @@ class Training(Querying):
             settings=settings,
             trust_code=trust_code,
         )
+
+    def auto(
+        self,
+        data: str | Path | LabelledData,
+        out: str | Path,
+        *,
+        settings: AutoSettings,
+        columns: Columns = NO_COLUMNS,
+        trust_code: bool = False,
+    ) -> AutoResult:
+        """Choose expert and settings together within a time budget, and register the child; see `auto.auto`.
+
+        Raises:
+            DatasetError, NotFoundError: as `query`.
+            InvalidInputError: when `out` holds something else.
+            MissingExtraError: without optuna (extra `auto`).
+        """
+        tools = Tools(
+            store=self.store,
+            prober=self._prober(trust_code),
+            ask=lambda labelled, query: self.query(labelled, query, trust_code=trust_code),
+            trust_code=trust_code,
+            progress=self.progress,
+        )
+        return auto(tools, self.read(data, columns=columns), out=Path(out).absolute(), settings=settings)
 
     def make_delta(
         self,

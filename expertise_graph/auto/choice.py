@@ -1,0 +1,101 @@
+"""Which trial the model is made of: evidence on the same validation items, weighed against what was known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from expertise_graph.auto.result import CUT, DONE
+from expertise_graph.auto.space import Entrant
+from expertise_graph.auto.trial import Outcome
+from expertise_graph.types import FloatArray
+from expertise_graph.warmstart import TrainConfig
+
+SETTINGS_DEVIATION = 0.03
+"""By how much other settings than the defaults change the accuracy, one standard deviation."""
+CERTAINTY = 0.8
+"""The probability of being better at which a challenger replaces the first trial."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A trial with its outcome."""
+
+    run: str
+    entrant: Entrant
+    config: TrainConfig
+    outcome: Outcome
+    status: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether a model may be made of it."""
+        return self.status in (DONE, CUT)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A challenger against the incumbent: the expected advantage, and the probability of any."""
+
+    advantage: float
+    probability: float
+
+
+def choose(tried: Sequence[Tried], *, known: bool) -> tuple[Tried, str]:
+    """Return the trial to make the model of, and a sentence that says why.
+
+    The first usable trial, the defaults on the query's best expert, stays unless another is better with
+    a probability of `CERTAINTY`; of several such the one with the largest expected advantage counts.
+
+    Args:
+        tried: at least one that is usable.
+        known: whether predictions of the query are accuracies.
+    """
+    usable = [t for t in tried if t.usable]
+    first = usable[0]
+    verdicts = [(compare(first, t, known=known), t) for t in usable[1:]]
+    better = [(v, t) for v, t in verdicts if v.probability >= CERTAINTY and v.advantage > 0]
+    if not better:
+        many = f"none of {len(verdicts)} others is surely better" if verdicts else "nothing else was finished"
+        return first, f"the first trial stays: {many} on {len(first.outcome.fits)} validation items"
+    verdict, best = max(better, key=lambda pair: pair[0].advantage)
+    return best, (
+        f"better than the first trial with probability {verdict.probability:.2f}, by "
+        f"{100 * verdict.advantage:.1f} points as expected"
+    )
+
+
+def compare(first: Tried, other: Tried, *, known: bool) -> Verdict:
+    """Return how much better `other` is than `first`, all that is known together.
+
+    The difference of the fits of the same validation items is a measurement with its standard
+    error; the prior is the difference of the query's predictions, with theirs, and what settings
+    are usually worth. Both are normal, so the expectation is their mean weighted by precision,
+    and the best of many lucky ones is shrunk by as much as it is uncertain.
+
+    Args:
+        first: the incumbent.
+        other: the challenger.
+        known: whether predictions of the query are accuracies; else experts are alike before.
+    """
+    mean, error = _measured(first.outcome.fits, other.outcome.fits)
+    prior, deviation = 0.0, SETTINGS_DEVIATION
+    if first.entrant.expert.id != other.entrant.expert.id:
+        spread = math.hypot(first.entrant.deviation, other.entrant.deviation)
+        deviation = math.hypot(deviation, spread)
+        prior = other.entrant.predicted - first.entrant.predicted if known else 0.0
+    weight = deviation**2 / (deviation**2 + error**2)
+    advantage = weight * mean + (1 - weight) * prior
+    left = deviation * math.sqrt(1 - weight)
+    return Verdict(advantage, 0.5 * (1 + math.erf(advantage / max(left, 1e-9) / math.sqrt(2))))
+
+
+def _measured(first: FloatArray, other: FloatArray) -> tuple[float, float]:
+    """Return the mean difference of paired fits (n,) and its standard error, one item's worth at least."""
+    difference = np.asarray(other) - np.asarray(first)
+    n = len(difference)
+    spread = float(difference.std(ddof=1)) if n > 1 else 1.0
+    return float(difference.mean()), max(spread, 1.0 / n) / math.sqrt(n)

@@ -1,0 +1,83 @@
+"""The time budget: what is left of it, what it went to, and what training is going to take."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from expertise_graph.retrieval.cost import Timings, predicted_seconds
+from expertise_graph.store import Store
+from expertise_graph.types import Expert
+
+OVERHEAD = 1.0
+"""Seconds that opening, writing and registering a small model take."""
+MARGIN = 1.3
+BACKWARD_COST = 3.0
+
+
+class Deadline:
+    """Counts the seconds of one call.
+
+    Attributes:
+        spent: seconds by what they went to.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self.spent: dict[str, float] = {}
+        self._started = time.perf_counter()
+
+    @property
+    def passed(self) -> float:
+        """Seconds since the call began."""
+        return time.perf_counter() - self._started
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left; negative when there are none."""
+        return self.seconds - self.passed
+
+    @contextmanager
+    def spending(self, what: str) -> Iterator[None]:
+        """Add the time inside the block to what it went to."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - started
+
+
+class Pace:
+    """How long trainings of an expert take here, from those that were run, else from its forward pass.
+
+    Args:
+        store: knows how long experts took on this machine.
+        train: items to train on.
+        measured: items of the validation and test splits.
+        probes: items that a new expert is embedded by.
+    """
+
+    def __init__(self, store: Store, *, train: int, measured: int, probes: int) -> None:
+        self.timings = Timings(store)
+        self.train, self.measured, self.probes = train, measured, probes
+        self._epoch: dict[str, float] = {}
+
+    def note(self, expert: Expert, epochs: int, seconds: float) -> None:
+        """Add that training took `seconds` for `epochs`, its beginning included."""
+        if epochs:
+            self._epoch[expert.id] = max(self._epoch.get(expert.id, 0.0), seconds / epochs)
+
+    def epoch(self, expert: Expert) -> float:
+        """Return the seconds that an epoch is expected to take."""
+        known = self._epoch.get(expert.id)
+        return self.timings.seconds_per_item(expert) * BACKWARD_COST * self.train if known is None else known
+
+    def probe(self, expert: Expert) -> float:
+        """Return the seconds that a linear probe and its final measurement are expected to take."""
+        return OVERHEAD + MARGIN * predicted_seconds(expert, self.train + self.measured, self.timings)
+
+    def ending(self, expert: Expert) -> float:
+        """Return the seconds to keep for measuring, writing and registering the final model."""
+        items = self.probes + self.measured
+        return OVERHEAD + MARGIN * predicted_seconds(expert, items, self.timings)

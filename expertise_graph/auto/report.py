@@ -1,0 +1,76 @@
+"""The report of a search: what was tried, what won and why, and where the time went."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from expertise_graph.auto.result import AutoResult, TrialResult
+from expertise_graph.data import LabelledData
+
+
+def report_of(result: AutoResult, data: LabelledData, names: Mapping[str, str]) -> str:
+    """Return the report as Markdown.
+
+    Args:
+        result: of the search.
+        data: what it was for.
+        names: of experts, by id.
+    """
+    return "\n".join([*_head(result, data, names), "", *_trials(result), "", *_time(result), ""])
+
+
+def settings_text(trial: TrialResult) -> str:
+    """Return the settings of a trial that differ from the defaults in one line."""
+    parts = (f"{name} {_shown(value)}" for name, value in trial.settings.items())
+    return ", ".join(parts) or "defaults"
+
+
+def _head(result: AutoResult, data: LabelledData, names: Mapping[str, str]) -> Iterator[str]:
+    model = result.model
+    metric = model.metric.replace("_", " ")
+    yield f"# A model for {_plain(data.name)}"
+    yield ""
+    yield f"{model.strategy} from {_plain(names.get(model.expert, model.expert))}: test {metric} {model.accuracy:.3f}."
+    yield f"{result.reason[:1].upper()}{result.reason[1:]}."
+    yield "The test split was looked at once, when this model was finished; trials were judged on the validation split."
+    yield from (f"{note}." for note in result.notes)
+    if result.interrupted:
+        yield "The search was interrupted: this is the best until then."
+
+
+def _trials(result: AutoResult) -> Iterator[str]:
+    yield "| | expert | why tried | settings | epochs | validation score | log loss | seconds | |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for number, trial in enumerate(result.trials, 1):
+        won = "**" if trial.run in result.chosen else ""
+        cells = (
+            f"{won}{number}{won}",
+            _plain(trial.name),
+            trial.origin,
+            settings_text(trial),
+            str(trial.epochs),
+            f"{trial.accuracy:.3f}",
+            f"{trial.loss:.3f}",
+            f"{trial.seconds:.1f}",
+            _plain(
+                ", ".join(filter(None, (trial.status, "on record" if trial.recorded else "", trial.note)))
+            ),
+        )
+        yield f"| {' | '.join(cells)} |"
+
+
+def _time(result: AutoResult) -> Iterator[str]:
+    spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.spent.items())
+    yield f"Time: {result.seconds:.1f} of {result.time_budget:g} s; {spent}. The query ran {result.experts_run} experts."
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _plain(text: str) -> str:
+    """Keep a name from breaking out of its line or its table cell."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.replace("|", "/").replace("`", "'").split())

@@ -1,0 +1,181 @@
+"""The whole: query, trials, choice, and one finished and registered model, within the time budget."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from expertise_graph import probes
+from expertise_graph.auto.choice import Tried, choose
+from expertise_graph.auto.deadline import Deadline, Pace
+from expertise_graph.auto.final import finish, finish_probe
+from expertise_graph.auto.place import Place
+from expertise_graph.auto.record import Record
+from expertise_graph.auto.report import report_of
+from expertise_graph.auto.result import AutoResult, TrialResult
+from expertise_graph.auto.search import Search, engines, proposals_of
+from expertise_graph.auto.settings import AutoSettings
+from expertise_graph.auto.similar import proven_settings
+from expertise_graph.auto.space import Space, differences, entrants_of
+from expertise_graph.auto.tools import Tools
+from expertise_graph.auto.trial import without_test
+from expertise_graph.data import LabelledData
+from expertise_graph.data.sampling import Splits
+from expertise_graph.errors import DatasetError, InvalidInputError, SourceError
+from expertise_graph.types import Ranking, WarmStart
+from expertise_graph.warmstart import trial_splits
+
+QUERY_SHARE, QUERY_MOST = 0.25, 300.0
+SMALL_SAMPLE = 64
+"""Items that one cheap expert is run on, where the time is too short for a query."""
+ACCURACY = "accuracy"
+
+
+def auto(tools: Tools, data: LabelledData, *, out: Path, settings: AutoSettings) -> AutoResult:
+    """Choose expert and settings together, and leave the finished model in `out`.
+
+    A query takes up to a quarter of the time. Trials are fine-tunes on the training split, judged on
+    the validation split; the first is the defaults on the query's best expert, the others are
+    proposed by what worked on similar tasks and by a seeded search. The chosen settings are trained
+    again on both splits, as often as there is time for, and averaged. The test split is looked at
+    once, when the final model is measured. Ctrl-C ends the search with the best so far; the same
+    command goes on where it was killed, and reads back what is done.
+
+    Args:
+        tools: the registry, and how to ask it.
+        data: labelled inputs.
+        out: folder of the model, its report and its record; new or empty, absolute.
+        settings: time, constraints and seed.
+
+    Raises:
+        DatasetError: when the data leave nothing to train, validate or test on.
+        NotFoundError: when no expert meets the constraints.
+        InvalidInputError: when `out` holds something else.
+        MissingExtraError: when optuna is not installed.
+        SourceError: when no expert can be trained.
+    """
+    deadline = Deadline(settings.time_budget)
+    splits = trial_splits(data, settings.seed)
+    place = Place(out, tools.store.folder, settings.digest(data.sha256, str(out)))
+    answered = place.answered()
+    if answered is not None:
+        return answered
+    _ = engines["tpe"]
+    with deadline.spending("query"):
+        ranking = _ask(tools, data, settings)
+    place.begin()
+    tools.store.put_task(data.task)
+    course = _Course(tools, data, splits, settings, deadline, ranking, place)
+    return course.run()
+
+
+def _ask(tools: Tools, data: LabelledData, settings: AutoSettings) -> Ranking:
+    """Return the candidates; where the time runs no expert and nothing is known, of one cheap expert."""
+    seconds = min(QUERY_SHARE * settings.time_budget, QUERY_MOST)
+    query = dataclasses.replace(settings.query, top=1000, race=0, seed=settings.seed)
+    try:
+        return tools.ask(data, dataclasses.replace(query, budget=None, seconds=seconds))
+    except DatasetError:
+        raise
+    except InvalidInputError:
+        return tools.ask(data, dataclasses.replace(query, budget=1, seconds=None, sample=SMALL_SAMPLE))
+
+
+class _Course:
+    """One search from the query's answer on."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        data: LabelledData,
+        splits: Splits,
+        settings: AutoSettings,
+        deadline: Deadline,
+        ranking: Ranking,
+        place: Place,
+    ) -> None:
+        self.tools, self.data, self.settings, self.deadline = tools, data, settings, deadline
+        self.ranking, self.place = ranking, place
+        entrants = entrants_of(ranking.candidates, settings.experts)
+        if not entrants:
+            raise SourceError(
+                "the query knows experts by name only; register one with: expertise-graph register hf:ORG/NAME"
+            )
+        self.space = Space(entrants, data, settings.strategies, settings.seed)
+        probe_set = probes.current(tools.store, data.modality)
+        self.pace = Pace(
+            tools.store,
+            train=len(splits.train),
+            measured=len(splits.validation) + len(splits.test),
+            probes=probe_set.n,
+        )
+        self.search = Search(
+            record=Record(tools.store, data, splits),
+            data=data,
+            slim=without_test(data, splits),
+            splits=splits,
+            settings=settings,
+            space=self.space,
+            deadline=deadline,
+            pace=self.pace,
+            scratch=place.scratch,
+            trust_code=tools.trust_code,
+            report=tools.progress,
+            interrupted=ranking.interrupted,
+        )
+
+    def run(self) -> AutoResult:
+        """Search, choose and finish."""
+        search, best = self.search, self.space.entrants[0]
+        expert = best.expert
+        if self.deadline.left > self.pace.ending(expert) + self.pace.probe(expert):
+            with self.deadline.spending("trials"):
+                proven = proven_settings(self.tools.store, self.data, self.settings.seed)
+                search.run(proposals_of(self.space, proven, self.settings.strategies))
+        usable = [t for t in search.tried if t.usable]
+        if not usable:
+            with self.deadline.spending("final"):
+                model, reason = finish_probe(self.tools, self.data, self.place, search)
+            return self._answer(model, (), reason)
+        chosen, reason = choose(search.tried, known=self.ranking.unit == ACCURACY)
+        model, made = finish(self.tools, self.data, self.place, search, chosen)
+        return self._answer(model, (chosen,), f"{reason}; {made}")
+
+    def _answer(self, model: WarmStart, chosen: tuple[Tried, ...], reason: str) -> AutoResult:
+        search = self.search
+        result = AutoResult(
+            model=model,
+            trials=tuple(
+                _trial(*row) for row in zip(search.tried, search.origins, search.replayed, strict=True)
+            ),
+            chosen=tuple(t.run for t in chosen),
+            reason=reason,
+            spent={name: round(value, 3) for name, value in self.deadline.spent.items()},
+            seconds=self.deadline.passed,
+            time_budget=self.settings.time_budget,
+            experts_run=self.ranking.experts_run,
+            interrupted=search.interrupted,
+            notes=tuple(search.unusable.values()),
+        )
+        self.place.finish(result, report_of(result, self.data, self.tools.store.names()))
+        return result
+
+
+def _trial(tried: Tried, origin: str, recorded: bool) -> TrialResult:
+    outcome = tried.outcome
+    return TrialResult(
+        run=tried.run,
+        expert=tried.entrant.expert.id,
+        name=tried.entrant.expert.name,
+        origin=origin,
+        settings=differences(tried.config),
+        epochs=outcome.epochs,
+        accuracy=outcome.accuracy,
+        loss=float(np.float64(outcome.loss)),
+        seconds=outcome.seconds,
+        status=tried.status,
+        recorded=recorded,
+        note=outcome.note,
+    )

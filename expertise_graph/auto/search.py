@@ -1,0 +1,243 @@
+"""The trials: asked for by the search, answered from the record or by training, within the time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from expertise_graph.auto.choice import Tried
+from expertise_graph.auto.deadline import Deadline, Pace
+from expertise_graph.auto.record import Record, failure, run_id, status_of
+from expertise_graph.auto.result import DONE, FAILED, PRUNED
+from expertise_graph.auto.settings import AutoSettings
+from expertise_graph.auto.space import Dimension, Entrant, Space
+from expertise_graph.auto.trial import Outcome, Report, run_trial
+from expertise_graph.data import LabelledData
+from expertise_graph.data.sampling import Splits
+from expertise_graph.errors import ExpertiseError, first_line
+from expertise_graph.plugins import Registry
+from expertise_graph.sources import Backbone, load
+from expertise_graph.types import Expert
+from expertise_graph.warmstart import Progress, TrainConfig
+from expertise_graph.warmstart.folder import write_json
+
+GIVE_UP = 10
+"""So many trials in a row that could not be run end the search."""
+ANEW = 4
+"""Trainings of the chosen settings on all items that time is kept for, as far as half of it goes."""
+
+
+class Asked(Protocol):
+    """Parameters that a search asks about."""
+
+    params: dict[str, Any]
+
+    def hopeless(self, epochs: int, loss: float) -> bool:
+        """Tell whether others were better after so many epochs."""
+        ...
+
+    def answer(self, loss: float | None, *, pruned: bool = False) -> None:
+        """End the trial."""
+        ...
+
+
+class Asking(Protocol):
+    """A search, see `study.Study`."""
+
+    def propose(self, params: dict[str, Any]) -> None:
+        """Let these parameters come next."""
+        ...
+
+    def ask(self) -> Asked:
+        """Return the next parameters."""
+        ...
+
+
+engines: Registry[Callable[[dict[str, Dimension], int], Asking]] = Registry("search")
+engines.point("tpe", "expertise_graph.auto.study:Study")
+
+
+@dataclass(kw_only=True)
+class Search:
+    """The trials of one call.
+
+    Attributes:
+        slim: the data without test items.
+        scratch: folder for the weights of trials.
+        report: told the label and how far it is.
+        tried: the trials so far.
+        unusable: why an expert could not be loaded, by id.
+    """
+
+    record: Record
+    data: LabelledData
+    slim: LabelledData
+    splits: Splits
+    settings: AutoSettings
+    space: Space
+    deadline: Deadline
+    pace: Pace
+    scratch: Path
+    trust_code: bool
+    report: Callable[[str, int, int], None]
+    tried: list[Tried] = field(default_factory=list)
+    origins: list[str] = field(default_factory=list)
+    replayed: list[bool] = field(default_factory=list)
+    unusable: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+    _backbones: dict[str, Backbone] = field(default_factory=dict)
+
+    def run(self, proposals: list[tuple[str, Entrant, TrainConfig]]) -> None:
+        """Try the proposals, then what the search asks for, for as long as there is time.
+
+        Args:
+            proposals: why, expert and settings, the first of which is the incumbent.
+        """
+        study = engines["tpe"](self.space.dimensions, self.settings.seed)
+        origins = []
+        for origin, entrant, config in proposals:
+            study.propose(self.space.parameters(entrant, config))
+            origins.append(origin)
+        failed = 0
+        while not self.interrupted and failed < GIVE_UP and self._room():
+            question = study.ask()
+            origin = origins.pop(0) if origins else "search"
+            try:
+                failed = 0 if self._try(question, origin) else failed + 1
+            except KeyboardInterrupt:
+                self.interrupted = True
+
+    def backbone(self, expert: Expert) -> Backbone:
+        """Return an expert in memory, loaded once.
+
+        Raises:
+            ExpertiseError, OSError: when it cannot be loaded.
+        """
+        if expert.id not in self._backbones:
+            self._backbones[expert.id] = load(expert, trust_code=self.trust_code)
+        return self._backbones[expert.id]
+
+    def folder(self, run: str) -> Path:
+        """Return where the weights of a trial lie."""
+        return self.scratch / run.replace(":", "-")
+
+    def whole(self, tried: Tried) -> Outcome | None:
+        """Return the outcome with its history, trained again where only the record of it is left."""
+        path = self.folder(tried.run) / "outcome.json"
+        if path.is_file():
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return Outcome(**{**values, "fits": np.array(values["fits"])})
+        found = self._train(tried.entrant.expert, tried.config, tried.run, lambda *_: False)
+        return found if found.stopped != FAILED else None
+
+    def remaining(self, expert: Expert) -> float:
+        """Return the seconds that may be spent on training before the final model of an expert is due."""
+        return self.deadline.left - self.pace.ending(expert)
+
+    def anew(self, tried: Tried) -> float:
+        """Return the seconds that training the same on all items is expected to take."""
+        outcome, share = tried.outcome, len(self.slim) / max(len(self.splits.train), 1)
+        return share * outcome.seconds * tried.config.epochs / max(outcome.epochs, 1)
+
+    def _room(self) -> bool:
+        """Tell whether one more trial fits beside what is to come after it."""
+        usable = [t for t in self.tried if t.usable]
+        if not usable:
+            return self.deadline.left > 0 or not self.tried
+        first = usable[0]
+        expert, once = first.entrant.expert, self.anew(first)
+        kept = max(once, min(ANEW * once, self.deadline.seconds / 2))
+        return self.remaining(expert) - kept > 0.4 * once
+
+    def _try(self, question: Asked, origin: str) -> bool:
+        """Answer a question; tell whether the expert could be trained."""
+        entrant, config = self.space.meaning(question.params)
+        expert = entrant.expert
+        if expert.id in self.unusable:
+            question.answer(None)
+            return False
+        run = run_id(expert, self.data, self.splits, config)
+        if any(t.run == run for t in self.tried):
+            question.answer(None)
+            return False
+        outcome = self.record.find(run)
+        recorded = outcome is not None
+        may_stop = any(t.usable for t in self.tried)
+        if outcome is None:
+            try:
+                self.backbone(expert)
+            except (ExpertiseError, OSError) as error:
+                self.unusable[expert.id] = f"{expert.name} was not tried: {first_line(error)}"
+                question.answer(None)
+                return False
+            outcome = self._train(
+                expert, config, run, lambda e, loss: question.hopeless(e, loss) and may_stop
+            )
+            self.record.put(run, expert, config, origin=origin, outcome=outcome)
+        else:
+            lowest = np.inf
+            for row in outcome.history:
+                lowest = min(lowest, row["validation_loss"])
+                question.hopeless(row["epoch"], lowest)
+        status = status_of(outcome)
+        self.tried.append(Tried(run=run, entrant=entrant, config=config, outcome=outcome, status=status))
+        self.origins.append(origin)
+        self.replayed.append(recorded)
+        self.interrupted = outcome.stopped == "interrupted"
+        usable = status in (DONE, PRUNED)
+        question.answer(outcome.loss if usable else None, pruned=status == PRUNED)
+        return status != FAILED
+
+    def _train(
+        self, expert: Expert, config: TrainConfig, run: str, watch: Callable[[int, float], bool]
+    ) -> Outcome:
+        folder = self.folder(run)
+        usable = [t for t in self.tried if t.usable]
+        kept = self.anew(usable[0]) if usable else 0.0
+        try:
+            outcome = run_trial(
+                self.backbone(expert),
+                self.slim,
+                config,
+                folder=folder,
+                budget=max(self.remaining(expert) - kept, 0.1),
+                watch=watch,
+                report=self.reporter(f"trial {len(self.tried) + 1}: {expert.name} {config.strategy}"),
+            )
+        except torch.OutOfMemoryError:
+            raise
+        except (ExpertiseError, RuntimeError) as error:
+            return failure(self.data, first_line(error))
+        self.pace.note(expert, outcome.epochs, outcome.seconds)
+        write_json(folder / "outcome.json", {**asdict(outcome), "fits": outcome.fits.tolist()})
+        return outcome
+
+    def reporter(self, label: str) -> Report:
+        """Return what tells how far a training is."""
+
+        def report(progress: Progress) -> None:
+            self.report(label, progress.step, max(progress.steps, 1))
+
+        return report
+
+
+def proposals_of(
+    space: Space, proven: list[TrainConfig], strategies: tuple[str, ...]
+) -> list[tuple[str, Entrant, TrainConfig]]:
+    """Return what to try first: defaults on the best expert, then others and what worked elsewhere."""
+    best, *others = space.entrants
+    usual = space.defaults
+    found = [("defaults", best, usual)]
+    nexts = [("next expert", other, usual) for other in others[:2]]
+    taught = [("similar task", best, c) for c in proven if c.strategy in strategies][:2]
+    for pair in zip(nexts, taught, strict=False):
+        found += pair
+    shorter = min(len(nexts), len(taught))
+    found += nexts[shorter:] + taught[shorter:]
+    return [(why, e, replace(c, seed=space.seed)) for why, e, c in found]

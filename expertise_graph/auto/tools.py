@@ -1,0 +1,31 @@
+"""What a search works with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from expertise_graph.data import LabelledData
+from expertise_graph.probing import Prober, Progress, silent
+from expertise_graph.store import Store
+from expertise_graph.types import Query, Ranking
+
+Ask = Callable[[LabelledData, Query], Ranking]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """The registry, and how to ask it.
+
+    Attributes:
+        prober: runs the new expert on the probe set.
+        ask: answers a query about data.
+        trust_code: whether code that comes with an expert may be run.
+        progress: told about every step.
+    """
+
+    store: Store
+    prober: Prober
+    ask: Ask
+    trust_code: bool = False
+    progress: Progress = silent
