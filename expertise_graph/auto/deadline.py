@@ -10,9 +10,9 @@ from expertise_graph.retrieval.cost import Timings, predicted_seconds
 from expertise_graph.store import Store
 from expertise_graph.types import Expert
 
-OVERHEAD = 1.0
+OVERHEAD = 0.5
 """Seconds that opening, writing and registering a small model take."""
-MARGIN = 1.3
+MARGIN = 1.2
 BACKWARD_COST = 3.0
 
 

@@ -1,4 +1,4 @@
-"""The final model: the chosen settings trained again on all items but the test's, averaged, and registered."""
+"""The final model: the chosen settings trained again on all items but the test's, averaged, registered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from expertise_graph.warmstart.checkpoint import State, Tensors
 
 SAFETY = 1.15
 """A training is begun only when so many times its expected seconds are left."""
-WHOLE = "a training on all items but the test's"
+WHOLE = "a training on training and validation items"
 
 
 def finish(
@@ -99,6 +99,7 @@ def _trained_on_all(search: Search, chosen: Tried, outcome: Outcome) -> list[Ten
             search.backbone(expert),
             everything,
             dataclasses.replace(chosen.config, seed=chosen.config.seed + number),
+            epochs=outcome.kept,
             folder=search.scratch / "anew",
             budget=left,
             report=search.reporter(f"training {number + 1} on all items"),
@@ -126,7 +127,7 @@ def _averaged(search: Search, chosen: Tried, members: list[Tensors]) -> tuple[Te
     weights = _mean([members[i] for i in kept])
     if len(kept) == 1:
         return weights, f"the model is {WHOLE} with its settings"
-    return weights, f"the model is the mean of {len(kept)} trainings on all items but the test's"
+    return weights, f"the model is the mean of {len(kept)} such: {WHOLE} with its settings"
 
 
 def _mean(members: list[Tensors]) -> Tensors:

@@ -30,9 +30,10 @@ def _head(result: AutoResult, data: LabelledData, names: Mapping[str, str]) -> I
     metric = model.metric.replace("_", " ")
     yield f"# A model for {_plain(data.name)}"
     yield ""
-    yield f"{model.strategy} from {_plain(names.get(model.expert, model.expert))}: test {metric} {model.accuracy:.3f}."
+    expert = _plain(names.get(model.expert, model.expert))
+    yield f"{model.strategy} from {expert}: test {metric} {model.accuracy:.3f}."
     yield f"{result.reason[:1].upper()}{result.reason[1:]}."
-    yield "The test split was looked at once, when this model was finished; trials were judged on the validation split."
+    yield "Trials were judged on the validation split; the test split was looked at once, for this model."
     yield from (f"{note}." for note in result.notes)
     if result.interrupted:
         yield "The search was interrupted: this is the best until then."
@@ -43,6 +44,7 @@ def _trials(result: AutoResult) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|---|"
     for number, trial in enumerate(result.trials, 1):
         won = "**" if trial.run in result.chosen else ""
+        remarks = (trial.status, "on record" if trial.recorded else "", trial.note)
         cells = (
             f"{won}{number}{won}",
             _plain(trial.name),
@@ -52,16 +54,17 @@ def _trials(result: AutoResult) -> Iterator[str]:
             f"{trial.accuracy:.3f}",
             f"{trial.loss:.3f}",
             f"{trial.seconds:.1f}",
-            _plain(
-                ", ".join(filter(None, (trial.status, "on record" if trial.recorded else "", trial.note)))
-            ),
+            _plain(", ".join(filter(None, remarks))),
         )
         yield f"| {' | '.join(cells)} |"
 
 
 def _time(result: AutoResult) -> Iterator[str]:
     spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.spent.items())
-    yield f"Time: {result.seconds:.1f} of {result.time_budget:g} s; {spent}. The query ran {result.experts_run} experts."
+    yield (
+        f"Time: {result.seconds:.1f} of {result.time_budget:g} s; {spent}. "
+        f"The query ran {result.experts_run} experts."
+    )
 
 
 def _shown(value: object) -> str:

@@ -101,7 +101,7 @@ class _Course:
         entrants = entrants_of(ranking.candidates, settings.experts)
         if not entrants:
             raise SourceError(
-                "the query knows experts by name only; register one with: expertise-graph register hf:ORG/NAME"
+                "the query knows experts by name only; register one: expertise-graph register hf:ORG/NAME"
             )
         self.space = Space(entrants, data, settings.strategies, settings.seed)
         probe_set = probes.current(tools.store, data.modality)

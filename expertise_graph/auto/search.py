@@ -30,7 +30,9 @@ from expertise_graph.warmstart.folder import write_json
 GIVE_UP = 10
 """So many trials in a row that could not be run end the search."""
 ANEW = 4
-"""Trainings of the chosen settings on all items that time is kept for, as far as half of it goes."""
+"""Trainings of the chosen settings on all items, at most."""
+ANEW_KEPT = 2
+"""So many of them time is kept for, as far as half of it goes."""
 
 
 class Asked(Protocol):
@@ -152,7 +154,7 @@ class Search:
             return self.deadline.left > 0 or not self.tried
         first = usable[0]
         expert, once = first.entrant.expert, self.anew(first)
-        kept = max(once, min(ANEW * once, self.deadline.seconds / 2))
+        kept = max(once, min(ANEW_KEPT * once, self.deadline.seconds / 2))
         return self.remaining(expert) - kept > 0.4 * once
 
     def _try(self, question: Asked, origin: str) -> bool:

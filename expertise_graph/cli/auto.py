@@ -115,7 +115,7 @@ def _show(result: AutoResult, names: dict[str, str]) -> None:
             "id": trial.run,
             "trial": f"{number}{' *' if trial.run in result.chosen else ''}",
             "expert": trial.name,
-            "why_tried": trial.origin,
+            "tried": trial.origin,
             "settings": settings_text(trial),
             "epochs": trial.epochs,
             "validation": trial.accuracy,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -59,6 +59,7 @@ def fit_linear_head(
     outputs: int,
     loss_of: Loss = functional.cross_entropy,
     chosen_by: Loss = functional.cross_entropy,
+    strengths: Sequence[float] = STRENGTHS,
 ) -> LinearHead:
     """Fit a head for each L2 strength on `train` and keep the one of the lowest validation loss.
 
@@ -73,6 +74,7 @@ def fit_linear_head(
         outputs: width of the head.
         loss_of: (outputs, targets) to the mean loss to minimise.
         chosen_by: the same of the loss on `validation`.
+        strengths: the candidates, strongest first.
 
     Returns:
         The head, for features that are not standardised.
@@ -83,8 +85,8 @@ def fit_linear_head(
     scale = torch.where(deviation > 1e-8, 1.0 / deviation.clamp(min=1e-8), 0.0)
     z = (x - mean) * scale
     w = torch.zeros(outputs, z.shape[1] + 1, dtype=torch.float64)
-    best, lowest, chosen = w, float("inf"), STRENGTHS[0]
-    for strength in STRENGTHS:
+    best, lowest, chosen = w, float("inf"), strengths[0]
+    for strength in strengths:
         w = fit_regularised(z[train], y[train], strength=strength, loss_of=loss_of, start=w)
         loss = chosen_by(functional.linear(z[validation], w[:, :-1], w[:, -1]), y[validation]).item()
         if loss < lowest:
