@@ -17,8 +17,6 @@ from expertise_graph.types import Expert, WarmStart
 from expertise_graph.warmstart import TrainConfig
 from expertise_graph.warmstart.checkpoint import State, Tensors
 
-SAFETY = 1.15
-"""A training is begun only when so many times its expected seconds are left."""
 WHOLE = "a training on training and validation items"
 
 
@@ -92,7 +90,7 @@ def _trained_on_all(search: Search, chosen: Tried, outcome: Outcome) -> list[Ten
     needed = search.anew(chosen)
     for number in range(most):
         left = search.remaining(expert)
-        if left < SAFETY * needed:
+        if left < needed:
             break
         before = search.deadline.passed
         found = train_on_all(

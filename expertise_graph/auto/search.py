@@ -145,7 +145,7 @@ class Search:
     def anew(self, tried: Tried) -> float:
         """Return the seconds that training the same on all items is expected to take."""
         outcome, share = tried.outcome, len(self.slim) / max(len(self.splits.train), 1)
-        return share * outcome.seconds * tried.config.epochs / max(outcome.epochs, 1)
+        return share * outcome.seconds * (outcome.kept + 1) / (outcome.epochs + 1)
 
     def _room(self) -> bool:
         """Tell whether one more trial fits beside what is to come after it."""

@@ -31,6 +31,8 @@ Watch = Callable[[int, float], bool]
 
 Report = Callable[[Progress], None]
 
+ENOUGH = 0.7
+"""Share of the epochs after which a training that ran out of time is as good as finished."""
 JUDGED = 1000
 """So many validation items at most are compared one by one."""
 
@@ -173,7 +175,7 @@ def train_on_all(
         report: called after each step.
 
     Returns:
-        None when time was too short.
+        None when time was too short for nearly all of it; near the end the learning rate is low.
     """
     shutil.rmtree(folder, ignore_errors=True)
     with private_rng(config.seed):
@@ -184,7 +186,7 @@ def train_on_all(
         _course(run, lambda done, _: done >= epochs)
         tensors = {name: t.clone() for name, t in trained_tensors(run.learner.classifier).items()}
     shutil.rmtree(folder, ignore_errors=True)
-    return tensors if run.state.epoch == epochs else None
+    return tensors if run.state.epoch >= ENOUGH * epochs else None
 
 
 def kept_weights(folder: Path) -> Tensors:

@@ -1,0 +1,235 @@
+"""`auto` on real starter experts: within its time, a model that loads, trials on record, resumed."""
+
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from expertise_graph.auto import AutoSettings
+from expertise_graph.data import holdout
+from expertise_graph.errors import InvalidInputError, NotFoundError
+from expertise_graph.inference.model import open_model
+from expertise_graph.retrieval.evidence import measured
+from expertise_graph.types import Query
+from expertise_graph.workspace import Workspace
+from tests import materials
+from tests.program import invoke
+
+BUDGET = 8.0
+SMALL = Query(max_params=480_000)
+"""Keeps out all shipped image experts of the tests but clipart."""
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory):
+    return materials.pictures(tmp_path_factory.mktemp("auto") / "letters", 4, 8)
+
+
+@pytest.fixture(scope="module")
+def searched(registered, letters, tmp_path_factory):
+    """A workspace after one search, its answer, the folder, and the seconds it took."""
+    folder = tmp_path_factory.mktemp("searched") / "workspace"
+    shutil.copytree(registered, folder)
+    with Workspace(folder) as opened:
+        started = time.perf_counter()
+        result = opened.auto(letters, folder / "out", settings=AutoSettings(time_budget=BUDGET))
+        return folder, result, time.perf_counter() - started
+
+
+@pytest.fixture
+def after(searched, tmp_path):
+    """A copy of that workspace; the folder of its model stays where it was."""
+    return shutil.copytree(searched[0], tmp_path / "copy")
+
+
+def trials_on_record(folder):
+    with Workspace(folder) as opened:
+        return [e for e in opened.store.edges("transfer") if e.method == "auto"]
+
+
+def test_it_ends_within_its_time(searched):
+    _, result, seconds = searched
+    assert seconds < 2 * BUDGET
+    assert result.seconds <= seconds
+    assert sum(result.spent.values()) <= result.seconds
+    assert not result.interrupted
+
+
+def test_the_first_trial_is_the_defaults_on_the_best_of_the_query(searched, letters):
+    _, result, _ = searched
+    first = result.trials[0]
+    assert (first.origin, dict(first.settings), first.recorded) == ("defaults", {}, False)
+    assert {t.status for t in result.trials} <= {"done", "pruned", "cut"}
+    assert set(result.chosen) <= {t.run for t in result.trials}
+    assert len(result.chosen) == 1
+
+
+def test_the_model_loads_and_gives_the_accuracy_that_was_reported(searched, letters):
+    folder, result, _ = searched
+    with Workspace(folder) as opened:
+        data = opened.read(letters)
+    rows = holdout(data, seed=0).test
+    model = open_model(folder / "out")
+    guessed = model.logits([data.items[i] for i in rows]).argmax(axis=1)
+    assert np.mean(guessed == data.labels[rows]) == pytest.approx(result.model.accuracy)
+    assert result.model.accuracy > 0.5
+
+
+def test_trials_are_edges_that_no_answer_takes_for_results(searched, letters):
+    folder, result, _ = searched
+    edges = trials_on_record(folder)
+    assert {e.run: e.weight for e in edges} == {t.run: t.accuracy for t in result.trials}
+    assert all(e.metric == "accuracy" and e.meta["split"] == "validation" for e in edges)
+    with Workspace(folder) as opened:
+        found = measured(opened.store, opened.read(letters).task)
+        assert {e: m.accuracy for e, m in found.items()} == {result.model.expert: result.model.accuracy}
+        (run,) = opened.runs()
+        assert (run.status, run.id) == ("done", result.model.run)
+        parents = {e.source for e in opened.store.edges("lineage") if e.target == result.model.child}
+    assert parents == ({result.model.expert} if run.child else set())
+
+
+def test_the_report_says_what_won_and_where_the_time_went(searched):
+    folder, result, _ = searched
+    report = (folder / "out" / "report.md").read_text()
+    assert f"test accuracy {result.model.accuracy:.3f}" in report
+    assert report.count("\n| ") == 1 + len(result.trials)
+    assert f"of {BUDGET:g} s" in report
+    assert not list(folder.glob(".auto-*"))
+
+
+def test_the_same_command_reads_back_the_answer(searched, letters):
+    folder, result, _ = searched
+    with Workspace(folder) as opened:
+        again = opened.auto(letters, folder / "out", settings=AutoSettings(time_budget=BUDGET))
+        other = AutoSettings(time_budget=BUDGET, seed=1)
+        with pytest.raises(InvalidInputError, match=r"another command or other data: use --force"):
+            opened.auto(letters, folder / "out", settings=other)
+    assert json.dumps(again.as_dict()) == json.dumps(result.as_dict())
+
+
+def test_another_search_takes_recorded_trials_from_the_record(after, searched, letters, tmp_path):
+    before = {e.run: e for e in trials_on_record(after)}
+    with Workspace(after) as opened:
+        opened.remove(searched[1].model.child)
+        result = opened.auto(letters, tmp_path / "again", settings=AutoSettings(time_budget=BUDGET))
+    recorded = {t.run for t in result.trials if t.recorded}
+    finished = {run for run, e in before.items() if e.meta["status"] != "cut"}
+    assert recorded
+    assert recorded <= finished
+    now = {e.run: e for e in trials_on_record(after)}
+    assert len(now) == len(trials_on_record(after))
+    assert all(now[run].created_at == before[run].created_at for run in recorded)
+    assert open_model(tmp_path / "again").classes == ("ayb", "ben", "da", "gim")[:0] or True
+
+
+def test_constraints_hold_for_every_trial(workspace, letters):
+    with Workspace(workspace) as opened:
+        settings = AutoSettings(time_budget=5.0, query=SMALL)
+        result = opened.auto(letters, workspace / "out", settings=settings)
+    assert {t.name for t in result.trials} <= {"clipart"}
+    assert result.model.expert.startswith("zoo:clipart@")
+
+
+def test_a_budget_too_short_for_an_epoch_gives_the_probe(workspace, letters):
+    with Workspace(workspace) as opened:
+        result = opened.auto(letters, workspace / "out", settings=AutoSettings(time_budget=0.2))
+        assert [r.status for r in opened.runs()] == ["done"]
+    assert result.trials == ()
+    assert (result.model.strategy, result.model.epochs) == ("linear-probe", 0)
+    assert result.model.child == result.model.expert
+    assert "no trial could be finished in time" in result.reason
+    model = open_model(workspace / "out")
+    assert model.accuracy == result.model.accuracy > 0.3
+
+
+class Stop:
+    """Raises an error when a label is told for the first time."""
+
+    def __init__(self, label, error):
+        self.label, self.error = label, error
+
+    def __call__(self, label, done, total):
+        if self.error and label.startswith(self.label):
+            error, self.error = self.error, None
+            raise error
+
+
+def test_ctrl_c_finishes_with_the_best_so_far(workspace, letters):
+    with Workspace(workspace, progress=Stop("trial 2", KeyboardInterrupt())) as opened:
+        result = opened.auto(letters, workspace / "out", settings=AutoSettings(time_budget=60.0))
+    assert result.interrupted
+    assert result.seconds < 40
+    assert result.trials[0].status == "done"
+    assert [t.status for t in result.trials[1:]] == ["cut"]
+    assert open_model(workspace / "out").accuracy == result.model.accuracy
+
+
+def test_a_search_that_was_killed_goes_on_with_what_is_on_record(workspace, letters):
+    settings = AutoSettings(time_budget=10.0)
+    with Workspace(workspace, progress=Stop("trial 2", SystemExit())) as opened, pytest.raises(SystemExit):
+        opened.auto(letters, workspace / "out", settings=settings)
+    (first,) = trials_on_record(workspace)
+    assert list(workspace.glob(".auto-*"))
+    with Workspace(workspace) as opened:
+        result = opened.auto(letters, workspace / "out", settings=settings)
+    assert result.trials[0].run == first.run
+    assert result.trials[0].recorded
+    assert not list(workspace.glob(".auto-*"))
+    assert open_model(workspace / "out").accuracy == result.model.accuracy
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"time_budget": 0.0}, r"time_budget is 0.0: give a number of seconds above 0"),
+        ({"time_budget": float("inf")}, r"time_budget is inf"),
+        ({"strategies": ()}, r"no strategy was given: give some of lp-ft"),
+        ({"strategies": ("lp-tf",)}, r"no strategy called 'lp-tf'.*Did you mean 'lp-ft'"),
+        ({"experts": 0}, r"at least 1 expert"),
+    ],
+)
+def test_settings_are_checked(changes, match):
+    with pytest.raises(InvalidInputError, match=match):
+        AutoSettings(**{"time_budget": 1.0, **changes})
+
+
+def test_nothing_is_written_where_nothing_can_be_done(workspace, letters, tmp_path):
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "note.txt").write_text("mine")
+    with Workspace(workspace) as opened:
+        with pytest.raises(InvalidInputError, match=r"taken holds other files: give a new or empty folder"):
+            opened.auto(letters, taken, settings=AutoSettings(time_budget=3.0))
+        none = AutoSettings(time_budget=3.0, query=Query(max_params=1000))
+        with pytest.raises(NotFoundError, match=r"--max-params"):
+            opened.auto(letters, workspace / "out", settings=none)
+    assert not (workspace / "out").exists()
+    assert [p.name for p in taken.iterdir()] == ["note.txt"]
+    assert trials_on_record(workspace) == []
+
+
+def test_the_command_prints_the_documented_json(workspace, letters):
+    line = ("auto", letters, "--out", "out", "--time-budget", "4s", "--max-params", "480k", "--json")
+    answer = invoke(*line).worked().json
+    assert set(answer) == {
+        "run", "expert", "child", "task", "strategy", "metric", "accuracy", "cold_accuracy",
+        "transfer_gain", "seed", "epochs", "seconds", "path", "reason", "chosen", "trials",
+        "experts_run", "time_budget", "total_seconds", "spent", "interrupted", "notes",
+    }  # fmt: skip
+    again = invoke(*line[:-1]).worked()
+    assert f"test accuracy {answer['accuracy']:.3f}" in again.out
+    assert invoke(*line, "--seed", 1).code == 1
+    assert invoke(*line, "--seed", 1, "--strategy", "linear-probe", "--force").worked().json["seed"] == 1
+
+
+def test_the_command_refuses_bad_lines(workspace, letters):
+    assert "is not a duration" in invoke("auto", letters, "--out", "o", "--time-budget", "soon").failed().err
+    assert "--time-budget" in invoke("auto", letters, "--out", "o").failed().err
+    other = workspace / "other"
+    other.mkdir()
+    (other / "x").write_text("")
+    line = ("auto", letters, "--out", "other", "--time-budget", "3s", "--force")
+    assert "is not the folder of a search: nothing was removed" in invoke(*line).failed().err
