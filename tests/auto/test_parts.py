@@ -1,0 +1,160 @@
+"""The parts of the search: its space, its questions, the choice, the probe on all items, the record."""
+
+import dataclasses
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from expertise_graph.auto.choice import SETTINGS_DEVIATION, SETTINGS_GAIN, Tried, choose, compare
+from expertise_graph.auto.record import failure
+from expertise_graph.auto.search import engines
+from expertise_graph.auto.space import Between, Entrant, OneOf, Space, differences
+from expertise_graph.auto.trial import Everything, all_to_train, without_test
+from expertise_graph.data import read_data
+from expertise_graph.sources import SourceOptions, load, resolve
+from expertise_graph.warmstart import TrainConfig, trial_splits
+from expertise_graph.warmstart.learner import Learner
+from tests import materials
+from tests.program import ROOT
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory):
+    return read_data(materials.pictures(tmp_path_factory.mktemp("parts") / "letters", 4, 8))
+
+
+@pytest.fixture(scope="module")
+def experts():
+    return [resolve(f"zoo:{name}", SourceOptions()) for name in ("clipart", "emoji")]
+
+
+def entrants(experts, *predicted, deviation=0.05):
+    shares = (0.75, 0.25)
+    return [Entrant(e, p, m, deviation) for e, p, m in zip(experts, shares, predicted, strict=True)]
+
+
+OTHER = TrainConfig(lr=2e-3)
+
+
+def tried(entrant, fits, data, *, status="done", config=OTHER):
+    outcome = dataclasses.replace(failure(data, ""), fits=np.asarray(fits), kept=1)
+    run = f"{entrant.expert.id} {np.sum(fits)}"
+    return Tried(run=run, entrant=entrant, config=config, outcome=outcome, status=status)
+
+
+def test_parameters_mean_the_settings_they_stand_for(experts, letters):
+    space = Space(entrants(experts, 0.8, 0.7), letters, ("lp-ft", "l2-sp"), seed=3)
+    config = TrainConfig(strategy="l2-sp", lr=2e-3, epochs=40, prior=0.1, augment=False, seed=3)
+    for entrant in space.entrants:
+        assert space.meaning(space.parameters(entrant, config)) == (entrant, config)
+        usual = TrainConfig(seed=3)
+        assert space.meaning(space.parameters(entrant, usual)) == (entrant, usual)
+    assert differences(config) == {
+        "strategy": "l2-sp", "lr": 2e-3, "epochs": 40, "prior": 0.1, "augment": False
+    }  # fmt: skip
+    far = space.parameters(space.entrants[0], TrainConfig(lr=1.0, epochs=33))
+    assert (far["lr"], far["epochs"]) == (5e-3, 40)
+
+
+def test_an_even_draw_gives_experts_with_their_probabilities(experts, letters):
+    space = Space(entrants(experts, 0.8, 0.7), letters, ("lp-ft",), seed=0)
+    params = space.parameters(space.entrants[0], TrainConfig())
+    draws = [space.meaning({**params, "expert": u})[0] for u in np.linspace(0, 1, 1001)]
+    assert np.mean([d is space.entrants[0] for d in draws]) == pytest.approx(0.75, abs=0.01)
+
+
+def test_the_same_seed_asks_the_same(experts):
+    dimensions = {"lr": Between(1e-4, 1e-2, log=True), "augment": OneOf((True, False))}
+
+    def asked(seed):
+        study, found = engines["tpe"](dimensions, seed), []
+        study.propose({"lr": 3e-3, "augment": False})
+        for _ in range(12):
+            question = study.ask()
+            found.append(question.params)
+            question.answer(abs(np.log(question.params["lr"] / 1e-3)))
+        return found
+
+    first = asked(0)
+    assert first[0] == {"lr": 3e-3, "augment": False}
+    assert asked(0) == first
+    assert asked(1)[1:] != first[1:]
+
+
+def test_what_is_behind_after_as_many_epochs_is_given_up():
+    study = engines["tpe"]({"lr": Between(0.0, 1.0)}, 0)
+    for loss in (0.5, 0.6):
+        question = study.ask()
+        assert not question.hopeless(2, 9.0)
+        behind = [question.hopeless(epochs, loss) for epochs in (3, 7, 15)]
+        question.answer(loss, pruned=any(behind))
+        assert behind[0] == (loss == 0.6)
+
+
+def test_without_optuna_it_says_what_to_install():
+    code = (
+        "import sys; sys.modules['optuna'] = None\n"
+        "from expertise_graph.auto.search import engines\n"
+        "from expertise_graph.errors import MissingExtraError\n"
+        "try:\n    engines['tpe']\nexcept MissingExtraError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "run: pip install 'expertise-graph[auto]'" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+
+
+def test_noise_does_not_replace_the_first_trial_and_evidence_does(experts, letters):
+    (entrant, _), rng = entrants(experts, 0.8, 0.8), np.random.default_rng(0)
+    fits = rng.uniform(0.2, 0.9, size=40)
+    first = tried(entrant, fits, letters, config=TrainConfig())
+    lucky = [tried(entrant, fits + rng.normal(0, 0.3, size=40), letters) for _ in range(8)]
+    assert choose([first, *lucky], known=True)[0] is first
+    better = tried(entrant, fits + 0.08, letters)
+    chosen, reason = choose([first, *lucky, better], known=True)
+    assert chosen is better
+    assert "better than the first trial with probability 1.00" in reason
+    assert "points" in reason
+    assert choose([first, dataclasses.replace(better, status="pruned")], known=True)[0] is first
+
+
+def test_the_comparison_is_the_mean_of_what_was_known_and_measured_by_precision(experts, letters):
+    one, other = entrants(experts, 0.8, 0.7)
+    fits = np.linspace(0.1, 0.9, 30)
+    change = np.where(np.arange(30) % 2, 0.2, -0.1)
+    first = tried(one, fits, letters, config=TrainConfig())
+    found = compare(first, tried(other, fits + change, letters), known=True)
+    known = SETTINGS_DEVIATION**2 + 2 * 0.05**2
+    measured = change.var(ddof=1) / 30
+    weights = 1 / measured + 1 / known
+    expected = (0.05 / measured + (SETTINGS_GAIN - 0.1) / known) / weights
+    assert found.advantage == pytest.approx(expected)
+    alike = tried(other, fits + change, letters, config=TrainConfig())
+    unknown = compare(first, alike, known=False)
+    assert unknown.advantage == pytest.approx((0.05 / measured) / (1 / measured + 1 / (2 * 0.05**2)))
+
+
+def test_trials_have_no_test_items_to_look_at(letters):
+    splits = trial_splits(letters, 0)
+    slim = without_test(letters, splits)
+    assert len(slim) == len(splits.train) + len(splits.validation)
+    for name in ("train", "validation"):
+        mine = [slim.items[i] for i in slim.splits[name]]
+        assert mine == [letters.items[i] for i in getattr(splits, name)]
+        assert slim.labels[slim.splits[name]].tolist() == letters.labels[getattr(splits, name)].tolist()
+    left_out = {letters.items[i] for i in splits.test}
+    assert not left_out & set(slim.items)
+
+
+def test_the_probe_on_all_items_has_the_strength_of_the_one_on_some(experts, letters):
+    backbone, slim = load(experts[1]), without_test(letters, trial_splits(letters, 0))
+    config = TrainConfig(augment=False)
+    honest = Learner(backbone, slim, config)
+    everything = Everything(backbone, all_to_train(slim), config)
+    naive = Learner(backbone, all_to_train(slim), config)
+    heads = [x._probe(x.classifier.backbone) for x in (honest, everything, naive)]
+    assert heads[1].strength == heads[0].strength
+    assert heads[2].strength < heads[0].strength
+    assert not torch.allclose(heads[1].weight, heads[0].weight)
