@@ -25,6 +25,7 @@ STORY = (
     "warm-start",
     "predict",
     "evaluate",
+    "auto",
     "merge",
     "delta make",
     "delta apply",

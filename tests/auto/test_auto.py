@@ -146,13 +146,13 @@ def test_a_budget_too_short_for_an_epoch_gives_the_probe(workspace, letters):
 
 
 class Stop:
-    """Raises an error when a label is told for the first time."""
+    """Raises an error at the first step of what has a label."""
 
     def __init__(self, label, error):
         self.label, self.error = label, error
 
     def __call__(self, label, done, total):
-        if self.error and label.startswith(self.label):
+        if self.error and done and label.startswith(self.label):
             error, self.error = self.error, None
             raise error
 
