@@ -168,8 +168,8 @@ def test_ctrl_c_finishes_with_the_best_so_far(workspace, letters):
 
 
 def test_a_search_that_was_killed_goes_on_with_what_is_on_record(workspace, letters):
-    settings = AutoSettings(time_budget=10.0)
-    with Workspace(workspace, progress=Stop("trial 2", SystemExit())) as opened, pytest.raises(SystemExit):
+    settings, second = AutoSettings(time_budget=14.0), ("trial 2", "training 1")
+    with Workspace(workspace, progress=Stop(second, SystemExit())) as opened, pytest.raises(SystemExit):
         opened.auto(letters, workspace / "out", settings=settings)
     (first,) = trials_on_record(workspace)
     assert list(workspace.glob(".auto-*"))
