@@ -19,6 +19,8 @@ SETTINGS_GAIN, SETTINGS_DEVIATION = -0.01, 0.02
 
 Two tuning tasks with twelve settings each: -.013 and .010, -.007 and .018 on their test items.
 """
+SCRATCH_DEVIATION = 0.1
+"""How far training from scratch may be from an expert, where it is tried at all."""
 CERTAINTY = 0.8
 """The probability of being better at which a challenger replaces the first trial."""
 
@@ -87,6 +89,8 @@ def compare(first: Tried, other: Tried, *, known: bool) -> Verdict:
     mean, error = _measured(first.outcome.fits, other.outcome.fits)
     changed = first.config != other.config
     prior, deviation = (SETTINGS_GAIN, SETTINGS_DEVIATION) if changed else (0.0, 0.0)
+    if first.config.way.pretrained != other.config.way.pretrained:
+        prior, deviation = 0.0, SCRATCH_DEVIATION
     if first.entrant.expert.id != other.entrant.expert.id:
         spread = math.hypot(first.entrant.deviation, other.entrant.deviation)
         deviation = math.hypot(deviation, spread)

@@ -15,8 +15,8 @@ from expertise_graph.auto.place import Place
 from expertise_graph.auto.record import Record
 from expertise_graph.auto.report import report_of
 from expertise_graph.auto.result import AutoResult, TrialResult
-from expertise_graph.auto.search import Search, engines, proposals_of
-from expertise_graph.auto.settings import AutoSettings
+from expertise_graph.auto.search import SCRATCH, Search, engines, proposals_of
+from expertise_graph.auto.settings import STRATEGIES, AutoSettings
 from expertise_graph.auto.similar import proven_settings
 from expertise_graph.auto.space import Space, differences, entrants_of
 from expertise_graph.auto.tools import Tools
@@ -103,7 +103,8 @@ class _Course:
             raise SourceError(
                 "the query knows experts by name only; register one: expertise-graph register hf:ORG/NAME"
             )
-        self.space = Space(entrants, data, settings.strategies, settings.seed)
+        strategies = _with_scratch(settings.strategies, ranking)
+        self.space = Space(entrants, data, strategies, settings.seed)
         probe_set = probes.current(tools.store, data.modality)
         self.pace = Pace(
             tools.store,
@@ -133,7 +134,7 @@ class _Course:
         if self.deadline.left > self.pace.ending(expert) + self.pace.probe(expert):
             with self.deadline.spending("trials"):
                 proven = proven_settings(self.tools.store, self.data, self.settings.seed)
-                search.run(proposals_of(self.space, proven, self.settings.strategies))
+                search.run(proposals_of(self.space, proven, self.space.strategies))
         usable = [t for t in search.tried if t.usable]
         if not usable:
             with self.deadline.spending("final"):
@@ -161,6 +162,14 @@ class _Course:
         )
         self.place.finish(result, report_of(result, self.data, self.tools.store.names()))
         return result
+
+
+def _with_scratch(strategies: tuple[str, ...], ranking: Ranking) -> tuple[str, ...]:
+    """Return the strategies to try: also from scratch, where no expert promises more than the raw input."""
+    usual = strategies == STRATEGIES
+    known = ranking.unit == ACCURACY and ranking.experts_run > 0
+    weak = known and ranking.best.predicted <= ranking.baseline.predicted
+    return (*strategies, SCRATCH) if usual and weak else strategies
 
 
 def _trial(tried: Tried, origin: str, recorded: bool) -> TrialResult:

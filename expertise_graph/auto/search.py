@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,7 @@ from expertise_graph.types import Expert
 from expertise_graph.warmstart import Progress, TrainConfig
 from expertise_graph.warmstart.folder import write_json
 
+SCRATCH = "from-scratch"
 GIVE_UP = 10
 """So many trials in a row that could not be run end the search."""
 ANEW = 4
@@ -230,12 +231,14 @@ class Search:
 
 
 def proposals_of(
-    space: Space, proven: list[TrainConfig], strategies: tuple[str, ...]
+    space: Space, proven: list[TrainConfig], strategies: Sequence[str]
 ) -> list[tuple[str, Entrant, TrainConfig]]:
     """Return what to try first: defaults on the best expert, then others and what worked elsewhere."""
     best, *others = space.entrants
     usual = space.defaults
     found = [("defaults", best, usual)]
+    if SCRATCH in space.strategies and usual.strategy != SCRATCH:
+        found.append(("from scratch", best, replace(usual, strategy=SCRATCH)))
     nexts = [("next expert", other, usual) for other in others[:2]]
     taught = [("similar task", best, c) for c in proven if c.strategy in strategies][:2]
     for pair in zip(nexts, taught, strict=False):

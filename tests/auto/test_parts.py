@@ -10,7 +10,7 @@ import torch
 
 from expertise_graph.auto.choice import SETTINGS_DEVIATION, SETTINGS_GAIN, Tried, choose, compare
 from expertise_graph.auto.record import failure
-from expertise_graph.auto.search import engines
+from expertise_graph.auto.search import engines, proposals_of
 from expertise_graph.auto.space import Between, Entrant, OneOf, Space, differences
 from expertise_graph.auto.trial import Everything, all_to_train, without_test
 from expertise_graph.data import read_data
@@ -97,7 +97,7 @@ def test_what_is_behind_after_as_many_epochs_is_given_up():
 def test_without_optuna_it_says_what_to_install():
     code = (
         "import sys; sys.modules['optuna'] = None\n"
-        "from expertise_graph.auto.search import engines\n"
+        "from expertise_graph.auto.search import engines, proposals_of\n"
         "from expertise_graph.errors import MissingExtraError\n"
         "try:\n    engines['tpe']\nexcept MissingExtraError as error:\n    print(error)"
     )
@@ -158,3 +158,17 @@ def test_the_probe_on_all_items_has_the_strength_of_the_one_on_some(experts, let
     assert heads[1].strength == heads[0].strength
     assert heads[2].strength < heads[0].strength
     assert not torch.allclose(heads[1].weight, heads[0].weight)
+
+
+def test_from_scratch_comes_second_where_it_is_among_the_strategies(experts, letters):
+    space = Space(entrants(experts, 0.8, 0.7), letters, ("lp-ft", "from-scratch"), seed=0)
+    found = [(why, e.expert.name, c.strategy) for why, e, c in proposals_of(space, [], space.strategies)]
+    assert found == [
+        ("defaults", "clipart", "lp-ft"),
+        ("from scratch", "clipart", "from-scratch"),
+        ("next expert", "emoji", "lp-ft"),
+    ]
+    fits = np.linspace(0.1, 0.6, 40)
+    first = tried(space.entrants[0], fits, letters, config=TrainConfig())
+    scratch = tried(space.entrants[0], fits + 0.1, letters, config=TrainConfig(strategy="from-scratch"))
+    assert choose([first, scratch], known=True)[0] is scratch
