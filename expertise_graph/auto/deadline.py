@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from expertise_graph.retrieval.cost import Timings, predicted_seconds
 from expertise_graph.store import Store
 from expertise_graph.types import Expert
+from expertise_graph.warmstart.clock import BACKWARD_COST
 
 OVERHEAD = 0.5
 """Seconds that opening, writing and registering a small model take."""
 MARGIN = 1.2
-BACKWARD_COST = 3.0
 
 
 class Deadline:

@@ -16,6 +16,7 @@ from expertise_graph.merging import mean
 from expertise_graph.types import Expert, WarmStart
 from expertise_graph.warmstart import TrainConfig
 from expertise_graph.warmstart.checkpoint import State, Tensors
+from expertise_graph.warmstart.loop import identity_of
 
 WHOLE = "a training on training and validation items"
 
@@ -39,7 +40,7 @@ def finish(
         weights, made = _weights(search, chosen, outcome)
     expert = chosen.entrant.expert
     with search.deadline.spending("final"):
-        place.lay(_identity(expert, data, chosen.config), _state(outcome, made), weights)
+        place.lay(identity_of(chosen.config, data, expert), _state(outcome, made), weights)
         return _execute(tools, data, place, expert, chosen.config), made or "the model is that trial"
 
 
@@ -58,7 +59,7 @@ def finish_probe(tools: Tools, data: LabelledData, place: Place, search: Search)
         if entrant.expert.id in search.unusable:
             continue
         try:
-            place.claim(_identity(entrant.expert, data, config))
+            place.claim(identity_of(config, data, entrant.expert))
             model = _execute(tools, data, place, entrant.expert, config)
         except (ExpertiseError, OSError) as error:
             reasons[entrant.expert.id] = f"{entrant.expert.name}: {first_line(error)}"
@@ -132,16 +133,6 @@ def _mean(members: list[Tensors]) -> Tensors:
     averaged = mean([{n: t for n, t in m.items() if t.is_floating_point()} for m in members])
     first = members[0]
     return {name: averaged[name].to(t.dtype) if name in averaged else t for name, t in first.items()}
-
-
-def _identity(expert: Expert, data: LabelledData, config: TrainConfig) -> dict[str, object]:
-    """Return what `train` knows its folder by."""
-    return {
-        "config": config.as_dict(),
-        "digest": config.digest(),
-        "expert": expert.id,
-        "data": data.sha256,
-    }
 
 
 def _state(outcome: Outcome, made: str) -> State:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from expertise_graph.auto.result import AutoResult, TrialResult
 from expertise_graph.data import LabelledData
+from expertise_graph.warmstart.output import plain
 
 
 def report_of(result: AutoResult, data: LabelledData, names: Mapping[str, str]) -> str:
@@ -28,9 +29,9 @@ def settings_text(trial: TrialResult) -> str:
 def _head(result: AutoResult, data: LabelledData, names: Mapping[str, str]) -> Iterator[str]:
     model = result.model
     metric = model.metric.replace("_", " ")
-    yield f"# A model for {_plain(data.name)}"
+    yield f"# A model for {plain(data.name)}"
     yield ""
-    expert = _plain(names.get(model.expert, model.expert))
+    expert = plain(names.get(model.expert, model.expert))
     yield f"{model.strategy} from {expert}: test {metric} {model.accuracy:.3f}."
     yield f"{result.reason[:1].upper()}{result.reason[1:]}."
     yield "Trials were judged on the validation split; the test split was looked at once, for this model."
@@ -47,14 +48,14 @@ def _trials(result: AutoResult) -> Iterator[str]:
         remarks = (trial.status, "on record" if trial.recorded else "", trial.note)
         cells = (
             f"{won}{number}{won}",
-            _plain(trial.name),
+            plain(trial.name),
             trial.origin,
             settings_text(trial),
             str(trial.epochs),
             f"{trial.accuracy:.3f}",
             f"{trial.loss:.3f}",
             f"{trial.seconds:.1f}",
-            _plain(", ".join(filter(None, remarks))),
+            plain(", ".join(filter(None, remarks))),
         )
         yield f"| {' | '.join(cells)} |"
 
@@ -71,9 +72,3 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _plain(text: str) -> str:
-    """Keep a name from breaking out of its line or its table cell."""
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(printable.replace("|", "/").replace("`", "'").split())

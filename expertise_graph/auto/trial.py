@@ -23,7 +23,7 @@ from expertise_graph.warmstart.calibration import fit_temperature
 from expertise_graph.warmstart.checkpoint import Checkpoints, Tensors, restore, trained_tensors, write_tensors
 from expertise_graph.warmstart.clock import Clock
 from expertise_graph.warmstart.learner import Learner
-from expertise_graph.warmstart.linear import LinearHead, fit_linear_head
+from expertise_graph.warmstart.linear import LinearHead
 from expertise_graph.warmstart.loop import Run
 
 Watch = Callable[[int, float], bool]
@@ -128,29 +128,13 @@ class Everything(Learner):
     items that it has seen it would always be the weakest. Six tuning tasks: that mistake cost 4 points.
     """
 
-    def _probe(self, module: nn.Module) -> LinearHead:
-        rows, held = self.rows["train"], np.isin(self.rows["train"], self.rows["validation"])
-        features, wanted = self.predict(rows, module=module).clone(), self.objective.targets[rows]
-        chosen = fit_linear_head(
-            features,
-            wanted,
-            train=torch.from_numpy(np.flatnonzero(~held)),
-            validation=torch.from_numpy(np.flatnonzero(held)),
-            outputs=self.objective.outputs,
-            loss_of=self.objective.loss_of,
-            chosen_by=self.objective.measure,
-        )
-        everything = torch.arange(len(rows))
-        return fit_linear_head(
-            features,
-            wanted,
-            train=everything,
-            validation=everything,
-            outputs=self.objective.outputs,
-            loss_of=self.objective.loss_of,
-            chosen_by=self.objective.measure,
-            strengths=(chosen.strength,),
-        )
+    def _probe(self, module: nn.Module) -> tuple[LinearHead, torch.Tensor]:
+        rows, validation = self.rows["train"], self.rows["validation"]
+        features = self._features(module, rows)
+        others = rows[~np.isin(rows, validation)]
+        chosen = self._fitted(features, train=others, validation=validation)
+        head = self._fitted(features, train=rows, validation=rows, strengths=(chosen.strength,))
+        return head, features
 
 
 def train_on_all(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
 
 from expertise_graph.data import LabelledData, modalities
@@ -18,8 +17,11 @@ from expertise_graph.merging.models import Head, Model, changed
 from expertise_graph.probing import extract
 from expertise_graph.types import IntArray
 from expertise_graph.warmstart.inputs import Inputs, even_batches, training_order
+from expertise_graph.warmstart.optimizer import hold_batch_norm
+from expertise_graph.warmstart.strategies import start_moving, strategies
 
-BACKBONE_LR = 0.3
+STRATEGY = "lp-ft"
+"""Its weights move, at its share of the learning rate."""
 SHARPNESS = 10.0
 
 
@@ -129,13 +131,13 @@ def train_locally(
     if model.head is None or not model.head.knows(data.classes):
         raise InvalidInputError(f"{model.name} has no head for the classes of {data.name}: see blank_head")
     module = copy.deepcopy(model.backbone.module).float().train()
-    for child in module.modules():
-        if isinstance(child, nn.modules.batchnorm._BatchNorm):
-            child.eval()
+    start_moving(module, STRATEGY, rank=1)
+    hold_batch_norm(module)
+    moving = [p for p in module.parameters() if p.requires_grad]
     head = {k: t.clone().requires_grad_() for k, t in model.head.ordered(data.classes).state.items()}
     optimizer = torch.optim.AdamW(
         [
-            {"params": list(_moving(module)), "lr": BACKBONE_LR * lr},
+            {"params": moving, "lr": strategies[STRATEGY].lr * lr},
             {"params": list(head.values()), "lr": lr},
         ],
         weight_decay=0.01,
@@ -171,15 +173,6 @@ def accuracy_of(model: Model, data: LabelledData) -> float:
     head = model.head.ordered(data.classes)
     guesses = functional.linear(features, head.weight, head.bias).argmax(dim=1)
     return float((guesses.numpy() == np.asarray(data.labels)).mean())
-
-
-def _moving(module: nn.Module) -> Iterator[nn.Parameter]:
-    """Return the parameters to train: all but token embeddings."""
-    frozen = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
-    for parameter in module.parameters():
-        parameter.requires_grad_(id(parameter) not in frozen)
-        if parameter.requires_grad:
-            yield parameter
 
 
 def _batches(n: int, epochs: int, *, batch_size: int, seed: int) -> Iterator[IntArray]:

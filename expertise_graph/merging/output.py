@@ -20,6 +20,7 @@ from expertise_graph.merging.models import Head
 from expertise_graph.sources import Backbone
 from expertise_graph.sources.native import write_native
 from expertise_graph.warmstart.folder import sync, write_json, write_text
+from expertise_graph.warmstart.output import plain
 
 RECORD = "run.json"
 
@@ -122,9 +123,3 @@ def write_card(
     table = [f"| {plain(str(name))} | {plain(str(value))} |" for name, value in rows.items()]
     lines = ["---", *front, "---", "", f"# {plain(title)}", "", "| | |", "|---|---|", *table, "", *prose, ""]
     write_text(folder / "README.md", "\n".join(lines))
-
-
-def plain(text: str) -> str:
-    """Keep a name from breaking out of its line or its table cell."""
-    printable = "".join(c if c.isprintable() else " " for c in text)
-    return " ".join(printable.replace("|", "/").replace("`", "'").split())

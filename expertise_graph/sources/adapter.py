@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,9 +51,8 @@ def add_adapter(module: nn.Module, *, rank: int) -> list[nn.Parameter]:
     names = adaptable(module)
     widths = {name: _width(module.get_submodule(name)) for name in names}
     narrow = {name: width for name, width in widths.items() if width < rank}
-    _inject(
-        module, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names, rank_pattern=_exact(narrow))
-    )
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names, rank_pattern=_exact(narrow))
+    inject_adapter_in_model(config, module)
     return [p for name, p in module.named_parameters() if "lora_" in name]
 
 
@@ -65,8 +65,7 @@ def save_adapter(module: nn.Module, parent: Expert, folder: Path) -> None:
     save_file(tensors, folder / WEIGHTS)
     described = {"peft_type": "LORA", "base_model_name_or_path": parent.id, **plain}
     (folder / CONFIG).write_text(json.dumps(described, indent=1), encoding="utf-8")
-    node = {**dataclasses.asdict(parent), "meta": dict(parent.meta)}
-    (folder / PARENT).write_text(json.dumps(node, indent=1), encoding="utf-8")
+    (folder / PARENT).write_text(json.dumps(dataclasses.asdict(parent), indent=1), encoding="utf-8")
 
 
 class AdapterSource:
@@ -127,7 +126,8 @@ def _load(root: Path, expert: Expert, *, trust_code: bool) -> Backbone:
     config = read_json(root / CONFIG)
     tensors = load_file(root / WEIGHTS)
     try:
-        _inject(backbone.module, LoraConfig(**{k: v for k, v in config.items() if k in _SETTINGS}))
+        settings = {k: v for k, v in config.items() if k in _SETTINGS}
+        inject_adapter_in_model(LoraConfig(**settings), backbone.module)
         found: Any = set_peft_model_state_dict(backbone.module, tensors)
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
         raise SourceError(f"the adapter in {root} does not fit its parent {parent.name}: {error}") from error
@@ -156,10 +156,6 @@ def _adapted(module: nn.Module) -> Iterator[tuple[nn.Module, str, LoraLayer]]:
             yield module.get_submodule(above), name, child
 
 
-def _inject(module: nn.Module, config: LoraConfig) -> None:
-    inject_adapter_in_model(config, module)
-
-
 def _is_adaptable(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
 
@@ -170,7 +166,7 @@ def _width(layer: nn.Module) -> int:
 
 
 def _exact(ranks: dict[str, int]) -> dict[str, int]:
-    return {f"^{name.replace('.', chr(92) + '.')}$": rank for name, rank in ranks.items()}
+    return {f"^{re.escape(name)}$": rank for name, rank in ranks.items()}
 
 
 def _parent(root: Path) -> Expert:

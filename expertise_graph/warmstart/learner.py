@@ -26,7 +26,7 @@ from expertise_graph.warmstart.build import build_classifier, check_splits, prec
 from expertise_graph.warmstart.config import TrainConfig
 from expertise_graph.warmstart.distillation import distillation_loss
 from expertise_graph.warmstart.inputs import Batch, Inputs, even_batches
-from expertise_graph.warmstart.linear import LinearHead, fit_linear_head
+from expertise_graph.warmstart.linear import STRENGTHS, LinearHead, fit_linear_head
 from expertise_graph.warmstart.objective import objective_of
 from expertise_graph.warmstart.optimizer import Anchor, hold_batch_norm, parameter_groups
 
@@ -158,9 +158,9 @@ class Learner:
         module = self.classifier.backbone
         if not self.config.way.pretrained:
             module = copy.deepcopy(self.expert).to(self.accelerator.device)
-        head = self._probe(module)
+        head, features = self._probe(module)
         if self.may_mirror:
-            self.mirror = not self._mirroring_harms(module, head)
+            self.mirror = not self._mirroring_harms(module, head, features)
         if self.config.way.probe:
             with torch.no_grad():
                 self.classifier.head.weight.copy_(head.weight)
@@ -171,7 +171,8 @@ class Learner:
         if self.teacher is None:
             return
         rows, module = self.rows["train"], copy.deepcopy(self.teacher.module).to(self.accelerator.device)
-        found = self._probe(module).logits(self.predict(rows, module=module))
+        head, features = self._probe(module)
+        found = head.logits(features[rows])
         answers = torch.full((len(self.objective.targets), found.shape[1]), math.nan)
         answers[rows] = found
         self.answers = answers
@@ -228,25 +229,43 @@ class Learner:
                 "larger --batch-size"
             )
 
-    def _probe(self, module: nn.Module) -> LinearHead:
-        rows = np.concatenate([self.rows["train"], self.rows["validation"]])
-        features = self.predict(rows, module=module)
-        if not bool(torch.isfinite(features).all()):
+    def _probe(self, module: nn.Module) -> tuple[LinearHead, torch.Tensor]:
+        """Return a linear probe, and the features (n, d) by item that it was fitted on."""
+        train, validation = self.rows["train"], self.rows["validation"]
+        features = self._features(module, np.concatenate([train, validation]))
+        return self._fitted(features, train=train, validation=validation), features
+
+    def _features(self, module: nn.Module, rows: IntArray) -> torch.Tensor:
+        """Return features (n, d) by item, NaN for items that are not at `rows`."""
+        found = self.predict(rows, module=module)
+        if not bool(torch.isfinite(found).all()):
             raise SourceError("the expert gives features that are NaN or infinite: choose another expert")
-        n = len(self.rows["train"])
+        features = torch.full((len(self.objective.targets), found.shape[1]), math.nan)
+        features[rows] = found
+        return features
+
+    def _fitted(
+        self,
+        features: torch.Tensor,
+        *,
+        train: IntArray,
+        validation: IntArray,
+        strengths: tuple[float, ...] = STRENGTHS,
+    ) -> LinearHead:
         return fit_linear_head(
-            features.clone(),
-            self.objective.targets[rows],
-            train=torch.arange(n),
-            validation=torch.arange(n, len(rows)),
+            features,
+            self.objective.targets,
+            train=torch.from_numpy(train),
+            validation=torch.from_numpy(validation),
             outputs=self.objective.outputs,
             loss_of=self.objective.loss_of,
             chosen_by=self.objective.measure,
+            strengths=strengths,
         )
 
-    def _mirroring_harms(self, module: nn.Module, head: LinearHead) -> bool:
+    def _mirroring_harms(self, module: nn.Module, head: LinearHead, features: torch.Tensor) -> bool:
         rows, wanted = self.rows["validation"], self.wanted("validation")
-        plain, flipped = (self.predict(rows, module=module, flip=flip) for flip in (False, True))
+        plain, flipped = features[rows], self.predict(rows, module=module, flip=True)
         return mirroring_harms(*(head.logits(f).argmax(dim=1) == wanted for f in (plain, flipped)))
 
     def _within_memory(self, compute: Callable[[], T], size: int) -> T:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -77,12 +78,7 @@ def train(
             f"{data.name} holds {data.modality} and the expert takes {backbone.modality}: "
             f"choose an expert for {data.modality}"
         )
-    identity = {
-        "config": config.as_dict(),
-        "digest": config.digest(),
-        "expert": expert.id if expert else None,
-        "data": data.sha256,
-    }
+    identity = identity_of(config, data, expert)
     with processes().main_process_first():
         recorded = claim(out, identity)
     checkpoints = Checkpoints(out)
@@ -100,6 +96,16 @@ def train(
     if processes().is_main_process:
         checkpoints.remove()
     return TrainResult.from_dict(recorded)
+
+
+def identity_of(config: TrainConfig, data: LabelledData, expert: Expert | None) -> dict[str, Any]:
+    """Return what a folder knows the run in it by."""
+    return {
+        "config": config.as_dict(),
+        "digest": config.digest(),
+        "expert": expert.id if expert else None,
+        "data": data.sha256,
+    }
 
 
 class Run:

@@ -75,7 +75,7 @@ def save_backbone(
     save, module = strategies[result.strategy].save, classifier.backbone.eval().cpu()
     if save is not None and expert is not None:
         save(module, expert, folder)
-        return f"It is an adapter: it is loaded beside the weights of its parent, {_plain(expert.name)}."
+        return f"It is an adapter: it is loaded beside the weights of its parent, {plain(expert.name)}."
     backbone.save(module, folder)
     form = write_native(module, classifier.head, folder, classes=data.outputs, kind=data.kind)
     return f"{form.note[:1].upper()}{form.note[1:]}."
@@ -151,7 +151,7 @@ def _front_matter(title: str, result: TrainResult, data: LabelledData, expert: E
 
 
 def _prose(title: str, result: TrainResult, data: LabelledData, expert: Expert | None) -> list[str]:
-    origin = f"`{_plain(expert.id)}`" if expert else "no registered expert"
+    origin = f"`{plain(expert.id)}`" if expert else "no registered expert"
     name = _words(result.metric)
     rows: Mapping[str, object] = {
         f"{name} on the test split": f"{result.accuracy:.4f} ({result.n_test} items)",
@@ -172,13 +172,13 @@ def _prose(title: str, result: TrainResult, data: LabelledData, expert: Expert |
         "versions": ", ".join(f"{name} {found}" for name, found in _versions().items()),
     }
     return [
-        f"# {_plain(title)}",
+        f"# {plain(title)}",
         "",
         "| | |",
         "|---|---|",
         *(f"| {name} | {value} |" for name, value in rows.items()),
         "",
-        *([f"{_plain(result.note)}.", ""] if result.note else []),
+        *([f"{plain(result.note)}.", ""] if result.note else []),
         "The test split took no part in training or in the choice of the epoch. `model/` holds the backbone,",
         "`head.safetensors` the linear classifier on its features, `head.json` the names of the classes.",
     ]
@@ -203,7 +203,7 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{n: version(n) for n in ("torch", "accelerate")}}
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Keep a name from breaking out of its line or its table cell."""
     printable = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(printable.replace("|", "/").replace("`", "'").split())

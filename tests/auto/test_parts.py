@@ -154,7 +154,7 @@ def test_the_probe_on_all_items_has_the_strength_of_the_one_on_some(experts, let
     honest = Learner(backbone, slim, config)
     everything = Everything(backbone, all_to_train(slim), config)
     naive = Learner(backbone, all_to_train(slim), config)
-    heads = [x._probe(x.classifier.backbone) for x in (honest, everything, naive)]
+    heads = [x._probe(x.classifier.backbone)[0] for x in (honest, everything, naive)]
     assert heads[1].strength == heads[0].strength
     assert heads[2].strength < heads[0].strength
     assert not torch.allclose(heads[1].weight, heads[0].weight)
