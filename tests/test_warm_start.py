@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from expertise_graph.probing import extract
 from expertise_graph.sources import SourceOptions, load, resolve
@@ -203,6 +205,30 @@ def test_texts(workspace, tmp_path, expert):
         assert np.isfinite(extract(load(child), texts)).all()
     assert child.modality == "text"
     assert start(table, "out", *options).worked().json == result
+
+
+def test_a_native_head_is_read_by_transformers_alone(workspace, tmp_path):
+    table = materials.glosses(tmp_path / "table.csv", 12, 3)
+    columns = ("--text-column", "text", "--label-column", "label")
+    start(table, "out", "--expert", "languages", *columns, "--head", "native").worked()
+    texts = [text for text, _ in materials.gloss_rows(4, 3)]
+    asked = [part for text in texts for part in ("--text", text)]
+    answers = invoke("predict", "out", *asked, "--top", 3, "--json").worked().json["predictions"]
+    folder, head = workspace / "out" / "model", json.loads((workspace / "out" / "head.json").read_text())
+    alone = AutoModelForSequenceClassification.from_pretrained(folder)
+    tokens = AutoTokenizer.from_pretrained(folder)(texts, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        found = torch.softmax(alone(**tokens).logits / head["temperature"], dim=1)
+    for row, answer in zip(found, answers, strict=True):
+        told = {c["class"]: c["probability"] for c in answer["classes"]}
+        assert told == pytest.approx(
+            {alone.config.id2label[i]: float(p) for i, p in enumerate(row)}, abs=1e-3
+        )
+    assert "reads `model/` alone" in (workspace / "out" / "README.md").read_text()
+    refused = start(
+        table, "lora", "--expert", "languages", *columns, "--head", "native", "--strategy", "lora"
+    )
+    refused.failed("lora keeps its parent's features")
 
 
 def test_a_factory_expert_needs_the_flag_at_every_step(blank, letters, module, weights):  # noqa: F811

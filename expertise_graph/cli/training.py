@@ -50,6 +50,14 @@ if TYPE_CHECKING:
 )
 @click.option("--rank", default=8, show_default=True, type=int, help="Rank of the adapters of lora.")
 @click.option(
+    "--head",
+    default="linear",
+    show_default=True,
+    type=click.Choice(["linear", "native"]),
+    help="What the new head sees: the expert's features, or those that transformers' classifier sees, so "
+    "that it reads the result.",
+)
+@click.option(
     "--into",
     metavar="ARCH",
     help="Train a smaller network of the expert's family from the expert's weights: shrink:0.5, an expert, "
@@ -140,7 +148,7 @@ def _launcher(name: str | None, arguments: tuple[str, ...]) -> tuple[str, ...] |
 
 CONFIG = (
     *("strategy", "epochs", "time_budget", "batch_size", "accumulate", "lr", "seed"),
-    *("prior", "rank", "into", "distill", "distill_temperature", "augment", "precision"),
+    *("prior", "rank", "head", "into", "distill", "distill_temperature", "augment", "precision"),
 )
 """The options that are settings of the training."""
 

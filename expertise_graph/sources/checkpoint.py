@@ -14,7 +14,7 @@ from torch import nn
 from expertise_graph.errors import SourceError
 from expertise_graph.sources.base import Backbone, SourceOptions
 from expertise_graph.sources.card import read_card
-from expertise_graph.sources.layout import PREPROCESSING, Layout, read_layout
+from expertise_graph.sources.layout import PREPROCESSING, Layout, read_layout, write_pooling
 from expertise_graph.sources.library import (
     build_skeleton,
     load_image_processor,
@@ -179,3 +179,5 @@ def _save(module: nn.Module, layout: Layout, folder: Path) -> None:
             if (source / name).is_file():
                 (destination / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source / name, destination / name)
+    if module.pooling != layout.pooling:
+        write_pooling(folder, module.pooling)

@@ -29,7 +29,9 @@ PREPROCESSING = (
 PARENT = "parent.json"
 """Names the expert that the adapter beside it belongs to."""
 
-POOLINGS = ("mean", "cls", "max", "lasttoken")
+POOLINGS = ("mean", "cls", "max", "lasttoken", "pooler")
+POOLING_KEY = "feature_pooling"
+"""In config.json: what the weights were trained with, where it is not what we would choose."""
 ALLOWED = ("config.json", "model.safetensors", "model*.safetensors*", "README.md", *PREPROCESSING)
 
 
@@ -43,14 +45,14 @@ class Layout:
 
 
 def read_layout(root: Path) -> Layout:
-    """Return where model and pooling are; sentence-transformers folders say so in modules.json.
+    """Return where model and pooling are, by modules.json or config.json; the pooling may be left open.
 
     Raises:
         UntrustedError: for modules other than a transformer, a pooling and a normalisation.
         SourceError: when a path leads out of the folder, or no model is there.
     """
     if not (root / "modules.json").is_file():
-        return Layout(root, root, None)
+        return Layout(root, root, _declared_pooling(root / "config.json"))
     model, pooling = root, "mean"
     for module in _modules(root / "modules.json"):
         kind, path = str(module.get("type", "")).rsplit(".", 1)[-1], str(module.get("path", ""))
@@ -78,6 +80,22 @@ def _modules(path: Path) -> list[dict[str, Any]]:
     if not isinstance(modules, list) or not all(isinstance(m, dict) for m in modules):
         raise SourceError(f"{path} holds no list of modules")
     return modules
+
+
+def _declared_pooling(path: Path) -> str | None:
+    named = read_json(path).get(POOLING_KEY) if path.is_file() else None
+    if named is not None and named not in POOLINGS:
+        raise SourceError(f"{path} asks for the pooling {named!r}: {', '.join(POOLINGS)} are known")
+    return named
+
+
+def write_pooling(folder: Path, pooling: str) -> None:
+    """Change the pooling that modules.json of a folder, where there is one, leads to."""
+    parts = _modules(folder / "modules.json") if (folder / "modules.json").is_file() else []
+    for name in (m["path"] for m in parts if str(m.get("type", "")).endswith("Pooling")):
+        path = folder / name / "config.json"
+        kept = {k: v for k, v in read_json(path).items() if not k.startswith("pooling_mode")}
+        path.write_text(json.dumps({**kept, "pooling_mode": pooling}, indent=1), encoding="utf-8")
 
 
 def _pooling(config: dict[str, Any]) -> str:

@@ -7,19 +7,25 @@ classifier beside it is passed over.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import shutil
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from expertise_graph.errors import first_line
+from expertise_graph.errors import SourceError, first_line
+from expertise_graph.sources.base import Backbone
+from expertise_graph.sources.layout import POOLING_KEY
 from expertise_graph.sources.library import Quiet, load_classifier, new_classifier, save_model
 from expertise_graph.sources.pooled import PooledModel
+
+Batch = dict[str, torch.Tensor]
 
 LARGEST_DIFFERENCE = 1e-4
 _PROBLEMS = {
@@ -27,8 +33,13 @@ _PROBLEMS = {
     "labels": "multi_label_classification",
     "value": "regression",
 }
-# A power of two, so that dividing by it loses nothing.
-_IN_TANH = 2.0**-10
+_OPENINGS = ((1.0, 0.0), (2.0**-10, 0.0), (1.0, 2.0**7))
+"""Scales and shifts of features by which no activation, a tanh, and a ReLU or GELU let them through.
+
+A tanh is the identity on features so small, the others are on features so large.
+"""
+_SQUARE = ("pooler.dense", "classifier.dense", "pre_classifier")
+_NATIVE_POOLINGS = ("cls", "pooler", "mean", "lasttoken")
 _SIDE = 64
 _TOKENS = 16
 
@@ -71,9 +82,8 @@ def write_native(
         return _none("the network is not a plain model of transformers")
     head = copy.deepcopy(head).cpu()
     try:
-        model = _joined(module, head, classes=classes, kind=kind)
         batch = random_batch(module.model)
-        difference = _difference(model, module, head, batch)
+        model, difference = _joined(module, head, batch, classes=classes, kind=kind)
     except Exception as error:  # a model that was trained for hours must not be lost for want of a form
         return _none(first_line(error))
     name = type(model).__name__
@@ -97,7 +107,54 @@ def write_native(
     )
 
 
-def random_batch(model: Any) -> dict[str, torch.Tensor]:
+def native_features(backbone: Backbone) -> Backbone:
+    """Return the expert with its features pooled as its library's own classifier does.
+
+    A linear head on them is that classifier, so that `write_native` succeeds. Weights are shared
+    with `backbone`, which is not changed.
+
+    Raises:
+        SourceError: when the library has no classifier that a linear head on some features would be.
+    """
+    module, reason = backbone.module, "the network is not a plain model of transformers"
+    poolings = dict.fromkeys((module.pooling, *_NATIVE_POOLINGS)) if isinstance(module, PooledModel) else ()
+    for pooling in poolings:
+        pooled = _repooled(module, pooling).eval()
+        try:
+            batch, head = random_batch(pooled.model), _random_head(backbone.dim)
+            joined, difference = _joined(pooled, head, batch, classes=("0", "1"), kind="class")
+        except Exception as error:  # of a pooling that this network does not have
+            reason = first_line(error)
+            continue
+        if difference <= LARGEST_DIFFERENCE:
+            fresh = partial(_fresh, backbone, pooling)
+            return dataclasses.replace(backbone, module=pooled, fresh=fresh)
+        reason = f"{type(joined).__name__} uses other features than any pooling of the last layer"
+    raise SourceError(f"no head of the library fits this expert: {reason}; use the linear head")
+
+
+def _fresh(backbone: Backbone, pooling: str, seed: int) -> PooledModel:
+    return _repooled(backbone.fresh(seed), pooling)
+
+
+def _repooled(module: nn.Module, pooling: str) -> PooledModel:
+    """Return the model with another pooling, which its configuration then names; weights are shared."""
+    model: Any = copy.copy(module.model)
+    if pooling != module.pooling:
+        model.config = copy.deepcopy(model.config)
+        setattr(model.config, POOLING_KEY, pooling)
+    return PooledModel(model, pooling)
+
+
+def _random_head(width: int) -> nn.Linear:
+    head, generator = nn.Linear(width, 2), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        head.weight.normal_(generator=generator)
+        head.bias.normal_(generator=generator)
+    return head
+
+
+def random_batch(model: Any) -> Batch:
     """Return two random inputs of a transformers model, always the same ones; texts differ in length."""
     config, generator = model.config, torch.Generator().manual_seed(0)
     if _takes(model) == "image":
@@ -116,8 +173,14 @@ def _takes(model: Any) -> str:
     return "image" if model.main_input_name == "pixel_values" else "text"
 
 
-def _joined(module: PooledModel, head: nn.Linear, *, classes: Sequence[str], kind: str) -> nn.Module:
-    """Return the library's classifier with our backbone and head; ValueError says why there is none."""
+def _joined(
+    module: PooledModel, head: nn.Linear, batch: Batch, *, classes: Sequence[str], kind: str
+) -> tuple[nn.Module, float]:
+    """Return the library's classifier with our backbone and head, and how far its logits are off.
+
+    Raises:
+        ValueError: says why there is none.
+    """
     backbone: Any = module.model
     config = copy.deepcopy(backbone.config)
     config.id2label = dict(enumerate(classes))
@@ -131,9 +194,14 @@ def _joined(module: PooledModel, head: nn.Linear, *, classes: Sequence[str], kin
         absent = base.load_state_dict(backbone.state_dict(), strict=False).missing_keys
     if absent and not all("pooler" in name for name in absent):
         raise ValueError(f"{type(model).__name__} has weights that the backbone lacks, e.g. {absent[0]}")
-    scale = _open_tanh(model, head.in_features) if module.pooling == "cls" else 1.0
-    _place(head, _own_head(model, base, len(classes)), scale)
-    return model.eval()  # type: ignore[no-any-return]
+    theirs, difference = _own_head(model, base, len(classes)), float("inf")
+    for scale, shift in _OPENINGS:
+        if (scale, shift) == (1.0, 0.0) or _open(model, head.in_features, scale, shift):
+            _place(head, theirs, scale, shift)
+            difference = _difference(model.eval(), module, head, batch)
+        if difference <= LARGEST_DIFFERENCE:
+            break
+    return model, difference
 
 
 def _own_head(model: nn.Module, base: nn.Module, classes: int) -> nn.Linear:
@@ -144,39 +212,33 @@ def _own_head(model: nn.Module, base: nn.Module, classes: int) -> nn.Linear:
     return outside[-1]
 
 
-def _open_tanh(model: nn.Module, width: int) -> float:
-    """Let features through a square layer and a tanh, as text classifiers have them; return their scale.
-
-    Features so small that a tanh is the identity on them come out as they went in.
-    """
-    ends = ("pooler.dense", "classifier.dense")
-    layers = [m for name, m in model.named_modules() if name.endswith(ends) and isinstance(m, nn.Linear)]
+def _open(model: nn.Module, width: int, scale: float, shift: float) -> bool:
+    """Make a square layer before the head, as text classifiers have one, scale and shift features only."""
+    layers = [m for name, m in model.named_modules() if name.endswith(_SQUARE) and isinstance(m, nn.Linear)]
     if not layers or layers[-1].weight.shape != (width, width):
-        return 1.0
+        return False
     with torch.no_grad():
-        layers[-1].weight.copy_(_IN_TANH * torch.eye(width))
-        layers[-1].bias.zero_()
-    return _IN_TANH
+        layers[-1].weight.copy_(scale * torch.eye(width))
+        layers[-1].bias.fill_(shift)
+    return True
 
 
-def _place(ours: nn.Linear, theirs: nn.Linear, scale: float) -> None:
-    """Copy our head into theirs; what theirs sees beyond our features gets no weight."""
+def _place(ours: nn.Linear, theirs: nn.Linear, scale: float, shift: float) -> None:
+    """Copy our head into theirs, which sees ``scale * features + shift`` and perhaps more, without weight."""
     width = ours.in_features
     if theirs.in_features < width:
         raise ValueError(f"its classifier takes {theirs.in_features} features, ours has {width}")
     with torch.no_grad():
         theirs.weight.zero_()
         theirs.weight[:, :width] = ours.weight / scale
-        theirs.bias.copy_(ours.bias)
+        theirs.bias.copy_(ours.bias - shift * ours.weight.sum(dim=1))
 
 
 def _pooled(module: PooledModel) -> str:
     return {"cls": "first token", "lasttoken": "last token"}.get(module.pooling, module.pooling)
 
 
-def _difference(
-    model: nn.Module, module: nn.Module, head: nn.Linear, batch: dict[str, torch.Tensor]
-) -> float:
+def _difference(model: nn.Module, module: nn.Module, head: nn.Linear, batch: Batch) -> float:
     with torch.inference_mode():
         expected, found = head(module.eval()(**batch).float()), model.eval()(**batch).logits.float()
     if not bool(torch.isfinite(found).all()):
@@ -184,7 +246,7 @@ def _difference(
     return float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-12))
 
 
-def _read_back(folder: Path, module: PooledModel, head: nn.Linear, batch: dict[str, torch.Tensor]) -> float:
+def _read_back(folder: Path, module: PooledModel, head: nn.Linear, batch: Batch) -> float:
     try:
         return _difference(load_classifier(folder, _takes(module.model)), module, head, batch)
     except Exception:  # the library raises what it likes

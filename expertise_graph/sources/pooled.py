@@ -11,8 +11,9 @@ from torch import nn
 class PooledModel(nn.Module):
     """A transformers model whose forward gives one vector an input.
 
-    Feature maps (n, c, h, w) are averaged over space. Token states (n, t, c) are pooled as
-    `pooling` says, padding left out.
+    With pooling "pooler" that is what the model's own pooling layer gives. With others feature maps
+    (n, c, h, w) are averaged over space, and token states (n, t, c) pooled as `pooling` says, padding
+    left out.
     """
 
     def __init__(self, model: nn.Module, pooling: str) -> None:
@@ -22,7 +23,11 @@ class PooledModel(nn.Module):
 
     def forward(self, **batch: torch.Tensor) -> torch.Tensor:
         """Return features (n, dim)."""
-        states: torch.Tensor = self.model(**batch).last_hidden_state
+        found = self.model(**batch)
+        if self.pooling == "pooler":
+            pooled: torch.Tensor = found.pooler_output
+            return pooled.flatten(1)
+        states: torch.Tensor = found.last_hidden_state
         if states.ndim == 4:
             return states.mean(dim=(2, 3))
         mask = batch.get("attention_mask")

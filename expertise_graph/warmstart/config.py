@@ -14,6 +14,7 @@ from expertise_graph.warmstart.strategies import Strategy, strategies
 METHOD_VERSION = 3
 """Raised when the loop computes something else, so that an older run is not continued by a newer loop."""
 
+HEADS = ("linear", "native")
 PRECISIONS = ("auto", "no", "bf16", "fp16")
 
 
@@ -34,6 +35,8 @@ class TrainConfig:
         distill: share of the loss that is the expert's answers instead of the labels, 0 for none.
         distill_temperature: softens those answers.
         rank: of the adapters, where the strategy has some.
+        head: what the new head sees: linear for the expert's features, native for those that the
+            classifier of its library sees, so that the library reads the result.
         augment: whether images are shifted, scaled, recoloured, and mirrored unless the data forbid it.
         precision: of the computation: bf16 or fp16, no for float32, auto for the best on a GPU.
         seed: of the split, the order of the batches, dropout and fresh weights.
@@ -49,6 +52,7 @@ class TrainConfig:
     weight_decay: float = 0.01
     prior: float = 0.01
     rank: int = 8
+    head: str = "linear"
     into: str | None = None
     distill: float = 0.0
     distill_temperature: float = 2.0
@@ -76,10 +80,15 @@ class TrainConfig:
                 f"accumulate is {self.accumulate}: a step has at most its {self.batch_size} items as parts"
             )
         _check_choice("precision", self.precision, PRECISIONS)
+        _check_choice("head", self.head, HEADS)
         try:
             _ = strategies[self.strategy]
         except NotFoundError as error:
             raise InvalidInputError(str(error)) from error
+        if self.head == "native" and self.way.save is not None:
+            raise InvalidInputError(
+                f"{self.strategy} keeps its parent's features: give head linear, or another strategy"
+            )
 
     @property
     def way(self) -> Strategy:

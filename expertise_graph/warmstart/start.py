@@ -13,6 +13,7 @@ from expertise_graph.data.sampling import holdout
 from expertise_graph.errors import InvalidInputError
 from expertise_graph.resizing import resize
 from expertise_graph.sources.base import Backbone
+from expertise_graph.sources.native import native_features
 from expertise_graph.types import Expert
 from expertise_graph.warmstart.config import TrainConfig
 from expertise_graph.warmstart.loop import Report, train
@@ -66,6 +67,7 @@ def warm_start(
 
     Raises:
         InvalidInputError: as `train`, and when a cold start would be compared with itself.
+        SourceError: as `train`, and when the head is to be native and the library has none that fits.
     """
     if compare_cold and not config.way.pretrained:
         raise InvalidInputError(
@@ -75,6 +77,8 @@ def warm_start(
     if config.into is not None:
         reference, items = architecture or config.into, _training_items(data, config)
         start = resize(backbone, expert, reference, items=items, trust_code=trust_code)
+    if config.head == "native":
+        start = native_features(start)
     run = partial(train, start, data, expert=expert, teacher=backbone, tracker=tracker, progress=progress)
     warm = run(out=out, config=config)
     cold = run(out=out / "cold", config=config.cold()) if compare_cold else None

@@ -13,18 +13,31 @@ from transformers import (
     AutoModelForImageClassification,
     AutoModelForSequenceClassification,
     AutoTokenizer,
+    BeitConfig,
+    BeitModel,
     ConvNextConfig,
     ConvNextModel,
+    DebertaV2Config,
+    DebertaV2Model,
     Dinov2Config,
     Dinov2Model,
+    DistilBertConfig,
+    DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
+    GPT2Config,
+    GPT2Model,
+    RobertaConfig,
+    RobertaModel,
     ViTConfig,
     ViTModel,
 )
 
-from expertise_graph.errors import MissingExtraError
+from expertise_graph.errors import MissingExtraError, SourceError
 from expertise_graph.probing import extract
 from expertise_graph.sources import SourceOptions, load, resolve
-from expertise_graph.sources.native import write_native
+from expertise_graph.sources.base import Backbone
+from expertise_graph.sources.native import native_features, random_batch, write_native
 from expertise_graph.sources.pooled import PooledModel
 from expertise_graph.starter.published import PUBLISHED, package_root
 from tests import materials
@@ -124,15 +137,39 @@ def test_a_text_model_that_takes_its_first_token_goes_through_the_tanh(kind, tmp
     np.testing.assert_allclose(extract(again, TEXTS), extract(backbone, TEXTS), atol=1e-6)
 
 
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+PATCHES = {"intermediate_size": 64, "image_size": 32, "patch_size": 8}
+WORDS = {"intermediate_size": 64, "vocab_size": 90}
+SMALL = {
+    "vit": lambda: ViTModel(ViTConfig(**SIZES, **PATCHES)),
+    "beit": lambda: BeitModel(BeitConfig(**SIZES, **PATCHES)),
+    "dinov2": lambda: Dinov2Model(Dinov2Config(**SIZES, image_size=28, patch_size=14)),
+    "convnext": lambda: ConvNextModel(ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1])),
+    "distilbert": lambda: DistilBertModel(
+        DistilBertConfig(dim=32, n_layers=2, n_heads=2, hidden_dim=64, vocab_size=90)
+    ),
+    "roberta": lambda: RobertaModel(RobertaConfig(**SIZES, **WORDS)),
+    "electra": lambda: ElectraModel(ElectraConfig(**SIZES, **WORDS, embedding_size=32)),
+    "deberta": lambda: DebertaV2Model(DebertaV2Config(**SIZES, **WORDS)),
+    "gpt2": lambda: GPT2Model(GPT2Config(n_embd=32, n_layer=2, n_head=2, vocab_size=90)),
+}
+
+
 def small(kind):
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        if kind == "vit":
-            return ViTModel(ViTConfig(**sizes, intermediate_size=64, image_size=32, patch_size=8)).eval()
-        if kind == "dinov2":
-            return Dinov2Model(Dinov2Config(**sizes, image_size=28, patch_size=14)).eval()
-        return ConvNextModel(ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1])).eval()
+        return SMALL[kind]().eval()
+
+
+def expert_of(kind, pooling):
+    return Backbone(
+        module=PooledModel(small(kind), pooling),
+        collate=list,
+        dim=32,
+        modality="image",
+        fresh=lambda seed: PooledModel(small(kind), pooling),
+        save=lambda module, folder: module.model.save_pretrained(folder),
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,6 +182,67 @@ def test_other_architectures(kind, pooling, possible, tmp_path):
     form = write_native(PooledModel(model, pooling), head(32), tmp_path / "model", classes=CLASSES)
     # ConvNeXt normalises the mean before its classifier, and DINOv2's sees the patches as well.
     assert (form.architecture is not None) == possible
+
+
+@pytest.mark.parametrize(
+    ("kind", "pooling", "native"),
+    [
+        ("vit", "cls", "cls"),
+        ("convnext", "mean", "pooler"),
+        ("beit", "cls", "pooler"),
+        ("distilbert", "mean", "cls"),
+        ("roberta", "mean", "cls"),
+        ("electra", "mean", "cls"),
+        ("deberta", "mean", "cls"),
+    ],
+)
+def test_features_that_the_classifier_of_the_library_sees(kind, pooling, native, tmp_path):
+    expert, linear = expert_of(kind, pooling), head(32)
+    changed = native_features(expert)
+    assert changed.module.pooling == changed.fresh(0).pooling == native
+    assert expert.module.pooling == pooling
+    assert not hasattr(expert.module.model.config, "feature_pooling")
+    for ours, theirs in zip(changed.module.parameters(), expert.module.parameters(), strict=True):
+        assert ours is theirs
+    folder, batch = tmp_path / "model", random_batch(small(kind))
+    changed.save(changed.module, folder)
+    form = write_native(changed.module, linear, folder, classes=CLASSES)
+    modality = "Image" if "pixel_values" in batch else "Sequence"
+    assert f"For{modality}Classification" in form.architecture
+    auto = AutoModelForImageClassification if modality == "Image" else AutoModelForSequenceClassification
+    with torch.inference_mode():
+        found, expected = auto.from_pretrained(folder)(**batch).logits, linear(changed.module(**batch))
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4)
+    assert expected.std() > 0.01
+    if native != pooling:
+        assert json.loads((folder / "config.json").read_text())["feature_pooling"] == native
+
+
+def test_an_expert_that_averages_its_tokens_can_be_asked_for_the_first_one(tmp_path):
+    expert = load(resolve("zoo:languages", NONE))
+    changed = native_features(expert)
+    changed.save(changed.module, tmp_path / "model")
+    form = write_native(changed.module, head(96), tmp_path / "model", classes=CLASSES)
+    assert form.architecture == "BertForSequenceClassification"
+    again = load(resolve(f"dir:{tmp_path / 'model'}", NONE))
+    np.testing.assert_allclose(extract(again, TEXTS), extract(changed, TEXTS), atol=1e-6)
+    assert np.abs(extract(again, TEXTS) - extract(expert, TEXTS)).max() > 0.1
+    grandchild = tmp_path / "grandchild"
+    again.save(again.module, grandchild)
+    assert load(resolve(f"dir:{grandchild}", NONE)).module.pooling == "cls"
+
+
+def test_no_head_of_the_library_fits():
+    with pytest.raises(SourceError, match=r"GPT2ForSequenceClassification does not end in .*linear head"):
+        native_features(expert_of("gpt2", "mean"))
+
+
+def test_an_unknown_pooling_in_a_configuration_is_refused(tmp_path):
+    folder = tmp_path / "model"
+    saved("zoo:emoji", folder)
+    materials.change_json(folder / "config.json", feature_pooling=["mean"])
+    with pytest.raises(SourceError, match="asks for the pooling"):
+        resolve(f"dir:{folder}", NONE)
 
 
 def test_a_network_of_the_user_has_no_such_form(tmp_path):
