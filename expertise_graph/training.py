@@ -14,9 +14,8 @@ from expertise_graph.registration import register
 from expertise_graph.sources import SourceOptions, load, resolve
 from expertise_graph.store import Store, now
 from expertise_graph.types import Edge, Expert, Run, WarmStart
-from expertise_graph.warmstart import Progress, TrainConfig, TrainResult, WarmCold, warm_start
+from expertise_graph.warmstart import Progress, Start, TrainConfig, TrainResult, WarmCold, warm_start
 from expertise_graph.warmstart.launch import Job, launch
-from expertise_graph.warmstart.trackers import TENSORBOARD
 
 Report = Callable[[Progress], None]
 
@@ -25,24 +24,17 @@ _NO_COLUMNS = Columns()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What is to be trained from what, where to, and how.
+class Plan(Start):
+    """What is to be trained from what, on which data, and where to.
 
     Attributes:
         launcher: arguments for ``accelerate launch``; None to train in this process.
-        architecture: the expert that the settings name to train instead, where it is a registered one.
         columns: by which the data were read, so that other processes read the same.
     """
 
-    expert: Expert
     data: LabelledData
     out: Path
-    config: TrainConfig
-    compare_cold: bool = False
-    trust_code: bool = False
-    tracker: str = TENSORBOARD
     launcher: tuple[str, ...] | None = None
-    architecture: Expert | None = None
     columns: Columns = _NO_COLUMNS
 
     @property
@@ -96,18 +88,7 @@ def execute(store: Store, prober: Prober, plan: Plan, report: Report | None) -> 
             notice.begin()
             launch(_job(plan), plan.launcher)
         # What the processes have trained is read back here.
-        result = warm_start(
-            backbone,
-            plan.expert,
-            plan.data,
-            out=plan.out,
-            config=plan.config,
-            compare_cold=plan.compare_cold,
-            architecture=plan.architecture,
-            trust_code=plan.trust_code,
-            tracker=plan.tracker,
-            progress=notice,
-        )
+        result = warm_start(backbone, plan.data, plan, out=plan.out, progress=notice)
     except BaseException as error:
         if notice.begun:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -120,16 +101,11 @@ def execute(store: Store, prober: Prober, plan: Plan, report: Report | None) -> 
 
 def _job(plan: Plan) -> Job:
     return Job(
-        expert=plan.expert,
+        **{field.name: getattr(plan, field.name) for field in dataclasses.fields(Start)},
         locator=plan.data.locator,
         columns=plan.columns,
         sha256=plan.data.sha256,
         out=str(plan.out),
-        config=plan.config,
-        compare_cold=plan.compare_cold,
-        architecture=plan.architecture,
-        trust_code=plan.trust_code,
-        tracker=plan.tracker,
     )
 
 

@@ -16,7 +16,7 @@ from expertise_graph.merging import mean
 from expertise_graph.types import Expert, WarmStart
 from expertise_graph.warmstart import TrainConfig
 from expertise_graph.warmstart.checkpoint import State, Tensors
-from expertise_graph.warmstart.loop import identity_of
+from expertise_graph.warmstart.fine_tune import identity_of
 
 WHOLE = "a training on training and validation items"
 

@@ -19,25 +19,19 @@ from expertise_graph.sources import load
 from expertise_graph.sources.client import download_dataset
 from expertise_graph.types import Expert
 from expertise_graph.warmstart.config import TrainConfig
-from expertise_graph.warmstart.start import warm_start
+from expertise_graph.warmstart.start import Start, warm_start
 
 LAUNCHERS = ("accelerate",)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Job:
+class Job(Start):
     """All that a process has to know to take part in a warm start."""
 
-    expert: Expert
     locator: str
     columns: Columns
     sha256: str
     out: str
-    config: TrainConfig
-    compare_cold: bool
-    architecture: Expert | None
-    trust_code: bool
-    tracker: str
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -110,17 +104,8 @@ def _launcher(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
 def work(path: Path) -> None:
     """Take part in the job described in a file."""
     job = Job.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    warm_start(
-        load(job.expert, trust_code=job.trust_code),
-        job.expert,
-        job.read(),
-        out=Path(job.out),
-        config=job.config,
-        compare_cold=job.compare_cold,
-        architecture=job.architecture,
-        trust_code=job.trust_code,
-        tracker=job.tracker,
-    )
+    backbone = load(job.expert, trust_code=job.trust_code)
+    warm_start(backbone, job.read(), job, out=Path(job.out))
 
 
 def _reason(said: str) -> str:

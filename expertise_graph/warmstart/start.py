@@ -16,9 +16,31 @@ from expertise_graph.sources.base import Backbone
 from expertise_graph.sources.native import native_features
 from expertise_graph.types import Expert
 from expertise_graph.warmstart.config import TrainConfig
-from expertise_graph.warmstart.loop import Report, train
+from expertise_graph.warmstart.fine_tune import train
+from expertise_graph.warmstart.loop import Report
 from expertise_graph.warmstart.result import TrainResult
 from expertise_graph.warmstart.trackers import TENSORBOARD
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What is trained from what, and how.
+
+    Attributes:
+        expert: the node to start from.
+        config: the settings.
+        architecture: the node that ``config.into`` names, where it is a registered expert.
+        compare_cold: whether to train from scratch as well.
+        trust_code: whether code that comes with an expert, or a factory of the user, may be run.
+        tracker: what shows the course.
+    """
+
+    expert: Expert
+    config: TrainConfig
+    architecture: Expert | None = None
+    compare_cold: bool = False
+    trust_code: bool = False
+    tracker: str = TENSORBOARD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +57,9 @@ class WarmCold:
 
 
 def warm_start(
-    backbone: Backbone,
-    expert: Expert,
-    data: LabelledData,
-    *,
-    out: Path,
-    config: TrainConfig,
-    compare_cold: bool = False,
-    architecture: Expert | None = None,
-    trust_code: bool = False,
-    tracker: str = TENSORBOARD,
-    progress: Report | None = None,
+    backbone: Backbone, data: LabelledData, start: Start, *, out: Path, progress: Report | None = None
 ) -> WarmCold:
-    """Train from `expert` into `out`, and with `compare_cold` from scratch into ``out/cold`` as well.
+    """Train from an expert into `out`, and when asked to from scratch into ``out/cold`` as well.
 
     Both have the same split, batches, epochs and time budget; each is resumed or read back by a
     second call. Where the settings name another architecture, that is what is trained, from weights
@@ -55,34 +67,42 @@ def warm_start(
 
     Args:
         backbone: the expert in memory.
-        expert: its node.
         data: labelled inputs of its modality.
+        start: expert and settings.
         out: folder of the run.
-        config: the settings.
-        compare_cold: whether to train from scratch as well.
-        architecture: the node that ``config.into`` names, where it is a registered expert.
-        trust_code: whether a factory of the user may be run.
-        tracker: what shows the course.
         progress: called after each step and phase.
 
     Raises:
         InvalidInputError: as `train`, and when a cold start would be compared with itself.
         SourceError: as `train`, and when the head is to be native and the library has none that fits.
     """
-    if compare_cold and not config.way.pretrained:
+    config = start.config
+    if start.compare_cold and not config.way.pretrained:
         raise InvalidInputError(
             f"strategy {config.strategy} is the cold start already: give it or compare_cold, not both"
         )
-    start = backbone
-    if config.into is not None:
-        reference, items = architecture or config.into, _training_items(data, config)
-        start = resize(backbone, expert, reference, items=items, trust_code=trust_code)
-    if config.head == "native":
-        start = native_features(start)
-    run = partial(train, start, data, expert=expert, teacher=backbone, tracker=tracker, progress=progress)
+    run = partial(
+        train,
+        _network(backbone, data, start),
+        data,
+        expert=start.expert,
+        teacher=backbone,
+        tracker=start.tracker,
+        progress=progress,
+    )
     warm = run(out=out, config=config)
-    cold = run(out=out / "cold", config=config.cold()) if compare_cold else None
+    cold = run(out=out / "cold", config=config.cold()) if start.compare_cold else None
     return WarmCold(warm=warm, cold=cold)
+
+
+def _network(backbone: Backbone, data: LabelledData, start: Start) -> Backbone:
+    """Return what is trained: the expert, or a smaller network from its weights; pooled as asked."""
+    config = start.config
+    if config.into is not None:
+        items = _training_items(data, config)
+        reference = start.architecture or config.into
+        backbone = resize(backbone, start.expert, reference, items=items, trust_code=start.trust_code)
+    return native_features(backbone) if config.head == "native" else backbone
 
 
 def _training_items(data: LabelledData, config: TrainConfig) -> list[Any]:

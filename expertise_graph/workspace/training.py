@@ -58,14 +58,9 @@ class Training(Querying):
         labelled, out = self.read(data, columns=columns), Path(out).absolute()
         if expert is not None:
             chosen = self.store.find_runnable(expert)
-        elif (begun := training.begun_from(self.store, labelled, out, config)) is not None:
-            chosen = begun
         else:
-            asked = Query(seed=config.seed)
-            ranking = self.query(labelled, asked, columns=columns, trust_code=trust_code)
-            if ranking.interrupted:
-                raise KeyboardInterrupt
-            chosen = ranking.start or self.store.find_runnable(ranking.best.expert.id)
+            begun = training.begun_from(self.store, labelled, out, config)
+            chosen = begun or self._best_start(labelled, seed=config.seed, trust_code=trust_code)
         plan = training.Plan(
             expert=chosen,
             data=labelled,
@@ -181,6 +176,13 @@ class Training(Querying):
             settings=settings,
             trust_code=trust_code,
         )
+
+    def _best_start(self, data: LabelledData, *, seed: int, trust_code: bool) -> Expert:
+        """Return what a query puts first of what can be run."""
+        ranking = self.query(data, Query(seed=seed), trust_code=trust_code)
+        if ranking.interrupted:
+            raise KeyboardInterrupt
+        return ranking.start or self.store.find_runnable(ranking.best.expert.id)
 
     def _architecture(self, named: str | None) -> Expert | None:
         """Return the registered expert that is named as an architecture; other names have a scheme."""

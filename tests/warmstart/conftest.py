@@ -5,7 +5,7 @@ import torch
 from transformers import ResNetModel
 
 from expertise_graph.warmstart.config import TrainConfig
-from expertise_graph.warmstart.loop import train
+from expertise_graph.warmstart.fine_tune import train
 from tests.warmstart.material import LATIN, backbone, letters
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from expertise_graph.warmstart.config import TrainConfig
-from expertise_graph.warmstart.loop import train
+from expertise_graph.warmstart.fine_tune import train
 from tests.warmstart.material import CYRILLIC, backbone, letters
 
 CONFIG = TrainConfig(epochs=6, batch_size=8)

@@ -11,8 +11,8 @@ from expertise_graph.errors import InvalidInputError
 from expertise_graph.warmstart.build import private_rng
 from expertise_graph.warmstart.config import TrainConfig
 from expertise_graph.warmstart.distillation import distillation_loss
+from expertise_graph.warmstart.fine_tune import train
 from expertise_graph.warmstart.learner import Learner
-from expertise_graph.warmstart.loop import train
 from tests.warmstart.material import CYRILLIC, LATIN, backbone, letters
 
 

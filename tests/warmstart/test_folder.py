@@ -19,9 +19,9 @@ from expertise_graph.data.sampling import holdout
 from expertise_graph.errors import InvalidInputError, NotFoundError
 from expertise_graph.warmstart.checkpoint import Checkpoints, State, trained_tensors
 from expertise_graph.warmstart.config import TrainConfig
+from expertise_graph.warmstart.fine_tune import train
 from expertise_graph.warmstart.folder import claim, discard
 from expertise_graph.warmstart.inputs import Inputs
-from expertise_graph.warmstart.loop import train
 from expertise_graph.warmstart.optimizer import Classifier
 from expertise_graph.warmstart.output import load_model, model_card
 from tests.warmstart.material import CYRILLIC, Pooled, backbone, collate, expert, letters

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from expertise_graph.data import LABELS, VALUE, holdout
 from expertise_graph.warmstart.config import TrainConfig
+from expertise_graph.warmstart.fine_tune import train
 from expertise_graph.warmstart.learner import Learner
-from expertise_graph.warmstart.loop import train
 from expertise_graph.warmstart.objective import average_precision, objective_of, r2
 from tests.warmstart.material import CYRILLIC, LATIN, letters
 

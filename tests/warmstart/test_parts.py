@@ -58,6 +58,7 @@ def test_the_digest_depends_on_every_setting():
         "accumulate": 2,
         "prior": 1.0,
         "rank": 2,
+        "head": "native",
         "into": "shrink:0.5",
         "distill": 0.5,
         "distill_temperature": 4.0,

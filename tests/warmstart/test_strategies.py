@@ -12,8 +12,8 @@ from expertise_graph.errors import SourceError
 from expertise_graph.sources import SourceOptions, load, resolve
 from expertise_graph.warmstart.build import build_classifier, private_rng
 from expertise_graph.warmstart.config import TrainConfig
+from expertise_graph.warmstart.fine_tune import train
 from expertise_graph.warmstart.learner import Learner
-from expertise_graph.warmstart.loop import train
 from expertise_graph.warmstart.optimizer import Anchor, parameter_groups
 from expertise_graph.warmstart.strategies import start_moving, strategies
 from tests.program import ROOT

@@ -12,9 +12,9 @@ from torch import nn
 
 from expertise_graph.errors import DatasetError, InvalidInputError, SourceError
 from expertise_graph.warmstart.config import TrainConfig
-from expertise_graph.warmstart.loop import train
+from expertise_graph.warmstart.fine_tune import train
 from expertise_graph.warmstart.selection import last_improvement, worth_keeping
-from expertise_graph.warmstart.start import warm_start
+from expertise_graph.warmstart.start import Start, warm_start
 from tests.warmstart.material import CYRILLIC, backbone, expert, letters
 
 SMALL = TrainConfig(epochs=3, batch_size=8)
@@ -41,7 +41,8 @@ def test_a_related_expert_beats_training_from_scratch(latin, tmp_path):
     data = letters(CYRILLIC, 5, test=8)
     config = TrainConfig(epochs=8)
     before = {name: value.clone() for name, value in latin.module.state_dict().items()}
-    pair = warm_start(latin, expert(), data, out=tmp_path / "run", config=config, compare_cold=True)
+    asked = Start(expert=expert(), config=config, compare_cold=True)
+    pair = warm_start(latin, data, asked, out=tmp_path / "run")
     assert pair.warm.accuracy > 0.5
     assert pair.transfer_gain == pair.warm.accuracy - pair.cold.accuracy
     assert pair.transfer_gain > 0.15
@@ -220,9 +221,9 @@ def test_a_text_expert_cannot_learn_images(latin, tiny, tmp_path):
 
 
 def test_a_cold_start_is_not_compared_with_itself(tiny, tmp_path):
-    config = TrainConfig(strategy="from-scratch")
+    asked = Start(expert=expert(), config=TrainConfig(strategy="from-scratch"), compare_cold=True)
     with pytest.raises(InvalidInputError, match="cold start already"):
-        warm_start(backbone(), expert(), tiny, out=tmp_path, config=config, compare_cold=True)
+        warm_start(backbone(), tiny, asked, out=tmp_path)
 
 
 def test_progress_counts_every_step_once(latin, tiny, tmp_path):
