@@ -18,7 +18,10 @@ says what was given, what is possible and what to do::
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class ExpertiseError(Exception):
@@ -59,6 +62,25 @@ class StoreError(ExpertiseError):
 
 class NewerSchemaError(StoreError):
     """The registry was written by a newer version of this package."""
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Turn what libraries raise when a file cannot be written, for example on a full disk, into OSError.
+
+    Example:
+        >>> with disk_errors():
+        ...     raise RuntimeError("I/O error: No space left on device (os error 28)")
+        Traceback (most recent call last):
+        OSError: [Errno 28] No space left on device
+    """
+    try:
+        yield
+    except Exception as error:
+        found = re.search(r"\(os error (\d+)\)", str(error))
+        if found is None or isinstance(error, OSError):
+            raise
+        raise OSError(int(found[1]), os.strerror(int(found[1]))) from error
 
 
 def first_line(error: BaseException) -> str:

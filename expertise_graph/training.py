@@ -241,4 +241,5 @@ def _answer(plan: Plan, result: WarmCold, child: Expert) -> WarmStart:
         epochs=warm.epochs,
         seconds=warm.seconds,
         path=str(plan.out),
+        note=warm.note,
     )

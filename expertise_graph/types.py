@@ -272,7 +272,10 @@ class Ranking:
 
 @dataclass(frozen=True, kw_only=True)
 class WarmStart:
-    """The result of a fine-tune from an expert; `accuracy` is the value of `metric` on the test split."""
+    """The result of a fine-tune from an expert; `accuracy` is the value of `metric` on the test split.
+
+    `note` says what went wrong or was special, e.g. that the loss became NaN and which epoch was kept.
+    """
 
     run: str
     expert: str
@@ -286,6 +289,7 @@ class WarmStart:
     epochs: int
     seconds: float
     path: str
+    note: str = ""
 
     @property
     def transfer_gain(self) -> float | None:

@@ -127,6 +127,21 @@ def test_asking_again_runs_nothing_and_gives_the_same_answer(workspace, letters)
     assert all(c["ran"] for c in more["candidates"])
 
 
+def test_other_file_names_change_neither_sample_nor_answer(workspace, registered, tmp_path, letters):
+    other = shutil.copytree(letters, tmp_path / "renamed")
+    for place, file in enumerate(sorted(other.rglob("*.*"), reverse=True)):
+        file.rename(file.with_name(f"{place:03}{file.suffix}"))
+    elsewhere = shutil.copytree(registered, tmp_path / "elsewhere")
+    answers = []
+    for home, first in ((workspace, letters), (elsewhere, other)):
+        invoke("--workspace", home, "query", first, *FAST).worked()
+        # Features that the first question left in the cache meet the labels of these files.
+        told = invoke("--workspace", home, "query", other, "--budget", 4, "--json").worked().json
+        assert told["experts_run"] == 2
+        answers.append(told["candidates"])
+    assert answers[0] == answers[1]
+
+
 def test_history_answers_without_a_budget(workspace, letters):
     invoke("query", letters, *FAST).worked()
     answer = invoke("query", letters, "--budget", 0, "--json").worked().json
@@ -147,24 +162,23 @@ def test_the_same_question_in_two_workspaces_has_one_answer(registered, tmp_path
 
 
 @pytest.mark.parametrize("splits", [("train",), ("train", "test")])
-def test_items_to_be_tested_on_are_not_looked_at(workspace, tmp_path, splits):
-    """Ruined test pictures change nothing in the scores that the answer rests on."""
+def test_items_to_be_tested_on_are_not_looked_at(registered, tmp_path, splits):
+    """Test pictures that are ruined once the data are read change nothing in the scores."""
     data = materials.pictures(tmp_path / "data", 3, 10, splits=splits)
-    with Workspace() as opened:
-        labelled = opened.read(data)
-        sample = draw_sample(labelled, Query())
-        held = set(range(len(labelled))) - {labelled.items.index(i) for i in sample.inputs.items}
-    assert len(held) == (6 if len(splits) == 1 else 30)
-    assert np.bincount(sample.labels).tolist() == ([8] * 3 if len(splits) == 1 else [10] * 3)
     scores = []
     for ruin in (False, True):
-        for i in held if ruin else ():
-            Image.new("RGB", (64, 64), (i, 0, 0)).save(labelled.items[i])
-        answer = invoke("query", data, *FAST).worked().json
-        with Workspace() as opened:
-            scores.append(
-                sorted((s.expert, s.estimator, s.value) for s in opened.store.scores(answer["task"]))
-            )
+        home = shutil.copytree(registered, tmp_path / f"home-{ruin}")
+        with Workspace(home) as opened:
+            labelled = opened.read(data)
+            sample = draw_sample(labelled, Query())
+            held = set(range(len(labelled))) - {labelled.items.index(i) for i in sample.inputs.items}
+            for i in held if ruin else ():
+                Image.new("RGB", (64, 64), (i, 0, 0)).save(labelled.items[i])
+            opened.query(labelled, Query(budget=2))
+            found = opened.store.scores(labelled.task.id)
+            scores.append(sorted((s.expert, s.estimator, s.value) for s in found))
+    assert len(held) == (6 if len(splits) == 1 else 30)
+    assert np.bincount(sample.labels).tolist() == ([8] * 3 if len(splits) == 1 else [10] * 3)
     assert scores[0] == scores[1]
     assert len(scores[0]) == 2 * len(VERSIONS)
 

@@ -114,7 +114,8 @@ def test_the_answer_rests_on_the_race(raced):
     place = [c.expert.id for c in answer.candidates].index(winner.source)
     assert all(c.tied for c in answer.candidates[1 : place + 1])
     earlier = {c.expert.id: c for c in before.candidates}
-    assert by_id[winner.source].predicted > earlier[winner.source].predicted
+    moved = [abs(c[winner.source].predicted - winner.weight) for c in (earlier, by_id)]
+    assert moved[1] < moved[0]
     assert all(c.high - c.low < earlier[e].high - earlier[e].low for e, c in by_id.items())
     assert f"--expert {answer.best.expert.short}" in answer.command
     assert any("fine-tuning 4 experts on this task" in note for note in answer.notes)

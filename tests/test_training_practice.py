@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -94,7 +95,7 @@ def test_an_unknown_tracker_and_fp16_without_a_gpu_are_refused(workspace, letter
     assert result["accuracy"] > 0.5
 
 
-@pytest.mark.parametrize("name", ["trackio", "mlflow"])
+@pytest.mark.parametrize("name", ["trackio", "mlflow", "wandb"])
 def test_what_a_tracker_says_stays_out_of_the_result(workspace, letters, name):
     if name not in {str(found) for found in get_available_trackers()}:
         pytest.skip(f"{name} is not installed")
@@ -103,6 +104,34 @@ def test_what_a_tracker_says_stays_out_of_the_result(workspace, letters, name):
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["epochs"] == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
+def test_a_disk_that_is_full_is_one_line_and_loses_nothing(workspace, letters):
+    command = ["warm-start", letters, "--out", "a", "--expert", "hebrew-letters", *QUICK]
+    program = [sys.executable, "-m", "expertise_graph", *map(str, command)]
+    limited = ["bash", "-c", 'ulimit -f 1000; exec "$@"', "limited", *program]
+    found = subprocess.run(limited, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert found.stderr.strip().splitlines()[-1] == (
+        "Error: File too large; free some space and run the same command again"
+    )
+    assert "Traceback" not in found.stderr
+    assert [p.name for p in (workspace / "a").rglob("*") if p.is_file()] == ["run.json"]
+    result = start(letters, "a", *QUICK, "--json").worked().json
+    assert result["epochs"] == 2
+
+
+def test_what_was_special_is_said(workspace, tmp_path):
+    data = materials.pictures(tmp_path / "data", 4, 6, splits=("train", "test"))
+    unseen = sorted((data / "train").iterdir())[0]
+    shutil.rmtree(unseen)
+    done = start(data, "a", *QUICK).worked()
+    assert f"note: no item to train on for 1 of 4 classes ({unseen.name})" in done.out
+    done = start(data, "b", *QUICK, "--lr", 1e30).worked()
+    assert "note: the loss was " in done.out
+    assert "epoch 0 was kept" in done.out
+    assert start(data, "b", *QUICK, "--lr", 1e30, "--json").worked().json["note"].startswith("the loss was ")
 
 
 SHORT_OF_MEMORY = """

@@ -16,7 +16,7 @@ from torch import nn
 from expertise_graph.data import CLASS, VALUE, LabelledData
 from expertise_graph.data.sampling import Splits
 from expertise_graph.sources import Backbone
-from expertise_graph.types import FloatArray, IntArray
+from expertise_graph.types import FloatArray
 from expertise_graph.warmstart import Progress, TrainConfig
 from expertise_graph.warmstart.build import private_rng
 from expertise_graph.warmstart.calibration import fit_temperature
@@ -67,22 +67,12 @@ def without_test(data: LabelledData, splits: Splits) -> LabelledData:
     """Return the data without its test items, so that no trial can look at them; validation stands in."""
     rows = np.sort(np.concatenate([splits.train, splits.validation]))
     place = {name: np.searchsorted(rows, getattr(splits, name)) for name in ("train", "validation")}
-    return _of_rows(data, rows, {**place, "test": place["validation"]})
+    return data.select(rows, {**place, "test": place["validation"]})
 
 
 def all_to_train(data: LabelledData) -> LabelledData:
     """Return data, as `without_test` gave them, with all items in the training split."""
     return replace(data, splits={**data.splits, "train": np.arange(len(data))})
-
-
-def _of_rows(data: LabelledData, rows: IntArray, splits: dict[str, IntArray]) -> LabelledData:
-    return replace(
-        data,
-        items=tuple(data.items[i] for i in rows),
-        labels=data.labels[rows],
-        targets=None if data.targets is None else data.targets[rows],
-        splits=splits,
-    )
 
 
 def run_trial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from expertise_graph.workspace import Workspace
 
 INTERRUPTED = 130
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Program(click.Group):
@@ -38,7 +40,8 @@ class Program(click.Group):
             if isinstance(error, BrokenPipeError):
                 raise
             where = f": {error.filename}" if error.filename else ""
-            raise click.ClickException(clean(f"{error.strerror or error}{where}")) from error
+            full = "; free some space and run the same command again" if error.errno in _FULL else ""
+            raise click.ClickException(clean(f"{error.strerror or error}{where}{full}")) from error
 
 
 @dataclass(frozen=True)

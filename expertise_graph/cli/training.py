@@ -178,6 +178,7 @@ def warm_start_json(result: WarmStart) -> dict[str, Any]:
         "epochs": result.epochs,
         "seconds": result.seconds,
         "path": result.path,
+        "note": result.note,
     }
 
 
@@ -195,6 +196,8 @@ def show_result(result: WarmStart, names: dict[str, str]) -> None:
             f"from scratch on the same budget: {result.cold_accuracy:.3f}; "
             f"transfer gain {100 * (result.transfer_gain or 0):+.1f} points"
         )
+    if result.note:
+        click.echo(f"note: {clean(result.note)}")
     click.echo(f"model in {clean(result.path)}, registered as {child}")
 
 

@@ -68,6 +68,7 @@ def assemble(
         targets=targets.values,
         splits=_splits(checked),
         skipped=skipped,
+        digests=tuple(item.sha256 for item in checked),
     )
 
 

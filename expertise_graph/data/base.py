@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
 from expertise_graph.types import FloatArray, IntArray, Task
 
 CLASS, LABELS, VALUE = "class", "labels", "value"
@@ -40,6 +42,7 @@ class LabelledData:
             empty when it declares none.
         skipped: what could not be used and why.
         sha256: hash of the content (items with their class names), independent of order and path.
+        digests: of each item's content; empty where the order of the items is what they are known by.
     """
 
     name: str
@@ -54,6 +57,7 @@ class LabelledData:
     targets: FloatArray | None = None
     splits: Mapping[str, IntArray] = field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
+    digests: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -63,6 +67,26 @@ class LabelledData:
     def outputs(self) -> tuple[str, ...]:
         """The names of what a model of the data gives: classes, labels, or values."""
         return self.names or self.classes
+
+    @property
+    def by_content(self) -> IntArray:
+        """(n,) int: the items in an order that neither file names nor the rows of a table change."""
+        if not self.digests:
+            return np.arange(len(self))
+        where = {int(i): name for name, rows in self.splits.items() for i in rows}
+        known = [(self.digests[i], int(self.labels[i]), where.get(i, ""), i) for i in range(len(self))]
+        return np.array([row[-1] for row in sorted(known)], dtype=np.int64)
+
+    def select(self, rows: IntArray, splits: Mapping[str, IntArray]) -> LabelledData:
+        """Return the items at `rows` (m,) with splits of their own, indices into `rows`."""
+        return replace(
+            self,
+            items=tuple(self.items[i] for i in rows),
+            labels=self.labels[rows],
+            targets=None if self.targets is None else self.targets[rows],
+            splits=splits,
+            digests=tuple(self.digests[i] for i in rows) if self.digests else (),
+        )
 
     @property
     def as_classes(self) -> LabelledData:

@@ -53,8 +53,10 @@ def holdout(data: LabelledData, *, seed: int, test: float = 0.2, validation: flo
     """Split a dataset into items to train on, to stop by and to measure on.
 
     Splits that the data declares are kept, provided that it declares the one to train on; those it
-    does not declare are drawn from the items to train on, class by class. A class with one item stays
-    in train, one with two leaves validation out, so validation may be empty for very small data.
+    does not declare are drawn from the items to train on, class by class. What is drawn depends on their
+    content: the same items are held out under other file names and in other rows. A class with one
+    item stays in train, one with two leaves validation out, so validation may be empty for very
+    small data.
 
     Args:
         data: the labelled items.
@@ -71,7 +73,9 @@ def holdout(data: LabelledData, *, seed: int, test: float = 0.2, validation: flo
             f"test={test} and validation={validation} must not be negative and must add up to less than one"
         )
     declared = dict(data.splits) if "train" in data.splits else {}
-    pool = declared.get("train", np.arange(len(data)))
+    pool = data.by_content
+    if "train" in declared:
+        pool = pool[np.isin(pool, declared["train"])]
     fractions = {
         "test": 0.0 if "test" in declared else test,
         "validation": 0.0 if "validation" in declared else validation,

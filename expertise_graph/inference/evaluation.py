@@ -187,8 +187,8 @@ def _scores(names: Sequence[str], table: FloatArray, *, told: IntArray) -> tuple
 def _checked(found: Evaluation, model: Model, data: LabelledData) -> Evaluation:
     """Add a note when the test split of the run gives something else than the run recorded.
 
-    Splits are drawn by the order of the items: the same content under other file names is split
-    otherwise, and then the items below are not those that the model has never seen.
+    Then the items below may not be those that the model has never seen: another version of this
+    package may have split the data otherwise.
     """
     if found.split != "test" or not same_task(model, data) or model.accuracy is None:
         return found
@@ -197,7 +197,7 @@ def _checked(found: Evaluation, model: Model, data: LabelledData) -> Evaluation:
     if abs(accuracy - model.accuracy) <= 2.5 / found.n:
         return found
     note = (
-        f"the run recorded {model.accuracy:.3f} on its test split: the items now stand in another order "
-        "(renamed files?), so the model may have been trained on some of these"
+        f"the run recorded {model.accuracy:.3f} on its test split: it may have split the data otherwise "
+        "(another version?) and been trained on some of these"
     )
     return dataclasses.replace(found, notes=(*found.notes, note))

@@ -14,7 +14,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from expertise_graph.errors import InvalidInputError, NotFoundError
+from expertise_graph.errors import InvalidInputError, NotFoundError, disk_errors
 from expertise_graph.merging.delta import DIFFERENCE, NO_HEAD, About, Delta, head_sha256
 from expertise_graph.merging.models import Model
 from expertise_graph.merging.packing import check_parts
@@ -42,7 +42,8 @@ def write_delta(delta: Delta, path: Path) -> int:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, temporary, metadata=delta.about.as_metadata())
+        with disk_errors():
+            save_file(tensors, temporary, metadata=delta.about.as_metadata())
         sync(temporary)
         os.replace(temporary, path)
     except OSError as error:

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import nn
 
 from expertise_graph.data import CLASS
@@ -19,6 +18,7 @@ from expertise_graph.errors import InvalidInputError
 from expertise_graph.merging.models import Head
 from expertise_graph.sources import Backbone
 from expertise_graph.sources.native import write_native
+from expertise_graph.warmstart.checkpoint import write_tensors
 from expertise_graph.warmstart.folder import sync, write_json, write_text
 from expertise_graph.warmstart.output import plain
 
@@ -103,7 +103,7 @@ def write_model(
     linear = nn.Linear(head.weight.shape[1], head.weight.shape[0])
     linear.load_state_dict(head.state)
     write_native(module, linear, folder / "model", classes=head.classes)
-    save_file({name: t.contiguous() for name, t in head.state.items()}, folder / "head.safetensors")
+    write_tensors(folder / "head.safetensors", head.state)
     content = {
         "classes": list(head.classes),
         "modality": backbone.modality,

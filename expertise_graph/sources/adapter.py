@@ -24,7 +24,7 @@ from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from expertise_graph.errors import SourceError
+from expertise_graph.errors import SourceError, disk_errors
 from expertise_graph.sources.base import Backbone, SourceOptions, sources
 from expertise_graph.sources.card import read_card
 from expertise_graph.sources.layout import PARENT, existing_folder
@@ -62,7 +62,8 @@ def save_adapter(module: nn.Module, parent: Expert, folder: Path) -> None:
     config = module.peft_config["default"].to_dict()  # type: ignore[index,union-attr]
     plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items() if k in _SETTINGS}
     tensors = {k: v.detach().cpu().contiguous() for k, v in get_peft_model_state_dict(module).items()}
-    save_file(tensors, folder / WEIGHTS)
+    with disk_errors():
+        save_file(tensors, folder / WEIGHTS)
     described = {"peft_type": "LORA", "base_model_name_or_path": parent.id, **plain}
     (folder / CONFIG).write_text(json.dumps(described, indent=1), encoding="utf-8")
     (folder / PARENT).write_text(json.dumps(dataclasses.asdict(parent), indent=1), encoding="utf-8")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from expertise_graph.errors import MissingExtraError, SourceError, UntrustedError
+from expertise_graph.errors import MissingExtraError, SourceError, UntrustedError, disk_errors
 from expertise_graph.sources.weights import WeightFiles, read_json
 
 try:
@@ -168,7 +168,7 @@ def load_tokenizer(folder: Path) -> Any:
 def save_model(model: nn.Module, folder: Path) -> None:
     """Write configuration and weights of a transformers model as safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
-    with Quiet():
+    with Quiet(), disk_errors():
         model.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
 
 

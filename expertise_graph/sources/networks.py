@@ -28,6 +28,7 @@ from expertise_graph.errors import (
     NotFoundError,
     SourceError,
     UntrustedError,
+    disk_errors,
     first_line,
 )
 from expertise_graph.sources.base import Backbone, InputSpec, SourceOptions
@@ -308,5 +309,6 @@ def _current_folder_importable() -> Iterator[None]:
 def _save(module: nn.Module, spec: Mapping[str, Any], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().clone().contiguous() for k, v in module.net.state_dict().items()}  # type: ignore[union-attr]
-    save_file(state, folder / WEIGHTS)
+    with disk_errors():
+        save_file(state, folder / WEIGHTS)
     (folder / SPEC_FILE).write_text(json.dumps(dict(spec), indent=1))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from expertise_graph.errors import disk_errors
 from expertise_graph.types import FloatArray
 
 
@@ -48,8 +49,12 @@ class Arrays:
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
-        save_file({"features": np.ascontiguousarray(array, dtype=np.float32)}, temporary)
-        os.replace(temporary, path)
+        try:
+            with disk_errors():
+                save_file({"features": np.ascontiguousarray(array, dtype=np.float32)}, temporary)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
         _remove_leftovers(path)
 
 

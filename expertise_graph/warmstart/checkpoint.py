@@ -20,6 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from expertise_graph.errors import disk_errors
 from expertise_graph.warmstart.build import processes
 from expertise_graph.warmstart.folder import remove, sync, write_json
 
@@ -49,7 +50,8 @@ class State:
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """Write tensors as safetensors and flush them to disk."""
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
+    with disk_errors():
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
     sync(path)
 
 

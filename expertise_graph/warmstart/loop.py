@@ -175,7 +175,7 @@ class Run:
             parts=learner.parts,
             augmentation=self.augmentation(),
             peak_memory=peak_memory(),
-            note="; ".join(filter(None, (state.note, self.memory_note()))),
+            note="; ".join(filter(None, (state.note, self.memory_note(), self.unseen_note()))),
             history=tuple(state.history),
         )
 
@@ -200,6 +200,14 @@ class Run:
         if self.learner.parts == self.config.accumulate:
             return ""
         return f"memory was short: each batch was computed in {self.learner.parts} parts"
+
+    def unseen_note(self) -> str:
+        """Return a line if there are classes that cannot have been learnt."""
+        unseen = self.learner.objective.unseen
+        if not unseen:
+            return ""
+        named = ", ".join(unseen[:3]) + (", ..." if len(unseen) > 3 else "")
+        return f"no item to train on for {len(unseen)} of {self.learner.objective.outputs} classes ({named})"
 
     def log(self, tracker: Tracker) -> None:
         """Show the last epoch."""

@@ -32,6 +32,7 @@ class Objective:
         score: (outputs, targets) to the score; higher is better.
         one_item: how much one validation item can change the score; less than that is a tie.
         spread: centre (k,) and scale (k,) that turn standardised outputs into values; None for others.
+        unseen: classes or labels that no item to train on has.
     """
 
     targets: Tensor
@@ -42,6 +43,7 @@ class Objective:
     score: Callable[[Tensor, Tensor], float]
     one_item: float
     spread: tuple[Tensor, Tensor] | None = None
+    unseen: tuple[str, ...] = ()
 
     def loss(self, logits: Tensor, rows: IntArray) -> Tensor:
         """Return the mean loss of logits (n, k) of the items at `rows`."""
@@ -61,7 +63,7 @@ def objective_of(data: LabelledData, train: IntArray, validation: IntArray) -> O
     if data.kind == VALUE:
         return _values(data, train)
     if data.kind == LABELS:
-        return _labels(data, validation)
+        return _labels(data, train, validation)
     return _classes(data, train, validation)
 
 
@@ -81,19 +83,22 @@ def _classes(data: LabelledData, train: IntArray, validation: IntArray) -> Objec
         measure=functional.cross_entropy,
         score=accuracy,
         one_item=1.0 / max(len(validation), 1),
+        unseen=_without(data.classes, torch.bincount(labels[train], minlength=len(data.classes))),
     )
 
 
-def _labels(data: LabelledData, validation: IntArray) -> Objective:
+def _labels(data: LabelledData, train: IntArray, validation: IntArray) -> Objective:
     loss = functional.binary_cross_entropy_with_logits
+    marks = torch.from_numpy(np.asarray(data.targets, dtype=np.float32))
     return Objective(
-        targets=torch.from_numpy(np.asarray(data.targets, dtype=np.float32)),
+        targets=marks,
         outputs=len(data.outputs),
         metric=METRICS[LABELS],
         loss_of=loss,
         measure=loss,
         score=average_precision,
         one_item=1.0 / max(len(validation), 1),
+        unseen=_without(data.outputs, marks[train].sum(dim=0)),
     )
 
 
@@ -111,6 +116,10 @@ def _values(data: LabelledData, train: IntArray) -> Objective:
         one_item=0.0,
         spread=(centre, scale),
     )
+
+
+def _without(names: tuple[str, ...], counts: Tensor) -> tuple[str, ...]:
+    return tuple(name for name, count in zip(names, counts.tolist(), strict=True) if not count)
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:

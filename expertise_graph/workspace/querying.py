@@ -99,9 +99,12 @@ def _stand_in(data: LabelledData) -> list[str]:
 
 
 def draw_sample(data: LabelledData, query: Query) -> Sample:
-    """Return the stratified sample of a dataset that experts are run on, test items left out."""
-    splits = holdout(data, seed=query.seed)
-    pool = np.sort(np.concatenate([splits.train, splits.validation]))
+    """Return the stratified sample of a dataset that experts are run on, test items left out.
+
+    It is kept by the hash of the data, so its items and their order follow from the content alone.
+    """
+    splits, pool = holdout(data, seed=query.seed), data.by_content
+    pool = pool[np.isin(pool, np.concatenate([splits.train, splits.validation]))]
     chosen = pool[stratified_sample(data.labels[pool], query.sample, seed=query.seed)]
     items = tuple(data.items[i] for i in chosen)
     return Sample(

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -115,6 +117,19 @@ def test_declared_validation_alone_leaves_the_test_to_be_drawn():
 def test_a_declaration_without_train_is_not_used():
     splits = holdout(data_of([0, 1] * 10, {"test": np.arange(20)}), seed=0)
     assert len(splits.train) == 12
+
+
+@given(labels_strategy, st.permutations(range(80)), st.integers(0, 3))
+@settings(max_examples=50, deadline=None)
+def test_the_same_items_are_held_out_in_any_order(labels, order, seed):
+    texts = [f"{label} {place % 9}" for place, label in enumerate(labels)]
+    moved = [i for i in order if i < len(labels)]
+    held = []
+    for rows in (range(len(labels)), moved):
+        data = dataclasses.replace(data_of(labels[list(rows)]), digests=tuple(texts[i] for i in rows))
+        parts = holdout(data, seed=seed, test=0.2 if np.bincount(labels).max() > 1 else 0.0)
+        held.append([sorted(data.digests[i] for i in part) for part in dataclasses.astuple(parts)])
+    assert held[0] == held[1]
 
 
 def test_bad_fractions():
