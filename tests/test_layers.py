@@ -13,6 +13,7 @@ PACKAGE = ROOT / "expertise_graph"
 RANKS = {
     "errors": 0,
     "types": 0,
+    "metrics": 1,
     "plugins": 1,
     "similarity": 1,
     "transferability": 2,

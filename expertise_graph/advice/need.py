@@ -9,9 +9,8 @@ import numpy as np
 
 from expertise_graph.advice.findings import Accuracy, Need
 from expertise_graph.advice.probe import commonest, nearest_centroid, reduced, scores
+from expertise_graph.metrics import Z_95, wilson
 from expertise_graph.types import FloatArray, IntArray
-
-_Z = 1.959964
 
 NAMES = {
     "majority": "always the most frequent class",
@@ -55,23 +54,8 @@ def how_hard(
 
 def accuracy(method: str, right: FloatArray) -> Accuracy:
     """Return the share of right answers (n,) with its Wilson interval."""
-    low, high = wilson(float(right.sum()), len(right))
+    low, high = wilson(int(right.sum()), len(right))
     return Accuracy(method=method, value=float(right.mean()), low=low, high=high)
-
-
-def wilson(hits: float, n: int) -> tuple[float, float]:
-    """Return the 95 % interval of a share.
-
-    References:
-        Wilson 1927; Brown, Cai, DasGupta 2001, equation 4.
-
-    Example:
-        >>> [round(end, 3) for end in wilson(8, 10)]
-        [0.49, 0.943]
-    """
-    centre = (hits + _Z**2 / 2) / (n + _Z**2)
-    half = _Z / (n + _Z**2) * math.sqrt(hits * (n - hits) / n + _Z**2 / 4)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _gain(right: Mapping[str, FloatArray]) -> tuple[float | None, float | None, float | None]:
@@ -79,5 +63,5 @@ def _gain(right: Mapping[str, FloatArray]) -> tuple[float | None, float | None, 
     if "expert" not in right:
         return None, None, None
     difference = right["expert"] - right["raw"]
-    gain, half = float(difference.mean()), _Z * float(difference.std()) / math.sqrt(len(difference))
+    gain, half = float(difference.mean()), Z_95 * float(difference.std()) / math.sqrt(len(difference))
     return gain, float(np.clip(gain - half, -1, 1)), float(np.clip(gain + half, -1, 1))

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.errors import InvalidInputError
+from expertise_graph.metrics import softmax
 from expertise_graph.transferability import decompose
 from expertise_graph.transferability.ridge import ridge_predict
 from expertise_graph.types import FloatArray, IntArray
@@ -114,9 +115,9 @@ def probabilities(scored: Array, labels: IntArray, *, usable: NDArray[np.bool_] 
         Guo et al., arXiv:1706.04599, temperature scaling.
     """
     kept = np.ones(len(labels), dtype=bool) if usable is None else usable
-    best, lowest = _softmax(scored), np.inf
+    best, lowest = softmax(scored), np.inf
     for sharpness in _SHARPNESS:
-        likely = _softmax(scored * sharpness)
+        likely = softmax(scored * sharpness)
         loss = -np.log(likely[kept, labels[kept]] + 1e-12).mean()
         if loss < lowest:
             best, lowest = likely, float(loss)
@@ -144,9 +145,3 @@ def commonest(labels: IntArray, fold: IntArray) -> IntArray:
     for f in range(int(fold.max()) + 1):
         guess[fold == f] = np.bincount(labels[fold != f]).argmax()
     return guess
-
-
-def _softmax(values: Array) -> Array:
-    grown = np.exp(values - values.max(axis=1, keepdims=True))
-    result: Array = grown / grown.sum(axis=1, keepdims=True)
-    return result

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from expertise_graph import metrics
 from expertise_graph.data.base import LabelledData
 from expertise_graph.errors import DatasetError
-from expertise_graph.inference import metrics
 from expertise_graph.inference.items import Chosen, choose, marks_of, match_classes, same_task, values_of
 from expertise_graph.inference.model import Model
 from expertise_graph.probing import Progress, silent

@@ -20,7 +20,7 @@ from expertise_graph.errors import (
     SourceError,
     first_line,
 )
-from expertise_graph.inference.metrics import sigmoid, softmax
+from expertise_graph.metrics import sigmoid, softmax
 from expertise_graph.probing import Progress, extract, silent
 from expertise_graph.sources import Backbone, SourceOptions, load, resolve
 from expertise_graph.sources.layout import existing_folder

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from expertise_graph.errors import MissingExtraError, SourceError, UntrustedError, disk_errors
+from expertise_graph.errors import MissingExtraError, SourceError, UntrustedError, disk_errors, first_line
 from expertise_graph.sources.weights import WeightFiles, read_json
 
 try:
@@ -192,9 +192,3 @@ class Quiet:
         transformers_logging.set_verbosity(self._level)
         if self._bars:
             transformers_logging.enable_progress_bar()
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of an error's text."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]

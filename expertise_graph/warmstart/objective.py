@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from expertise_graph import metrics
 from expertise_graph.data.base import CLASS, LABELS, VALUE, LabelledData
 from expertise_graph.types import IntArray
 from expertise_graph.warmstart.linear import Loss, class_weights
@@ -128,21 +129,8 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
 
 
 def average_precision(logits: Tensor, marks: Tensor) -> float:
-    """Return the mean over labels of the mean precision at each item that has the label.
-
-    Labels that no item has are passed over; equal logits count as ranked against the label.
-
-    Args:
-        logits: (n, k).
-        marks: (n, k) of 0 and 1.
-    """
-    found = []
-    for scores, has in zip(logits.T.double(), marks.T > 0.5, strict=True):
-        if has.any():
-            above = (scores[None, :] >= scores[has][:, None]).double()
-            right = (above * has).sum(dim=1)
-            found.append((right / above.sum(dim=1)).mean().item())
-    return sum(found) / len(found) if found else 0.0
+    """Return the mean over labels of the average precision of logits (n, k) for marks (n, k) of 0 and 1."""
+    return metrics.mean_average_precision(logits.double().numpy(), (marks > 0.5).long().numpy())
 
 
 def r2(predicted: Tensor, values: Tensor) -> float:
@@ -150,7 +138,6 @@ def r2(predicted: Tensor, values: Tensor) -> float:
 
     Below zero for predictions worse than the mean; 0 where the values do not vary.
     """
-    left = (values - predicted).double().square().sum(dim=0)
-    total = (values - values.mean(dim=0)).double().square().sum(dim=0)
-    shares = torch.where(total > 0, 1.0 - left / total.clamp(min=1e-30), torch.zeros_like(total))
-    return shares.mean().item()
+    columns = zip(values.T.double().numpy(), predicted.T.double().numpy(), strict=True)
+    shares = [metrics.r_squared(ours, theirs) or 0.0 for ours, theirs in columns]
+    return sum(shares) / len(shares)

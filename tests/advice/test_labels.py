@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from expertise_graph.advice.growth import learning_curve
-from expertise_graph.advice.need import how_hard, wilson
+from expertise_graph.advice.need import how_hard
 from expertise_graph.advice.noise import confident_disagreement, label_noise
 from expertise_graph.advice.probe import (
     folds_of,
@@ -121,12 +121,6 @@ def test_the_expert_beats_the_raw_input_beats_the_majority(armenian, latin_featu
     assert need.gain == pytest.approx(values[3] - values[2])
     assert 0 < need.gain_low < need.gain < need.gain_high
     assert need.best.method.endswith("latin")
-
-
-def test_wilson_is_the_root_of_its_equation():
-    for hits, n in ((0, 5), (8, 10), (70, 70)):
-        for end in wilson(hits, n):
-            assert (hits / n - end) ** 2 == pytest.approx(1.959964**2 * end * (1 - end) / n, abs=1e-12)
 
 
 def test_half_of_the_data_foretell_all_of_them(armenian, latin_features):

@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from expertise_graph import metrics
 from expertise_graph.data import holdout, read_data
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.inference import metrics
 from expertise_graph.inference.evaluation import evaluate
 from expertise_graph.inference.items import choose
 from expertise_graph.inference.model import open_model

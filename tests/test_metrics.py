@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from expertise_graph.inference import metrics
+from expertise_graph import metrics
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ BINS = 15
 Z_95 = 1.959963984540054
 
 
-def softmax(logits: FloatArray) -> FloatArray:
+def softmax(logits: FloatArray) -> NDArray[np.float64]:
     """Return probabilities (n, classes) whose rows add up to one."""
     return np.asarray(np.exp(log_softmax(logits)), dtype=np.float64)
 
