@@ -39,11 +39,12 @@ body { background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sa
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; } caption { text-align: left; color: var(--soft); }
 th, td { border-bottom: 1px solid var(--line); padding: .3rem .6rem; text-align: left;
-  vertical-align: top; overflow-wrap: anywhere; }
+  vertical-align: top; } td:first-child { overflow-wrap: anywhere; min-width: 9rem; }
+main { overflow-x: auto; } @media (max-width: 40rem) { td:first-child { min-width: 3rem; } }
 svg text { fill: var(--ink); font-size: 12px; } svg { max-width: 100%; height: auto; }
 .legend { list-style: none; padding: 0; } .legend li { display: inline-block; margin-right: 1.2rem; }
 .key { display: inline-block; width: .8rem; height: .8rem; margin-right: .4rem; }
-.advice { border-left: 4px solid var(--one); padding: .2rem 1rem; } .note { color: var(--soft); }
+.advice { border-left: 4px solid var(--one); padding: .2rem 1rem .2rem 2.2rem; } .note { color: var(--soft); }
 img { image-rendering: auto; background: #fff; }
 </style></head>
 <body><main><h1>$title</h1>

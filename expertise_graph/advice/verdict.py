@@ -21,7 +21,7 @@ class Verdict:
     """How a run went.
 
     Attributes:
-        kind: diverged, probe, probe-kept, unfinished, over-fitting, under-fitting or good.
+        kind: diverged, probe, probe-kept, unfinished, over-fitting, gap, under-fitting or good.
         text: what that means, with the numbers.
         commands: up to three to try next.
     """
@@ -49,8 +49,9 @@ def kind_of_run(record: RunRecord) -> str:
     diverged: the loss was not a number. probe: nothing was trained but the head. probe-kept: no epoch was
     better than the linear probe. unfinished: the last epoch had the best validation accuracy or loss, and
     the number of epochs or the time ended it. over-fitting: training accuracy is a tenth, and two
-    standard errors, above validation, whose loss has risen by a tenth from its lowest. under-fitting:
-    training accuracy itself stays below 90 % (below validation accuracy for that matter).
+    standard errors, above validation, whose loss has risen by a tenth from its lowest. gap: it is two
+    tenths above, and the loss has not risen. under-fitting: training accuracy itself stays below 90 %
+    (below validation accuracy for that matter).
     """
     rows = [row for row in record.history if row["epoch"] > 0]
     if record.result["stopped"] == "nan":
@@ -66,6 +67,8 @@ def kind_of_run(record: RunRecord) -> str:
     noise = 2 * math.sqrt(numbers["validation"] * (1 - numbers["validation"]) / max(numbers["items"], 1))
     if numbers["gap"] > max(GAP, noise) and _risen(record.history):
         return "over-fitting"
+    if numbers["gap"] > max(2 * GAP, noise):
+        return "gap"
     return "under-fitting" if numbers["train"] < LOW else "good"
 
 
@@ -132,6 +135,11 @@ _TEXTS = {
         "The model over-fits: {train:.0%} right in training, {validation:.0%} on validation, whose loss "
         "has risen again; the best epoch ({kept:.0f}) was kept."
     ),
+    "gap": (
+        "The model knows the items it was trained on ({train:.0%} right) far better than new ones "
+        "({validation:.0%} on validation), whose loss has not risen: more or more varied items, or an "
+        "expert nearer to the task, would help, longer training would not."
+    ),
     "under-fitting": (
         "The model under-fits: it is right on {train:.0%} of what it was trained on ({validation:.0%} on "
         "validation), so expert or settings limit it rather than the number of items."
@@ -157,6 +165,7 @@ def _commands(record: RunRecord, kind: str, data: str) -> tuple[str, ...]:
         "probe-kept": (gentler, look, compare),
         "unfinished": (longer,),
         "over-fitting": (look, frozen, gentler),
+        "gap": (look, compare, gentler),
         "under-fitting": (compare, longer),
         "good": (look,),
     }[kind]
