@@ -111,13 +111,13 @@ def test_noise_does_not_replace_the_first_trial_and_evidence_does(experts, lette
     fits = rng.uniform(0.2, 0.9, size=40)
     first = tried(entrant, fits, letters, config=TrainConfig())
     lucky = [tried(entrant, fits + rng.normal(0, 0.3, size=40), letters) for _ in range(8)]
-    assert choose([first, *lucky], known=True)[0] is first
+    assert choose([first, *lucky], raw=0.5)[0] is first
     better = tried(entrant, fits + 0.08, letters)
-    chosen, reason = choose([first, *lucky, better], known=True)
+    chosen, reason = choose([first, *lucky, better], raw=0.5)
     assert chosen is better
     assert "better than the first trial with probability 1.00" in reason
     assert "points" in reason
-    assert choose([first, dataclasses.replace(better, status="pruned")], known=True)[0] is first
+    assert choose([first, dataclasses.replace(better, status="pruned")], raw=0.5)[0] is first
 
 
 def test_the_comparison_is_the_mean_of_what_was_known_and_measured_by_precision(experts, letters):
@@ -125,14 +125,14 @@ def test_the_comparison_is_the_mean_of_what_was_known_and_measured_by_precision(
     fits = np.linspace(0.1, 0.9, 30)
     change = np.where(np.arange(30) % 2, 0.2, -0.1)
     first = tried(one, fits, letters, config=TrainConfig())
-    found = compare(first, tried(other, fits + change, letters), known=True)
+    found = compare(first, tried(other, fits + change, letters), raw=0.5)
     known = SETTINGS_DEVIATION**2 + 2 * 0.05**2
     measured = change.var(ddof=1) / 30
     weights = 1 / measured + 1 / known
     expected = (0.05 / measured + (SETTINGS_GAIN - 0.1) / known) / weights
     assert found.advantage == pytest.approx(expected)
     alike = tried(other, fits + change, letters, config=TrainConfig())
-    unknown = compare(first, alike, known=False)
+    unknown = compare(first, alike, raw=None)
     assert unknown.advantage == pytest.approx((0.05 / measured) / (1 / measured + 1 / (2 * 0.05**2)))
 
 
@@ -171,4 +171,9 @@ def test_from_scratch_comes_second_where_it_is_among_the_strategies(experts, let
     fits = np.linspace(0.1, 0.6, 40)
     first = tried(space.entrants[0], fits, letters, config=TrainConfig())
     scratch = tried(space.entrants[0], fits + 0.1, letters, config=TrainConfig(strategy="from-scratch"))
-    assert choose([first, scratch], known=True)[0] is scratch
+    assert choose([first, scratch], raw=0.5)[0] is scratch
+    # The same fits: from scratch is expected to add what a ridge on the raw input has over the expert.
+    alike = tried(space.entrants[0], fits, letters, config=TrainConfig(strategy="from-scratch"))
+    priors = [compare(first, alike, raw=raw).advantage for raw in (None, 0.7, 0.85, 0.9, 0.99)]
+    assert priors[:2] == [0.0, 0.0]
+    assert 0 < priors[2] < priors[3] == pytest.approx(priors[4])
