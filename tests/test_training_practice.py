@@ -174,6 +174,17 @@ def test_batches_are_parted_when_memory_is_short():
     assert 0.5 < float(loss) < 5
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak of the parent is in it")
+def test_peak_memory_is_that_of_the_process_alone():
+    told = "from expertise_graph.warmstart.build import peak_memory; print(peak_memory())"
+    parent = (
+        "import subprocess, sys\nimport numpy as np\nheld = np.ones(10**8)\n"
+        f"print(subprocess.run([sys.executable, '-c', {told!r}], capture_output=True, text=True).stdout)"
+    )
+    found = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True, check=True)
+    assert 100e6 < int(found.stdout) < 750e6
+
+
 def test_other_errors_are_not_taken_for_a_lack_of_memory():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
