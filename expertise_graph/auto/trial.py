@@ -104,7 +104,7 @@ def run_trial(
         run = Run(Learner(backbone, data, config), clock, Checkpoints(folder), report=report)
         run.begin()
         _course(run, watch)
-        restore(run.learner.classifier, run.best)
+        run.put_back()
         outcome = _judged(run, data.kind)
     write_tensors(folder / "best.safetensors", run.best)
     Checkpoints(folder).remove()

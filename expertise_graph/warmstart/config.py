@@ -11,7 +11,7 @@ from typing import Any
 from expertise_graph.errors import InvalidInputError, NotFoundError
 from expertise_graph.warmstart.strategies import Strategy, strategies
 
-METHOD_VERSION = 4
+METHOD_VERSION = 5
 """Raised when the loop computes something else, so that an older run is not continued by a newer loop."""
 
 HEADS = ("linear", "native")

@@ -32,6 +32,11 @@ from expertise_graph.warmstart.optimizer import Anchor, hold_batch_norm, paramet
 
 CLIP = 1.0
 EVALUATION_BATCH = 64
+SHORTENED = 0.1
+"""How long the first head is beside the probe that it is made of, where inputs are the same in every epoch.
+
+At its own length the probe is sure of the training items already, and they teach nothing: see LOG.md.
+"""
 
 T = TypeVar("T")
 
@@ -43,6 +48,7 @@ class Learner:
         rows: indices of the items of each split: train, validation, test.
         parts: how many parts a batch is computed in; doubled when memory does not suffice.
         mirror: whether images are mirrored at random.
+        length: of the first head, as a share of the probe's.
         answers: (n, classes) logits of a teacher for the items to train on, NaN for others; or None.
     """
 
@@ -63,6 +69,8 @@ class Learner:
         self.answers: torch.Tensor | None = None
         self.changes_inputs = config.augment and data.modality == "image"
         self.may_mirror = self.changes_inputs and data.kind == CLASS
+        trains = config.way.fine_tunes and config.way.probe and data.kind == CLASS
+        self.length = SHORTENED if trains and not self.changes_inputs else 1.0
         self.inputs = Inputs(data.items, decode=modalities[data.modality].decode, collate=backbone.collate)
         self.classifier = build_classifier(backbone, self.objective.outputs, config).to(
             self.accelerator.device
@@ -163,8 +171,14 @@ class Learner:
             self.mirror = not self._mirroring_harms(module, head, features)
         if self.config.way.probe:
             with torch.no_grad():
-                self.classifier.head.weight.copy_(head.weight)
-                self.classifier.head.bias.copy_(head.bias)
+                self.classifier.head.weight.copy_(self.length * head.weight)
+                self.classifier.head.bias.copy_(self.length * head.bias)
+
+    def lengthen(self) -> None:
+        """Give the head the length of the probe again, for a run of which the probe is kept."""
+        with torch.no_grad():
+            self.classifier.head.weight.div_(self.length)
+            self.classifier.head.bias.div_(self.length)
 
     def ask_teacher(self) -> None:
         """Let a teacher, with a linear probe as its head, answer to the items to train on."""

@@ -153,7 +153,7 @@ class Run:
         """Put the kept weights back and measure them on the test split."""
         self.tell("test")
         state, learner = self.state, self.learner
-        restore(learner.classifier, self.best)
+        self.put_back()
         accuracy, _ = learner.evaluate("test")
         temperature = self.temperature()
         learner.objective.rescale(learner.classifier.head)
@@ -178,6 +178,12 @@ class Run:
             note="; ".join(filter(None, (state.note, self.memory_note(), self.unseen_note()))),
             history=tuple(state.history),
         )
+
+    def put_back(self) -> None:
+        """Load the kept weights into the classifier, the probe at its own length."""
+        restore(self.learner.classifier, self.best)
+        if self.state.kept == 0:
+            self.learner.lengthen()
 
     def temperature(self) -> float:
         """Return what makes the probabilities of the kept weights honest on the validation split."""
