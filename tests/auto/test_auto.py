@@ -216,7 +216,7 @@ def test_the_command_prints_the_documented_json(workspace, letters):
     answer = invoke(*line).worked().json
     assert set(answer) == {
         "run", "expert", "child", "task", "strategy", "metric", "accuracy", "cold_accuracy",
-        "transfer_gain", "seed", "epochs", "seconds", "path", "reason", "chosen", "trials",
+        "transfer_gain", "seed", "epochs", "seconds", "path", "note", "reason", "chosen", "trials",
         "experts_run", "time_budget", "total_seconds", "spent", "interrupted", "notes",
     }  # fmt: skip
     again = invoke(*line[:-1]).worked()
