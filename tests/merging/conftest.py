@@ -40,7 +40,7 @@ def _family(tmp_path_factory) -> Family:
             made.register(f"zoo:{name}")
         runs = []
         for number, lr in enumerate(RATES):
-            config = TrainConfig(epochs=4, batch_size=8, lr=lr)
+            config = TrainConfig(epochs=6, batch_size=8, lr=lr)
             made.warm_start(data, root / f"run-{number}", expert="emoji", config=config)
             runs.append(root / f"run-{number}")
         config = TrainConfig(epochs=1, batch_size=8)
