@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from expertise_graph.types import FloatArray, IntArray
 
 BINS = 15
+Z_80 = 1.2815515655446004
 Z_95 = 1.959963984540054
+"""How many standard deviations a Gaussian interval of 80 and of 95 % reaches to either side."""
 
 
 def softmax(logits: FloatArray) -> NDArray[np.float64]:

@@ -28,7 +28,7 @@ from expertise_graph.retrieval.search import Search
 from expertise_graph.sources import Backbone, load
 from expertise_graph.store import Store
 from expertise_graph.types import Edge, Expert
-from expertise_graph.warmstart import Progress, TrainConfig, Trial, trial_splits, try_out
+from expertise_graph.warmstart import Progress, TrainConfig, Trial, trial_id, trial_splits, try_out
 
 VERSION = "1"
 FINAL = 2
@@ -149,7 +149,7 @@ class Race:
             )
 
     def _out(self, expert: Expert, scratch: Path) -> Path:
-        return scratch / _digest(expert.id.encode())
+        return scratch / hashlib.sha256(expert.id.encode()).hexdigest()[:16]
 
     def _leg(self, backbone: Backbone, expert: Expert, rung: int, out: Path) -> Trial:
         epochs = epochs_after(rung)
@@ -165,9 +165,8 @@ class Race:
 
     def _run_id(self, expert: Expert, rung: int) -> str:
         """The same expert, data, splits, settings and epochs have the same id."""
-        parts = (VERSION, expert.id, self.data.task.id, self._config(rung).digest())
-        rows = (self.splits.train.tobytes(), self.splits.validation.tobytes())
-        return f"race:{_digest(*(part.encode() for part in parts), *rows)}"
+        config = self._config(rung)
+        return trial_id(RACE, VERSION, expert, self.data, splits=self.splits, config=config)
 
     def _edge(self, expert: Expert, rung: int, trial: Trial) -> Edge:
         return Edge(
@@ -217,7 +216,3 @@ def _with_results(search: Search, store: Store, *, rungs: int | None = None) -> 
     found = measured(store, search.sample.task, rungs=rungs)
     search.measured = {e: m for e, m in found.items() if e in ids}
     return believe(search)
-
-
-def _digest(*parts: bytes) -> str:
-    return hashlib.sha256(b"\n".join(parts)).hexdigest()[:16]

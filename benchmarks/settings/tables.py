@@ -25,6 +25,7 @@ from published import Program, published, rows_of, workspace  # noqa: E402
 from expertise_graph.backtest.plan import Plan, read_plan  # noqa: E402
 from expertise_graph.backtest.run import fold_of_experts  # noqa: E402
 from expertise_graph.evaluate import pearson, regret, weighted_tau  # noqa: E402
+from expertise_graph.metrics import Z_80  # noqa: E402
 from expertise_graph.retrieval.history import History, standardised_columns  # noqa: E402
 from expertise_graph.retrieval.predict import predict  # noqa: E402
 from expertise_graph.retrieval.scale import log_odds  # noqa: E402
@@ -70,7 +71,7 @@ def metrics(mean: Array, deviation: Array, standing: Array, truth: Array) -> Arr
     density = np.exp(-0.5 * z**2) / math.sqrt(2.0 * math.pi)
     inside = np.array([math.erf(v / math.sqrt(2.0)) for v in z])
     crps = deviation * (z * inside + 2.0 * density - 1.0 / math.sqrt(math.pi))
-    covered = np.abs(z) < 1.2816
+    covered = np.abs(z) < Z_80
     found = pearson(mean, truth), weighted_tau(mean, truth), regret(mean, truth, k=1)
     return np.array([*found, float(crps.mean()), float(covered.mean())])
 

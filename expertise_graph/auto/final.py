@@ -8,6 +8,7 @@ from expertise_graph import training
 from expertise_graph.auto.choice import Tried
 from expertise_graph.auto.place import Place
 from expertise_graph.auto.search import ANEW, Search
+from expertise_graph.auto.settings import SCRATCH
 from expertise_graph.auto.tools import Tools
 from expertise_graph.auto.trial import Judge, Outcome, all_to_train, kept_weights, train_on_all
 from expertise_graph.data import LabelledData
@@ -52,8 +53,8 @@ def finish_probe(tools: Tools, data: LabelledData, place: Place, search: Search)
     """
     seed, strategies = search.settings.seed, search.settings.strategies
     config = TrainConfig(strategy="linear-probe", seed=seed)
-    if strategies == ("from-scratch",):
-        config = TrainConfig(strategy="from-scratch", seed=seed, time_budget=max(search.deadline.left, 0.1))
+    if strategies == (SCRATCH,):
+        config = TrainConfig(strategy=SCRATCH, seed=seed, time_budget=max(search.deadline.left, 0.1))
     reasons = dict(search.unusable)
     for entrant in search.space.entrants:
         if entrant.expert.id in search.unusable:

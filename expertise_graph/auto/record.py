@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
 import numpy as np
@@ -28,14 +27,6 @@ _STATUS = {"epochs": DONE, "early": DONE, "pruned": PRUNED, "nan": DIVERGED, FAI
 def status_of(outcome: Outcome) -> str:
     """Return what became of a trial."""
     return _STATUS.get(outcome.stopped, CUT)
-
-
-def run_id(expert: Expert, data: LabelledData, splits: Splits, config: TrainConfig) -> str:
-    """Return the id of a trial; the same expert, data, splits and settings have the same."""
-    parts = (VERSION, expert.id, data.task.id, config.digest())
-    rows = (splits.train.tobytes(), splits.validation.tobytes())
-    content = b"\n".join((*(part.encode() for part in parts), *rows))
-    return f"auto:{hashlib.sha256(content).hexdigest()[:16]}"
 
 
 def failure(data: LabelledData, note: str) -> Outcome:

@@ -15,8 +15,8 @@ from expertise_graph.auto.place import Place
 from expertise_graph.auto.record import Record
 from expertise_graph.auto.report import report_of
 from expertise_graph.auto.result import AutoResult, TrialResult
-from expertise_graph.auto.search import SCRATCH, Search, engines, proposals_of
-from expertise_graph.auto.settings import STRATEGIES, AutoSettings
+from expertise_graph.auto.search import Search, engines, proposals_of
+from expertise_graph.auto.settings import SCRATCH, STRATEGIES, AutoSettings
 from expertise_graph.auto.similar import proven_settings
 from expertise_graph.auto.space import Space, differences, entrants_of
 from expertise_graph.auto.tools import Tools

@@ -13,21 +13,21 @@ import torch
 
 from expertise_graph.auto.choice import Tried
 from expertise_graph.auto.deadline import Deadline, Pace
-from expertise_graph.auto.record import Record, failure, run_id, status_of
+from expertise_graph.auto.record import VERSION, Record, failure, status_of
 from expertise_graph.auto.result import DONE, FAILED, PRUNED
-from expertise_graph.auto.settings import AutoSettings
+from expertise_graph.auto.settings import SCRATCH, AutoSettings
 from expertise_graph.auto.space import Dimension, Entrant, Space
 from expertise_graph.auto.trial import Outcome, Report, run_trial
 from expertise_graph.data import LabelledData
 from expertise_graph.data.sampling import Splits
 from expertise_graph.errors import ExpertiseError, first_line
 from expertise_graph.plugins import Registry
+from expertise_graph.retrieval.knowledge import AUTO
 from expertise_graph.sources import Backbone, load
 from expertise_graph.types import Expert
-from expertise_graph.warmstart import Progress, TrainConfig
+from expertise_graph.warmstart import Progress, TrainConfig, trial_id
 from expertise_graph.warmstart.folder import write_json
 
-SCRATCH = "from-scratch"
 GIVE_UP = 10
 """So many trials in a row that could not be run end the search."""
 ANEW = 4
@@ -165,7 +165,7 @@ class Search:
         if expert.id in self.unusable:
             question.answer(None)
             return False
-        run = run_id(expert, self.data, self.splits, config)
+        run = trial_id(AUTO, VERSION, expert, self.data, splits=self.splits, config=config)
         if any(t.run == run for t in self.tried):
             question.answer(None)
             return False

@@ -16,6 +16,9 @@ from expertise_graph.warmstart.strategies import strategies
 STRATEGIES = ("lp-ft", "full", "l2-sp", "gradual", "norm-only", "bitfit", "lora")
 """The ways that are tried where nothing else is said; the first is that of the first trial."""
 
+SCRATCH = "from-scratch"
+"""The way that takes nothing from the expert but its shape."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AutoSettings:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from expertise_graph import probes
+from expertise_graph.auto.settings import SCRATCH
 from expertise_graph.data import LabelledData
 from expertise_graph.retrieval.knowledge import AUTO, task_vectors
 from expertise_graph.store import Store
@@ -41,7 +42,7 @@ def _best(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
     runs: dict[str, tuple[float, dict[str, Any]]] = {}
     for run in store.runs():
         accuracy = run.result.get("accuracy")
-        if run.status != "done" or accuracy is None or run.strategy == "from-scratch":
+        if run.status != "done" or accuracy is None or run.strategy == SCRATCH:
             continue
         if run.task not in runs or accuracy > runs[run.task][0]:
             runs[run.task] = (float(accuracy), dict(run.config))

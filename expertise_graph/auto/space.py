@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from expertise_graph.data import LabelledData
+from expertise_graph.metrics import Z_80
 from expertise_graph.types import Candidate, Expert
 from expertise_graph.warmstart import TrainConfig
 
@@ -70,10 +71,10 @@ def entrants_of(candidates: Sequence[Candidate], most: int) -> list[Entrant]:
     """
     found = [c for c in candidates if c.expert.runnable]
     likely = [c for i, c in enumerate(found) if i == 0 or c.p_best >= LEAST_PROBABILITY][:most]
-    total = sum(max(c.p_best, LEAST_PROBABILITY) for c in likely)
+    shares = [max(c.p_best, LEAST_PROBABILITY) for c in likely]
     return [
-        Entrant(c.expert, max(c.p_best, LEAST_PROBABILITY) / total, c.predicted, (c.high - c.low) / 2.5632)
-        for c in likely
+        Entrant(c.expert, share / sum(shares), c.predicted, (c.high - c.low) / (2 * Z_80))
+        for c, share in zip(likely, shares, strict=True)
     ]
 
 

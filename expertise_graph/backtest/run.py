@@ -12,6 +12,7 @@ from expertise_graph.backtest.baselines import MEAN, RANK, simple_methods
 from expertise_graph.backtest.metrics import ORACLE, OURS, RESERVED, differences, mean_table, metrics_of
 from expertise_graph.backtest.plan import Backtest, Plan, Task
 from expertise_graph.errors import InvalidInputError
+from expertise_graph.metrics import Z_80
 from expertise_graph.retrieval.history import History, standardised_columns
 from expertise_graph.retrieval.portfolio import complementary, outcome_draws
 from expertise_graph.retrieval.predict import Prediction, predict
@@ -19,7 +20,6 @@ from expertise_graph.retrieval.predict import Prediction, predict
 Array = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 
-_Z80 = 1.2816
 _FEWEST = 3
 _SET = 5
 
@@ -94,8 +94,8 @@ def _held_out(history: History, plan: Plan, column: int) -> Task:
         truth=truth,
         predicted={OURS: mean, **others, ORACLE: truth},
         standing=standardised_columns(history.outcomes[rows][:, [column]])[0][:, 0],
-        low=mean - _Z80 * deviation,
-        high=mean + _Z80 * deviation,
+        low=mean - Z_80 * deviation,
+        high=mean + Z_80 * deviation,
         first=found.first,
         baseline=plan.baseline.get(history.tasks[column]),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ class LabelledData:
         """The names of what a model of the data gives: classes, labels, or values."""
         return self.names or self.classes
 
-    @property
+    @cached_property
     def by_content(self) -> IntArray:
         """(n,) int: the items in an order that neither file names nor the rows of a table change."""
         if not self.digests:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from expertise_graph.metrics import Z_80
 from expertise_graph.retrieval.evidence import as_matrix
 from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.knowledge import likeness_of
@@ -59,7 +60,7 @@ class Belief:
 
     def interval(self) -> tuple[Array, Array]:
         """Return the ends (N,) of the 80 % intervals, as accuracies."""
-        reach = 1.2816 * np.sqrt(np.diag(self.covariance))
+        reach = Z_80 * np.sqrt(np.diag(self.covariance))
         return accuracy_of(self.mean - reach), accuracy_of(self.mean + reach)
 
 

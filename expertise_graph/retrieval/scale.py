@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from expertise_graph.metrics import Z_80
 from expertise_graph.retrieval.history import History, on_open_scale, standardised_columns
 
 Array = NDArray[np.float64]
@@ -116,7 +117,7 @@ def _of_one_more(n: int) -> float:
     References:
         Abramowitz and Stegun 1964, 26.7.5.
     """
-    z, degrees = 1.2816, n - 1
+    z, degrees = Z_80, n - 1
     t = z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
     return t / z * math.sqrt(1.0 + 1.0 / n)
 

@@ -147,7 +147,8 @@ def _repooled(module: nn.Module, pooling: str) -> PooledModel:
 
 
 def _random_head(width: int) -> nn.Linear:
-    head, generator = nn.Linear(width, 2), torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    head: nn.Linear = nn.utils.skip_init(nn.Linear, width, 2)
     with torch.no_grad():
         head.weight.normal_(generator=generator)
         head.bias.normal_(generator=generator)

@@ -27,10 +27,11 @@ class ImportedStore(StoreBase):
     """The part of the store that holds what was imported."""
 
     def add_nodes(self, experts: Iterable[Expert] = (), tasks: Iterable[Task] = ()) -> None:
-        """Add the experts and tasks that are not there yet; those that are stay as they are."""
+        """Add, all at one time, the experts and tasks that are not there yet."""
+        together = now()
         with self.transaction():
-            self._insert("experts", [to_row(e) for e in experts], "OR IGNORE")
-            self._insert("tasks", [to_row(t) for t in tasks], "OR IGNORE")
+            self._insert("experts", [to_row(e, together) for e in experts], "OR IGNORE")
+            self._insert("tasks", [to_row(t, together) for t in tasks], "OR IGNORE")
 
     def put_covariates(self, expert_id: str, values: Mapping[str, str | float], origin: str) -> None:
         """Add what is known about an expert by name; a name that is there gets the new value.

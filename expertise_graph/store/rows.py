@@ -24,14 +24,14 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
-def to_row(node: Any) -> dict[str, Any]:
-    """Return the row of a frozen dataclass; its creation time is set if it has none."""
+def to_row(node: Any, created_at: str | None = None) -> dict[str, Any]:
+    """Return the row of a frozen dataclass; its creation time is set if it has none, by default to now."""
     row = {}
     for field in dataclasses.fields(node):
         value = getattr(node, field.name)
         row[field.name] = _dump(value) if field.name in _JSON else _plain(value)
     if row.get("created_at") == "":
-        row["created_at"] = now()
+        row["created_at"] = created_at or now()
     return row
 
 

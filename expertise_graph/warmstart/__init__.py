@@ -6,7 +6,7 @@ from expertise_graph.warmstart.folder import discard
 from expertise_graph.warmstart.output import load_model
 from expertise_graph.warmstart.result import Progress, TrainResult
 from expertise_graph.warmstart.start import Start, WarmCold, warm_start
-from expertise_graph.warmstart.trial import Trial, trial_splits, try_out
+from expertise_graph.warmstart.trial import Trial, trial_id, trial_splits, try_out
 
 __all__ = [
     "Progress",
@@ -18,6 +18,7 @@ __all__ = [
     "discard",
     "load_model",
     "train",
+    "trial_id",
     "trial_splits",
     "try_out",
     "warm_start",

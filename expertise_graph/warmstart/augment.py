@@ -14,6 +14,8 @@ import math
 import torch
 from torch.nn import functional
 
+from expertise_graph.metrics import Z_80
+
 SHIFT = 0.03
 SCALE = 0.05
 DEGREES = 4.0
@@ -80,4 +82,4 @@ def mirroring_harms(plain: torch.Tensor, mirrored: torch.Tensor) -> bool:
     """
     lost = int((plain & ~mirrored).sum())
     won = int((~plain & mirrored).sum())
-    return lost - won > 1.2816 * math.sqrt(lost + won)
+    return lost - won > Z_80 * math.sqrt(lost + won)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from expertise_graph.data.base import LabelledData
 from expertise_graph.data.sampling import Splits, holdout
 from expertise_graph.sources.base import Backbone
+from expertise_graph.types import Expert
 from expertise_graph.warmstart.build import check_splits, private_rng
 from expertise_graph.warmstart.checkpoint import Checkpoints
 from expertise_graph.warmstart.clock import Clock
@@ -46,6 +48,16 @@ def trial_splits(data: LabelledData, seed: int) -> Splits:
     splits = holdout(data, seed=seed)
     check_splits(data, {"train": splits.train, "validation": splits.validation, "test": splits.test})
     return splits
+
+
+def trial_id(
+    method: str, version: str, expert: Expert, data: LabelledData, *, splits: Splits, config: TrainConfig
+) -> str:
+    """Return the id of a trial; the same expert, data, splits and settings have the same."""
+    parts = (version, expert.id, data.task.id, config.digest())
+    rows = (splits.train.tobytes(), splits.validation.tobytes())
+    content = b"\n".join((*(part.encode() for part in parts), *rows))
+    return f"{method}:{hashlib.sha256(content).hexdigest()[:16]}"
 
 
 def try_out(

@@ -198,7 +198,9 @@ def test_other_architectures(kind, pooling, possible, tmp_path):
 )
 def test_features_that_the_classifier_of_the_library_sees(kind, pooling, native, tmp_path):
     expert, linear = expert_of(kind, pooling), head(32)
+    before = torch.get_rng_state()
     changed = native_features(expert)
+    assert torch.equal(torch.get_rng_state(), before)
     assert changed.module.pooling == changed.fresh(0).pooling == native
     assert expert.module.pooling == pooling
     assert not hasattr(expert.module.model.config, "feature_pooling")
