@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -43,6 +44,7 @@ def check_data(
     *,
     test: LabelledData | None = None,
     choose: Choose = no_expert,
+    options: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = silent,
 ) -> DataFindings:
@@ -54,6 +56,7 @@ def check_data(
         data: may be too small to learn from, see `read_data(strict=False)`.
         test: a test set of its own, only compared with the data.
         choose: finds the expert to look through; without one the parts that need none are done.
+        options: of the command line, that the advised command needs to read the data.
         seed: of samples, folds and draws.
         progress: told how far each part is.
 
@@ -61,8 +64,11 @@ def check_data(
         InvalidInputError: when the two datasets are of different kinds.
     """
     check = _Check(collect(data, test), choose, seed, progress)
+    if data.stand_in:
+        check.findings.notes.append(f"classes here are {data.stand_in}")
     try:
         check.run()
+        check.findings.command = next_command(check.findings, data.locator, options)
     except KeyboardInterrupt:
         check.findings.interrupted = True
     return check.findings
@@ -122,7 +128,6 @@ class _Check:
         else:
             self._learn(sample, pairs)
         found.advice = recommend(found)
-        found.command = next_command(found, self.collection.locator)
 
     def _read_files(self) -> None:
         n = len(self.collection)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from expertise_graph.advice.findings import Accuracy, DataFindings, Need
 
@@ -109,13 +109,13 @@ def strategy_for(findings: DataFindings) -> tuple[str, str]:
     return "full", f"with full fine-tuning, as {per_class} items a class allow"
 
 
-def next_command(findings: DataFindings, locator: str) -> str:
-    """Return the warm start to type, or an empty text where nothing is to be started from."""
+def next_command(findings: DataFindings, locator: str, options: Sequence[str] = ()) -> str:
+    """Return the warm start to type, with `options`, or an empty text if nothing is to be started from."""
     need = findings.need
     if need is None or findings.expert is None or (need.gain_low is not None and need.gain_low <= 0):
         return ""
     strategy, _ = strategy_for(findings)
-    words = ["expertise-graph", "warm-start", locator, "--expert", findings.expert]
+    words = ["expertise-graph", "warm-start", locator, "--expert", findings.expert, *options]
     words += [] if strategy == "lp-ft" else ["--strategy", strategy]
     return shlex.join([*words, "--out", "runs/first"])
 

@@ -95,6 +95,14 @@ class LabelledData:
         return replace(self, kind=CLASS, names=(), targets=None)
 
     @property
+    def stand_in(self) -> str:
+        """What the classes are where they only stand for the labels, or an empty text."""
+        if self.kind == CLASS:
+            return ""
+        what = "ranges of values" if self.kind == VALUE else "labels, for each item its rarest"
+        return f"{len(self.classes)} {what}"
+
+    @property
     def task(self) -> Task:
         """The node that stands for this data in the graph."""
         return Task(

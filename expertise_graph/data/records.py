@@ -48,6 +48,14 @@ class Columns:
     target: str | None = None
     separator: str | None = None
 
+    @property
+    def options(self) -> list[str]:
+        """What says the same on the command line."""
+        named = ("text", "image", "label", "split")
+        flags = {f"--{name}-column": getattr(self, name) for name in named}
+        flags |= {"--target": self.target, "--separator": self.separator}
+        return [word for flag, value in flags.items() if value for word in (flag, value)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Request:

@@ -37,7 +37,7 @@ class Checking(Querying):
             DatasetError: when the data cannot be read at all.
         """
         named = None if expert is None else self.store.find_runnable(expert)
-        labelled = self._read_anything(data, columns).as_classes
+        labelled = self._read_anything(data, columns)
 
         def choose() -> Lens:
             chosen, reason = named, "as asked for"
@@ -53,8 +53,11 @@ class Checking(Querying):
             prober = self._prober(trust_code)
             return Lens(expert=chosen.short, reason=reason, features=lambda x: prober.features(chosen, x))
 
-        others = None if test is None else self._read_anything(test, columns).as_classes
-        return check_data(labelled, test=others, choose=choose, seed=seed, progress=self.progress)
+        others = None if test is None else self._read_anything(test, columns)
+        options = [*columns.options, *(["--trust-code"] if trust_code else [])]
+        return check_data(
+            labelled, test=others, choose=choose, options=options, seed=seed, progress=self.progress
+        )
 
     def check_run(
         self,

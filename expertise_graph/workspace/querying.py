@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from expertise_graph import probes
-from expertise_graph.data import CLASS, VALUE, Columns, Inputs, LabelledData, holdout, stratified_sample
+from expertise_graph.data import Columns, Inputs, LabelledData, holdout, stratified_sample
 from expertise_graph.latency import Meter
 from expertise_graph.race import Race
 from expertise_graph.retrieval.cost import Timings
@@ -44,11 +44,12 @@ class Querying(Opened):
         registry, runner, meter = self._retrieval(labelled.modality, trust_code)
         after = self._race(labelled.as_classes, query, trust_code)
         ranking = answer_query(registry, runner, draw_sample(labelled, query), query, after=after)
+        ranked_by = f"experts were ranked by how well they tell apart {labelled.stand_in}"
         return dataclasses.replace(
             ranking,
             command=self._command(labelled, columns, ranking),
             candidates=ranking.candidates[: query.top],
-            notes=(*ranking.notes, *meter.unusable.values(), *_stand_in(labelled)),
+            notes=(*ranking.notes, *meter.unusable.values(), *([ranked_by] if labelled.stand_in else [])),
         )
 
     def _retrieval(self, modality: str, trust_code: bool) -> tuple[Registry, ProbeRunner, Meter]:
@@ -83,19 +84,9 @@ class Querying(Opened):
             reference = expert.name if ":" in expert.name else f"hf:{expert.name}"
             return shlex.join(["expertise-graph", "register", reference])
         words = ["expertise-graph", "warm-start", data.locator, "--expert", expert.short]
-        for option, value in dataclasses.asdict(columns).items():
-            flag = f"--{option}" if option in ("target", "separator") else f"--{option}-column"
-            words += [flag, value] if value else []
+        words += columns.options
         words += ["--trust-code"] if expert.trusted_code else []
         return shlex.join([*words, "--out", f"runs/{data.name}"])
-
-
-def _stand_in(data: LabelledData) -> list[str]:
-    """Return a line that says by what experts were ranked, where the data have no classes."""
-    if data.kind == CLASS:
-        return []
-    what = "ranges of values" if data.kind == VALUE else "labels, for each item its rarest"
-    return [f"experts were ranked by how well they tell apart {len(data.classes)} {what}"]
 
 
 def draw_sample(data: LabelledData, query: Query) -> Sample:

@@ -38,7 +38,7 @@ def test_the_best_mean_comes_first_as_an_accuracy_with_its_interval(store):
     assert ranking.unit == "accuracy"
     for candidate in ranking.candidates:
         centre = mean[int(candidate.expert.name[1])]
-        ends = accuracy_of(np.array([centre - 0.12816, centre, centre + 0.12816]))
+        ends = accuracy_of(np.array([centre - 0.12815515655446004, centre, centre + 0.12815515655446004]))
         assert [candidate.low, candidate.predicted, candidate.high] == pytest.approx(list(ends))
     assert (ranking.baseline, ranking.seconds, ranking.command) == (BASELINE, 1.5, "")
 
