@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,12 @@ from typing import Any
 from expertise_graph.advice.charts import Line, line_chart
 from expertise_graph.advice.lines import shorten
 from expertise_graph.advice.page import Cell, Html, Thumbnails, heading, numbered, page, paragraph, table
-from expertise_graph.advice.record import RunRecord, check_same_classes, predictor, read_run
+from expertise_graph.advice.record import RunRecord, check_same_classes, read_run
 from expertise_graph.advice.verdict import Verdict, judge
 from expertise_graph.advice.worst import Mistake, contact_sheet, worst_items
-from expertise_graph.data.base import LabelledData
+from expertise_graph.data.base import CLASS, LABELS, LabelledData
 from expertise_graph.errors import ExpertiseError
+from expertise_graph.inference.model import open_model
 from expertise_graph.probing import Progress, silent
 
 Find = Callable[[RunRecord], LabelledData]
@@ -42,7 +43,12 @@ class RunFindings:
 
 
 def check_run(
-    folder: Path, find: Find, *, trust_code: bool = False, progress: Progress = silent
+    folder: Path,
+    find: Find,
+    *,
+    options: Sequence[str] = (),
+    trust_code: bool = False,
+    progress: Progress = silent,
 ) -> RunFindings:
     """Look back at a finished warm start.
 
@@ -51,6 +57,7 @@ def check_run(
     Args:
         folder: of the run, with its run.json.
         find: finds the data it was trained on.
+        options: of the command line, that the advised commands need to read the data.
         trust_code: whether a model built by code of the user may be loaded.
         progress: told how far it is.
 
@@ -62,10 +69,10 @@ def check_run(
     try:
         found.data = find(record)
         check_same_classes(record, found.data)
-        found.verdict = judge(record, found.data.locator)
-        predict = predictor(record, trust_code=trust_code)
+        found.verdict = judge(record, found.data.locator, options)
+        model = open_model(folder, trust_code=trust_code)
         found.mistakes, found.looked_at = worst_items(
-            predict, found.data, seed=int(record.result["seed"]), progress=progress
+            model, found.data, seed=int(record.result["seed"]), progress=progress
         )
         if record.modality == "image":
             found.sheet = contact_sheet(found.mistakes, found.data.items)
@@ -79,13 +86,14 @@ def check_run(
 def run_lines(found: RunFindings) -> Iterator[str]:
     """Yield some twenty lines for a terminal."""
     record, result = found.record, found.record.result
+    what = {CLASS: f"in {len(record.classes):,} classes", LABELS: f"with {len(record.classes):,} labels"}
     yield (
-        f"{record.folder.name}: {result['strategy']} on {result['n_train']:,} {record.modality}s in "
-        f"{len(record.classes):,} classes, {result['epochs']} epochs in {result['seconds']:.0f} s"
+        f"{record.folder.name}: {result['strategy']} on {result['n_train']:,} {record.modality}s "
+        f"{what.get(record.kind, 'with values')}, {result['epochs']} epochs in {result['seconds']:.0f} s"
     )
     yield (
-        f"accuracy {result['accuracy']:.1%} on {result['n_test']:,} test items, "
-        f"{result['validation_accuracy']:.1%} on {result['n_validation']:,} validation items"
+        f"{record.metric} {record.shown(result['accuracy'])} on {result['n_test']:,} test items, "
+        f"{record.shown(result['validation_accuracy'])} on {result['n_validation']:,} validation items"
     )
     if result.get("note"):
         yield f"note: {result['note']}"
@@ -96,7 +104,7 @@ def run_lines(found: RunFindings) -> Iterator[str]:
         yield f"Highest loss among {found.looked_at:,} validation and test items"
         for m in found.mistakes[:8]:
             name = shorten(m.name)
-            yield f"  {name}: is {shorten(m.given)}, predicted {shorten(m.predicted)} ({m.confidence:.0%})"
+            yield f"  {name}: is {shorten(m.given)}, predicted {shorten(m.predicted)} ({m.doubt})"
     for note in found.notes:
         yield f"note: {note}"
     if found.interrupted:
@@ -115,6 +123,7 @@ def run_json(found: RunFindings) -> dict[str, Any]:
         "folder": str(found.record.folder),
         "expert": found.record.expert,
         "task": found.record.task,
+        "metric": result["metric"],
         "modality": found.record.modality,
         **{name: result[name] for name in kept},
         "verdict": found.verdict.kind,
@@ -145,15 +154,16 @@ def _parts(found: RunFindings) -> Iterator[Html]:
     yield heading("What to try next")
     yield numbered(found.verdict.commands)
     yield heading("Course of the training")
+    metric, scale = record.metric, "%" if record.kind == CLASS else ""
     for title, names, unit in (
-        ("accuracy by epoch", ("train_accuracy", "validation_accuracy"), "%"),
+        (f"{metric} by epoch", ("train_accuracy", "validation_accuracy"), scale),
         ("loss by epoch", ("loss", "validation_loss"), ""),
     ):
-        lines = [Line(name.replace("_", " "), _points(record, name)) for name in names]
+        lines = [Line(_name(name, metric), _points(record, name)) for name in names]
         yield paragraph(title.capitalize(), "note")
         yield Html(line_chart(f"{title} in training and on validation", lines, across="epoch", unit=unit))
     yield table(
-        "Epochs", ("epoch", "training accuracy", "validation accuracy", "validation loss"), _rows(record)
+        "Epochs", ("epoch", f"training {metric}", f"validation {metric}", "validation loss"), _rows(record)
     )
     if found.mistakes is not None and found.data is not None:
         yield from _mistakes(found, found.mistakes, found.data)
@@ -169,7 +179,7 @@ def _mistakes(found: RunFindings, mistakes: tuple[Mistake, ...], data: LabelledD
             m.split,
             m.given,
             m.predicted,
-            f"{m.confidence:.0%}",
+            m.doubt,
             f"{m.loss:.2f}",
         ]
         for m in mistakes
@@ -185,12 +195,16 @@ def _rows(record: RunRecord) -> list[list[Cell]]:
     return [
         [
             int(row["epoch"]),
-            "" if row["train_accuracy"] is None else f"{row['train_accuracy']:.1%}",
-            f"{row['validation_accuracy']:.1%}",
+            "" if row["train_accuracy"] is None else record.shown(row["train_accuracy"]),
+            record.shown(row["validation_accuracy"]),
             f"{row['validation_loss']:.3f}",
         ]
         for row in record.history
     ]
+
+
+def _name(column: str, metric: str) -> str:
+    return column.replace("_accuracy", f" {metric}").replace("_", " ")
 
 
 def _points(record: RunRecord, name: str) -> list[tuple[float, float]]:

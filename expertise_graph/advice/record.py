@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
-
-from expertise_graph.data.base import CLASS, Item, LabelledData
+from expertise_graph.data.base import CLASS, VALUE, LabelledData
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.inference.model import open_model
-from expertise_graph.probing import Progress
-
-Predict = Callable[[Sequence[Item], Progress], NDArray[np.float64]]
+from expertise_graph.warmstart.objective import METRICS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +22,7 @@ class RunRecord:
         result: see `warmstart.TrainResult`.
         history: a row for each epoch.
         task: id of the task it was trained on.
-        kind: of the target; class where each item has one label.
+        kind: of the target: class, labels or value.
     """
 
     folder: Path
@@ -41,6 +34,19 @@ class RunRecord:
     modality: str
     classes: tuple[str, ...]
     kind: str
+
+    @property
+    def metric(self) -> str:
+        """What its scores are, in words."""
+        return METRICS[self.kind].replace("_", " ")
+
+    def shown(self, score: float) -> str:
+        """Return a score as it is written: in per cent where it is a share of the items."""
+        return f"{score:.1%}" if self.kind == CLASS else f"{score:.3f}"
+
+    def said(self, score: float) -> str:
+        """Return how good that is, in a sentence."""
+        return f"{score:.0%} right" if self.kind == CLASS else f"{self.metric} {score:.2f}"
 
 
 def is_run(folder: str | Path) -> bool:
@@ -81,31 +87,17 @@ def read_run(folder: Path) -> RunRecord:
         ) from error
 
 
-def predictor(record: RunRecord, *, trust_code: bool = False) -> Predict:
-    """Return a function from items to log-probabilities (n, classes) of the trained model.
-
-    Raises:
-        InvalidInputError: when the model does not give one label an item.
-        NotFoundError: when the model is not there.
-        SourceError, UntrustedError: when it cannot be loaded.
-    """
-    if record.kind != CLASS:
-        raise InvalidInputError("items are ranked by loss only where each has one label")
-    model = open_model(record.folder, trust_code=trust_code)
-
-    def predict(items: Sequence[Item], progress: Progress) -> NDArray[np.float64]:
-        logits = torch.from_numpy(model.logits(items, progress=progress)).double()
-        result: NDArray[np.float64] = torch.log_softmax(logits / model.temperature, dim=1).numpy()
-        return result
-
-    return predict
-
-
 def check_same_classes(record: RunRecord, data: LabelledData) -> None:
-    """Raise InvalidInputError when data have other classes than the run was trained on."""
-    if data.modality != record.modality or data.classes != record.classes:
+    """Raise InvalidInputError when data have other classes, or labels, than the run was trained on."""
+    own = (record.modality, record.kind, record.classes)
+    if (data.modality, data.kind, data.outputs) != own:
         raise InvalidInputError(
-            f"{data.locator} holds {len(data.classes)} classes of {data.modality}s and the run in "
-            f"{record.folder} was trained on {len(record.classes)} of {record.modality}s: give its data "
-            "with --data"
+            f"{data.locator} holds {_held(data.modality, data.kind, data.outputs)} and the run in "
+            f"{record.folder} was trained on {_held(*own)}: give its data with --data, and its columns"
         )
+
+
+def _held(modality: str, kind: str, names: Sequence[str]) -> str:
+    if kind == VALUE:
+        return f"{modality}s with a value each"
+    return f"{len(names)} {'classes' if kind == CLASS else 'labels'} of {modality}s"

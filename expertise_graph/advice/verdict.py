@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,16 +31,18 @@ class Verdict:
     commands: tuple[str, ...]
 
 
-def judge(record: RunRecord, data: str) -> Verdict:
+def judge(record: RunRecord, data: str, options: Sequence[str] = ()) -> Verdict:
     """Return the verdict on a run; the first rule that fits counts.
 
     Args:
         record: of the run.
         data: its data as a command names them.
+        options: that commands need to read them.
     """
-    kind = kind_of_run(record)
-    text = _TEXTS[kind].format(**_numbers(record)) + _shift(record)
-    return Verdict(kind=kind, text=text, commands=_commands(record, kind, data))
+    kind, numbers = kind_of_run(record), _numbers(record)
+    scores = {name: record.said(numbers[name]) for name in ("train", "validation", "test")}
+    text = _TEXTS[kind].format(kept=f"{numbers['kept']:.0f}", **scores) + _shift(record)
+    return Verdict(kind=kind, text=text, commands=_commands(record, kind, (data, *options)))
 
 
 def kind_of_run(record: RunRecord) -> str:
@@ -50,8 +52,7 @@ def kind_of_run(record: RunRecord) -> str:
     better than the linear probe. unfinished: the last epoch had the best validation accuracy or loss, and
     the number of epochs or the time ended it. over-fitting: training accuracy is a tenth, and two
     standard errors, above validation, whose loss has risen by a tenth from its lowest. gap: it is two
-    tenths above, and the loss has not risen. under-fitting: training accuracy itself stays below 90 %
-    (below validation accuracy for that matter).
+    tenths above, and the loss has not risen. under-fitting: training accuracy itself stays below 90 %.
     """
     rows = [row for row in record.history if row["epoch"] > 0]
     if record.result["stopped"] == "nan":
@@ -64,7 +65,7 @@ def kind_of_run(record: RunRecord) -> str:
     cut = record.result["stopped"] in ("epochs", "time")
     if cut and _still_improving(rows) and numbers["gap"] < GAP and numbers["validation"] < DONE:
         return "unfinished"
-    noise = 2 * math.sqrt(numbers["validation"] * (1 - numbers["validation"]) / max(numbers["items"], 1))
+    noise = 2 * math.sqrt(_variance(numbers["validation"]) / max(numbers["items"], 1))
     if numbers["gap"] > max(GAP, noise) and _risen(record.history):
         return "over-fitting"
     if numbers["gap"] > max(2 * GAP, noise):
@@ -77,16 +78,20 @@ def _shift(record: RunRecord) -> str:
     numbers, n_test = _numbers(record), max(float(record.result["n_test"]), 1.0)
     # Smoothed, as of few items all may be right by chance.
     validation = (numbers["validation"] * numbers["items"] + 2) / (numbers["items"] + 4)
-    doubt = math.sqrt(
-        validation * (1 - validation) / (numbers["items"] + 4)
-        + numbers["test"] * (1 - numbers["test"]) / n_test
-    )
+    doubt = math.sqrt(_variance(validation) / (numbers["items"] + 4) + _variance(numbers["test"]) / n_test)
     if validation - numbers["test"] <= max(0.05, 2 * doubt):
         return ""
+    test, held = record.said(numbers["test"]), record.said(numbers["validation"])
     return (
-        f" The test items are harder ({numbers['test']:.0%} right) than those held out of training "
-        f"({numbers['validation']:.0%}): they may come from elsewhere, or the latter have twins in training."
+        f" The test items are harder ({test}) than those held out of training ({held}): "
+        "they may come from elsewhere, or the latter have twins in training."
     )
+
+
+def _variance(score: float) -> float:
+    """Return the variance of a score on one item; of scores that are no shares of items a guess."""
+    share = min(max(score, 0.0), 1.0)
+    return share * (1.0 - share)
 
 
 def _still_improving(rows: list[Mapping[str, Any]]) -> bool:
@@ -122,43 +127,43 @@ def _numbers(record: RunRecord) -> dict[str, float]:
 
 _TEXTS = {
     "diverged": "Training diverged: the loss was no number any more, and the best epoch before it was kept.",
-    "probe": ("Only a linear head was trained: {validation:.0%} right on validation, {test:.0%} on test."),
+    "probe": ("Only a linear head was trained: {validation} on validation, {test} on test."),
     "probe-kept": (
-        "Fine-tuning did not help: no epoch beat the linear probe, which was kept ({validation:.0%} right "
+        "Fine-tuning did not help: no epoch beat the linear probe, which was kept ({validation} "
         "on validation)."
     ),
     "unfinished": (
-        "Training stopped while it was still improving (epoch {kept:.0f}, {validation:.0%} on validation): "
+        "Training stopped while it was still improving (epoch {kept}, {validation} on validation): "
         "it is not finished."
     ),
     "over-fitting": (
-        "The model over-fits: {train:.0%} right in training, {validation:.0%} on validation, whose loss "
-        "has risen again; the best epoch ({kept:.0f}) was kept."
+        "The model over-fits: {train} in training, {validation} on validation, whose loss "
+        "has risen again; the best epoch ({kept}) was kept."
     ),
     "gap": (
-        "The model knows the items it was trained on ({train:.0%} right) far better than new ones "
-        "({validation:.0%} on validation), whose loss has not risen: more or more varied items, or an "
+        "The model knows the items it was trained on ({train}) far better than new ones "
+        "({validation} on validation), whose loss has not risen: more or more varied items, or an "
         "expert nearer to the task, would help, longer training would not."
     ),
     "under-fitting": (
-        "The model under-fits: it is right on {train:.0%} of what it was trained on ({validation:.0%} on "
-        "validation), so expert or settings limit it rather than the number of items."
+        "The model under-fits: {train} on what it was trained on, {validation} on "
+        "validation, so expert or settings limit it rather than the number of items."
     ),
     "good": (
-        "Training went well: {train:.0%} right in training, {validation:.0%} on validation, {test:.0%} on "
-        "test; epoch {kept:.0f} was kept."
+        "Training went well: {train} in training, {validation} on validation, {test} on "
+        "test; epoch {kept} was kept."
     ),
 }
 
 
-def _commands(record: RunRecord, kind: str, data: str) -> tuple[str, ...]:
+def _commands(record: RunRecord, kind: str, data: Sequence[str]) -> tuple[str, ...]:
     epochs, lr = int(record.config.get("epochs", 20)), float(record.config.get("lr", 1e-3))
     gentler = _again(record, data, "gentle", lr=f"{lr / 3:.2g}")
     longer = _again(record, data, "longer", epochs=str(2 * epochs))
     frozen = _again(record, data, "probe", strategy="linear-probe")
     tuned = _again(record, data, "tuned", strategy="lp-ft")
-    compare = shlex.join(["expertise-graph", "query", data])
-    look = shlex.join(["expertise-graph", "check", data])
+    compare = shlex.join(["expertise-graph", "query", *data])
+    look = shlex.join(["expertise-graph", "check", *data])
     return {
         "diverged": (gentler, frozen),
         "probe": (tuned, compare),
@@ -171,9 +176,9 @@ def _commands(record: RunRecord, kind: str, data: str) -> tuple[str, ...]:
     }[kind]
 
 
-def _again(record: RunRecord, data: str, name: str, **changes: str) -> str:
+def _again(record: RunRecord, data: Sequence[str], name: str, **changes: str) -> str:
     """Return the command of the run with some settings changed, into a folder beside its own."""
-    words = ["expertise-graph", "warm-start", data]
+    words = ["expertise-graph", "warm-start", *data]
     words += ["--expert", record.expert] if record.expert else []
     for option, value in changes.items():
         words += [f"--{option}", value]

@@ -89,7 +89,10 @@ class Checking(Querying):
                 )
             return found
 
-        return check_run(Path(folder).absolute(), find, trust_code=trust_code, progress=self.progress)
+        options = [*columns.options, *(["--trust-code"] if trust_code else [])]
+        return check_run(
+            Path(folder).absolute(), find, options=options, trust_code=trust_code, progress=self.progress
+        )
 
     def _read_anything(self, data: str | Path | LabelledData, columns: Columns) -> LabelledData:
         """Return a dataset in memory, even one that nothing can be learnt from."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -10,15 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from expertise_graph.advice.record import RunRecord, is_run, predictor, read_run
+from expertise_graph.advice.record import RunRecord, is_run
 from expertise_graph.advice.verdict import judge, kind_of_run
 from expertise_graph.advice.worst import SHOWN
-from expertise_graph.data import holdout, read_data
+from expertise_graph.data import Columns, holdout, read_data
+from expertise_graph.inference.model import open_model
+from expertise_graph.metrics import log_softmax
 from expertise_graph.warmstart import TrainConfig
 from expertise_graph.workspace import Workspace
 from tests.advice.planted import letters
 from tests.advice.test_check import read_page
-from tests.materials import change_json, glosses
+from tests.materials import change_json, glosses, pictures
 from tests.program import invoke
 
 
@@ -133,10 +136,10 @@ def test_the_worst_examples_are_those_of_the_highest_loss(run_folder):
     assert found["kind"] == "run"
     assert found["looked_at"] == 12 + 72
     data = read_data(Path("letters"))
-    given = read_run(run_folder)
+    model = open_model(run_folder)
     splits = holdout(data, seed=0)
     rows = np.sort(np.concatenate([splits.validation, splits.test]))
-    likely = predictor(given)([data.items[i] for i in rows], lambda *_: None)
+    likely = log_softmax(model.logits([data.items[i] for i in rows]) / model.temperature)
     assert np.exp(likely).sum(axis=1) == pytest.approx(np.ones(len(rows)))
     losses = -likely[np.arange(len(rows)), data.labels[rows]]
     assert [w["loss"] for w in found["worst"]] == pytest.approx(
@@ -169,7 +172,7 @@ def test_data_that_moved_or_changed(finished, run_folder):
 def test_other_data_and_other_options_are_refused(run_folder, tmp_path):
     table = glosses(tmp_path / "g.csv", 5)
     done = invoke("check", run_folder, "--data", table).worked()
-    assert "was trained on 6 of images" in done.out
+    assert "was trained on 6 classes of images" in done.out
     assert invoke("check", run_folder, "--expert", "emoji").code == 2
     assert invoke("check", table, "--data", table).code == 2
 
@@ -186,17 +189,86 @@ def test_unfinished_and_damaged_runs(run_folder):
     invoke("check", run_folder).failed("does not hold the record")
 
 
-def test_temperature_and_kind_of_the_head(run_folder):
-    data = read_data(Path("letters"))
-    change_json(run_folder / "head.json", temperature=1.0)
-    plain = predictor(read_run(run_folder))(data.items[:8], lambda *_: None)
-    change_json(run_folder / "head.json", temperature=4.0)
-    soft = predictor(read_run(run_folder))(data.items[:8], lambda *_: None)
-    assert (soft.argmax(axis=1) == plain.argmax(axis=1)).all()
-    flat = plain / 4 - np.log(np.exp(plain / 4).sum(axis=1, keepdims=True))
-    assert soft == pytest.approx(flat, abs=1e-6)
+def test_a_temperature_takes_confidence(run_folder):
+    hardest = {}
+    for temperature in (1.0, 4.0):
+        change_json(run_folder / "head.json", temperature=temperature)
+        hardest[temperature] = invoke("check", run_folder, "--json").worked().json["worst"][0]
+    assert hardest[4.0]["confidence"] < hardest[1.0]["confidence"]
+
+
+def test_data_of_another_kind_are_refused(run_folder):
     change_json(run_folder / "head.json", kind="labels")
-    assert "only where each has one label" in invoke("check", run_folder).worked().out
+    assert "was trained on 6 labels of images: give its data" in invoke("check", run_folder).worked().out
+
+
+@pytest.fixture(scope="module")
+def several(registered, tmp_path_factory):
+    """A workspace with a run on several labels and one on values, both of the table t.csv."""
+    folder = tmp_path_factory.mktemp("several") / "workspace"
+    shutil.copytree(registered, folder)
+    data = pictures(folder / "letters", 4, 8)
+    rows = ["photo;kinds;much"]
+    for number, letter in enumerate(sorted(data.iterdir())):
+        for i, picture in enumerate(sorted(letter.iterdir())):
+            more = "/odd" if number % 2 else ""
+            rows.append(f"{picture.relative_to(folder)};{letter.name}{more};{number + i / 100}")
+    (folder / "t.csv").write_text("\n".join(rows) + "\n")
+    with Workspace(folder) as workspace:
+        for label, target in (("kinds", "labels"), ("much", "value")):
+            columns = Columns(image="photo", label=label, target=target, separator=SLASH.get(label))
+            config = TrainConfig(epochs=1, batch_size=8)
+            out = folder / label
+            workspace.warm_start(folder / "t.csv", out, expert="emoji", config=config, columns=columns)
+    return folder
+
+
+SLASH = {"kinds": "/"}
+
+
+@pytest.mark.parametrize(("label", "metric"), [("kinds", "average precision"), ("much", "r2")])
+def test_runs_on_labels_and_values_are_judged_by_their_own_measure(several, monkeypatch, label, metric):
+    monkeypatch.chdir(several)
+    target = ("--target", "labels", "--separator", "/") if label == "kinds" else ("--target", "value")
+    columns = ("--image-column", "photo", "--label-column", label, *target)
+    page = several / f"{label}.html"
+    done = invoke("check", label, *columns, "--out", page).worked()
+    assert done.lines[1].startswith(f"{metric} ")
+    assert "%" not in done.lines[1]
+    assert "right" not in done.out
+    assert f"training {metric}" in page.read_text()
+    assert (several / f"{label}-worst.png").stat().st_size > 1000
+    found = invoke("check", label, *columns, "--json").worked().json
+    assert found["metric"] == metric.replace(" ", "_")
+    assert all(" ".join(columns) in command for command in found["commands"])
+
+    data = read_data(
+        several / "t.csv",
+        columns=Columns(image="photo", label=label, target=target[1], separator=SLASH.get(label)),
+    )
+    model, splits = open_model(several / label), holdout(data, seed=0)
+    rows = np.sort(np.concatenate([splits.validation, splits.test]))
+    logits = model.logits([data.items[i] for i in rows]).astype(float)
+    if label == "much":
+        losses = np.abs(logits[:, 0] - data.targets[rows, 0])
+        assert found["worst"][0]["confidence"] is None
+    else:
+        likely = model.probabilities(logits)
+        losses = -np.log(np.where(data.targets[rows] > 0, likely, 1 - likely)).mean(axis=1)
+        assert set(found["worst"][0]["given"].split(", ")) <= set(data.outputs)
+    assert [w["loss"] for w in found["worst"]] == pytest.approx(
+        sorted(losses, reverse=True)[:SHOWN], rel=1e-4
+    )
+    worst = data.items[rows[losses.argmax()]]
+    assert found["worst"][0]["item"].endswith(f"{worst.parent.name}/{worst.name}")
+
+
+def test_a_value_that_is_predicted_worse_than_by_the_mean_has_a_verdict():
+    rows = [(None, -0.4, 1.3), (0.1, -0.3, 1.2), (0.2, -0.35, 1.1)]
+    given = dataclasses.replace(record(rows, test=-0.6, validation=-0.3, stopped="early"), kind="value")
+    verdict = judge(given, "d")
+    assert verdict.kind == "gap"
+    assert "r2 -0.30 on validation" in verdict.text
 
 
 def test_text_runs_have_a_table_only(registered, tmp_path, monkeypatch):
