@@ -106,12 +106,12 @@ def show_merge(result: MergeResult, names: dict[str, str]) -> None:
     if result.path is not None:
         rows.append({**merged, "test": result.accuracy, "kept": True})
     table(rows, ("model", "head", "validation", "test", "kept"))
-    best = result.best_child
+    best, metric = result.best_child, result.metric.replace("_", " ")
     if result.scale is not None:
         click.echo(f"scale {result.scale:g}")
     if result.statistics != "none":
         measured = ", ".join(f"{name} {value:.3f}" for name, value in result.statistics_accuracy.items())
-        click.echo(f"batch-norm statistics {result.statistics}; validation accuracy: {measured}")
+        click.echo(f"batch-norm statistics {result.statistics}; validation {metric}: {measured}")
     for note in result.notes:
         click.echo(f"note: {clean(note)}", err=True)
     if result.path is None or result.expert is None:
@@ -119,7 +119,7 @@ def show_merge(result: MergeResult, names: dict[str, str]) -> None:
         return
     gain = 100 * (result.accuracy - best.accuracy)
     click.echo(
-        f"test accuracy {result.accuracy:.3f} on {result.n_test} items, {gain:+.1f} points to "
+        f"test {metric} {result.accuracy:.3f} on {result.n_test} items, {gain:+.1f} points to "
         f"{clean(best.name)}, the best by validation"
     )
     child = clean(names.get(result.expert, result.expert))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph import metrics
-from expertise_graph.data.base import LabelledData
+from expertise_graph.data.base import CLASS, LABELS, LabelledData
 from expertise_graph.errors import DatasetError
 from expertise_graph.inference.items import Chosen, choose, marks_of, match_classes, same_task, values_of
 from expertise_graph.inference.model import Model
@@ -78,6 +78,11 @@ def evaluate(
         raise DatasetError(
             f"{data.name} holds {data.modality}s and the model takes {model.modality}s; name the column "
             f"with --{model.modality}-column if there is one"
+        )
+    if model.kind == CLASS and data.kind == LABELS:
+        raise DatasetError(
+            f"{data.name} holds several labels an item and {model.folder} gives one class an item: "
+            "give data with one class each, or --target class"
         )
     chosen = choose(model, data, split)
     if model.kind == "value":

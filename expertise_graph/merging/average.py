@@ -77,8 +77,9 @@ def _head(
     with_head = [delta for delta in deltas if delta.about.head != NO_HEAD]
     if not with_head:
         return parent.head
-    classes = with_head[0].about.classes
-    if len(with_head) < len(deltas) or any(set(d.about.classes) != set(classes) for d in with_head):
+    classes, kind = with_head[0].about.classes, with_head[0].about.kind
+    same = all((set(d.about.classes), d.about.kind) == (set(classes), kind) for d in with_head)
+    if len(with_head) < len(deltas) or not same:
         raise InvalidInputError(
             "the deltas have heads for different classes: leave them out with --no-head, or apply one alone"
         )
@@ -88,10 +89,10 @@ def _head(
         name: sum_of([s * state[name].double() for s, state in zip(shares, ordered, strict=True)])
         for name in ("weight", "bias")
     }
-    if parent.head is not None and parent.head.knows(classes):
+    if parent.head is not None and parent.head.knows(classes, kind):
         before = parent.head.ordered(classes).state
         mean = {name: before[name] + scale * (tensor - before[name]) for name, tensor in mean.items()}
-    return Head(weight=mean["weight"].float(), bias=mean["bias"].float(), classes=classes)
+    return Head(weight=mean["weight"].float(), bias=mean["bias"].float(), classes=classes, kind=kind)
 
 
 def _proposed(parent: Model, about: About, moves: State) -> Head:
@@ -106,4 +107,4 @@ def _proposed(parent: Model, about: About, moves: State) -> Head:
             if moved is None and before is None:
                 raise InvalidInputError(f"a delta with a head of shape {tuple(shape)} lacks its {key}")
             found[key] = sum_of([t for t in (before, moved) if t is not None])
-    return Head(weight=found["weight"], bias=found["bias"], classes=about.classes)
+    return Head(weight=found["weight"], bias=found["bias"], classes=about.classes, kind=about.kind)

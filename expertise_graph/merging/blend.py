@@ -113,7 +113,9 @@ class Blender:
         if self.parent is None:
             raise SourceError("a method that adds to the parent was called without one")
         classes = self.yardstick.classes
-        known = self.own and self.parent.head is not None and self.parent.head.knows(classes)
+        known = (
+            self.own and self.parent.head is not None and self.parent.head.knows(classes, self.yardstick.kind)
+        )
         start = self._learnt(
             self.parent, self.parent.head.ordered(classes) if self.parent.head and known else None
         )
@@ -170,8 +172,12 @@ class Blender:
 
     def _judge(self, module: nn.Module, learnt: State) -> tuple[Head, float, float]:
         if self.own:
-            classes = self.yardstick.classes
-            head = Head(weight=learnt["head.weight"], bias=learnt["head.bias"], classes=classes)
+            head = Head(
+                weight=learnt["head.weight"],
+                bias=learnt["head.bias"],
+                classes=self.yardstick.classes,
+                kind=self.yardstick.kind,
+            )
         else:
             head = self.yardstick.probe(module)
         return head, *self.yardstick.measure(module, head, "validation")

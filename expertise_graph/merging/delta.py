@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from expertise_graph.data import CLASS
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.merging.models import Head, Model, license_of
+from expertise_graph.merging.models import KINDS, Head, Model, license_of
 from expertise_graph.merging.packing import PLAIN, Packing, pack, relative_error, unpack
 from expertise_graph.merging.states import State, first_difference
 
@@ -33,6 +34,7 @@ class About:
         head: "whole" where the parent has no such head, "difference" to the parent's, or "none".
         parent_head_sha256: of the head that a difference belongs to.
         classes: of the head.
+        kind: of its target.
         license: of the child.
     """
 
@@ -45,6 +47,7 @@ class About:
     parent_head_sha256: str
     classes: tuple[str, ...]
     license: str
+    kind: str = CLASS
     format: str = FORMAT
     version: str = VERSION
 
@@ -60,6 +63,7 @@ class About:
         Raises:
             InvalidInputError: when something is missing or not what it should be.
         """
+        values = {"kind": CLASS, **values}
         missing = [field.name for field in fields(cls) if not isinstance(values.get(field.name), str)]
         if values.get("format") != FORMAT or missing:
             raise InvalidInputError("it is no delta: make one with expertise-graph delta make")
@@ -74,6 +78,8 @@ class About:
         named = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
         if not named or len(set(classes)) != len(classes) or not 0 <= items <= MOST_ITEMS:
             raise InvalidInputError("its classes or items are not possible")
+        if values["kind"] not in KINDS:
+            raise InvalidInputError("it does not say what its head gives")
         if values["head"] not in (WHOLE, DIFFERENCE, NO_HEAD):
             raise InvalidInputError("it does not say what head it has")
         texts = {field.name: values[field.name] for field in fields(cls)}
@@ -145,13 +151,15 @@ def make_delta(
         parent_head_sha256=head_sha256(parent.head) if kind == DIFFERENCE and parent.head else "",
         classes=child.head.classes if child.head and kind != NO_HEAD else (),
         license=license_of(child),
+        kind=child.head.kind if child.head and kind != NO_HEAD else CLASS,
     )
     return Delta(about=about, parts=parts), relative_error(changed, found)
 
 
 def head_sha256(head: Head) -> str:
-    """Return a hash of a head: its classes in order, weight and bias."""
-    found = hashlib.sha256(json.dumps(list(head.classes)).encode())
+    """Return a hash of a head: its classes in order, their kind, weight and bias."""
+    names = list(head.classes) if head.kind == CLASS else [head.kind, list(head.classes)]
+    found = hashlib.sha256(json.dumps(names).encode())
     for tensor in (head.weight, head.bias):
         found.update(tensor.contiguous().float().numpy().astype("<f4").tobytes())
     return found.hexdigest()
@@ -168,7 +176,7 @@ def _check_fixed(parent: Model, child: Model) -> None:
 def _head_kind(parent: Model, child: Model) -> str:
     if child.head is None:
         return NO_HEAD
-    return DIFFERENCE if parent.head and parent.head.knows(child.head.classes) else WHOLE
+    return DIFFERENCE if parent.head and parent.head.knows(child.head.classes, child.head.kind) else WHOLE
 
 
 def _head_difference(parent: Model, child: Model, kind: str) -> State:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from expertise_graph.data import VALUE
 from expertise_graph.merging.blend import Blend
 from expertise_graph.merging.licences import RULE
 from expertise_graph.merging.output import new_folder, write_card, write_model
@@ -35,28 +36,29 @@ def write_merge(plan: Plan, result: MergeResult, blend: Blend) -> None:
 
 def _write_card(folder: Path, plan: Plan, result: MergeResult) -> None:
     title = f"{result.method} of {len(result.children)} models for {plan.data.name}"
-    best = result.best_child
+    best, metric = result.best_child, result.metric.replace("_", " ")
+    task = "regression" if plan.data.kind == VALUE else "classification"
     fields = {
         "license": result.license,
         "base_model": [child.expert for child in result.children if child.kept],
         "base_model_relation": "merge",
         "datasets": list(datasets_of([m.expert for m in plan.models], plan.data.name)),
-        "metrics": ["accuracy"],
-        "pipeline_tag": f"{plan.data.modality}-classification",
+        "metrics": [result.metric],
+        "pipeline_tag": f"{plan.data.modality}-{task}",
         "tags": ["expertise-graph", "merge"],
     }
     statistics = ", ".join(f"{name} {value:.4f}" for name, value in result.statistics_accuracy.items())
     rows: dict[str, object] = {
-        "test accuracy": f"{result.accuracy:.4f} ({result.n_test} items)",
-        "validation accuracy": f"{result.validation_accuracy:.4f}",
-        "best child by validation": f"{best.name}, test accuracy {best.accuracy:.4f}",
+        f"test {metric}": f"{result.accuracy:.4f} ({result.n_test} items)",
+        f"validation {metric}": f"{result.validation_accuracy:.4f}",
+        "best child by validation": f"{best.name}, test {metric} {best.accuracy:.4f}",
         "parent": result.parent or "none in common",
         "method": result.method,
         "scale": result.scale,
         "density": result.density,
         "weights": result.weights,
         "head": result.head,
-        "batch-norm statistics": f"{result.statistics} (validation accuracy: {statistics})",
+        "batch-norm statistics": f"{result.statistics} (validation {metric}: {statistics})",
         "seed of the splits": result.seed,
     }
     rows |= {
@@ -100,6 +102,7 @@ def record_merge(store: Store, prober: Prober, plan: Plan, result: MergeResult) 
         path=str(plan.out),
         config=plan.settings.as_dict(),
         result={
+            "metric": result.metric,
             "accuracy": result.accuracy,
             "best_child_accuracy": result.best_child.accuracy,
             "seconds": result.seconds,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from expertise_graph.data import LabelledData, modalities
+from expertise_graph.data import CLASS, LabelledData, modalities
 from expertise_graph.errors import InvalidInputError
 from expertise_graph.merging.models import Head, Model, changed
 from expertise_graph.probing import extract
@@ -123,12 +123,13 @@ def train_locally(
             what the others know.
 
     Raises:
-        InvalidInputError: when the model has no head for these classes, or training diverges.
+        InvalidInputError: when the model has no head for these classes, the data have not one class an
+            item, or training diverges.
 
     References:
         Li and Zhan, FedRS: Federated Learning with Restricted Softmax, KDD 2021, at alpha = 0.
     """
-    if model.head is None or not model.head.knows(data.classes):
+    if model.head is None or not _knows(model, data):
         raise InvalidInputError(f"{model.name} has no head for the classes of {data.name}: see blank_head")
     module = copy.deepcopy(model.backbone.module).float().train()
     start_moving(module, STRATEGY, rank=1)
@@ -167,12 +168,17 @@ def accuracy_of(model: Model, data: LabelledData) -> float:
     Raises:
         InvalidInputError: when the model has no head for these classes.
     """
-    if model.head is None or not model.head.knows(data.classes):
+    if model.head is None or not _knows(model, data):
         raise InvalidInputError(f"{model.name} has no head for the classes of {data.name}")
     features = torch.from_numpy(extract(model.backbone, data.items))
     head = model.head.ordered(data.classes)
     guesses = functional.linear(features, head.weight, head.bias).argmax(dim=1)
     return float((guesses.numpy() == np.asarray(data.labels)).mean())
+
+
+def _knows(model: Model, data: LabelledData) -> bool:
+    one = data.kind == CLASS
+    return one and model.head is not None and model.head.knows(data.classes, CLASS)
 
 
 def _batches(n: int, epochs: int, *, batch_size: int, seed: int) -> Iterator[IntArray]:

@@ -71,8 +71,7 @@ def _measure(store: Store, plan: Plan) -> tuple[MergeResult, Blend | None]:
     """Return what the children and their merge reach, and the merge unless it is one child."""
     models, settings = plan.models, plan.settings
     yardstick = Yardstick(plan.data, models[0].backbone, plan.seed)
-    classes = yardstick.classes
-    own = all(m.head is not None and m.head.knows(classes) for m in models)
+    own = all(_knows(m, yardstick) for m in models)
     heads = [_head(model, yardstick) for model in models]
     results = [_child(m, h, yardstick) for m, h in zip(models, heads, strict=True)]
     needs_parent = settings.method in ("task-arithmetic", "ties")
@@ -87,6 +86,7 @@ def _measure(store: Store, plan: Plan) -> tuple[MergeResult, Blend | None]:
         expert=None,
         parent=plan.parent,
         method=settings.method,
+        metric=yardstick.metric,
         scale=blend.scale,
         density=(settings.density or DENSITY) if settings.method == "ties" else None,
         weights=settings.weights,
@@ -111,18 +111,21 @@ def _measure(store: Store, plan: Plan) -> tuple[MergeResult, Blend | None]:
 
 def _head(model: Model, yardstick: Yardstick) -> Head:
     """Return the model's head for the classes of the data, else a probe."""
-    if model.head is not None and model.head.knows(yardstick.classes):
+    if model.head is not None and _knows(model, yardstick):
         return model.head.ordered(yardstick.classes)
     return yardstick.probe(model.backbone.module)
 
 
+def _knows(model: Model, yardstick: Yardstick) -> bool:
+    return model.head is not None and model.head.knows(yardstick.classes, yardstick.kind)
+
+
 def _child(model: Model, head: Head, yardstick: Yardstick) -> ChildResult:
     module = model.backbone.module
-    own = model.head is not None and model.head.knows(yardstick.classes)
     return ChildResult(
         expert=model.expert.id,
         name=model.name,
-        head="own" if own else "probe",
+        head="own" if _knows(model, yardstick) else "probe",
         validation_accuracy=yardstick.measure(module, head, "validation")[0],
         accuracy=yardstick.measure(module, head, "test")[0],
     )

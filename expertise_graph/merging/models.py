@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from expertise_graph.data import CLASS
+from expertise_graph.data import CLASS, LABELS, VALUE
 from expertise_graph.errors import InvalidInputError, NotFoundError
 from expertise_graph.merging.states import State, Weights, weights_of
 from expertise_graph.retrieval.constraints import kind_of
@@ -22,23 +22,34 @@ from expertise_graph.sources import Backbone, SourceOptions, load, resolve
 from expertise_graph.store import Store
 from expertise_graph.types import UNKNOWN, Expert
 
+KINDS = (CLASS, LABELS, VALUE)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """A linear classifier: weight (classes, d), bias (classes,) and the names of the classes."""
+    """A linear head: weight (k, d), bias (k,), the names of its k outputs, and what they are.
+
+    Attributes:
+        classes: names of classes or labels, or of the value.
+        kind: of the target, class, labels or value.
+    """
 
     weight: torch.Tensor
     bias: torch.Tensor
     classes: tuple[str, ...]
+    kind: str = CLASS
 
     def ordered(self, classes: Sequence[str]) -> Head:
         """Return the same head with its classes in another order."""
         rows = [self.classes.index(name) for name in classes]
-        return Head(weight=self.weight[rows], bias=self.bias[rows], classes=tuple(classes))
+        return dataclasses.replace(
+            self, weight=self.weight[rows], bias=self.bias[rows], classes=tuple(classes)
+        )
 
-    def knows(self, classes: Sequence[str]) -> bool:
-        """Tell whether it has exactly these classes, in any order."""
-        return len(classes) == len(self.classes) and set(classes) == set(self.classes)
+    def knows(self, classes: Sequence[str], kind: str) -> bool:
+        """Tell whether it has exactly these outputs, in any order."""
+        alike = len(classes) == len(self.classes) and set(classes) == set(self.classes)
+        return alike and kind == self.kind
 
     @property
     def state(self) -> State:
@@ -182,14 +193,14 @@ def _check_whole(expert: Expert, kind: str) -> None:
 
 
 def read_head(folder: Path) -> Head | None:
-    """Return the head of a run's folder, or None when it is not one of a single label.
+    """Return the head of a run's folder, or None where there is none.
 
     Raises:
         InvalidInputError: when the files do not belong together.
     """
     described = read_description(folder)
-    classes = described.get("classes")
-    if described.get("kind", CLASS) != CLASS or not isinstance(classes, list):
+    classes, kind = described.get("classes"), described.get("kind", CLASS)
+    if kind not in KINDS or not isinstance(classes, list):
         return None
     path = folder / "head.safetensors"
     try:
@@ -199,7 +210,7 @@ def read_head(folder: Path) -> Head | None:
     weight, bias = tensors.get("weight"), tensors.get("bias")
     if weight is None or bias is None or weight.ndim != 2 or not len(weight) == len(bias) == len(classes):
         raise InvalidInputError(f"{path} is not a head for the {len(classes)} classes of head.json")
-    return Head(weight=weight.float(), bias=bias.float(), classes=tuple(map(str, classes)))
+    return Head(weight=weight.float(), bias=bias.float(), classes=tuple(map(str, classes)), kind=kind)
 
 
 def read_description(folder: Path) -> dict[str, Any]:

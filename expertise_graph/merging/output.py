@@ -13,7 +13,6 @@ from typing import Any
 
 from torch import nn
 
-from expertise_graph.data import CLASS
 from expertise_graph.errors import InvalidInputError
 from expertise_graph.merging.models import Head
 from expertise_graph.sources import Backbone
@@ -102,13 +101,13 @@ def write_model(
         return
     linear = nn.Linear(head.weight.shape[1], head.weight.shape[0])
     linear.load_state_dict(head.state)
-    write_native(module, linear, folder / "model", classes=head.classes)
+    write_native(module, linear, folder / "model", classes=head.classes, kind=head.kind)
     write_tensors(folder / "head.safetensors", head.state)
     content = {
         "classes": list(head.classes),
         "modality": backbone.modality,
         "dim": backbone.dim,
-        "kind": CLASS,
+        "kind": head.kind,
         "temperature": 1.0,
         **description,
     }

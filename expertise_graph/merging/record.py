@@ -94,7 +94,7 @@ def put_result(store: Store, task: Task, run: Run, *, n_test: int, start: str) -
                     source=start,
                     target=task.id,
                     weight=float(run.result["accuracy"]),
-                    metric="accuracy",
+                    metric=str(run.result["metric"]),
                     method=run.strategy,
                     version=VERSION,
                     seed=run.seed,

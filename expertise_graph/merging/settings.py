@@ -78,8 +78,8 @@ class ChildResult:
 
     Attributes:
         head: "own", or "probe" where one was fitted on the training split.
-        validation_accuracy: fraction of one.
-        accuracy: on the test split.
+        validation_accuracy: score on the validation split, 1 the best.
+        accuracy: the same on the test split.
         kept: whether it is part of the merge.
     """
 
@@ -98,6 +98,7 @@ class MergeResult:
     Attributes:
         expert: id of the merged expert; None when greedy-soup kept one child only.
         parent: id of what all come from; None for models of different parents.
+        metric: what accuracies are: accuracy, average_precision or r2.
         scale: the one used, None where the method has none.
         head: "merged" from the children's, or "probe" fitted on the training split.
         statistics: "kept", "recomputed", or "none" where there is no batch normalisation.
@@ -126,6 +127,7 @@ class MergeResult:
     seconds: float
     path: str | None
     task: str
+    metric: str = "accuracy"
     notes: tuple[str, ...] = ()
 
     @property

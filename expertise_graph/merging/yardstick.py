@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from expertise_graph.data import LabelledData, modalities, stratified_sample
+from expertise_graph.data import CLASS, LABELS, VALUE, LabelledData, modalities, stratified_sample
 from expertise_graph.errors import SourceError
 from expertise_graph.merging.models import Head
 from expertise_graph.merging.states import State
@@ -18,7 +17,8 @@ from expertise_graph.sources import Backbone
 from expertise_graph.types import IntArray
 from expertise_graph.warmstart import trial_splits
 from expertise_graph.warmstart.inputs import Inputs, even_batches, training_order
-from expertise_graph.warmstart.linear import class_weights, fit_linear_head
+from expertise_graph.warmstart.linear import fit_linear_head
+from expertise_graph.warmstart.objective import objective_of
 
 BATCH = 64
 FISHER_ITEMS = 256
@@ -28,7 +28,9 @@ class Yardstick:
     """A dataset with its splits, its inputs preprocessed once.
 
     Attributes:
-        classes: names in the order of the labels.
+        classes: names of the outputs of a head.
+        kind: of the target.
+        metric: what `measure` gives.
         rows: indices of the items of train, validation and test; those of a warm start with the
             same seed.
 
@@ -38,7 +40,9 @@ class Yardstick:
 
     def __init__(self, data: LabelledData, backbone: Backbone, seed: int) -> None:
         splits = trial_splits(data, seed)
-        self.seed, self.classes = seed, data.classes
+        self.seed, self.classes, self.kind = seed, data.outputs, data.kind
+        self.objective = objective_of(data, splits.train, splits.validation)
+        self.metric = self.objective.metric
         self.rows = {"train": splits.train, "validation": splits.validation, "test": splits.test}
         self.labels = torch.from_numpy(np.asarray(data.labels, dtype=np.int64))
         self.inputs = Inputs(data.items, decode=modalities[data.modality].decode, collate=backbone.collate)
@@ -64,24 +68,35 @@ class Yardstick:
             raise SourceError("the merged model gives features that are NaN or infinite: lower --scale")
         rows = np.concatenate([self.rows["train"], self.rows["validation"]])
         n = len(self.rows["train"])
-        labels = self.labels[rows]
         found = fit_linear_head(
             features,
-            labels,
+            self.objective.targets[rows],
             train=torch.arange(n),
             validation=torch.arange(n, len(rows)),
-            outputs=len(self.classes),
-            loss_of=partial(functional.cross_entropy, weight=class_weights(labels[:n], len(self.classes))),
+            outputs=self.objective.outputs,
+            loss_of=self.objective.loss_of,
+            chosen_by=self.objective.measure,
         )
-        return Head(weight=found.weight, bias=found.bias, classes=self.classes)
+        weight, bias = found.weight, found.bias
+        if self.objective.spread is not None:
+            centre, scale = self.objective.spread
+            weight, bias = weight * scale[:, None], bias * scale + centre
+        return Head(weight=weight, bias=bias, classes=self.classes, kind=self.kind)
 
     def measure(self, module: nn.Module, head: Head, split: str) -> tuple[float, float]:
-        """Return accuracy and mean cross-entropy on a split; the loss of no finite logits is infinite."""
-        logits = functional.linear(self.features(module, split), head.weight, head.bias)
-        labels = self.labels[self.rows[split]]
-        loss = functional.cross_entropy(logits, labels).item()
-        right = (logits.argmax(dim=1) == labels).double().mean().item()
-        return right, loss if np.isfinite(loss) else float("inf")
+        """Return score and mean loss on a split, the worst there are where an output is not finite."""
+        outputs = functional.linear(self.features(module, split), head.weight, head.bias)
+        if not bool(torch.isfinite(outputs).all()):
+            return float("-inf") if self.kind == VALUE else 0.0, float("inf")
+        outputs, wanted = self._standardised(outputs), self.objective.targets[self.rows[split]]
+        return self.objective.score(outputs, wanted), self.objective.measure(outputs, wanted).item()
+
+    def _standardised(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Return values on the scale of the targets; other outputs as they are."""
+        if self.objective.spread is None:
+            return outputs
+        centre, scale = (part.to(outputs) for part in self.objective.spread)
+        return (outputs - centre) / scale
 
     def renewed(self, module: nn.Module) -> nn.Module:
         """Return a copy whose batch normalisation has the statistics of the training items.
@@ -109,7 +124,8 @@ class Yardstick:
         """Return the diagonal Fisher information of all parameters, on a sample of the training items.
 
         F_j = 1/n sum_i (d log p(y_i | x_i) / d theta_j)^2 with y_i drawn from the model's own
-        prediction. The head's are named ``head.weight`` and ``head.bias``.
+        prediction: a class, each label by itself, or a value with the deviation of the data. The
+        head's are named ``head.weight`` and ``head.bias``.
 
         References:
             Matena and Raffel, arXiv:2111.09832, section 3.2.
@@ -127,13 +143,24 @@ class Yardstick:
             logits = functional.linear(
                 module(**self._batch(row[None])).float(), linear["head.weight"], linear["head.bias"]
             )
-            label = torch.multinomial(logits.detach().softmax(dim=1).cpu(), 1, generator=draws).flatten()
-            loss = functional.cross_entropy(logits, label.to(logits.device))
-            gradients = torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+            surprise = self._surprise(logits, draws)
+            gradients = torch.autograd.grad(surprise, list(named.values()), allow_unused=True)
             for key, gradient in zip(named, gradients, strict=True):
                 if gradient is not None:
                     found[key] += gradient.double().square()
         return {key: (value / len(chosen)).float().cpu() for key, value in found.items()}
+
+    def _surprise(self, logits: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
+        """Return minus the log-likelihood of an answer that is drawn from the prediction itself."""
+        if self.kind == CLASS:
+            label = torch.multinomial(logits.detach().softmax(dim=1).cpu(), 1, generator=draws).flatten()
+            return functional.cross_entropy(logits, label.to(logits.device))
+        if self.kind == LABELS:
+            marks = torch.bernoulli(logits.detach().sigmoid().cpu(), generator=draws).to(logits.device)
+            return functional.binary_cross_entropy_with_logits(logits, marks, reduction="sum")
+        outputs = self._standardised(logits)
+        drawn = outputs.detach() + torch.randn(outputs.shape, generator=draws).to(outputs.device)
+        return 0.5 * (outputs - drawn).square().sum()
 
     def _batch(self, rows: IntArray) -> dict[str, torch.Tensor]:
         return {name: tensor.to(self.device) for name, tensor in self.inputs.batch(rows).items()}

@@ -148,6 +148,14 @@ def test_data_of_another_modality(image_run, glosses):
     invoke("evaluate", image_run, glosses).failed("holds texts and the model takes images")
 
 
+def test_a_model_of_classes_is_not_judged_on_several_labels(image_run, letters):
+    rows = [f"{path};{path.parent.name}/more" for path in sorted(letters.rglob("*.png"))]
+    table = letters.parent / "several.csv"
+    table.write_text("\n".join(["image;label", *rows]))
+    line = ("evaluate", image_run, table, "--target", "labels", "--separator", "/")
+    invoke(*line).failed("holds several labels an item", "gives one class an item")
+
+
 def test_several_labels_an_item(run, letters):
     change_json(run / "head.json", kind="labels")
     model, data = open_model(run), read_data(letters)

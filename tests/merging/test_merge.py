@@ -21,7 +21,7 @@ from tests.program import invoke
 KEYS = {
     "run", "expert", "parent", "method", "scale", "density", "weights", "children", "head", "statistics",
     "statistics_accuracy", "validation_accuracy", "accuracy", "n_test", "seed", "license", "seconds", "path",
-    "task", "notes", "best_child", "best_child_accuracy",
+    "task", "notes", "metric", "best_child", "best_child_accuracy",
 }  # fmt: skip
 
 
