@@ -17,8 +17,8 @@ from expertise_graph.data import modalities, read_probe_set
 from expertise_graph.errors import InvalidInputError, SourceError, first_line
 from expertise_graph.inference.model import Model
 from expertise_graph.starter import probe_files
-from expertise_graph.warmstart.inputs import Batch
 from expertise_graph.warmstart.optimizer import Classifier
+from expertise_graph.warmstart.spool import Batch
 
 BATCH, TOKENS = "batch", "tokens"
 TEXT_INPUTS = ("input_ids", "attention_mask")

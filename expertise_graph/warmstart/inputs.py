@@ -1,7 +1,8 @@
-"""Items to batches: decoded and preprocessed once where they fit in memory."""
+"""Items to batches: decoded and preprocessed once where they fit in memory or on the disk."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -10,8 +11,7 @@ import torch
 
 from expertise_graph.data.base import Item
 from expertise_graph.types import IntArray
-
-Batch = dict[str, torch.Tensor]
+from expertise_graph.warmstart.spool import Batch, Spool
 
 CACHE_BYTES = 512 * 2**20
 CHUNK = 32
@@ -21,8 +21,8 @@ class Inputs:
     """All items of a dataset, as batches in any order.
 
     Inputs of one fixed shape (images) are kept as one block of tensors when they take at most
-    `cache_bytes`. Inputs of differing shape (texts) are collated batch by batch, so that each
-    batch is padded to its own longest item only.
+    `cache_bytes`, and on the disk where there is room for more. Inputs of differing shape (texts) are
+    collated batch by batch, so that each batch is padded to its own longest item only.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class Inputs:
         self._items = items
         self._decode = decode
         self._collate = collate
+        self._spool: Spool | None = None
         self._block = self._read_block(cache_bytes)
 
     @property
@@ -48,7 +49,26 @@ class Inputs:
         if self._block is not None:
             rows = torch.from_numpy(np.asarray(indices, dtype=np.int64))
             return {name: block[rows] for name, block in self._block.items()}
-        return self._read(indices)
+        return self._read(indices) if self._spool is None else self._spooled(self._spool, indices)
+
+    @property
+    def spooled(self) -> bool:
+        """Whether items come from the disk once they were read."""
+        return self._spool is not None
+
+    def _spooled(self, spool: Spool, indices: IntArray) -> Batch:
+        rows = np.asarray(indices, dtype=np.int64)
+        missing = spool.missing(rows)
+        try:
+            if len(missing):
+                batch = self._read(missing)
+                if not spool.fits(batch):
+                    raise OSError("items differ in shape")
+                spool.write(missing, batch)
+            return spool.read(rows)
+        except OSError:
+            self._spool = None
+            return self._read(indices)
 
     def _read(self, indices: Sequence[int] | IntArray) -> Batch:
         return self._collate([self._decode(self._items[int(i)]) for i in indices])
@@ -57,7 +77,11 @@ class Inputs:
         n = len(self._items)
         singles = [self._read([i]) for i in range(min(n, 8))]
         needed = n * sum(tensor.nbytes for tensor in singles[0].values())
-        if needed > cache_bytes or not _alike(singles):
+        if not _alike(singles):
+            return None
+        if needed > cache_bytes:
+            with contextlib.suppress(OSError):
+                self._spool = Spool(n, singles[0])
             return None
         chunks = list(singles)
         for start in range(len(singles), n, CHUNK):

@@ -25,10 +25,11 @@ from expertise_graph.warmstart.augment import augmented, mirrored, mirroring_har
 from expertise_graph.warmstart.build import build_classifier, check_splits, precision
 from expertise_graph.warmstart.config import TrainConfig
 from expertise_graph.warmstart.distillation import distillation_loss
-from expertise_graph.warmstart.inputs import Batch, Inputs, even_batches
+from expertise_graph.warmstart.inputs import Inputs, even_batches
 from expertise_graph.warmstart.linear import STRENGTHS, LinearHead, fit_linear_head
 from expertise_graph.warmstart.objective import objective_of
 from expertise_graph.warmstart.optimizer import Anchor, hold_batch_norm, parameter_groups
+from expertise_graph.warmstart.spool import Batch
 
 CLIP = 1.0
 EVALUATION_BATCH = 64

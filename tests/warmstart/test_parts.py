@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
+import sys
+import tempfile
 from functools import partial
 
 import numpy as np
@@ -153,6 +156,50 @@ def test_inputs_of_one_shape_are_kept_in_memory_and_others_padded_by_batch():
         ragged = read(texts)
         assert not ragged.cached
         assert ragged.batch(np.array([0]))["ids"].tolist() == [[97]]
+
+
+def test_what_is_too_large_for_memory_is_decoded_once_and_read_from_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    decoded = []
+
+    def decode(text):
+        decoded.append(text)
+        return text.lower()
+
+    texts = [f"{a}{b}" for a in "ABCDEFGH" for b in "XYZ"]
+    large = Inputs(texts, decode=decode, collate=pad, cache_bytes=100)
+    assert (large.cached, large.spooled) == (False, True)
+    assert not list(tmp_path.iterdir())  # the file has no name
+    decoded.clear()
+    same = read(texts)
+    for rows in ([5, 0, 5], [0, 1, 2, 3], list(range(24)), [23, 4]):
+        found = large.batch(np.array(rows))["ids"]
+        assert torch.equal(found, same.batch(np.array(rows))["ids"])
+        assert found.dtype == torch.int64
+    assert sorted(decoded) == sorted(texts)
+    # Enough of one shape to begin with, then one that is longer.
+    ragged = Inputs([*["AB"] * 20, "ABC"], decode=str.lower, collate=pad, cache_bytes=100)
+    assert ragged.batch(np.array([0, 20]))["ids"].tolist() == [[97, 98, 32], [97, 98, 99]]
+    assert not ragged.spooled
+    assert ragged.batch(np.array([0]))["ids"].tolist() == [[97, 98]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
+def test_a_disk_that_is_full_costs_time_and_nothing_else(tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    texts = [f"{a}{b}" for a in "ABCDEFGH" for b in "XYZ"]
+    large = Inputs(texts, decode=str.lower, collate=pad, cache_bytes=100)
+    large.batch(np.arange(6))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (128, hard))
+    try:
+        assert large.batch(np.array([23]))["ids"].tolist() == [[104, 122]]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not large.spooled
+    assert torch.equal(large.batch(np.arange(24))["ids"], read(texts).batch(np.arange(24))["ids"])
 
 
 def test_learning_rates_rise_with_depth_up_to_the_head():
