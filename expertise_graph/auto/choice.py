@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from expertise_graph.auto.result import CUT, DONE
-from expertise_graph.auto.settings import SCRATCH
 from expertise_graph.auto.space import Entrant
 from expertise_graph.auto.trial import Outcome
 from expertise_graph.types import FloatArray
@@ -60,28 +59,21 @@ def choose(tried: Sequence[Tried], *, raw: float | None) -> tuple[Tried, str]:
 
     The first usable trial, the defaults on the query's best expert, stays unless another is better with
     a probability of `CERTAINTY`; of several such the one with the largest expected advantage counts.
-    Where the defaults from scratch are expected to be better than on the expert, they are what has to
-    be beaten: they are tried where the expert promises little, so neither has the older claim.
 
     Args:
         tried: at least one that is usable.
         raw: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
     """
     usable = [t for t in tried if t.usable]
-    first, kept, beaten = usable[0], "the first trial stays", "the first trial"
-    anew = next((t for t in usable if t.config == replace(first.config, strategy=SCRATCH)), first)
-    ahead = compare(first, anew, raw=raw).advantage
-    if anew is not first and ahead > 0:
-        kept = f"from scratch, {100 * ahead:.1f} points better than the expert as expected, stays"
-        first, beaten = anew, "training from scratch"
-    verdicts = [(compare(first, t, raw=raw), t) for t in usable if t is not first]
+    first = usable[0]
+    verdicts = [(compare(first, t, raw=raw), t) for t in usable[1:]]
     better = [(v, t) for v, t in verdicts if v.probability >= CERTAINTY and v.advantage > 0]
     if not better:
         many = f"none of {len(verdicts)} others is surely better" if verdicts else "nothing else was finished"
-        return first, f"{kept}: {many} on {len(first.outcome.fits)} validation items"
+        return first, f"the first trial stays: {many} on {len(first.outcome.fits)} validation items"
     verdict, best = max(better, key=lambda pair: pair[0].advantage)
     return best, (
-        f"better than {beaten} with probability {verdict.probability:.2f}, by "
+        f"better than the first trial with probability {verdict.probability:.2f}, by "
         f"{100 * verdict.advantage:.1f} points as expected"
     )
 
@@ -104,9 +96,8 @@ def compare(first: Tried, other: Tried, *, raw: float | None) -> Verdict:
     changed = first.config != other.config
     prior, deviation = (SETTINGS_GAIN, SETTINGS_DEVIATION) if changed else (0.0, 0.0)
     if first.config.way.pretrained != other.config.way.pretrained:
-        taught, sign = (first, 1.0) if first.config.way.pretrained else (other, -1.0)
-        promised = 0.0 if raw is None else raw - taught.entrant.predicted
-        prior, deviation = sign * min(max(promised, 0.0), SCRATCH_MOST), SCRATCH_DEVIATION
+        promised = 0.0 if raw is None else raw - first.entrant.predicted
+        prior, deviation = min(max(promised, 0.0), SCRATCH_MOST), SCRATCH_DEVIATION
     if first.entrant.expert.id != other.entrant.expert.id:
         spread = math.hypot(first.entrant.deviation, other.entrant.deviation)
         deviation = math.hypot(deviation, spread)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from expertise_graph.auto.choice import CERTAINTY, SETTINGS_DEVIATION, SETTINGS_GAIN, Tried, choose, compare
+from expertise_graph.auto.choice import SETTINGS_DEVIATION, SETTINGS_GAIN, Tried, choose, compare
 from expertise_graph.auto.record import failure
 from expertise_graph.auto.search import engines, proposals_of
 from expertise_graph.auto.space import Between, Entrant, OneOf, Space, differences
@@ -172,22 +172,6 @@ def test_from_scratch_comes_second_where_it_is_among_the_strategies(experts, let
     first = tried(space.entrants[0], fits, letters, config=TrainConfig())
     scratch = tried(space.entrants[0], fits + 0.1, letters, config=TrainConfig(strategy="from-scratch"))
     assert choose([first, scratch], raw=0.5)[0] is scratch
-    # Of these two the better as expected counts; others have to be surely better than it.
-    rng = np.random.default_rng(0)
-    doubtful = fits + 0.03 + rng.normal(0, 0.3, size=40)
-    scratch = tried(space.entrants[0], doubtful, letters, config=TrainConfig(strategy="from-scratch"))
-    found = compare(first, scratch, raw=0.5)
-    assert found.advantage > 0
-    assert found.probability < CERTAINTY
-    chosen, reason = choose([first, scratch], raw=0.5)
-    assert chosen is scratch
-    assert reason.startswith(f"from scratch, {100 * found.advantage:.1f} points better than the expert")
-    others = [first, scratch, tried(space.entrants[1], doubtful + 0.08, letters)]
-    chosen, reason = choose(others, raw=0.5)
-    assert chosen is others[2]
-    assert reason.startswith("better than training from scratch with probability")
-    anew = dataclasses.replace(first, config=scratch.config)
-    assert compare(anew, first, raw=0.85).advantage == -compare(first, anew, raw=0.85).advantage < 0
     # The same fits: from scratch is expected to add what a ridge on the raw input has over the expert.
     alike = tried(space.entrants[0], fits, letters, config=TrainConfig(strategy="from-scratch"))
     priors = [compare(first, alike, raw=raw).advantage for raw in (None, 0.7, 0.85, 0.9, 0.99)]
