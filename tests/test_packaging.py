@@ -132,6 +132,11 @@ def test_nothing_names_a_machine_or_a_package_index(tracked: list[Path]) -> None
     assert [p for p, content in contents.items() if p != here and PACKAGE_INDEX.search(content)] == []
 
 
+def test_no_finished_run_is_in_the_tree(tracked: list[Path]) -> None:
+    left = [str(path) for path in tracked if path.name in ("run.json", "head.safetensors", "head.json")]
+    assert left == []
+
+
 def test_the_checks_above_can_fail() -> None:
     assert MACHINE_PATH.search(b'open("/' + b'root/x")')
     assert not MACHINE_PATH.search(b"build/work/lib")
