@@ -11,7 +11,7 @@ import numpy as np
 
 from expertise_graph.types import FloatArray, IntArray, Task
 
-CLASS, LABELS, VALUE = "class", "labels", "value"
+CLASS, LABELS, VALUE = KINDS = "class", "labels", "value"
 """Kinds of target: one class an item, any number of labels an item, or a measured value."""
 
 Item = Path | bytes | str

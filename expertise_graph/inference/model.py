@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from expertise_graph.data.base import Item
+from expertise_graph.data.base import KINDS, Item
 from expertise_graph.errors import (
     ExpertiseError,
     InvalidInputError,
@@ -28,7 +28,6 @@ from expertise_graph.sources.weights import inspect, read_json
 from expertise_graph.types import Expert, FloatArray
 from expertise_graph.warmstart import load_model
 
-KINDS = ("class", "labels", "value")
 CHUNK = 1024
 """Items whose features are in memory at the same time."""
 

@@ -89,9 +89,10 @@ def _head(
         name: sum_of([s * state[name].double() for s, state in zip(shares, ordered, strict=True)])
         for name in ("weight", "bias")
     }
-    if parent.head is not None and parent.head.knows(classes, kind):
-        before = parent.head.ordered(classes).state
-        mean = {name: before[name] + scale * (tensor - before[name]) for name, tensor in mean.items()}
+    before = parent.head_for(classes, kind)
+    if before is not None:
+        start = before.state
+        mean = {name: start[name] + scale * (tensor - start[name]) for name, tensor in mean.items()}
     return Head(weight=mean["weight"].float(), bias=mean["bias"].float(), classes=classes, kind=kind)
 
 

@@ -112,13 +112,7 @@ class Blender:
         """Merge what the parent has too by `method`, and average the rest: a head it never had."""
         if self.parent is None:
             raise SourceError("a method that adds to the parent was called without one")
-        classes = self.yardstick.classes
-        known = (
-            self.own and self.parent.head is not None and self.parent.head.knows(classes, self.yardstick.kind)
-        )
-        start = self._learnt(
-            self.parent, self.parent.head.ordered(classes) if self.parent.head and known else None
-        )
+        start = self._learnt(self.parent, self.parent.head_for(self.yardstick.classes, self.yardstick.kind))
         shared = [{key: state[key] for key in start} for state in self.states]
         rest = [{key: t for key, t in state.items() if key not in start} for state in self.states]
         return {**method(start, shared), **mean(rest)}

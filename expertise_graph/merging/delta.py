@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from expertise_graph.data import CLASS
+from expertise_graph.data.base import KINDS
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.merging.models import KINDS, Head, Model, license_of
+from expertise_graph.merging.models import Head, Model, license_of
 from expertise_graph.merging.packing import PLAIN, Packing, pack, relative_error, unpack
 from expertise_graph.merging.states import State, first_difference
 
@@ -176,7 +177,7 @@ def _check_fixed(parent: Model, child: Model) -> None:
 def _head_kind(parent: Model, child: Model) -> str:
     if child.head is None:
         return NO_HEAD
-    return DIFFERENCE if parent.head and parent.head.knows(child.head.classes, child.head.kind) else WHOLE
+    return DIFFERENCE if parent.head_for(child.head.classes, child.head.kind) else WHOLE
 
 
 def _head_difference(parent: Model, child: Model, kind: str) -> State:

@@ -129,13 +129,14 @@ def train_locally(
     References:
         Li and Zhan, FedRS: Federated Learning with Restricted Softmax, KDD 2021, at alpha = 0.
     """
-    if model.head is None or not _knows(model, data):
+    known = _head_for(model, data)
+    if model.head is None or known is None:
         raise InvalidInputError(f"{model.name} has no head for the classes of {data.name}: see blank_head")
     module = copy.deepcopy(model.backbone.module).float().train()
     start_moving(module, STRATEGY, rank=1)
     hold_batch_norm(module)
     moving = [p for p in module.parameters() if p.requires_grad]
-    head = {k: t.clone().requires_grad_() for k, t in model.head.ordered(data.classes).state.items()}
+    head = {k: t.clone().requires_grad_() for k, t in known.state.items()}
     optimizer = torch.optim.AdamW(
         [
             {"params": moving, "lr": strategies[STRATEGY].lr * lr},
@@ -168,17 +169,16 @@ def accuracy_of(model: Model, data: LabelledData) -> float:
     Raises:
         InvalidInputError: when the model has no head for these classes.
     """
-    if model.head is None or not _knows(model, data):
+    head = _head_for(model, data)
+    if head is None:
         raise InvalidInputError(f"{model.name} has no head for the classes of {data.name}")
     features = torch.from_numpy(extract(model.backbone, data.items))
-    head = model.head.ordered(data.classes)
     guesses = functional.linear(features, head.weight, head.bias).argmax(dim=1)
     return float((guesses.numpy() == np.asarray(data.labels)).mean())
 
 
-def _knows(model: Model, data: LabelledData) -> bool:
-    one = data.kind == CLASS
-    return one and model.head is not None and model.head.knows(data.classes, CLASS)
+def _head_for(model: Model, data: LabelledData) -> Head | None:
+    return model.head_for(data.classes, CLASS) if data.kind == CLASS else None
 
 
 def _batches(n: int, epochs: int, *, batch_size: int, seed: int) -> Iterator[IntArray]:

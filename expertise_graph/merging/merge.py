@@ -71,9 +71,15 @@ def _measure(store: Store, plan: Plan) -> tuple[MergeResult, Blend | None]:
     """Return what the children and their merge reach, and the merge unless it is one child."""
     models, settings = plan.models, plan.settings
     yardstick = Yardstick(plan.data, models[0].backbone, plan.seed)
-    own = all(_knows(m, yardstick) for m in models)
-    heads = [_head(model, yardstick) for model in models]
-    results = [_child(m, h, yardstick) for m, h in zip(models, heads, strict=True)]
+    found = [model.head_for(yardstick.classes, yardstick.kind) for model in models]
+    own = all(found)
+    heads = [
+        head or yardstick.probe(model.backbone.module) for model, head in zip(models, found, strict=True)
+    ]
+    results = [
+        _child(model, head, yardstick, own=mine is not None)
+        for model, head, mine in zip(models, heads, found, strict=True)
+    ]
     needs_parent = settings.method in ("task-arithmetic", "ties")
     parent = open_parent(store, models, plan.parent, trust_code=plan.trust_code) if needs_parent else None
     blender = Blender(models, heads, own=own, parent=parent, yardstick=yardstick, settings=settings)
@@ -109,23 +115,12 @@ def _measure(store: Store, plan: Plan) -> tuple[MergeResult, Blend | None]:
     return result, None if alone else blend
 
 
-def _head(model: Model, yardstick: Yardstick) -> Head:
-    """Return the model's head for the classes of the data, else a probe."""
-    if model.head is not None and _knows(model, yardstick):
-        return model.head.ordered(yardstick.classes)
-    return yardstick.probe(model.backbone.module)
-
-
-def _knows(model: Model, yardstick: Yardstick) -> bool:
-    return model.head is not None and model.head.knows(yardstick.classes, yardstick.kind)
-
-
-def _child(model: Model, head: Head, yardstick: Yardstick) -> ChildResult:
+def _child(model: Model, head: Head, yardstick: Yardstick, *, own: bool) -> ChildResult:
     module = model.backbone.module
     return ChildResult(
         expert=model.expert.id,
         name=model.name,
-        head="own" if _knows(model, yardstick) else "probe",
+        head="own" if own else "probe",
         validation_accuracy=yardstick.measure(module, head, "validation")[0],
         accuracy=yardstick.measure(module, head, "test")[0],
     )

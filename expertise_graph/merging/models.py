@@ -14,15 +14,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from expertise_graph.data import CLASS, LABELS, VALUE
+from expertise_graph.data import CLASS
+from expertise_graph.data.base import KINDS
 from expertise_graph.errors import InvalidInputError, NotFoundError
 from expertise_graph.merging.states import State, Weights, weights_of
 from expertise_graph.retrieval.constraints import kind_of
 from expertise_graph.sources import Backbone, SourceOptions, load, resolve
 from expertise_graph.store import Store
 from expertise_graph.types import UNKNOWN, Expert
-
-KINDS = (CLASS, LABELS, VALUE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +44,6 @@ class Head:
         return dataclasses.replace(
             self, weight=self.weight[rows], bias=self.bias[rows], classes=tuple(classes)
         )
-
-    def knows(self, classes: Sequence[str], kind: str) -> bool:
-        """Tell whether it has exactly these outputs, in any order."""
-        alike = len(classes) == len(self.classes) and set(classes) == set(self.classes)
-        return alike and kind == self.kind
 
     @property
     def state(self) -> State:
@@ -85,6 +79,12 @@ class Model:
     def name(self) -> str:
         """What people call it."""
         return self.expert.short
+
+    def head_for(self, outputs: Sequence[str], kind: str) -> Head | None:
+        """Return its head with these outputs in this order, or None where it has not exactly these."""
+        if self.head is None or self.head.kind != kind or sorted(self.head.classes) != sorted(outputs):
+            return None
+        return self.head.ordered(outputs)
 
 
 def open_model(store: Store, text: str, *, trust_code: bool = False) -> Model:

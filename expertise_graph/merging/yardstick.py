@@ -77,10 +77,7 @@ class Yardstick:
             loss_of=self.objective.loss_of,
             chosen_by=self.objective.measure,
         )
-        weight, bias = found.weight, found.bias
-        if self.objective.spread is not None:
-            centre, scale = self.objective.spread
-            weight, bias = weight * scale[:, None], bias * scale + centre
+        weight, bias = self.objective.rescaled(found.weight, found.bias)
         return Head(weight=weight, bias=bias, classes=self.classes, kind=self.kind)
 
     def measure(self, module: nn.Module, head: Head, split: str) -> tuple[float, float]:
@@ -88,15 +85,8 @@ class Yardstick:
         outputs = functional.linear(self.features(module, split), head.weight, head.bias)
         if not bool(torch.isfinite(outputs).all()):
             return float("-inf") if self.kind == VALUE else 0.0, float("inf")
-        outputs, wanted = self._standardised(outputs), self.objective.targets[self.rows[split]]
+        outputs, wanted = self.objective.standardised(outputs), self.objective.targets[self.rows[split]]
         return self.objective.score(outputs, wanted), self.objective.measure(outputs, wanted).item()
-
-    def _standardised(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Return values on the scale of the targets; other outputs as they are."""
-        if self.objective.spread is None:
-            return outputs
-        centre, scale = (part.to(outputs) for part in self.objective.spread)
-        return (outputs - centre) / scale
 
     def renewed(self, module: nn.Module) -> nn.Module:
         """Return a copy whose batch normalisation has the statistics of the training items.
@@ -158,7 +148,7 @@ class Yardstick:
         if self.kind == LABELS:
             marks = torch.bernoulli(logits.detach().sigmoid().cpu(), generator=draws).to(logits.device)
             return functional.binary_cross_entropy_with_logits(logits, marks, reduction="sum")
-        outputs = self._standardised(logits)
+        outputs = self.objective.standardised(logits)
         drawn = outputs.detach() + torch.randn(outputs.shape, generator=draws).to(outputs.device)
         return 0.5 * (outputs - drawn).square().sum()
 

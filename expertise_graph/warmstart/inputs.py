@@ -36,8 +36,15 @@ class Inputs:
         self._items = items
         self._decode = decode
         self._collate = collate
+        self._block: Batch | None = None
         self._spool: Spool | None = None
-        self._block = self._read_block(cache_bytes)
+        singles = [self._read([i]) for i in range(min(len(items), 8))]
+        if _alike(singles):
+            if len(items) * sum(tensor.nbytes for tensor in singles[0].values()) <= cache_bytes:
+                self._block = self._read_block(singles)
+            else:
+                with contextlib.suppress(OSError):
+                    self._spool = Spool(len(items), singles[0])
 
     @property
     def cached(self) -> bool:
@@ -73,16 +80,9 @@ class Inputs:
     def _read(self, indices: Sequence[int] | IntArray) -> Batch:
         return self._collate([self._decode(self._items[int(i)]) for i in indices])
 
-    def _read_block(self, cache_bytes: int) -> Batch | None:
+    def _read_block(self, singles: Sequence[Batch]) -> Batch | None:
+        """Return all items, of which the first are read, as one block, or None when shapes differ."""
         n = len(self._items)
-        singles = [self._read([i]) for i in range(min(n, 8))]
-        needed = n * sum(tensor.nbytes for tensor in singles[0].values())
-        if not _alike(singles):
-            return None
-        if needed > cache_bytes:
-            with contextlib.suppress(OSError):
-                self._spool = Spool(n, singles[0])
-            return None
         chunks = list(singles)
         for start in range(len(singles), n, CHUNK):
             chunks.append(self._read(range(start, min(start + CHUNK, n))))

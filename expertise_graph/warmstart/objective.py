@@ -53,10 +53,24 @@ class Objective:
     def rescale(self, head: nn.Linear) -> None:
         """Make a head that gives standardised values give values."""
         if self.spread is not None:
-            centre, scale = (part.to(head.weight) for part in self.spread)
             with torch.no_grad():
-                head.weight.mul_(scale[:, None])
-                head.bias.mul_(scale).add_(centre)
+                weight, bias = self.rescaled(head.weight, head.bias)
+                head.weight.copy_(weight)
+                head.bias.copy_(bias)
+
+    def rescaled(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Return weight (k, d) and bias (k,) of a head for standardised values as those of one for values."""
+        if self.spread is None:
+            return weight, bias
+        centre, scale = (part.to(weight) for part in self.spread)
+        return weight * scale[:, None], bias * scale + centre
+
+    def standardised(self, outputs: Tensor) -> Tensor:
+        """Return values (n, k) on the scale of the targets; other outputs as they are."""
+        if self.spread is None:
+            return outputs
+        centre, scale = (part.to(outputs) for part in self.spread)
+        return (outputs - centre) / scale
 
 
 def objective_of(data: LabelledData, train: IntArray, validation: IntArray) -> Objective:

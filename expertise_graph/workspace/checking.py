@@ -54,9 +54,13 @@ class Checking(Querying):
             return Lens(expert=chosen.short, reason=reason, features=lambda x: prober.features(chosen, x))
 
         others = None if test is None else self._read_anything(test, columns)
-        options = [*columns.options, *(["--trust-code"] if trust_code else [])]
         return check_data(
-            labelled, test=others, choose=choose, options=options, seed=seed, progress=self.progress
+            labelled,
+            test=others,
+            choose=choose,
+            options=_options(columns, trust_code),
+            seed=seed,
+            progress=self.progress,
         )
 
     def check_run(
@@ -89,9 +93,12 @@ class Checking(Querying):
                 )
             return found
 
-        options = [*columns.options, *(["--trust-code"] if trust_code else [])]
         return check_run(
-            Path(folder).absolute(), find, options=options, trust_code=trust_code, progress=self.progress
+            Path(folder).absolute(),
+            find,
+            options=_options(columns, trust_code),
+            trust_code=trust_code,
+            progress=self.progress,
         )
 
     def _read_anything(self, data: str | Path | LabelledData, columns: Columns) -> LabelledData:
@@ -99,3 +106,8 @@ class Checking(Querying):
         if isinstance(data, LabelledData):
             return data
         return read_data(data, columns=columns, download=download_dataset, strict=False)
+
+
+def _options(columns: Columns, trust_code: bool) -> list[str]:
+    """Return what a command needs to read the same data."""
+    return [*columns.options, *(["--trust-code"] if trust_code else [])]

@@ -195,8 +195,7 @@ def test_the_time_budget_is_used_and_kept(latin, tiny, tmp_path):
     )
     assert result.stopped == "time"
     assert result.epochs >= 2
-    # An epoch slower than all before it, as on a busy machine, is not foreseen.
-    assert result.seconds <= 1.2 * budget
+    assert result.seconds <= budget
     rates = [row["lr"] for row in result.history[1:]]
     assert rates[-1] < 0.5 * max(rates)
 
