@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from expertise_graph import probing
-from expertise_graph.probing import FastLinear, extract
+from expertise_graph.probing import FastLinear, at_once, extract, forward
 from expertise_graph.sources import SourceOptions, load, resolve
 from tests import materials
 
@@ -124,6 +124,25 @@ def test_images_are_run_in_their_order(tmp_path):
         decoded = [probing.modalities["image"].decode(item) for item in items]
         expected = np.concatenate([backbone.module(**backbone.collate([one])).numpy() for one in decoded])
     np.testing.assert_allclose(extract(backbone, items, batch_size=5), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_cpu_computes_a_few_large_images_at_a_time(monkeypatch):
+    backbone = load(resolve("zoo:emoji", SourceOptions()))
+    batch = {"pixel_values": torch.randn(11, 3, 64, 64, generator=torch.Generator().manual_seed(0))}
+    large = {"pixel_values": torch.zeros(9, 3, 224, 224)}
+    tokens = {"input_ids": torch.zeros(9, 128, dtype=torch.long)}
+    assert [at_once(b) for b in (batch, large, tokens)] == [11, 4, 9]
+    assert at_once({"pixel_values": torch.zeros(2, 3, 4000, 4000)}) == 1
+    assert at_once({"pixel_values": torch.zeros(9, 3, 224, 224, device="meta")}) == 9
+    seen = []
+    backbone.module.register_forward_pre_hook(
+        lambda module, args, batch: seen.append(len(batch["pixel_values"])), with_kwargs=True
+    )
+    with torch.inference_mode():
+        whole = forward(backbone.module, batch)
+        monkeypatch.setattr(probing, "_NUMBERS", 4 * 3 * 64 * 64)
+        np.testing.assert_allclose(forward(backbone.module, batch), whole, rtol=1e-4, atol=1e-5)
+    assert seen == [11, 4, 4, 3]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])

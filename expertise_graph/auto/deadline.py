@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from expertise_graph.retrieval.cost import Timings, predicted_seconds
 from expertise_graph.store import Store
 from expertise_graph.types import Expert
+from expertise_graph.warmstart import TrainConfig
 from expertise_graph.warmstart.clock import BACKWARD_COST
 
 OVERHEAD = 0.5
 """Seconds that opening, writing and registering a small model take."""
 MARGIN = 1.2
+LEAST_EPOCHS = 2
+"""A fine-tune that is cut before has hardly left its linear probe."""
 
 
 class Deadline:
@@ -77,7 +80,15 @@ class Pace:
         """Return the seconds that a linear probe and its final measurement are expected to take."""
         return OVERHEAD + MARGIN * predicted_seconds(expert, self.train + self.measured, self.timings)
 
-    def ending(self, expert: Expert) -> float:
-        """Return the seconds to keep for measuring, writing and registering the final model."""
-        items = self.probes + self.measured
+    def ending(self, expert: Expert, config: TrainConfig) -> float:
+        """Return the seconds to keep for measuring, writing and registering the final model.
+
+        An expert that was left as it is has been embedded before.
+        """
+        items = self.measured + (self.probes if config.way.fine_tunes else 0)
         return OVERHEAD + MARGIN * predicted_seconds(expert, items, self.timings)
+
+    def tunes(self, expert: Expert, config: TrainConfig, seconds: float) -> bool:
+        """Tell whether a trial worth its name, and all that comes after it, fits into so many seconds."""
+        head = MARGIN * predicted_seconds(expert, self.train, self.timings)
+        return head + LEAST_EPOCHS * self.epoch(expert) + self.ending(expert, config) < seconds

@@ -83,15 +83,16 @@ def _weights(search: Search, chosen: Tried, outcome: Outcome) -> tuple[Tensors, 
 def _trained_on_all(search: Search, chosen: Tried, outcome: Outcome) -> list[Tensors]:
     """Return the weights of the trainings on all items that time allowed."""
     way = chosen.config.way
-    if not outcome.kept or not way.fine_tunes or search.interrupted or outcome.stopped == "time":
+    untrained = not way.pretrained and not outcome.kept
+    if untrained or search.interrupted or outcome.stopped == "time":
         return []
     expert, everything = chosen.entrant.expert, all_to_train(search.slim)
-    # Weights that began at different random ones have nothing to do with each other.
-    most = ANEW if way.pretrained else 1
+    # Weights that began at different random ones have nothing to do with each other, and probes are alike.
+    most = ANEW if way.pretrained and outcome.kept else 1
     members: list[Tensors] = []
     needed = search.anew(chosen)
     for number in range(most):
-        left = search.remaining(expert)
+        left = search.remaining(expert, chosen.config)
         if left < needed:
             break
         before = search.deadline.passed
@@ -117,6 +118,8 @@ def _averaged(search: Search, chosen: Tried, members: list[Tensors]) -> tuple[Te
     Those items tell nothing of how good the weights are, but the mean of weights from different
     valleys fails on them.
     """
+    if len(members) == 1:
+        return members[0], f"the model is {WHOLE} with its settings"
     judge = Judge(search.backbone(chosen.entrant.expert), all_to_train(search.slim), chosen.config)
     alone = [judge(m)[0] for m in members]
     kept, least = [0], 1.001 / max(len(search.splits.validation), 1)

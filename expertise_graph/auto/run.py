@@ -18,14 +18,14 @@ from expertise_graph.auto.result import AutoResult, TrialResult
 from expertise_graph.auto.search import Search, engines, proposals_of
 from expertise_graph.auto.settings import SCRATCH, STRATEGIES, AutoSettings
 from expertise_graph.auto.similar import proven_settings
-from expertise_graph.auto.space import Space, differences, entrants_of
+from expertise_graph.auto.space import Entrant, Space, differences, entrants_of
 from expertise_graph.auto.tools import Tools
 from expertise_graph.auto.trial import without_test
 from expertise_graph.data import LabelledData
 from expertise_graph.data.sampling import Splits
 from expertise_graph.errors import DatasetError, InvalidInputError, SourceError
 from expertise_graph.types import Ranking, WarmStart
-from expertise_graph.warmstart import trial_splits
+from expertise_graph.warmstart import TrainConfig, trial_splits
 
 QUERY_SHARE, QUERY_MOST = 0.25, 300.0
 SMALL_SAMPLE = 64
@@ -104,20 +104,23 @@ class _Course:
     ) -> None:
         self.tools, self.data, self.settings, self.deadline = tools, data, settings, deadline
         self.ranking, self.place = ranking, place
-        entrants = entrants_of(ranking.candidates, settings.experts)
-        if not entrants:
-            raise SourceError(
-                "the query knows experts by name only; register one: expertise-graph register hf:ORG/NAME"
-            )
-        strategies = _with_scratch(settings.strategies, ranking)
-        self.space = Space(entrants, data, strategies, settings.seed)
-        probe_set = probes.current(tools.store, data.modality)
         self.pace = Pace(
             tools.store,
             train=len(splits.train),
             measured=len(splits.validation) + len(splits.test),
-            probes=probe_set.n,
+            probes=probes.current(tools.store, data.modality).n,
         )
+        self.entrants = entrants_of(ranking.candidates, settings.experts)
+        if not self.entrants:
+            raise SourceError(
+                "the query knows experts by name only; register one: expertise-graph register hf:ORG/NAME"
+            )
+        usual = TrainConfig(strategy=settings.strategies[0])
+        tunable = [c for c in ranking.candidates if self.pace.tunes(c.expert, usual, deadline.left)]
+        self.tuned = entrants_of(tunable, settings.experts)
+        entrants = self.tuned or self.entrants
+        strategies = _with_scratch(settings.strategies, ranking, entrants[0])
+        self.space = Space(entrants, data, strategies, settings.seed)
         self.search = Search(
             record=Record(tools.store, data, splits),
             data=data,
@@ -135,12 +138,11 @@ class _Course:
 
     def run(self) -> AutoResult:
         """Search, choose and finish."""
-        search, best = self.search, self.space.entrants[0]
-        expert = best.expert
-        if self.deadline.left > self.pace.ending(expert) + self.pace.probe(expert):
+        search = self.search
+        if self.tuned:
             with self.deadline.spending("trials"):
                 proven = proven_settings(self.tools.store, self.data, self.settings.seed)
-                search.run(proposals_of(self.space, proven, self.space.strategies))
+                search.run(self._opening(), proposals_of(self.space, proven, self.space.strategies))
         usable = [t for t in search.tried if t.usable]
         if not usable:
             with self.deadline.spending("final"):
@@ -150,6 +152,13 @@ class _Course:
         chosen, reason = choose(search.tried, raw=self.ranking.baseline.predicted if known else None)
         model, made = finish(self.tools, self.data, self.place, search, chosen)
         return self._answer(model, (chosen,), f"{reason}; {made}")
+
+    def _opening(self) -> Entrant | None:
+        """Return the best expert where there is time for its linear probe, but not to fine-tune it."""
+        best = self.entrants[0]
+        same = best.expert.id == self.tuned[0].expert.id
+        short = self.deadline.left < self.pace.probe(best.expert)
+        return None if same or short or self.settings.strategies == (SCRATCH,) else best
 
     def _answer(self, model: WarmStart, chosen: tuple[Tried, ...], reason: str) -> AutoResult:
         search = self.search
@@ -171,11 +180,11 @@ class _Course:
         return result
 
 
-def _with_scratch(strategies: tuple[str, ...], ranking: Ranking) -> tuple[str, ...]:
+def _with_scratch(strategies: tuple[str, ...], ranking: Ranking, best: Entrant) -> tuple[str, ...]:
     """Return the strategies to try: also from scratch, where no expert promises much beyond the raw input."""
     usual = strategies == STRATEGIES
     known = ranking.unit == ACCURACY and ranking.experts_run > 0
-    weak = 1 - ranking.best.predicted > WEAK * (1 - ranking.baseline.predicted)
+    weak = 1 - best.predicted > WEAK * (1 - ranking.baseline.predicted)
     return (*strategies, SCRATCH) if usual and known and weak else strategies
 
 

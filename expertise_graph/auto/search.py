@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -39,7 +40,10 @@ ANEW_KEPT = 2
 class Asked(Protocol):
     """Parameters that a search asks about."""
 
-    params: dict[str, Any]
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The parameters by name."""
+        ...
 
     def hopeless(self, epochs: int, loss: float) -> bool:
         """Tell whether others were better after so many epochs."""
@@ -48,6 +52,19 @@ class Asked(Protocol):
     def answer(self, loss: float | None, *, pruned: bool = False) -> None:
         """End the trial."""
         ...
+
+
+class Unasked:
+    """A trial that no search asked for: nothing is given up, and nobody told."""
+
+    params: Mapping[str, Any] = MappingProxyType({})
+
+    def hopeless(self, epochs: int, loss: float) -> bool:
+        """Return False."""
+        return False
+
+    def answer(self, loss: float | None, *, pruned: bool = False) -> None:
+        """Do nothing."""
 
 
 class Asking(Protocol):
@@ -96,11 +113,12 @@ class Search:
     interrupted: bool = False
     _backbones: dict[str, Backbone] = field(default_factory=dict)
 
-    def run(self, proposals: list[tuple[str, Entrant, TrainConfig]]) -> None:
+    def run(self, opening: Entrant | None, proposals: list[tuple[str, Entrant, TrainConfig]]) -> None:
         """Try the proposals, then what the search asks for, for as long as there is time.
 
         Args:
-            proposals: why, expert and settings, the first of which is the incumbent.
+            opening: an expert whose linear probe is tried before all else, and is the incumbent.
+            proposals: why, expert and settings, the first of which is the incumbent without an opening.
         """
         study = engines["tpe"](self.space.dimensions, self.settings.seed)
         origins = []
@@ -108,13 +126,17 @@ class Search:
             study.propose(self.space.parameters(entrant, config))
             origins.append(origin)
         failed = 0
-        while not self.interrupted and failed < GIVE_UP and self._room():
-            question = study.ask()
-            origin = origins.pop(0) if origins else "search"
-            try:
-                failed = 0 if self._try(question, origin) else failed + 1
-            except KeyboardInterrupt:
-                self.interrupted = True
+        try:
+            if opening is not None:
+                probe = TrainConfig(strategy="linear-probe", seed=self.settings.seed)
+                self._try(Unasked(), opening, probe, "linear probe")
+            while not self.interrupted and failed < GIVE_UP and self._room():
+                question = study.ask()
+                origin = origins.pop(0) if origins else "search"
+                done = self._try(question, *self.space.meaning(question.params), origin)
+                failed = 0 if done else failed + 1
+        except KeyboardInterrupt:
+            self.interrupted = True
 
     def backbone(self, expert: Expert) -> Backbone:
         """Return an expert in memory, loaded once.
@@ -139,9 +161,9 @@ class Search:
         found = self._train(tried.entrant.expert, tried.config, tried.run, lambda *_: False)
         return found if found.stopped != FAILED else None
 
-    def remaining(self, expert: Expert) -> float:
+    def remaining(self, expert: Expert, config: TrainConfig) -> float:
         """Return the seconds that may be spent on training before the final model of an expert is due."""
-        return self.deadline.left - self.pace.ending(expert)
+        return self.deadline.left - self.pace.ending(expert, config)
 
     def anew(self, tried: Tried) -> float:
         """Return the seconds that training the same on all items is expected to take."""
@@ -153,14 +175,12 @@ class Search:
         usable = [t for t in self.tried if t.usable]
         if not usable:
             return self.deadline.left > 0 or not self.tried
-        first = usable[0]
-        expert, once = first.entrant.expert, self.anew(first)
+        first, once = usable[0], self.anew(usable[0])
         kept = max(once, min(ANEW_KEPT * once, self.deadline.seconds / 2))
-        return self.remaining(expert) - kept > 0.4 * once
+        return self.remaining(first.entrant.expert, first.config) - kept > 0.4 * once
 
-    def _try(self, question: Asked, origin: str) -> bool:
+    def _try(self, question: Asked, entrant: Entrant, config: TrainConfig, origin: str) -> bool:
         """Answer a question; tell whether the expert could be trained."""
-        entrant, config = self.space.meaning(question.params)
         expert = entrant.expert
         if expert.id in self.unusable:
             question.answer(None)
@@ -201,15 +221,18 @@ class Search:
         self, expert: Expert, config: TrainConfig, run: str, watch: Callable[[int, float], bool]
     ) -> Outcome:
         folder = self.folder(run)
+        budget = self.remaining(expert, config)
         usable = [t for t in self.tried if t.usable]
-        kept = self.anew(usable[0]) if usable else 0.0
+        if usable:
+            first = usable[0]
+            budget = min(budget, self.remaining(first.entrant.expert, first.config)) - self.anew(first)
         try:
             outcome = run_trial(
                 self.backbone(expert),
                 self.slim,
                 config,
                 folder=folder,
-                budget=max(self.remaining(expert) - kept, 0.1),
+                budget=max(budget, 0.1),
                 watch=watch,
                 report=self.reporter(f"trial {len(self.tried) + 1}: {expert.name} {config.strategy}"),
             )

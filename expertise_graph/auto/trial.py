@@ -143,7 +143,7 @@ def train_on_all(
         backbone: the expert in memory.
         data: as `all_to_train` gives them.
         config: the settings; their seed orders the batches.
-        epochs: after which to stop, the one that was kept of the trial.
+        epochs: after which to stop, the one that was kept of the trial; 0 for the linear probe.
         folder: for what is written on the way.
         budget: seconds it may take.
         report: called after each step.
@@ -157,7 +157,8 @@ def train_on_all(
         learner = Everything(backbone, data, patient)
         run = Run(learner, Clock(budget), Checkpoints(folder), report=report)
         run.begin()
-        _course(run, lambda done, _: done >= epochs)
+        if epochs:
+            _course(run, lambda done, _: done >= epochs)
         tensors = {name: t.clone() for name, t in trained_tensors(run.learner.classifier).items()}
     shutil.rmtree(folder, ignore_errors=True)
     return tensors if run.state.epoch >= ENOUGH * epochs else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -54,9 +55,9 @@ def holdout(data: LabelledData, *, seed: int, test: float = 0.2, validation: flo
 
     Splits that the data declares are kept, provided that it declares the one to train on; those it
     does not declare are drawn from the items to train on, class by class. What is drawn depends on their
-    content: the same items are held out under other file names and in other rows. A class with one
-    item stays in train, one with two leaves validation out, so validation may be empty for very
-    small data.
+    content: the same items are held out under other file names and in other rows, and exact copies in a
+    class stay on one side, counted as one item. A class with one item stays in train, one with two
+    leaves validation out, so validation may be empty for very small data.
 
     Args:
         data: the labelled items.
@@ -80,10 +81,12 @@ def holdout(data: LabelledData, *, seed: int, test: float = 0.2, validation: flo
         "test": 0.0 if "test" in declared else test,
         "validation": 0.0 if "validation" in declared else validation,
     }
-    drawn = _draw(data.labels, pool, fractions=fractions, rng=np.random.default_rng(seed))
+    drawn = _draw(data, pool, fractions=fractions, rng=np.random.default_rng(seed))
     splits = {**drawn, **{name: declared[name] for name in declared if name != "train"}}
     if test > 0 and not len(splits["test"]):
-        raise DatasetError(f"{data.name} has one item a class: none is left to measure on; add items")
+        raise DatasetError(
+            f"{data.name} has one item a class, copies left out: none is left to measure on; add items"
+        )
     return Splits(**{name: np.sort(indices).astype(np.int64) for name, indices in splits.items()})
 
 
@@ -106,16 +109,25 @@ def _quota(counts: IntArray, n: int, *, rng: np.random.Generator) -> IntArray:
 
 
 def _draw(
-    labels: IntArray, pool: IntArray, *, fractions: dict[str, float], rng: np.random.Generator
+    data: LabelledData, pool: IntArray, *, fractions: dict[str, float], rng: np.random.Generator
 ) -> dict[str, IntArray]:
-    parts: dict[str, list[IntArray]] = {"train": [], "validation": [], "test": []}
-    for label in np.unique(labels[pool]):
-        members = rng.permutation(pool[labels[pool] == label])
+    parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
+    labels = data.labels[pool]
+    for label in np.unique(labels):
+        members = _copies_together(data, rng.permutation(pool[labels == label]))
         n_test, n_validation = _class_counts(len(members), **fractions)
-        parts["test"].append(members[:n_test])
-        parts["validation"].append(members[n_test : n_test + n_validation])
-        parts["train"].append(members[n_test + n_validation :])
-    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+        parts["test"] += chain.from_iterable(members[:n_test])
+        parts["validation"] += chain.from_iterable(members[n_test : n_test + n_validation])
+        parts["train"] += chain.from_iterable(members[n_test + n_validation :])
+    return {name: np.array(items, dtype=np.int64) for name, items in parts.items()}
+
+
+def _copies_together(data: LabelledData, items: IntArray) -> list[list[int]]:
+    """Return the items in their order, those of the same content in one list."""
+    found: dict[object, list[int]] = {}
+    for i in items.tolist():
+        found.setdefault(data.digests[i] if data.digests else i, []).append(i)
+    return list(found.values())
 
 
 def _class_counts(size: int, *, test: float, validation: float) -> tuple[int, int]:

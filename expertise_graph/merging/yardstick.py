@@ -13,6 +13,7 @@ from expertise_graph.data import CLASS, LABELS, VALUE, LabelledData, modalities,
 from expertise_graph.errors import SourceError
 from expertise_graph.merging.models import Head
 from expertise_graph.merging.states import State
+from expertise_graph.probing import forward
 from expertise_graph.sources import Backbone
 from expertise_graph.types import IntArray
 from expertise_graph.warmstart import trial_splits
@@ -53,7 +54,8 @@ class Yardstick:
         module = module.to(self.device).eval()
         with torch.no_grad():
             parts = [
-                module(**self._batch(rows)).float().cpu() for rows in even_batches(self.rows[split], BATCH)
+                forward(module, self._batch(rows)).float().cpu()
+                for rows in even_batches(self.rows[split], BATCH)
             ]
         return torch.cat(parts)
 

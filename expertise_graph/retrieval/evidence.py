@@ -15,8 +15,8 @@ from expertise_graph.retrieval.cost import Timings, cached, predicted_seconds
 from expertise_graph.retrieval.knowledge import AUTO, RACE
 from expertise_graph.retrieval.reliability import ALIGNMENT, LOGME, RIDGE
 from expertise_graph.retrieval.scale import log_odds
-from expertise_graph.retrieval.task_embedding import respond
-from expertise_graph.store import Store
+from expertise_graph.retrieval.task_embedding import TASK_METHOD, TASK_VERSION, respond
+from expertise_graph.store import Store, features_key, response_key
 from expertise_graph.transferability import (
     decompose,
     estimators,
@@ -109,9 +109,19 @@ class ProbeRunner:
         return evidence
 
     def response(self, expert: Expert, sample: Sample) -> FloatArray:
-        """Return the response of an expert that was run; its features are in the cache."""
+        """Return the response of an expert that was run; its features are in the cache, or it is itself."""
+        keys = (
+            features_key(expert.weights_sha, inputs.sha256, expert.preprocessing_sha)
+            for inputs in (sample.inputs, self.probes)
+        )
+        key = response_key(TASK_METHOD, TASK_VERSION, *keys)
+        stored = self.store.features.get(key)
+        if stored is not None:
+            return stored
         features = self.prober.features(expert, sample.inputs)
-        return respond(features, sample.labels, self.prober.features(expert, self.probes))
+        found = respond(features, sample.labels, self.prober.features(expert, self.probes))
+        self.store.features.put(key, found)
+        return found
 
     def seconds(self, expert: Expert, sample: Sample) -> float:
         """Return how long running an expert is expected to take on this machine."""

@@ -19,7 +19,16 @@ from expertise_graph.types import FloatArray
 
 def features_key(weights_sha: str, inputs: str, preprocessing_sha: str) -> str:
     """Return the key of features: which weights saw which inputs through which preprocessing."""
-    return hashlib.sha256(f"{weights_sha}\n{inputs}\n{preprocessing_sha}".encode()).hexdigest()
+    return _key(weights_sha, inputs, preprocessing_sha)
+
+
+def response_key(method: str, version: str, of_task: str, of_probes: str) -> str:
+    """Return the key of a task's response: by which method, from which two arrays of features."""
+    return _key(method, version, of_task, of_probes)
+
+
+def _key(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 # A file that a killed process left half-written; a live one writes for seconds.
@@ -27,7 +36,7 @@ _LEFT_AFTER_SECONDS = 3600
 
 
 class Arrays:
-    """A folder of feature matrices, each written whole or not at all; a damaged one is absent."""
+    """A folder of features and responses, each written whole or not at all; a damaged one is absent."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +54,7 @@ class Arrays:
         return array if np.isfinite(array).all() else None
 
     def put(self, key: str, array: FloatArray) -> None:
-        """Store an (n, d) array under `key` as float32."""
+        """Store an array of any shape under `key` as float32."""
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(f".{os.getpid()}.tmp")

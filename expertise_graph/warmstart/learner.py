@@ -19,6 +19,7 @@ from expertise_graph.data.base import CLASS, LabelledData
 from expertise_graph.data.modalities import modalities
 from expertise_graph.data.sampling import holdout
 from expertise_graph.errors import InvalidInputError, SourceError
+from expertise_graph.probing import at_once, forward
 from expertise_graph.sources.base import Backbone
 from expertise_graph.types import IntArray
 from expertise_graph.warmstart.augment import augmented, mirrored, mirroring_harms
@@ -28,7 +29,7 @@ from expertise_graph.warmstart.distillation import distillation_loss
 from expertise_graph.warmstart.inputs import Inputs, even_batches
 from expertise_graph.warmstart.linear import STRENGTHS, LinearHead, fit_linear_head
 from expertise_graph.warmstart.objective import objective_of
-from expertise_graph.warmstart.optimizer import Anchor, hold_batch_norm, parameter_groups
+from expertise_graph.warmstart.optimizer import Anchor, has_batch_norm, hold_batch_norm, parameter_groups
 from expertise_graph.warmstart.spool import Batch
 
 CLIP = 1.0
@@ -49,6 +50,7 @@ class Learner:
         rows: indices of the items of each split: train, validation, test.
         parts: how many parts a batch is computed in; doubled when memory does not suffice.
         mirror: whether images are mirrored at random.
+        at_once: items at most that a step computes together; a batch whose own statistics count is whole.
         length: of the first head, as a share of the probe's.
         answers: (n, classes) logits of a teacher for the items to train on, NaN for others; or None.
     """
@@ -79,6 +81,9 @@ class Learner:
         self.anchor = Anchor(self.classifier, config.prior) if config.way.anchored else None
         self.adamw = torch.optim.AdamW(parameter_groups(self.classifier, config), fused=True)
         self.model, self.optimizer = self.accelerator.prepare(self.classifier, self.adamw)
+        whole = not config.way.pretrained and has_batch_norm(self.classifier)
+        sample = self._batch(self.rows["train"][: config.batch_size])
+        self.at_once = config.batch_size if whole else at_once(sample)
 
     @property
     def lr(self) -> float:
@@ -144,7 +149,7 @@ class Learner:
             size = max(1, EVALUATION_BATCH // self.parts)
             batches = (self._batch(b) for b in even_batches(rows, size))
             with torch.inference_mode():
-                return torch.cat([module(**(mirrored(b) if flip else b)).float().cpu() for b in batches])
+                return torch.cat([forward(module, mirrored(b) if flip else b).float().cpu() for b in batches])
 
         return self._within_memory(outputs, EVALUATION_BATCH)
 
@@ -203,7 +208,7 @@ class Learner:
         """Leave the gradients of the mean loss of `rows` in the parameters; return loss and outputs."""
         self.optimizer.zero_grad()
         total, outputs = 0.0, []
-        parts = list(even_batches(rows, -(-len(rows) // self.parts)))
+        parts = list(even_batches(rows, min(-(-len(rows) // self.parts), self.at_once)))
         for i, part in enumerate(parts):
             batch = self._batch(part)
             if self.changes_inputs:

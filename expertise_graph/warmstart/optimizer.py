@@ -155,5 +155,10 @@ def hold_batch_norm(module: nn.Module) -> None:
             child.eval()
 
 
+def has_batch_norm(module: nn.Module) -> bool:
+    """Tell whether a network normalises by the statistics of its batch when it is trained."""
+    return any(isinstance(child, nn.modules.batchnorm._BatchNorm) for child in module.modules())
+
+
 def _size(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())

@@ -11,6 +11,7 @@ from expertise_graph.auto import AutoSettings
 from expertise_graph.data import holdout
 from expertise_graph.errors import InvalidInputError, NotFoundError
 from expertise_graph.inference.model import open_model
+from expertise_graph.latency import machine
 from expertise_graph.retrieval.evidence import measured
 from expertise_graph.types import Query
 from expertise_graph.workspace import Workspace
@@ -141,6 +142,20 @@ def test_a_budget_too_short_for_an_epoch_gives_the_probe(workspace, letters):
     assert (result.model.strategy, result.model.epochs) == ("linear-probe", 0)
     assert result.model.child == result.model.expert
     assert "no trial could be finished in time" in result.reason
+    model = open_model(workspace / "out")
+    assert model.accuracy == result.model.accuracy > 0.3
+
+
+def test_an_expert_too_slow_to_fine_tune_is_tried_by_its_probe_and_others_beside_it(workspace, letters):
+    with Workspace(workspace) as opened:
+        best = opened.query(letters).start
+        opened.store.add_timing(best, machine(), items=10_000, seconds=500.0)
+        result = opened.auto(letters, workspace / "out", settings=AutoSettings(time_budget=12.0))
+    first, second, *others = result.trials
+    assert (first.expert, first.origin) == (best.id, "linear probe")
+    assert (first.settings, first.epochs) == ({"strategy": "linear-probe"}, 0)
+    assert (second.origin, second.settings) == ("defaults", {})
+    assert best.id not in {t.expert for t in (second, *others)}
     model = open_model(workspace / "out")
     assert model.accuracy == result.model.accuracy > 0.3
 

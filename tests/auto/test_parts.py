@@ -12,7 +12,7 @@ from expertise_graph.auto.choice import SETTINGS_DEVIATION, SETTINGS_GAIN, Tried
 from expertise_graph.auto.record import failure
 from expertise_graph.auto.search import engines, proposals_of
 from expertise_graph.auto.space import Between, Entrant, OneOf, Space, differences
-from expertise_graph.auto.trial import Everything, all_to_train, without_test
+from expertise_graph.auto.trial import Everything, all_to_train, train_on_all, without_test
 from expertise_graph.data import read_data
 from expertise_graph.sources import SourceOptions, load, resolve
 from expertise_graph.warmstart import TrainConfig, trial_splits
@@ -158,6 +158,18 @@ def test_the_probe_on_all_items_has_the_strength_of_the_one_on_some(experts, let
     assert heads[1].strength == heads[0].strength
     assert heads[2].strength < heads[0].strength
     assert not torch.allclose(heads[1].weight, heads[0].weight)
+
+
+def test_a_probe_that_was_best_is_fitted_on_all_items(experts, letters, tmp_path):
+    backbone, slim = load(experts[1]), without_test(letters, trial_splits(letters, 0))
+    config, everything = TrainConfig(augment=False), all_to_train(slim)
+    found = train_on_all(
+        backbone, everything, config, epochs=0, folder=tmp_path / "anew", budget=60.0, report=None
+    )
+    learner = Everything(backbone, everything, config)
+    head = learner._probe(learner.classifier.backbone)[0]
+    assert torch.allclose(found["head.weight"], learner.length * head.weight, atol=1e-6)
+    assert not (tmp_path / "anew").exists()
 
 
 def test_from_scratch_comes_second_where_it_is_among_the_strategies(experts, letters):

@@ -1,4 +1,5 @@
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -121,15 +122,27 @@ def test_a_declaration_without_train_is_not_used():
 
 @given(labels_strategy, st.permutations(range(80)), st.integers(0, 3))
 @settings(max_examples=50, deadline=None)
-def test_the_same_items_are_held_out_in_any_order(labels, order, seed):
+def test_the_same_items_are_held_out_in_any_order_and_copies_on_one_side(labels, order, seed):
     texts = [f"{label} {place % 9}" for place, label in enumerate(labels)]
     moved = [i for i in order if i < len(labels)]
     held = []
     for rows in (range(len(labels)), moved):
         data = dataclasses.replace(data_of(labels[list(rows)]), digests=tuple(texts[i] for i in rows))
-        parts = holdout(data, seed=seed, test=0.2 if np.bincount(labels).max() > 1 else 0.0)
+        varied = max(Counter(text.split()[0] for text in set(texts)).values()) > 1
+        parts = holdout(data, seed=seed, test=0.2 if varied else 0.0)
         held.append([sorted(data.digests[i] for i in part) for part in dataclasses.astuple(parts)])
     assert held[0] == held[1]
+    assert sum(len(set(part)) for part in held[0]) == len(set(texts))
+    assert sum(map(len, held[0])) == len(texts)
+
+
+def test_copies_count_once():
+    data = data_of(np.repeat([0, 1], 30))
+    digests = tuple(f"{label} {place // 3}" for place, label in enumerate(data.labels))
+    splits = holdout(dataclasses.replace(data, digests=digests), seed=0)
+    assert [len(splits.train), len(splits.validation), len(splits.test)] == [36, 12, 12]
+    with pytest.raises(DatasetError, match="one item a class, copies left out"):
+        holdout(dataclasses.replace(data, digests=tuple(map(str, data.labels))), seed=0)
 
 
 def test_bad_fractions():

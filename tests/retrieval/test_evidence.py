@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from expertise_graph import probes
 from expertise_graph.data import read_data
@@ -70,6 +71,28 @@ def test_a_run_that_was_had_costs_nothing_and_answers_the_same(zoo, runner, samp
     inside = runner.prober.features(node, sample.inputs), runner.prober.features(node, runner.probes)
     expected = respond(inside[0], sample.labels, inside[1])
     np.testing.assert_allclose(runner.response(node, sample), expected, atol=1e-6)
+
+
+def test_a_response_is_computed_once_and_again_where_it_is_lost(zoo, runner, sample):
+    node = zoo.store.find_expert("emoji")
+    runner.run(node, sample)
+    before = set(zoo.store.features.folder.rglob("*.safetensors"))
+    first = runner.response(node, sample)
+    (kept,) = [
+        path
+        for path in zoo.store.features.folder.rglob("*.safetensors")
+        if load_file(path)["features"].ndim == 1
+    ]
+    assert kept not in before
+    # What is kept is what is answered: another array in its place is given as it is, a damaged one is not.
+    save_file({"features": 2 * first}, kept)
+    np.testing.assert_array_equal(runner.response(node, sample), 2 * first)
+    kept.write_bytes(kept.read_bytes()[:50])
+    np.testing.assert_array_equal(runner.response(node, sample), first)
+    other = dataclasses.replace(
+        sample, inputs=dataclasses.replace(sample.inputs, sha256="0" * 64), labels=np.roll(sample.labels, 1)
+    )
+    assert not np.allclose(runner.response(node, other), first)
 
 
 def test_scores_of_another_sample_or_version_are_no_evidence(zoo, runner, sample):

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from expertise_graph import probing
 from expertise_graph.data import read_data
 from expertise_graph.errors import SourceError
 from expertise_graph.sources import SourceOptions, load, resolve
@@ -180,21 +181,35 @@ def test_a_strong_prior_stays_nearer_to_the_expert(tiny, tmp_path):
     assert way(10.0) < 0.8 * way(0.0)
 
 
-def test_parts_give_the_gradients_of_the_whole(tiny):
-    def gradients(accumulate):
-        learner = Learner(
-            backbone(), tiny, TrainConfig(accumulate=accumulate, augment=False, strategy="full")
-        )
-        with torch.no_grad():
-            learner.classifier.head.weight.fill_(0.01)
-            learner.classifier.head.bias.zero_()
-        learner.training_mode()
-        learner._gradients(learner.rows["train"])
-        return torch.cat([p.grad.flatten() for p in learner.classifier.parameters() if p.grad is not None])
+def gradients(data, **settings):
+    """The gradients of one step, and into how many forward passes it was cut."""
+    learner = Learner(backbone(), data, TrainConfig(augment=False, **settings))
+    with torch.no_grad():
+        learner.classifier.head.weight.fill_(0.01)
+        learner.classifier.head.bias.zero_()
+    learner.training_mode()
+    passes = []
+    learner.classifier.register_forward_pre_hook(lambda *_: passes.append(1))
+    learner._gradients(learner.rows["train"])
+    found = [p.grad.flatten() for p in learner.classifier.parameters() if p.grad is not None]
+    return torch.cat(found), len(passes)
 
-    whole = gradients(1)
+
+def test_parts_give_the_gradients_of_the_whole(tiny):
+    whole, passes = gradients(tiny, strategy="full")
     assert whole.abs().max() > 1e-4
-    assert torch.allclose(whole, gradients(4), atol=1e-6)
+    parted, more = gradients(tiny, strategy="full", accumulate=4)
+    assert (passes, more) == (1, 4)
+    assert torch.allclose(whole, parted, atol=1e-6)
+
+
+def test_large_images_are_computed_in_parts_unless_the_statistics_of_the_batch_count(tiny, monkeypatch):
+    whole, _ = gradients(tiny, strategy="full")
+    monkeypatch.setattr(probing, "_NUMBERS", 2 * 3 * 64 * 64)
+    parted, passes = gradients(tiny, strategy="full")
+    assert passes > 1
+    assert torch.allclose(whole, parted, atol=1e-6)
+    assert gradients(tiny, strategy="from-scratch")[1] == 1
 
 
 def test_letters_are_not_mirrored_and_things_are(greek, latin):
