@@ -45,6 +45,14 @@ class Tried:
         """Whether a model may be made of it."""
         return self.status in (DONE, CUT)
 
+    @property
+    def averages(self) -> bool:
+        """Whether weights of several trainings like it may be averaged.
+
+        Those that began at different random ones have nothing to do with each other; probes are alike.
+        """
+        return self.config.way.pretrained and self.outcome.kept > 0
+
 
 @dataclass(frozen=True)
 class Verdict:

@@ -82,16 +82,13 @@ def _weights(search: Search, chosen: Tried, outcome: Outcome) -> tuple[Tensors, 
 
 def _trained_on_all(search: Search, chosen: Tried, outcome: Outcome) -> list[Tensors]:
     """Return the weights of the trainings on all items that time allowed."""
-    way = chosen.config.way
-    untrained = not way.pretrained and not outcome.kept
+    untrained = not chosen.config.way.pretrained and not outcome.kept
     if untrained or search.interrupted or outcome.stopped == "time":
         return []
     expert, everything = chosen.entrant.expert, all_to_train(search.slim)
-    # Weights that began at different random ones have nothing to do with each other, and probes are alike.
-    most = ANEW if way.pretrained and outcome.kept else 1
     members: list[Tensors] = []
     needed = search.anew(chosen)
-    for number in range(most):
+    for number in range(ANEW if chosen.averages else 1):
         left = search.remaining(expert, chosen.config)
         if left < needed:
             break

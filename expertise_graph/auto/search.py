@@ -176,7 +176,7 @@ class Search:
         if not usable:
             return self.deadline.left > 0 or not self.tried
         first, once = usable[0], self.anew(usable[0])
-        kept = max(once, min(ANEW_KEPT * once, self.deadline.seconds / 2))
+        kept = max(once, min(ANEW_KEPT * once, self.deadline.seconds / 2)) if first.averages else once
         return self.remaining(first.entrant.expert, first.config) - kept > 0.4 * once
 
     def _try(self, question: Asked, entrant: Entrant, config: TrainConfig, origin: str) -> bool:
