@@ -19,6 +19,7 @@ from expertise_graph.errors import DatasetError, InvalidInputError
 from expertise_graph.sources.base import Backbone
 from expertise_graph.types import IntArray
 from expertise_graph.warmstart.config import TrainConfig
+from expertise_graph.warmstart.inputs import even_batches
 from expertise_graph.warmstart.optimizer import Classifier
 from expertise_graph.warmstart.strategies import start_moving
 
@@ -81,6 +82,20 @@ def peak_memory() -> int:
             return int(peak.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def check_share(rows: IntArray, batch_size: int, processes: int) -> None:
+    """Refuse batches of which a process would have no item.
+
+    Raises:
+        InvalidInputError: when the smallest batch has fewer items than there are processes.
+    """
+    smallest = min(map(len, even_batches(rows, batch_size)))
+    if smallest < processes:
+        raise InvalidInputError(
+            f"{processes} processes share batches of {smallest} of {len(rows)} items: use fewer processes, "
+            "or a larger --batch-size"
+        )
 
 
 def check_splits(data: LabelledData, splits: dict[str, IntArray]) -> None:

@@ -5,6 +5,25 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from expertise_graph.data.base import CLASS, LabelledData
+from expertise_graph.errors import InvalidInputError
+from expertise_graph.sources.base import Backbone
+
+
+def teacher_for(data: LabelledData, teacher: Backbone | None) -> Backbone:
+    """Return the expert that answers beside the labels.
+
+    Raises:
+        InvalidInputError: when there is none, or an item has no one class.
+    """
+    if teacher is None:
+        raise InvalidInputError("distill needs a teacher: the expert that training starts from")
+    if data.kind != CLASS:
+        raise InvalidInputError(
+            f"distill is possible where there is one class an item; {data.name} has {data.kind}"
+        )
+    return teacher
+
 
 def distillation_loss(
     hard: torch.Tensor, logits: torch.Tensor, teacher: torch.Tensor, *, weight: float, temperature: float

@@ -18,14 +18,14 @@ from torch import nn
 from expertise_graph.data.base import CLASS, LabelledData
 from expertise_graph.data.modalities import modalities
 from expertise_graph.data.sampling import holdout
-from expertise_graph.errors import InvalidInputError, SourceError
+from expertise_graph.errors import SourceError
 from expertise_graph.probing import at_once, forward
 from expertise_graph.sources.base import Backbone
 from expertise_graph.types import IntArray
 from expertise_graph.warmstart.augment import augmented, mirrored, mirroring_harms
-from expertise_graph.warmstart.build import build_classifier, check_splits, precision
+from expertise_graph.warmstart.build import build_classifier, check_share, check_splits, precision
 from expertise_graph.warmstart.config import TrainConfig
-from expertise_graph.warmstart.distillation import distillation_loss
+from expertise_graph.warmstart.distillation import distillation_loss, teacher_for
 from expertise_graph.warmstart.inputs import Inputs, even_batches
 from expertise_graph.warmstart.linear import STRENGTHS, LinearHead, fit_linear_head
 from expertise_graph.warmstart.objective import objective_of
@@ -64,11 +64,11 @@ class Learner:
         # One process may train with several precisions, one after the other.
         AcceleratorState._reset_state()
         self.accelerator = Accelerator(mixed_precision=precision(config.precision))
-        self._check_share(config.batch_size)
+        check_share(splits.train, config.batch_size, self.accelerator.num_processes)
         self.config, self.expert = config, backbone.module
         self.objective = objective_of(data, splits.train, splits.validation)
         self.parts, self.mirror = config.accumulate, False
-        self.teacher = self._check_teacher(data, teacher)
+        self.teacher = teacher_for(data, teacher) if config.distill else None
         self.answers: torch.Tensor | None = None
         self.changes_inputs = config.augment and data.modality == "image"
         self.may_mirror = self.changes_inputs and data.kind == CLASS
@@ -228,26 +228,6 @@ class Learner:
             return loss
         mine = torch.tensor(loss, dtype=torch.float64, device=self.accelerator.device)
         return float(self.accelerator.reduce(mine, reduction="mean").item())
-
-    def _check_teacher(self, data: LabelledData, teacher: Backbone | None) -> Backbone | None:
-        if not self.config.distill:
-            return None
-        if teacher is None:
-            raise InvalidInputError("distill needs a teacher: the expert that training starts from")
-        if data.kind != CLASS:
-            raise InvalidInputError(
-                f"distill is possible where there is one class an item; {data.name} has {data.kind}"
-            )
-        return teacher
-
-    def _check_share(self, batch_size: int) -> None:
-        together, n = self.accelerator.num_processes, len(self.rows["train"])
-        smallest = min(map(len, even_batches(self.rows["train"], batch_size)))
-        if smallest < together:
-            raise InvalidInputError(
-                f"{together} processes share batches of {smallest} of {n} items: use fewer processes, or a "
-                "larger --batch-size"
-            )
 
     def _probe(self, module: nn.Module) -> tuple[LinearHead, torch.Tensor]:
         """Return a linear probe, and the features (n, d) by item that it was fitted on."""
