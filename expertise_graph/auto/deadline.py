@@ -15,8 +15,6 @@ from expertise_graph.warmstart.clock import BACKWARD_COST
 OVERHEAD = 0.5
 """Seconds that opening, writing and registering a small model take."""
 MARGIN = 1.2
-LEAST_EPOCHS = 2
-"""A fine-tune that is cut before has hardly left its linear probe."""
 
 
 class Deadline:
@@ -88,7 +86,7 @@ class Pace:
         items = self.measured + (self.probes if config.way.fine_tunes else 0)
         return OVERHEAD + MARGIN * predicted_seconds(expert, items, self.timings)
 
-    def tunes(self, expert: Expert, config: TrainConfig, seconds: float) -> bool:
-        """Tell whether a trial worth its name, and all that comes after it, fits into so many seconds."""
+    def tunes(self, expert: Expert, config: TrainConfig, epochs: int, seconds: float) -> bool:
+        """Tell whether a trial of so many epochs, and all that comes after it, fits into so many seconds."""
         head = MARGIN * predicted_seconds(expert, self.train, self.timings)
-        return head + LEAST_EPOCHS * self.epoch(expert) + self.ending(expert, config) < seconds
+        return head + epochs * self.epoch(expert) + self.ending(expert, config) < seconds
