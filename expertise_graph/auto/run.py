@@ -34,8 +34,8 @@ ACCURACY = "accuracy"
 LEAST_EPOCHS = 2
 """Epochs that a fine-tune of texts has to have time for; images, which are augmented, need all of theirs.
 
-MobileNetV2 on five tuning tasks of images, cut after 2 to 12 epochs: 1 to 11 points worse than its linear probe
-on training and validation items. MiniLM on two of texts, cut after 1 and 5: 3 and 5 points better.
+MobileNetV2 on five tuning tasks of images, cut after 2 to 12 epochs: 1 to 11 points worse than its linear
+probe on training and validation items. MiniLM on two of texts, cut after 1 and 5: 3 and 5 points better.
 """
 WEAK = 0.6
 """From scratch is tried second where the best expert leaves more of the errors of a ridge on the raw input.
