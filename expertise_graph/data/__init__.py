@@ -7,10 +7,11 @@ from expertise_graph.data.modalities import Modality, modalities
 from expertise_graph.data.probesets import ProbeFile, ProbeItem, read_probe_set, write_probe_set
 from expertise_graph.data.readers import read_data
 from expertise_graph.data.records import Columns
-from expertise_graph.data.sampling import Splits, holdout, stratified_sample
+from expertise_graph.data.sampling import DRAW_VERSION, Splits, holdout, stratified_sample
 from expertise_graph.data.text import TEXT
 
 __all__ = [
+    "DRAW_VERSION",
     "CLASS",
     "Columns",
     "IMAGE",

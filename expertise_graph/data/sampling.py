@@ -11,6 +11,9 @@ from expertise_graph.data.base import LabelledData
 from expertise_graph.errors import DatasetError, InvalidInputError
 from expertise_graph.types import IntArray
 
+DRAW_VERSION = "2"
+"""Changes when the same data and seed give other items: what was kept of those is not taken for theirs."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from expertise_graph import probes
-from expertise_graph.data import Columns, Inputs, LabelledData, holdout, stratified_sample
+from expertise_graph.data import DRAW_VERSION, Columns, Inputs, LabelledData, holdout, stratified_sample
 from expertise_graph.latency import Meter
 from expertise_graph.race import Race
 from expertise_graph.retrieval.cost import Timings
@@ -98,11 +98,10 @@ def draw_sample(data: LabelledData, query: Query) -> Sample:
     pool = pool[np.isin(pool, np.concatenate([splits.train, splits.validation]))]
     chosen = pool[stratified_sample(data.labels[pool], query.sample, seed=query.seed)]
     items = tuple(data.items[i] for i in chosen)
+    drawn = f"{data.sha256}:{query.sample}:{query.seed}:{DRAW_VERSION}"
     return Sample(
         task=data.task,
-        inputs=Inputs(
-            items=items, modality=data.modality, sha256=f"{data.sha256}:{query.sample}:{query.seed}"
-        ),
+        inputs=Inputs(items=items, modality=data.modality, sha256=drawn),
         labels=data.labels[chosen],
         seed=query.seed,
     )
