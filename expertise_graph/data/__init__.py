@@ -11,9 +11,9 @@ from expertise_graph.data.sampling import DRAW_VERSION, Splits, holdout, stratif
 from expertise_graph.data.text import TEXT
 
 __all__ = [
-    "DRAW_VERSION",
     "CLASS",
     "Columns",
+    "DRAW_VERSION",
     "IMAGE",
     "Inputs",
     "Item",
