@@ -59,8 +59,8 @@ def holdout(data: LabelledData, *, seed: int, test: float = 0.2, validation: flo
     Splits that the data declares are kept, provided that it declares the one to train on; those it
     does not declare are drawn from the items to train on, class by class. What is drawn depends on their
     content: the same items are held out under other file names and in other rows, and exact copies in a
-    class stay on one side, counted as one item. A class with one item stays in train, one with two
-    leaves validation out, so validation may be empty for very small data.
+    class stay on one side, counted as one item, unless there is nothing else. A class with one item
+    stays in train, one with two leaves validation out, so validation may be empty for very small data.
 
     Args:
         data: the labelled items.
@@ -84,12 +84,12 @@ def holdout(data: LabelledData, *, seed: int, test: float = 0.2, validation: flo
         "test": 0.0 if "test" in declared else test,
         "validation": 0.0 if "validation" in declared else validation,
     }
-    drawn = _draw(data, pool, fractions=fractions, rng=np.random.default_rng(seed))
+    drawn = _draw(data, pool, fractions=fractions, seed=seed, together=True)
+    if fractions["test"] > 0 and not len(drawn["test"]):
+        drawn = _draw(data, pool, fractions=fractions, seed=seed, together=False)
     splits = {**drawn, **{name: declared[name] for name in declared if name != "train"}}
     if test > 0 and not len(splits["test"]):
-        raise DatasetError(
-            f"{data.name} has one item a class, copies left out: none is left to measure on; add items"
-        )
+        raise DatasetError(f"{data.name} has one item a class: none is left to measure on; add items")
     return Splits(**{name: np.sort(indices).astype(np.int64) for name, indices in splits.items()})
 
 
@@ -112,12 +112,15 @@ def _quota(counts: IntArray, n: int, *, rng: np.random.Generator) -> IntArray:
 
 
 def _draw(
-    data: LabelledData, pool: IntArray, *, fractions: dict[str, float], rng: np.random.Generator
+    data: LabelledData, pool: IntArray, *, fractions: dict[str, float], seed: int, together: bool
 ) -> dict[str, IntArray]:
+    """Return the items of each split, copies on one side if they are to stay `together`."""
+    rng = np.random.default_rng(seed)
     parts: dict[str, list[int]] = {"train": [], "validation": [], "test": []}
     labels = data.labels[pool]
     for label in np.unique(labels):
-        members = _copies_together(data, rng.permutation(pool[labels == label]))
+        items = rng.permutation(pool[labels == label])
+        members = _copies_together(data, items) if together else items[:, None].tolist()
         n_test, n_validation = _class_counts(len(members), **fractions)
         parts["test"] += chain.from_iterable(members[:n_test])
         parts["validation"] += chain.from_iterable(members[n_test : n_test + n_validation])

@@ -141,8 +141,13 @@ def test_copies_count_once():
     digests = tuple(f"{label} {place // 3}" for place, label in enumerate(data.labels))
     splits = holdout(dataclasses.replace(data, digests=digests), seed=0)
     assert [len(splits.train), len(splits.validation), len(splits.test)] == [36, 12, 12]
-    with pytest.raises(DatasetError, match="one item a class, copies left out"):
-        holdout(dataclasses.replace(data, digests=tuple(map(str, data.labels))), seed=0)
+
+
+def test_where_all_are_copies_they_are_split_as_they_are():
+    data = data_of(np.repeat([0, 1], 10))
+    alike = dataclasses.replace(data, digests=tuple(map(str, data.labels)))
+    splits = holdout(alike, seed=0)
+    assert [len(splits.train), len(splits.validation), len(splits.test)] == [12, 4, 4]
 
 
 def test_bad_fractions():
