@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -37,13 +36,8 @@ ANEW_KEPT = 2
 """So many of them time is kept for, as far as half of it goes."""
 
 
-class Asked(Protocol):
-    """Parameters that a search asks about."""
-
-    @property
-    def params(self) -> Mapping[str, Any]:
-        """The parameters by name."""
-        ...
+class Awaited(Protocol):
+    """What is told how a trial goes."""
 
     def hopeless(self, epochs: int, loss: float) -> bool:
         """Tell whether others were better after so many epochs."""
@@ -54,10 +48,17 @@ class Asked(Protocol):
         ...
 
 
+class Asked(Awaited, Protocol):
+    """Parameters that a search asks about."""
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """The parameters by name."""
+        ...
+
+
 class Unasked:
     """A trial that no search asked for: nothing is given up, and nobody told."""
-
-    params: Mapping[str, Any] = MappingProxyType({})
 
     def hopeless(self, epochs: int, loss: float) -> bool:
         """Return False."""
@@ -179,7 +180,7 @@ class Search:
         kept = max(once, min(ANEW_KEPT * once, self.deadline.seconds / 2)) if first.averages else once
         return self.remaining(first.entrant.expert, first.config) - kept > 0.4 * once
 
-    def _try(self, question: Asked, entrant: Entrant, config: TrainConfig, origin: str) -> bool:
+    def _try(self, question: Awaited, entrant: Entrant, config: TrainConfig, origin: str) -> bool:
         """Answer a question; tell whether the expert could be trained."""
         expert = entrant.expert
         if expert.id in self.unusable:

@@ -82,8 +82,8 @@ class Learner:
         self.adamw = torch.optim.AdamW(parameter_groups(self.classifier, config), fused=True)
         self.model, self.optimizer = self.accelerator.prepare(self.classifier, self.adamw)
         whole = not config.way.pretrained and has_batch_norm(self.classifier)
-        sample = self._batch(self.rows["train"][: config.batch_size])
-        self.at_once = config.batch_size if whole else at_once(sample)
+        first = self.rows["train"][: config.batch_size]
+        self.at_once = config.batch_size if whole else at_once(self._batch(first))
 
     @property
     def lr(self) -> float:
