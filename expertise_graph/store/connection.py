@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,7 @@ def connect(path: Path) -> Database:
         if _is_current(db, path):
             connection.execute("PRAGMA synchronous=NORMAL")
             return db
-        connection.execute(f"PRAGMA journal_mode={'DELETE' if on_network(path) else 'WAL'}")
+        _set_journal(connection, "DELETE" if on_network(path) else "WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
         with write(db):
             migrations.apply(db)
@@ -42,7 +43,22 @@ def connect(path: Path) -> Database:
             db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         return db
     except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            raise StoreError(f"{path} is in use by another program: try again when it is done") from error
         raise StoreError(f"{path} cannot be opened: {error}; restore it from a backup") from error
+
+
+def _set_journal(connection: sqlite3.Connection, mode: str) -> None:
+    """Set the journal mode; SQLite itself does not wait here for a process that is about to write."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute(f"PRAGMA journal_mode={mode}")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 def _check_writable(path: Path) -> None:

@@ -3,11 +3,12 @@
 import sqlite3
 import subprocess
 import sys
+import threading
 
 import pytest
 
 from expertise_graph.errors import StoreError
-from expertise_graph.store import Store
+from expertise_graph.store import Store, connection
 from tests.program import environment
 from tests.store.nodes import expert
 
@@ -95,3 +96,26 @@ def test_a_lock_that_is_never_released_is_one_clear_error(tmp_path):
     store.put_expert(expert("dir:1"))
     assert len(store.experts()) == 1
     store.close()
+
+
+@pytest.mark.parametrize("lock", ["BEGIN", "BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+def test_a_registry_that_another_process_is_making_is_waited_for(lock, tmp_path):
+    other = sqlite3.connect(tmp_path / "registry.db", isolation_level=None, check_same_thread=False)
+    other.execute(lock)
+    other.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    release = threading.Timer(0.5, other.execute, ["COMMIT"])
+    release.start()
+    store = Store(tmp_path)
+    assert store.experts() == []
+    store.close()
+    release.join()
+    other.close()
+
+
+def test_a_registry_that_stays_locked_is_no_damaged_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(connection, "BUSY_SECONDS", 0.2)
+    other = sqlite3.connect(tmp_path / "registry.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match=r"is in use by another program: try again when it is done"):
+        Store(tmp_path)
+    other.close()
