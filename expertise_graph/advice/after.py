@@ -15,7 +15,7 @@ from expertise_graph.advice.verdict import Verdict, judge
 from expertise_graph.advice.worst import Mistake, contact_sheet, worst_items
 from expertise_graph.data.base import CLASS, LABELS, LabelledData
 from expertise_graph.errors import ExpertiseError
-from expertise_graph.inference.model import open_model
+from expertise_graph.inference.network import open_network
 from expertise_graph.probing import Progress, silent
 
 Find = Callable[[RunRecord], LabelledData]
@@ -70,7 +70,7 @@ def check_run(
         found.data = find(record)
         check_same_classes(record, found.data)
         found.verdict = judge(record, found.data.locator, options)
-        model = open_model(folder, trust_code=trust_code)
+        model = open_network(folder, trust_code=trust_code)
         found.mistakes, found.looked_at = worst_items(
             model, found.data, seed=int(record.result["seed"]), progress=progress
         )

@@ -15,7 +15,7 @@ from expertise_graph.data.base import CLASS, LABELS, VALUE, Item, LabelledData
 from expertise_graph.data.image import decode
 from expertise_graph.data.sampling import holdout
 from expertise_graph.errors import DatasetError
-from expertise_graph.inference.model import Model
+from expertise_graph.inference.base import Model
 from expertise_graph.metrics import log_softmax, sigmoid
 from expertise_graph.probing import Progress
 from expertise_graph.types import FloatArray, IntArray

@@ -78,15 +78,20 @@ class Pace:
         """Return the seconds that a linear probe and its final measurement are expected to take."""
         return OVERHEAD + MARGIN * predicted_seconds(expert, self.train + self.measured, self.timings)
 
-    def ending(self, expert: Expert, config: TrainConfig) -> float:
+    def ending(self, *team: tuple[Expert, TrainConfig]) -> float:
         """Return the seconds to keep for measuring, writing and registering the final model.
 
+        The first of several networks is registered; all are measured one by one, and then together.
         An expert that was left as it is has been embedded before.
         """
-        items = self.measured + (self.probes if config.way.fine_tunes else 0)
-        return OVERHEAD + MARGIN * predicted_seconds(expert, items, self.timings)
+        times, seconds = 1 if len(team) == 1 else 2, 0.0
+        for place, (expert, config) in enumerate(team):
+            embedded = self.probes if not place and config.way.fine_tunes else 0
+            items = times * self.measured + embedded
+            seconds += OVERHEAD + MARGIN * predicted_seconds(expert, items, self.timings)
+        return seconds
 
     def tunes(self, expert: Expert, config: TrainConfig, epochs: int, seconds: float) -> bool:
         """Tell whether a trial of so many epochs, and all that comes after it, fits into so many seconds."""
         head = MARGIN * predicted_seconds(expert, self.train, self.timings)
-        return head + epochs * self.epoch(expert) + self.ending(expert, config) < seconds
+        return head + epochs * self.epoch(expert) + self.ending((expert, config)) < seconds

@@ -1,48 +1,77 @@
-"""The final model: the chosen settings trained again on all items but the test's, averaged, registered."""
+"""The final model: laid out, measured on the test items, and registered."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from expertise_graph import training
+from expertise_graph.auto.anew import WHOLE, Part, build
 from expertise_graph.auto.choice import Tried
-from expertise_graph.auto.place import Place
-from expertise_graph.auto.search import ANEW, Search
+from expertise_graph.auto.place import Place, claim
+from expertise_graph.auto.result import Member
+from expertise_graph.auto.search import Search
 from expertise_graph.auto.settings import SCRATCH
 from expertise_graph.auto.tools import Tools
-from expertise_graph.auto.trial import Judge, Outcome, all_to_train, kept_weights, train_on_all
-from expertise_graph.data import LabelledData
+from expertise_graph.data import LABELS, VALUE, LabelledData
 from expertise_graph.errors import ExpertiseError, SourceError, first_line
-from expertise_graph.merging import mean
+from expertise_graph.inference.evaluation import evaluate
+from expertise_graph.inference.model import open_model, write_ensemble
 from expertise_graph.types import Expert, WarmStart
-from expertise_graph.warmstart import TrainConfig
-from expertise_graph.warmstart.checkpoint import State, Tensors
+from expertise_graph.warmstart import TrainConfig, train
 from expertise_graph.warmstart.fine_tune import identity_of
 
-WHOLE = "a training on training and validation items"
+_SCORES = {LABELS: "mean_average_precision", VALUE: "r2"}
 
 
-def finish(
-    tools: Tools, data: LabelledData, place: Place, search: Search, chosen: Tried
-) -> tuple[WarmStart, str]:
-    """Return the finished and registered model of a trial, and what it is made of.
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """The final model.
 
-    The settings are trained again on training and validation items together, with other orders of
-    the batches, as often as time allows, and the weights averaged. The temperature stays that of the
-    trial, which had not seen the validation items. Without time for that the trial is the model.
+    Attributes:
+        model: its network, of several the first.
+        accuracy: on the test items, of all together.
+        made: a sentence on what it is made of.
+        members: its networks where there are several, the first included.
+        runs: of the trials they were chosen by.
+    """
+
+    model: WarmStart
+    accuracy: float
+    made: str
+    members: tuple[Member, ...] = ()
+    runs: tuple[str, ...] = ()
+
+
+def finish(tools: Tools, data: LabelledData, place: Place, search: Search, chosen: Tried) -> Finished:
+    """Return the finished and registered model that a trial, and others that complement it, make.
+
+    The settings of each are trained again on training and validation items together, as far as there
+    is time. The temperature stays that of the trial, which had not seen the validation items.
+    Without time for that the weights are those of the trial.
 
     Raises:
         SourceError: when the trial is on record only and cannot be trained again.
     """
     with search.deadline.spending("retraining"):
-        outcome = search.whole(chosen)
-        if outcome is None:
-            raise SourceError(f"{chosen.entrant.expert.name} cannot be trained any more: try again")
-        weights, made = _weights(search, chosen, outcome)
-    expert = chosen.entrant.expert
+        parts = build(search, search.team(chosen))
+    if not parts:
+        raise SourceError(f"{chosen.entrant.expert.name} cannot be trained any more: try again")
+    first, *others = parts
     with search.deadline.spending("final"):
-        place.lay(identity_of(chosen.config, data, expert), _state(outcome, made), weights)
-        return _execute(tools, data, place, expert, chosen.config), made or "the model is that trial"
+        first.lay(place.out, data)
+        model = _execute(tools, data, place, first.tried.entrant.expert, first.tried.config)
+        runs = tuple(p.tried.run for p in parts)
+        if not others:
+            made = f"the model is {first.made or 'that trial'}"
+            return Finished(model=model, accuracy=model.accuracy, made=made, runs=runs)
+        weight = search.weigher(chosen)
+        weights = [weight(p.tried) / sum(weight(p.tried) for p in parts) for p in parts]
+        scores = [model.accuracy, *_others(data, place, search, others)]
+        members = tuple(map(_member, range(1, len(parts) + 1), parts, weights, scores))
+        accuracy = _together(tools, data, place, members)
+    made = f"{len(parts)} networks answer together, {sum(bool(p.made) for p in parts)} of them {WHOLE}"
+    return Finished(model=model, accuracy=accuracy, made=made, members=members, runs=runs)
 
 
 def finish_probe(tools: Tools, data: LabelledData, place: Place, search: Search) -> tuple[WarmStart, str]:
@@ -60,7 +89,7 @@ def finish_probe(tools: Tools, data: LabelledData, place: Place, search: Search)
         if entrant.expert.id in search.unusable:
             continue
         try:
-            place.claim(identity_of(config, data, entrant.expert))
+            claim(place.out, identity_of(config, data, entrant.expert))
             model = _execute(tools, data, place, entrant.expert, config)
         except (ExpertiseError, OSError) as error:
             reasons[entrant.expert.id] = f"{entrant.expert.name}: {first_line(error)}"
@@ -72,85 +101,38 @@ def finish_probe(tools: Tools, data: LabelledData, place: Place, search: Search)
     raise SourceError("no expert can be trained: " + "; ".join(reasons.values()))
 
 
-def _weights(search: Search, chosen: Tried, outcome: Outcome) -> tuple[Tensors, str]:
-    own = kept_weights(search.folder(chosen.run))
-    members = _trained_on_all(search, chosen, outcome)
-    if not members:
-        return own, ""
-    return _averaged(search, chosen, members)
+def _others(data: LabelledData, place: Place, search: Search, parts: Sequence[Part]) -> Iterator[float]:
+    """Write the networks beside the first, and yield what each reaches on the test items."""
+    for number, part in enumerate(parts, 2):
+        out, expert = place.out / _path(number), part.tried.entrant.expert
+        part.lay(out, data)
+        yield train(search.backbone(expert), data, out=out, config=part.tried.config, expert=expert).accuracy
 
 
-def _trained_on_all(search: Search, chosen: Tried, outcome: Outcome) -> list[Tensors]:
-    """Return the weights of the trainings on all items that time allowed."""
-    untrained = not chosen.config.way.pretrained and not outcome.kept
-    if untrained or search.interrupted or outcome.stopped == "time":
-        return []
-    expert, everything = chosen.entrant.expert, all_to_train(search.slim)
-    members: list[Tensors] = []
-    needed = search.anew(chosen)
-    for number in range(ANEW if chosen.averages else 1):
-        left = search.remaining(expert, chosen.config)
-        if left < needed:
-            break
-        before = search.deadline.passed
-        found = train_on_all(
-            search.backbone(expert),
-            everything,
-            dataclasses.replace(chosen.config, seed=chosen.config.seed + number),
-            epochs=outcome.kept,
-            folder=search.scratch / "anew",
-            budget=left,
-            report=search.reporter(f"training {number + 1} on all items"),
-        )
-        if found is None:
-            break
-        members.append(found)
-        needed = search.deadline.passed - before
-    return members
+def _path(number: int) -> str:
+    return "." if number == 1 else f"members/{number}"
 
 
-def _averaged(search: Search, chosen: Tried, members: list[Tensors]) -> tuple[Tensors, str]:
-    """Return the mean of those weights that it does not harm on the items they were trained on.
-
-    Those items tell nothing of how good the weights are, but the mean of weights from different
-    valleys fails on them.
-    """
-    if len(members) == 1:
-        return members[0], f"the model is {WHOLE} with its settings"
-    judge = Judge(search.backbone(chosen.entrant.expert), all_to_train(search.slim), chosen.config)
-    alone = [judge(m)[0] for m in members]
-    kept, least = [0], 1.001 / max(len(search.splits.validation), 1)
-    for place in range(1, len(members)):
-        tried = [*kept, place]
-        if judge(_mean([members[i] for i in tried]))[0] >= min(alone[i] for i in tried) - least:
-            kept = tried
-    weights = _mean([members[i] for i in kept])
-    if len(kept) == 1:
-        return weights, f"the model is {WHOLE} with its settings"
-    return weights, f"the model is the mean of {len(kept)} such: {WHOLE} with its settings"
-
-
-def _mean(members: list[Tensors]) -> Tensors:
-    averaged = mean([{n: t for n, t in m.items() if t.is_floating_point()} for m in members])
-    first = members[0]
-    return {name: averaged[name].to(t.dtype) if name in averaged else t for name, t in first.items()}
-
-
-def _state(outcome: Outcome, made: str) -> State:
-    clock = dict.fromkeys(("forward", "longest", "saving", "since"), 0.0)
-    stopped = outcome.stopped if outcome.stopped in ("epochs", "early", "nan") else "time"
-    return State(
-        epoch=outcome.epochs,
-        step=outcome.steps,
-        kept=outcome.kept,
-        stopped=stopped,
-        note="; ".join(filter(None, (outcome.note, made))),
-        mirror=outcome.mirror,
-        parts=outcome.parts,
-        clock={"seconds": outcome.seconds, **clock},
-        history=outcome.history,
-        temperature=outcome.temperature if made else None,
+def _member(number: int, part: Part, weight: float, accuracy: float) -> Member:
+    return Member(
+        path=_path(number),
+        weight=weight,
+        run=part.tried.run,
+        expert=part.tried.entrant.expert.id,
+        strategy=part.tried.config.strategy,
+        accuracy=accuracy,
     )
+
+
+def _together(tools: Tools, data: LabelledData, place: Place, members: Sequence[Member]) -> float:
+    """Make the ensemble, and return its score on the test items as `evaluate` finds it in the folder."""
+    weights = {m.path: m.weight for m in members}
+    write_ensemble(place.out, weights, None)
+    model = open_model(place.out, trust_code=tools.trust_code)
+    found = evaluate(model, data, split="test").metrics[_SCORES.get(data.kind, "accuracy")]
+    accuracy = float("nan") if found is None else found
+    write_ensemble(place.out, weights, accuracy)
+    return accuracy
 
 
 def _execute(

@@ -66,27 +66,30 @@ class Place:
         if (self.out / "run.json").is_file():
             discard(self.out)
 
-    def lay(self, identity: dict[str, Any], state: State, weights: Tensors) -> None:
-        """Leave a checkpoint of a training that is over, for the final one to go on from."""
-        self.claim(identity)
-        checkpoint = self.out / "checkpoint"
-        temporary = checkpoint / ".new"
-        temporary.mkdir(parents=True)
-        for name in ("model", "best"):
-            write_tensors(temporary / f"{name}.safetensors", weights)
-        write_tensors(temporary / "optimizer.safetensors", {})
-        write_json(temporary / "state.json", vars(state))
-        temporary.rename(checkpoint / f"epoch-{state.epoch:05d}")
-
-    def claim(self, identity: dict[str, Any]) -> None:
-        """Make the folder that of the training with this identity."""
-        write_json(self.out / "run.json", {"identity": identity, "result": None})
-
     def finish(self, result: AutoResult, report: str) -> None:
         """Write the answer and the report, and drop the trials' weights."""
         write_text(self.out / REPORT, report)
         write_json(self.out / RECORD, {"digest": self.digest, "result": result.as_dict()})
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+
+def lay(folder: Path, identity: dict[str, Any], state: State, weights: Tensors) -> None:
+    """Leave a checkpoint of a training that is over, for one in that folder to go on from."""
+    claim(folder, identity)
+    checkpoint = folder / "checkpoint"
+    temporary = checkpoint / ".new"
+    temporary.mkdir(parents=True)
+    for name in ("model", "best"):
+        write_tensors(temporary / f"{name}.safetensors", weights)
+    write_tensors(temporary / "optimizer.safetensors", {})
+    write_json(temporary / "state.json", vars(state))
+    temporary.rename(checkpoint / f"epoch-{state.epoch:05d}")
+
+
+def claim(folder: Path, identity: dict[str, Any]) -> None:
+    """Make a folder that of the training with this identity."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "run.json", {"identity": identity, "result": None})
 
 
 def discard_answer(out: Path) -> None:

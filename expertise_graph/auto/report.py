@@ -17,7 +17,9 @@ def report_of(result: AutoResult, data: LabelledData, names: Mapping[str, str]) 
         data: what it was for.
         names: of experts, by id.
     """
-    return "\n".join([*_head(result, data, names), "", *_trials(result), "", *_time(result), ""])
+    parts = [_head(result, data, names), _members(result, names), _trials(result), _time(result)]
+    found = [lines for part in parts if (lines := list(part))]
+    return "\n".join(line for lines in found for line in (*lines, ""))
 
 
 def settings_text(trial: TrialResult) -> str:
@@ -32,12 +34,34 @@ def _head(result: AutoResult, data: LabelledData, names: Mapping[str, str]) -> I
     yield f"# A model for {plain(data.name)}"
     yield ""
     expert = plain(names.get(model.expert, model.expert))
-    yield f"{model.strategy} from {expert}: test {metric} {model.accuracy:.3f}."
+    if result.members:
+        yield f"{len(result.members)} networks together: test {metric} {result.accuracy:.3f}."
+    else:
+        yield f"{model.strategy} from {expert}: test {metric} {result.accuracy:.3f}."
     yield f"{result.reason[:1].upper()}{result.reason[1:]}."
     yield "Trials were judged on the validation split; the test split was looked at once, for this model."
     yield from (f"{note}." for note in result.notes)
     if result.interrupted:
         yield "The search was interrupted: this is the best until then."
+
+
+def _members(result: AutoResult, names: Mapping[str, str]) -> Iterator[str]:
+    if not result.members:
+        return
+    numbers = {trial.run: number for number, trial in enumerate(result.trials, 1)}
+    yield "| network | of trial | expert | strategy | counts | alone, on the test split |"
+    yield "|---|---|---|---|---|---|"
+    for member in result.members:
+        expert = plain(names.get(member.expert, member.expert))
+        cells = (
+            f"`{member.path}`",
+            str(numbers[member.run]),
+            expert,
+            member.strategy,
+            f"{member.weight:.2f}",
+            f"{member.accuracy:.3f}",
+        )
+        yield f"| {' | '.join(cells)} |"
 
 
 def _trials(result: AutoResult) -> Iterator[str]:

@@ -42,13 +42,34 @@ class TrialResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Member:
+    """A network of an ensemble.
+
+    Attributes:
+        path: folder of the network, below that of the ensemble.
+        weight: share of its answer in that of all.
+        run: id of the trial that its settings are from.
+        accuracy: on the test split, alone.
+    """
+
+    path: str
+    weight: float
+    run: str
+    expert: str
+    strategy: str
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class AutoResult:
     """What a search chose, and the finished model.
 
     Attributes:
-        model: the result of the final training, as of a warm start.
+        model: its network as the result of a warm start, of several the first.
+        accuracy: of the model on the test split, of several networks together.
+        members: the networks that answer together, the first included; none where there is one.
         trials: in the order they were run.
-        chosen: runs of the trials that the model is made of; several are averaged.
+        chosen: runs of the trials that the model is made of.
         reason: one sentence that says why.
         spent: seconds by what they went to: query, trials, choice, final.
         experts_run: how many experts the query ran.
@@ -57,6 +78,8 @@ class AutoResult:
     """
 
     model: WarmStart
+    accuracy: float
+    members: tuple[Member, ...]
     trials: tuple[TrialResult, ...]
     chosen: tuple[str, ...]
     reason: str
@@ -79,6 +102,7 @@ class AutoResult:
                 **values,
                 "model": WarmStart(**values["model"]),
                 "trials": tuple(TrialResult(**trial) for trial in values["trials"]),
+                "members": tuple(Member(**member) for member in values["members"]),
                 "chosen": tuple(values["chosen"]),
                 "notes": tuple(values["notes"]),
             }

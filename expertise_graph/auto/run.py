@@ -10,7 +10,7 @@ import numpy as np
 from expertise_graph import probes
 from expertise_graph.auto.choice import Tried, choose
 from expertise_graph.auto.deadline import Deadline, Pace
-from expertise_graph.auto.final import finish, finish_probe
+from expertise_graph.auto.final import Finished, finish, finish_probe
 from expertise_graph.auto.place import Place
 from expertise_graph.auto.record import Record
 from expertise_graph.auto.report import report_of
@@ -24,7 +24,7 @@ from expertise_graph.auto.trial import without_test
 from expertise_graph.data import LabelledData
 from expertise_graph.data.sampling import Splits
 from expertise_graph.errors import DatasetError, InvalidInputError, SourceError
-from expertise_graph.types import Ranking, WarmStart
+from expertise_graph.types import Ranking
 from expertise_graph.warmstart import TrainConfig, trial_splits
 
 QUERY_SHARE, QUERY_MOST = 0.25, 300.0
@@ -140,6 +140,7 @@ class _Course:
             scratch=place.scratch,
             trust_code=tools.trust_code,
             report=tools.progress,
+            raw=ranking.baseline.predicted if ranking.unit == ACCURACY else None,
             interrupted=ranking.interrupted,
         )
 
@@ -154,11 +155,10 @@ class _Course:
         if not usable:
             with self.deadline.spending("final"):
                 model, reason = finish_probe(self.tools, self.data, self.place, search)
-            return self._answer(model, (), reason)
-        known = self.ranking.unit == ACCURACY
-        chosen, reason = choose(search.tried, raw=self.ranking.baseline.predicted if known else None)
-        model, made = finish(self.tools, self.data, self.place, search, chosen)
-        return self._answer(model, (chosen,), f"{reason}; {made}")
+            return self._answer(Finished(model=model, accuracy=model.accuracy, made=reason))
+        chosen, reason = choose(search.tried, raw=search.raw)
+        found = finish(self.tools, self.data, self.place, search, chosen)
+        return self._answer(dataclasses.replace(found, made=f"{reason}; {found.made}"))
 
     def _opening(self) -> Entrant | None:
         """Return the best expert where there is time for its linear probe, but not to fine-tune it."""
@@ -167,15 +167,17 @@ class _Course:
         short = self.deadline.left < self.pace.probe(best.expert)
         return None if same or short or self.settings.strategies == (SCRATCH,) else best
 
-    def _answer(self, model: WarmStart, chosen: tuple[Tried, ...], reason: str) -> AutoResult:
+    def _answer(self, found: Finished) -> AutoResult:
         search = self.search
         result = AutoResult(
-            model=model,
+            model=found.model,
+            accuracy=found.accuracy,
+            members=found.members,
             trials=tuple(
                 _trial(*row) for row in zip(search.tried, search.origins, search.replayed, strict=True)
             ),
-            chosen=tuple(t.run for t in chosen),
-            reason=reason,
+            chosen=found.runs,
+            reason=found.made,
             spent={name: round(value, 3) for name, value in self.deadline.spent.items()},
             seconds=self.deadline.passed,
             time_budget=self.settings.time_budget,

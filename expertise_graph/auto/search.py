@@ -13,6 +13,7 @@ import torch
 
 from expertise_graph.auto.choice import Tried
 from expertise_graph.auto.deadline import Deadline, Pace
+from expertise_graph.auto.ensemble import select, weigher, within
 from expertise_graph.auto.record import VERSION, Record, failure, status_of
 from expertise_graph.auto.result import DONE, FAILED, PRUNED
 from expertise_graph.auto.settings import SCRATCH, AutoSettings
@@ -92,6 +93,7 @@ class Search:
         slim: the data without test items.
         scratch: folder for the weights of trials.
         report: told the label and how far it is.
+        raw: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
         tried: the trials so far.
         unusable: why an expert could not be loaded, by id.
     """
@@ -107,6 +109,7 @@ class Search:
     scratch: Path
     trust_code: bool
     report: Callable[[str, int, int], None]
+    raw: float | None
     tried: list[Tried] = field(default_factory=list)
     origins: list[str] = field(default_factory=list)
     replayed: list[bool] = field(default_factory=list)
@@ -133,8 +136,8 @@ class Search:
                 self._try(Unasked(), opening, probe, "linear probe")
             while not self.interrupted and failed < GIVE_UP and self._room():
                 question = study.ask()
-                origin = origins.pop(0) if origins else "search"
-                done = self._try(question, *self.space.meaning(question.params), origin)
+                spared, origin = bool(origins), origins.pop(0) if origins else "search"
+                done = self._try(question, *self.space.meaning(question.params), origin, spared=spared)
                 failed = 0 if done else failed + 1
         except KeyboardInterrupt:
             self.interrupted = True
@@ -153,6 +156,10 @@ class Search:
         """Return where the weights of a trial lie."""
         return self.scratch / run.replace(":", "-")
 
+    def at_hand(self, tried: Tried) -> bool:
+        """Tell whether the weights of a trial are there, and not only the record of it."""
+        return (self.folder(tried.run) / "outcome.json").is_file()
+
     def whole(self, tried: Tried) -> Outcome | None:
         """Return the outcome with its history, trained again where only the record of it is left."""
         path = self.folder(tried.run) / "outcome.json"
@@ -162,9 +169,19 @@ class Search:
         found = self._train(tried.entrant.expert, tried.config, tried.run, lambda *_: False)
         return found if found.stopped != FAILED else None
 
-    def remaining(self, expert: Expert, config: TrainConfig) -> float:
-        """Return the seconds that may be spent on training before the final model of an expert is due."""
-        return self.deadline.left - self.pace.ending(expert, config)
+    def team(self, first: Tried) -> list[Tried]:
+        """Return the trials that the model would be made of, if `first` was chosen now."""
+        most = 1 if self.interrupted else self.settings.members
+        allowed = within(self.settings.query)
+        return select(first, self.tried, most=most, weight=self.weigher(first), allowed=allowed)
+
+    def weigher(self, first: Tried) -> Callable[[Tried], float]:
+        """Return what tells how much a trial counts beside `first`."""
+        return weigher(first, self.tried, raw=self.raw)
+
+    def ending(self, team: Sequence[Tried]) -> float:
+        """Return the seconds to keep for measuring and writing what the model is made of."""
+        return self.pace.ending(*((t.entrant.expert, t.config) for t in team))
 
     def anew(self, tried: Tried) -> float:
         """Return the seconds that training the same on all items is expected to take."""
@@ -176,12 +193,24 @@ class Search:
         usable = [t for t in self.tried if t.usable]
         if not usable:
             return self.deadline.left > 0 or not self.tried
-        first, once = usable[0], self.anew(usable[0])
-        kept = max(once, min(ANEW_KEPT * once, self.deadline.seconds / 2)) if first.averages else once
-        return self.remaining(first.entrant.expert, first.config) - kept > 0.4 * once
+        team, once = self.team(usable[0]), self.anew(usable[0])
+        return self.deadline.left - self.ending(team) - self._kept(team) > 0.4 * once
 
-    def _try(self, question: Awaited, entrant: Entrant, config: TrainConfig, origin: str) -> bool:
-        """Answer a question; tell whether the expert could be trained."""
+    def _kept(self, team: Sequence[Tried]) -> float:
+        """Return the seconds to keep for training on all items: once, and up to half of the time."""
+        once = self.anew(team[0])
+        repeated = (ANEW_KEPT - 1) * once if self.settings.members == 1 and team[0].averages else 0.0
+        wanted = sum(map(self.anew, team)) + repeated
+        return max(once, min(wanted, self.deadline.seconds / 2))
+
+    def _try(
+        self, question: Awaited, entrant: Entrant, config: TrainConfig, origin: str, *, spared: bool = False
+    ) -> bool:
+        """Answer a question; tell whether the expert could be trained.
+
+        Proposals are spared from being given up: who starts slowly, as from scratch, may complement
+        the others in the end.
+        """
         expert = entrant.expert
         if expert.id in self.unusable:
             question.answer(None)
@@ -192,7 +221,7 @@ class Search:
             return False
         outcome = self.record.find(run)
         recorded = outcome is not None
-        may_stop = any(t.usable for t in self.tried)
+        may_stop = not spared and any(t.usable for t in self.tried)
         if outcome is None:
             try:
                 self.backbone(expert)
@@ -222,11 +251,12 @@ class Search:
         self, expert: Expert, config: TrainConfig, run: str, watch: Callable[[int, float], bool]
     ) -> Outcome:
         folder = self.folder(run)
-        budget = self.remaining(expert, config)
+        ending, kept = self.pace.ending((expert, config)), 0.0
         usable = [t for t in self.tried if t.usable]
         if usable:
-            first = usable[0]
-            budget = min(budget, self.remaining(first.entrant.expert, first.config)) - self.anew(first)
+            team = self.team(usable[0])
+            ending, kept = max(ending, self.ending(team)), self._kept(team)
+        budget = self.deadline.left - ending - kept
         try:
             outcome = run_trial(
                 self.backbone(expert),
@@ -263,10 +293,18 @@ def proposals_of(
     found = [("defaults", best, usual)]
     if SCRATCH in space.strategies and usual.strategy != SCRATCH:
         found.append(("from scratch", best, replace(usual, strategy=SCRATCH)))
-    nexts = [("next expert", other, usual) for other in others[:2]]
+    if not usual.way.pretrained:
+        others = _of_other_shape(best, others)
+    nexts = [("next expert", other, usual) for other in others]
     taught = [("similar task", best, c) for c in proven if c.strategy in strategies][:2]
     for pair in zip(nexts, taught, strict=False):
         found += pair
     shorter = min(len(nexts), len(taught))
     found += nexts[shorter:] + taught[shorter:]
     return [(why, e, replace(c, seed=space.seed)) for why, e, c in found]
+
+
+def _of_other_shape(best: Entrant, others: Sequence[Entrant]) -> list[Entrant]:
+    """Return one of each further architecture: from random weights the others would be the same."""
+    found = {(e.expert.architecture, e.expert.params): e for e in reversed([best, *others])}
+    return [e for e in others if e in found.values()]

@@ -30,6 +30,7 @@ class AutoSettings:
         query: its constraints say which experts may be tried; budget and seed are set by the search.
         strategies: the ways to train that may be tried; the first is that of the first trial.
         experts: how many of the first of the query are tried at most.
+        members: how many networks the model may be made of; 1 for a single one.
     """
 
     time_budget: float
@@ -37,12 +38,13 @@ class AutoSettings:
     query: Query = field(default_factory=Query)
     strategies: tuple[str, ...] = STRATEGIES
     experts: int = 5
+    members: int = 5
 
     def __post_init__(self) -> None:
         if not 0 < self.time_budget < math.inf:
             raise InvalidInputError(f"time_budget is {self.time_budget!r}: give a number of seconds above 0")
-        if self.seed < 0 or self.experts < 1:
-            raise InvalidInputError("give a seed of at least 0 and at least 1 expert")
+        if self.seed < 0 or self.experts < 1 or self.members < 1:
+            raise InvalidInputError("give a seed of at least 0, at least 1 expert and at least 1 member")
         if not self.strategies:
             raise InvalidInputError(f"no strategy was given: give some of {', '.join(STRATEGIES)}")
         try:

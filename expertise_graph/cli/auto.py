@@ -47,6 +47,13 @@ COLUMNS = (
     "--experts", default=5, show_default=True, type=click.IntRange(1), help="How many may be tried at most."
 )
 @click.option(
+    "--members",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1),
+    help="How many networks the model may be made of; 1 for a single one.",
+)
+@click.option(
     "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of splits, trainings and search."
 )
 @click.option("--force", is_flag=True, help="Discard what an earlier search left in the folder.")
@@ -73,6 +80,7 @@ def auto(context: Context, /, data: str, out: Path, as_json: bool, **given: Any)
         time_budget=given["time_budget"],
         seed=given["seed"],
         experts=given["experts"],
+        members=given["members"],
         query=constraints_from(given),
         **chosen,
     )
@@ -95,6 +103,8 @@ def auto_json(result: AutoResult) -> dict[str, Any]:
     """Return the documented JSON form of a search."""
     return {
         **warm_start_json(result.model),
+        "accuracy": result.accuracy,
+        "members": result.as_dict()["members"],
         "reason": result.reason,
         "chosen": list(result.chosen),
         "trials": result.as_dict()["trials"],
@@ -127,9 +137,27 @@ def _show(result: AutoResult, names: dict[str, str]) -> None:
     ]
     if rows:
         emit(rows, None, columns=COLUMNS, title="trials")
-    show_result(result.model, names)
+    if result.members:
+        _show_members(result, names)
+    else:
+        show_result(result.model, names)
     click.echo(clean(f"{result.reason[:1].upper()}{result.reason[1:]}."))
     for note in result.notes:
         click.echo(clean(note))
     spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.spent.items())
     click.echo(f"{result.seconds:.1f} of {result.time_budget:g} s: {spent}")
+
+
+def _show_members(result: AutoResult, names: dict[str, str]) -> None:
+    """Print what several networks reach together and alone."""
+    model = result.model
+    metric = model.metric.replace("_", " ")
+    click.echo(f"{len(result.members)} networks together: test {metric} {result.accuracy:.3f}")
+    for member in result.members:
+        expert = clean(names.get(member.expert, member.expert))
+        click.echo(
+            f"  {member.path:10} counts {member.weight:.2f}, alone {member.accuracy:.3f}: "
+            f"{member.strategy} from {expert}"
+        )
+    child = clean(names.get(model.child, model.child))
+    click.echo(f"model in {clean(model.path)}, its first network registered as {child}")

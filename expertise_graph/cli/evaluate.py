@@ -16,8 +16,8 @@ from expertise_graph.cli.query import columns_from, report_skipped
 from expertise_graph.errors import InvalidInputError, MissingExtraError, NotFoundError
 
 if TYPE_CHECKING:
+    from expertise_graph.inference.base import Model
     from expertise_graph.inference.evaluation import Evaluation
-    from expertise_graph.inference.model import Model
 
 SPLITS = ("test", "validation", "train", "all")
 

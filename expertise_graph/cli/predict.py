@@ -17,7 +17,7 @@ from expertise_graph.errors import DatasetError, InvalidInputError, NotFoundErro
 
 if TYPE_CHECKING:
     from expertise_graph.data.records import Record
-    from expertise_graph.inference.model import Model
+    from expertise_graph.inference.base import Model
     from expertise_graph.inference.prediction import Prediction
 
 SHOWN = 60

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from expertise_graph.errors import ExpertiseError, InvalidInputError, SourceError, first_line
-from expertise_graph.inference.model import Model
+from expertise_graph.inference.base import Model
 from expertise_graph.inference.tracing import BATCH, TOKENS, Traced, quiet, trace
 from expertise_graph.plugins import Registry
 from expertise_graph.sources.weights import read_json

@@ -11,7 +11,7 @@ from expertise_graph.data.base import LABELS, VALUE, LabelledData
 from expertise_graph.data.records import SPLITS
 from expertise_graph.data.sampling import holdout
 from expertise_graph.errors import DatasetError, InvalidInputError
-from expertise_graph.inference.model import Model
+from expertise_graph.inference.base import Model
 from expertise_graph.types import FloatArray, IntArray
 
 CHOICES = (*SPLITS, "all")

@@ -1,4 +1,4 @@
-"""A finished model in memory: backbone, head, classes, and logits of any number of items."""
+"""One network with its head in memory: logits of any number of items."""
 
 from __future__ import annotations
 
@@ -20,48 +20,35 @@ from expertise_graph.errors import (
     SourceError,
     first_line,
 )
-from expertise_graph.metrics import sigmoid, softmax
+from expertise_graph.inference.base import CHUNK, Model, shifted
 from expertise_graph.probing import Progress, extract, silent
 from expertise_graph.sources import Backbone, SourceOptions, load, resolve
 from expertise_graph.sources.layout import existing_folder
 from expertise_graph.sources.weights import inspect, read_json
-from expertise_graph.types import Expert, FloatArray
 from expertise_graph.warmstart import load_model
-
-CHUNK = 1024
-"""Items whose features are in memory at the same time."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
-    """A finished warm start, ready to be used.
+class Network(Model):
+    """What one warm start left.
 
     Attributes:
-        folder: where it was read from.
-        expert: the backbone as the ``dir`` source describes it.
         backbone: the network that gives features, and its preprocessing.
         head: the linear layer from features to logits.
-        classes: names of the classes, in the order of the logits.
-        kind: class (one an item), labels (several) or value (a number).
-        temperature: what logits are divided by before they become probabilities.
-        identity: what the run recorded about itself (config, data); empty where run.json is missing.
-        accuracy: on the test split of its own data, as the run recorded it.
     """
 
-    folder: Path
-    expert: Expert
     backbone: Backbone
     head: torch.nn.Linear
-    classes: tuple[str, ...]
-    kind: str
-    temperature: float
-    identity: Mapping[str, Any]
-    accuracy: float | None
 
     @property
-    def modality(self) -> str:
-        """Name of the modality of its inputs."""
-        return self.backbone.modality
+    def networks(self) -> tuple[Network, ...]:
+        """Itself."""
+        return (self,)
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """One: logits are as they are."""
+        return (1.0,)
 
     def logits(self, items: Sequence[Item], *, progress: Progress = silent) -> NDArray[np.float32]:
         """Return logits (n, classes) of undecoded items, in their order.
@@ -77,11 +64,6 @@ class Model:
             chunk = items[start : start + CHUNK]
             parts.append(self._classify(chunk, shifted(progress, start, len(items))))
         return np.concatenate(parts)
-
-    def probabilities(self, logits: FloatArray) -> FloatArray:
-        """Return probabilities (n, classes) of logits: of one class an item, or of each label by itself."""
-        scaled = np.asarray(logits, dtype=np.float64) / self.temperature
-        return sigmoid(scaled) if self.kind == "labels" else softmax(scaled)
 
     def _classify(self, items: Sequence[Item], progress: Progress) -> NDArray[np.float32]:
         try:
@@ -99,8 +81,8 @@ class Model:
         return logits
 
 
-def open_model(folder: str | Path, *, trust_code: bool = False) -> Model:
-    """Read the ``--out`` folder of a finished warm start.
+def open_network(folder: str | Path, *, trust_code: bool = False) -> Network:
+    """Read the ``--out`` folder of a finished warm start; of an ensemble its first network.
 
     Args:
         folder: it holds ``model/``, ``head.safetensors`` and ``head.json``; no workspace is needed.
@@ -127,9 +109,8 @@ def open_model(folder: str | Path, *, trust_code: bool = False) -> Model:
             f"the head in {root} takes {classifier.head.in_features} features and model/ gives "
             f"{backbone.dim}: they are of different runs"
         )
-    return Model(
+    return Network(
         folder=root,
-        expert=expert,
         backbone=backbone,
         head=classifier.head.eval(),
         classes=classes,
@@ -178,8 +159,3 @@ def _no_head(root: Path) -> NotFoundError:
     return NotFoundError(
         f"{root} holds no finished model (no head.json): give the --out folder of a warm start"
     )
-
-
-def shifted(progress: Progress, start: int, total: int) -> Progress:
-    """Return what to tell about a part that begins at `start` of `total`."""
-    return lambda label, done, _: progress(label, start + done, total)

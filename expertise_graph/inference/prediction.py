@@ -11,7 +11,7 @@ from expertise_graph.data.files import Skip
 from expertise_graph.data.modalities import modalities
 from expertise_graph.data.records import Record
 from expertise_graph.errors import DatasetError, InvalidInputError
-from expertise_graph.inference.model import CHUNK, Model, shifted
+from expertise_graph.inference.base import CHUNK, Model, shifted
 from expertise_graph.probing import Progress, silent
 from expertise_graph.types import FloatArray
 

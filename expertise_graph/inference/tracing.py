@@ -15,7 +15,8 @@ from torch import nn
 
 from expertise_graph.data import modalities, read_probe_set
 from expertise_graph.errors import InvalidInputError, SourceError, first_line
-from expertise_graph.inference.model import Model
+from expertise_graph.inference.base import Model
+from expertise_graph.inference.network import Network
 from expertise_graph.starter import probe_files
 from expertise_graph.warmstart.optimizer import Classifier
 from expertise_graph.warmstart.spool import Batch
@@ -47,26 +48,28 @@ class Traced:
 
 
 class _Ordered(nn.Module):
-    """A classifier that takes its inputs by their place."""
+    """The classifiers of a model, that take their inputs by place."""
 
-    def __init__(self, classifier: Classifier, names: tuple[str, ...]) -> None:
+    def __init__(self, model: Model, names: tuple[str, ...]) -> None:
         super().__init__()
-        self.classifier = classifier
+        self.classifiers = nn.ModuleList(classifier_of(network) for network in model.networks)
+        self.factors = model.factors
         self.names = names
 
     def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
         """Return logits (n, classes)."""
-        logits: torch.Tensor = self.classifier(**dict(zip(self.names, tensors, strict=True)))
-        return logits
+        batch = dict(zip(self.names, tensors, strict=True))
+        parts = [f * c(**batch) for f, c in zip(self.factors, self.classifiers, strict=True)]
+        return torch.stack(parts).sum(dim=0)
 
 
 def trace(model: Model) -> Traced:
     """Turn a model into one graph whose batch size, and number of tokens, may vary.
 
     Raises:
-        SourceError: when the network does what such a graph cannot hold.
+        InvalidInputError: when the networks of an ensemble take different inputs.
+        SourceError: when a network does what such a graph cannot hold.
     """
-    classifier = Classifier(model.backbone.module.cpu(), model.head.cpu()).eval()
     raw = _real_batches(model)
     names = (
         tuple(name for name in TEXT_INPUTS if name in raw[0]) if model.modality == "text" else tuple(raw[0])
@@ -77,16 +80,22 @@ def trace(model: Model) -> Traced:
     try:
         with torch.no_grad(), quiet():
             program = torch.export.export(
-                _Ordered(classifier, names).eval(), batches[-1], dynamic_shapes=(dynamic,)
+                _Ordered(model, names).eval(), batches[-1], dynamic_shapes=(dynamic,)
             )
     except Exception as error:  # networks of strangers fail in any way
         raise SourceError(f"{model.folder} cannot be exported: {first_line(error)}") from error
+    # By all that the preprocessing gives: an input that is left out must make no difference.
+    everything = _Ordered(model, tuple(raw[0])).eval()
     with torch.inference_mode():
-        # By all that the preprocessing gives: an input that is left out must make no difference.
-        expected = tuple(classifier(**batch).numpy() for batch in raw)
+        expected = tuple(everything(*batch.values()).numpy() for batch in raw)
     return Traced(
         program=program, names=names, dynamic=dynamic, longest=longest, batches=batches, expected=expected
     )
+
+
+def classifier_of(network: Network) -> Classifier:
+    """Return backbone and head as one module on the processor."""
+    return Classifier(network.backbone.module.cpu(), network.head.cpu()).eval()
 
 
 def _real_batches(model: Model) -> tuple[Batch, Batch]:
@@ -96,13 +105,31 @@ def _real_batches(model: Model) -> tuple[Batch, Batch]:
     if items is None:
         raise InvalidInputError(f"models of {model.modality} cannot be exported: no inputs to check them on")
     decoded = [modalities[model.modality].decode(item) for item in items[:CHECKED]]
-    return model.backbone.collate(decoded[:1]), model.backbone.collate(decoded[1:])
+    collated = [(n.backbone.collate(decoded[:1]), n.backbone.collate(decoded[1:])) for n in model.networks]
+    for network, pair in zip(model.networks, collated, strict=True):
+        if not all(_same(own, first) for own, first in zip(pair, collated[0], strict=True)):
+            raise _different(model, network)
+    return collated[0]
 
 
 def _longest(model: Model) -> int:
     """Return how many tokens a text is cut to."""
-    batch = model.backbone.collate(["word " * 10_000])
-    return int(batch[TEXT_INPUTS[0]].shape[1])
+    lengths = [n.backbone.collate(["word " * 10_000])[TEXT_INPUTS[0]].shape[1] for n in model.networks]
+    for network, length in zip(model.networks, lengths, strict=True):
+        if length != lengths[0]:
+            raise _different(model, network)
+    return int(lengths[0])
+
+
+def _same(own: Batch, other: Batch) -> bool:
+    return own.keys() == other.keys() and all(torch.equal(own[name], other[name]) for name in own)
+
+
+def _different(model: Model, network: Network) -> InvalidInputError:
+    return InvalidInputError(
+        f"{model.folder} is an ensemble whose networks take different inputs: export them one by one, "
+        f"{network.folder} for example"
+    )
 
 
 def _dynamic(names: tuple[str, ...], longest: int | None) -> tuple[dict[int, Any], ...]:

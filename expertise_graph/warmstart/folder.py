@@ -18,6 +18,8 @@ OWN = (
     "cold",
     "model",
     "tensorboard",
+    "members",
+    "ensemble.json",
     "head.safetensors",
     "head.json",
     "history.json",

@@ -10,7 +10,8 @@ import pytest
 from expertise_graph.auto import AutoSettings
 from expertise_graph.data import holdout
 from expertise_graph.errors import InvalidInputError, NotFoundError
-from expertise_graph.inference.model import open_model
+from expertise_graph.inference.model import Ensemble, open_model
+from expertise_graph.inference.network import Network, open_network
 from expertise_graph.latency import machine
 from expertise_graph.retrieval.evidence import measured
 from expertise_graph.types import Query
@@ -18,7 +19,7 @@ from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.program import invoke
 
-BUDGET = 8.0
+BUDGET = 10.0
 SMALL = Query(max_params=480_000)
 """Keeps out all shipped image experts of the tests but clipart."""
 
@@ -64,7 +65,8 @@ def test_the_first_trial_is_the_defaults_on_the_best_of_the_query(searched, lett
     assert (first.origin, dict(first.settings), first.recorded) == ("defaults", {}, False)
     assert {t.status for t in result.trials} <= {"done", "pruned", "cut"}
     assert set(result.chosen) <= {t.run for t in result.trials}
-    assert len(result.chosen) == 1
+    assert result.chosen == tuple(m.run for m in result.members)
+    assert len(set(result.chosen)) == len(result.chosen) > 1
 
 
 def test_the_model_loads_and_gives_the_accuracy_that_was_reported(searched, letters):
@@ -74,8 +76,30 @@ def test_the_model_loads_and_gives_the_accuracy_that_was_reported(searched, lett
     rows = holdout(data, seed=0).test
     model = open_model(folder / "out")
     guessed = model.logits([data.items[i] for i in rows]).argmax(axis=1)
-    assert np.mean(guessed == data.labels[rows]) == pytest.approx(result.model.accuracy)
-    assert result.model.accuracy > 0.5
+    assert np.mean(guessed == data.labels[rows]) == pytest.approx(result.accuracy)
+    assert model.accuracy == result.accuracy > 0.5
+
+
+def test_several_networks_answer_together_and_each_alone(searched, letters):
+    folder, result, _ = searched
+    with Workspace(folder) as opened:
+        data = opened.read(letters)
+    out, rows = folder / "out", holdout(data, seed=0).test
+    assert isinstance(open_model(out), Ensemble)
+    items = [data.items[i] for i in rows]
+    alone = [open_network(out / m.path) for m in result.members]
+    for member, network in zip(result.members, alone, strict=True):
+        right = network.logits(items).argmax(axis=1) == data.labels[rows]
+        assert network.accuracy == member.accuracy == pytest.approx(right.mean())
+    assert result.members[0].accuracy == result.model.accuracy
+    shares = [np.log(network.probabilities(network.logits(items))) for network in alone]
+    weights = [m.weight for m in result.members]
+    assert sum(weights) == pytest.approx(1)
+    together = np.exp(np.average(shares, axis=0, weights=weights))
+    model = open_model(out)
+    np.testing.assert_allclose(
+        model.probabilities(model.logits(items)), together / together.sum(axis=1, keepdims=True), atol=1e-5
+    )
 
 
 def test_trials_are_edges_that_no_answer_takes_for_results(searched, letters):
@@ -95,8 +119,9 @@ def test_trials_are_edges_that_no_answer_takes_for_results(searched, letters):
 def test_the_report_says_what_won_and_where_the_time_went(searched):
     folder, result, _ = searched
     report = (folder / "out" / "report.md").read_text()
-    assert f"test accuracy {result.model.accuracy:.3f}" in report
-    assert report.count("\n| ") == 1 + len(result.trials)
+    assert f"{len(result.members)} networks together: test accuracy {result.accuracy:.3f}" in report
+    assert report.count("\n| ") == 2 + len(result.trials) + len(result.members)
+    assert "\n\n\n" not in report
     assert f"of {BUDGET:g} s" in report
     assert not list(folder.glob(".auto-*"))
 
@@ -123,7 +148,7 @@ def test_another_search_takes_recorded_trials_from_the_record(after, searched, l
     now = {e.run: e for e in trials_on_record(after)}
     assert len(now) == len(trials_on_record(after))
     assert all(now[run].created_at == before[run].created_at for run in recorded)
-    assert open_model(tmp_path / "again").accuracy == result.model.accuracy
+    assert open_model(tmp_path / "again").accuracy == result.accuracy
 
 
 def test_constraints_hold_for_every_trial(workspace, letters):
@@ -132,6 +157,18 @@ def test_constraints_hold_for_every_trial(workspace, letters):
         result = opened.auto(letters, workspace / "out", settings=settings)
     assert {t.name for t in result.trials} <= {"clipart"}
     assert result.model.expert.startswith("zoo:clipart@")
+    assert result.members == ()
+
+
+def test_one_network_where_that_is_asked_for(workspace, letters):
+    with Workspace(workspace) as opened:
+        settings = AutoSettings(time_budget=9.0, members=1)
+        result = opened.auto(letters, workspace / "out", settings=settings)
+    assert len(result.trials) > 1
+    assert (result.members, len(result.chosen)) == ((), 1)
+    assert isinstance(open_model(workspace / "out"), Network)
+    assert not (workspace / "out" / "members").exists()
+    assert result.accuracy == result.model.accuracy
 
 
 def test_a_budget_too_short_for_an_epoch_gives_the_probe(workspace, letters):
@@ -157,7 +194,7 @@ def test_an_expert_too_slow_to_fine_tune_is_tried_by_its_probe_and_others_beside
     assert (second.origin, second.settings) == ("defaults", {})
     assert best.id not in {t.expert for t in (second, *others)}
     model = open_model(workspace / "out")
-    assert model.accuracy == result.model.accuracy > 0.3
+    assert model.accuracy == result.accuracy > 0.3
 
 
 class Stop:
@@ -179,7 +216,7 @@ def test_ctrl_c_finishes_with_the_best_so_far(workspace, letters):
     assert result.seconds < 40
     assert result.trials[0].status == "done"
     assert [t.status for t in result.trials[1:]] == ["cut"]
-    assert open_model(workspace / "out").accuracy == result.model.accuracy
+    assert open_model(workspace / "out").accuracy == result.accuracy
 
 
 def test_a_search_that_was_killed_goes_on_with_what_is_on_record(workspace, letters):
@@ -193,7 +230,7 @@ def test_a_search_that_was_killed_goes_on_with_what_is_on_record(workspace, lett
     assert result.trials[0].run == first.run
     assert result.trials[0].recorded
     assert not list(workspace.glob(".auto-*"))
-    assert open_model(workspace / "out").accuracy == result.model.accuracy
+    assert open_model(workspace / "out").accuracy == result.accuracy
 
 
 @pytest.mark.parametrize(
@@ -204,6 +241,7 @@ def test_a_search_that_was_killed_goes_on_with_what_is_on_record(workspace, lett
         ({"strategies": ()}, r"no strategy was given: give some of lp-ft"),
         ({"strategies": ("lp-tf",)}, r"no strategy called 'lp-tf'.*Did you mean 'lp-ft'"),
         ({"experts": 0}, r"at least 1 expert"),
+        ({"members": 0}, r"at least 1 member"),
     ],
 )
 def test_settings_are_checked(changes, match):
@@ -231,7 +269,7 @@ def test_the_command_prints_the_documented_json(workspace, letters):
     answer = invoke(*line).worked().json
     assert set(answer) == {
         "run", "expert", "child", "task", "strategy", "metric", "accuracy", "cold_accuracy",
-        "transfer_gain", "seed", "epochs", "seconds", "path", "note", "reason", "chosen", "trials",
+        "transfer_gain", "seed", "epochs", "seconds", "path", "note", "members", "reason", "chosen", "trials",
         "experts_run", "time_budget", "total_seconds", "spent", "interrupted", "notes",
     }  # fmt: skip
     again = invoke(*line[:-1]).worked()

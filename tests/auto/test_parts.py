@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from expertise_graph.auto.choice import SETTINGS_DEVIATION, SETTINGS_GAIN, Tried, choose, compare
+from expertise_graph.auto.ensemble import select, weigher, within
 from expertise_graph.auto.record import failure
 from expertise_graph.auto.search import engines, proposals_of
 from expertise_graph.auto.space import Between, Entrant, OneOf, Space, differences
 from expertise_graph.auto.trial import Everything, all_to_train, train_on_all, without_test
 from expertise_graph.data import read_data
 from expertise_graph.sources import SourceOptions, load, resolve
+from expertise_graph.types import Query
 from expertise_graph.warmstart import TrainConfig, trial_splits
 from expertise_graph.warmstart.learner import Learner
 from tests import materials
@@ -134,6 +136,68 @@ def test_the_comparison_is_the_mean_of_what_was_known_and_measured_by_precision(
     alike = tried(other, fits + change, letters, config=TrainConfig())
     unknown = compare(first, alike, raw=None)
     assert unknown.advantage == pytest.approx((0.05 / measured) / (1 / measured + 1 / (2 * 0.05**2)))
+
+
+NO_LIMITS = Query()
+
+
+def chosen_with(first, all_tried, most=5, query=NO_LIMITS):
+    weight = weigher(first, all_tried, raw=0.5)
+    return select(first, all_tried, most=most, weight=weight, allowed=within(query))
+
+
+def test_an_ensemble_takes_those_that_complement_each_other(experts, letters):
+    one, other = entrants(experts, 0.8, 0.8)
+    half = np.arange(40) % 2
+    first = tried(one, np.where(half, 0.9, 0.2), letters)
+    alike = tried(one, np.where(half, 0.95, 0.25), letters)
+    complement = tried(other, np.where(half, 0.2, 0.8), letters)
+    useless = tried(other, np.full(40, 1e-4), letters, config=TrainConfig(strategy="from-scratch"))
+    assert chosen_with(first, [first, alike, useless, complement]) == [first, complement]
+    assert chosen_with(first, [first, complement], most=1) == [first]
+    lost = dataclasses.replace(complement, status="pruned")
+    assert chosen_with(first, [first, lost]) == [first]
+
+
+def test_an_expert_counts_once_and_random_weights_each_time(experts, letters):
+    one, other = entrants(experts, 0.8, 0.8)
+    rng, scratch = np.random.default_rng(0), TrainConfig(strategy="from-scratch")
+    first, *others = (tried(e, rng.uniform(0.4, 0.9, 30), letters) for e in (one, one, other, other))
+    cold = [tried(one, rng.uniform(0.4, 0.9, 30), letters, config=scratch) for _ in range(3)]
+    team = chosen_with(first, [first, *others, *cold], most=9)
+    assert team[0] is first
+    assert len([t for t in team if t in others[1:]]) == 1
+    assert others[0] not in team
+    assert all(t in team for t in cold)
+
+
+def test_an_answer_counts_by_how_good_it_is_expected_to_be(experts, letters):
+    one, other = entrants(experts, 0.8, 0.7)
+    fits = np.linspace(0.1, 0.9, 30)
+    first, worse = tried(one, fits, letters), tried(other, fits - 0.05, letters)
+    weight = weigher(first, [first, worse], raw=0.5)
+    assert weight(first) == 1
+    assert weight(worse) == pytest.approx(np.exp(15 * compare(first, worse, raw=0.5).advantage))
+    assert 0.2 < weight(worse) < 0.7
+    turned = weigher(worse, [first, worse], raw=0.5)
+    assert (turned(worse), turned(first)) == (1, pytest.approx(1 / weight(worse)))
+    hopeless = tried(other, fits * 0.1, letters)
+    assert chosen_with(first, [first, hopeless]) == [first]
+
+
+def test_limits_are_for_all_networks_together(experts, letters):
+    one, other = entrants(experts, 0.8, 0.8)
+    first, second = (tried(e, np.full(20, 0.7), letters) for e in (one, other))
+    params, size = (sum(getattr(e, name) for e in experts) for name in ("params", "bytes"))
+    for query, together in (
+        (Query(), True),
+        (Query(max_params=params), True),
+        (Query(max_params=params - 1), False),
+        (Query(max_bytes=size), True),
+        (Query(max_bytes=size - 1), False),
+        (Query(max_latency=1e9), False),
+    ):
+        assert len(chosen_with(first, [first, second], query=query)) == 1 + together
 
 
 def test_trials_have_no_test_items_to_look_at(letters):

@@ -17,7 +17,7 @@ from expertise_graph.errors import (
     SourceError,
     UntrustedError,
 )
-from expertise_graph.inference import model as room
+from expertise_graph.inference import network as room
 from expertise_graph.inference.model import open_model
 from expertise_graph.sources import InputSpec, SourceOptions, load, resolve
 from expertise_graph.sources.native import write_native
