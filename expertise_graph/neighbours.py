@@ -82,8 +82,7 @@ class Neighbourhood:
 
     def _gram(self, expert: str) -> NDArray[np.float64] | None:
         node = self._experts[expert]
-        key = features_key(node.weights_sha, self.probe_set, node.preprocessing_sha)
-        features = self.store.features.get(key)
+        features = self.store.features.get(features_key(node, self.probe_set))
         return None if features is None else centred_gram(features)
 
     def _load_index(self) -> FaissIndex:

@@ -66,7 +66,7 @@ class Prober:
         Raises:
             SourceError: when the expert cannot be loaded, or gives NaN or infinity.
         """
-        key = features_key(expert.weights_sha, inputs.sha256, expert.preprocessing_sha)
+        key = features_key(expert, inputs.sha256)
         stored = self.arrays.get(key)
         if stored is not None and len(stored) == len(inputs.items):
             return stored

@@ -114,7 +114,7 @@ def test_forged_features_are_not_taken_for_the_expert(blank, models):
     expert = resolve(f"dir:{models[0]}", SourceOptions())
     with Workspace() as workspace:
         probe_set = probes.current(workspace.store, "image")
-        key = features_key(expert.weights_sha, probe_set.id, expert.preprocessing_sha)
+        key = features_key(expert, probe_set.id)
         prober = Prober(arrays=workspace.store.features)
         right = prober.features(expert, probes.inputs(workspace.store, probe_set))
         for forged in (right[:-1], np.full_like(right, np.nan)):

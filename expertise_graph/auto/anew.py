@@ -64,7 +64,8 @@ def build(search: Search, team: Sequence[Tried]) -> list[Part]:
 
     Each is trained on all items once, from a seed of its own, as networks that differ complement
     each other; a single one several times with other orders of the batches, and the weights are
-    averaged. The first is there unless it cannot be trained any more.
+    averaged. The first is there unless it cannot be trained any more. Ctrl-C ends it with what is
+    there, of the first the weights of the trial.
     """
     members, parts = list(team), list[Part]()
     while len(members) > 1 and search.ending(members) > search.deadline.left:
@@ -72,6 +73,8 @@ def build(search: Search, team: Sequence[Tried]) -> list[Part]:
     ending = search.ending(members)
     times = ANEW if len(members) == 1 else 1
     for place, tried in enumerate(members):
+        if parts and search.interrupted:
+            break
         left = search.deadline.left - ending
         if parts and not search.at_hand(tried) and left < tried.outcome.seconds:
             continue
@@ -107,15 +110,18 @@ def _trained_on_all(
         if left < needed:
             break
         before = search.deadline.passed
-        found = train_on_all(
-            search.backbone(tried.entrant.expert),
-            everything,
-            dataclasses.replace(tried.config, seed=tried.config.seed + number),
-            epochs=outcome.kept,
-            folder=search.scratch / "anew",
-            budget=left,
-            report=search.reporter(f"{tried.entrant.expert.name} on all items"),
-        )
+        try:
+            found = train_on_all(
+                search.backbone(tried.entrant.expert),
+                everything,
+                dataclasses.replace(tried.config, seed=tried.config.seed + number),
+                epochs=outcome.kept,
+                folder=search.scratch / "anew",
+                budget=left,
+                report=search.reporter(f"{tried.entrant.expert.name} on all items"),
+            )
+        except KeyboardInterrupt:
+            search.interrupted, found = True, None
         if found is None:
             break
         trainings.append(found)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
 
 from expertise_graph import training
 from expertise_graph.auto.anew import WHOLE, Part, build
@@ -65,10 +68,9 @@ def finish(tools: Tools, data: LabelledData, place: Place, search: Search, chose
         if not others:
             made = f"the model is {first.made or 'that trial'}"
             return Finished(model=model, accuracy=model.accuracy, made=made, runs=runs)
-        weight = search.weigher(chosen)
-        weights = [weight(p.tried) / sum(weight(p.tried) for p in parts) for p in parts]
         scores = [model.accuracy, *_others(data, place, search, others)]
-        members = tuple(map(_member, range(1, len(parts) + 1), parts, weights, scores))
+        weights = np.array([search.weigher(chosen)(p.tried) for p in parts])
+        members = tuple(map(_member, count(1), parts, weights / weights.sum(), scores))
         accuracy = _together(tools, data, place, members)
     made = f"{len(parts)} networks answer together, {sum(bool(p.made) for p in parts)} of them {WHOLE}"
     return Finished(model=model, accuracy=accuracy, made=made, members=members, runs=runs)
@@ -116,7 +118,7 @@ def _path(number: int) -> str:
 def _member(number: int, part: Part, weight: float, accuracy: float) -> Member:
     return Member(
         path=_path(number),
-        weight=weight,
+        weight=float(weight),
         run=part.tried.run,
         expert=part.tried.entrant.expert.id,
         strategy=part.tried.config.strategy,
@@ -130,7 +132,7 @@ def _together(tools: Tools, data: LabelledData, place: Place, members: Sequence[
     write_ensemble(place.out, weights, None)
     model = open_model(place.out, trust_code=tools.trust_code)
     found = evaluate(model, data, split="test").metrics[_SCORES.get(data.kind, "accuracy")]
-    accuracy = float("nan") if found is None else found
+    accuracy = found or 0.0  # r2 is not defined where the values do not vary
     write_ensemble(place.out, weights, accuracy)
     return accuracy
 

@@ -12,10 +12,11 @@ from expertise_graph.auto.choice import Tried, choose
 from expertise_graph.auto.deadline import Deadline, Pace
 from expertise_graph.auto.final import Finished, finish, finish_probe
 from expertise_graph.auto.place import Place
+from expertise_graph.auto.proposals import proposals_of
 from expertise_graph.auto.record import Record
 from expertise_graph.auto.report import report_of
 from expertise_graph.auto.result import AutoResult, TrialResult
-from expertise_graph.auto.search import Search, engines, proposals_of
+from expertise_graph.auto.search import Search, engines
 from expertise_graph.auto.settings import SCRATCH, STRATEGIES, AutoSettings
 from expertise_graph.auto.similar import proven_settings
 from expertise_graph.auto.space import Entrant, Space, differences, entrants_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from expertise_graph.auto.deadline import Deadline, Pace
 from expertise_graph.auto.ensemble import select, weigher, within
 from expertise_graph.auto.record import VERSION, Record, failure, status_of
 from expertise_graph.auto.result import DONE, FAILED, PRUNED
-from expertise_graph.auto.settings import SCRATCH, AutoSettings
+from expertise_graph.auto.settings import AutoSettings
 from expertise_graph.auto.space import Dimension, Entrant, Space
 from expertise_graph.auto.trial import Outcome, Report, run_trial
 from expertise_graph.data import LabelledData
@@ -282,29 +282,3 @@ class Search:
             self.report(label, progress.step, max(progress.steps, 1))
 
         return report
-
-
-def proposals_of(
-    space: Space, proven: list[TrainConfig], strategies: Sequence[str]
-) -> list[tuple[str, Entrant, TrainConfig]]:
-    """Return what to try first: defaults on the best expert, then others and what worked elsewhere."""
-    best, *others = space.entrants
-    usual = space.defaults
-    found = [("defaults", best, usual)]
-    if SCRATCH in space.strategies and usual.strategy != SCRATCH:
-        found.append(("from scratch", best, replace(usual, strategy=SCRATCH)))
-    if not usual.way.pretrained:
-        others = _of_other_shape(best, others)
-    nexts = [("next expert", other, usual) for other in others]
-    taught = [("similar task", best, c) for c in proven if c.strategy in strategies][:2]
-    for pair in zip(nexts, taught, strict=False):
-        found += pair
-    shorter = min(len(nexts), len(taught))
-    found += nexts[shorter:] + taught[shorter:]
-    return [(why, e, replace(c, seed=space.seed)) for why, e, c in found]
-
-
-def _of_other_shape(best: Entrant, others: Sequence[Entrant]) -> list[Entrant]:
-    """Return one of each further architecture: from random weights the others would be the same."""
-    found = {(e.expert.architecture, e.expert.params): e for e in reversed([best, *others])}
-    return [e for e in others if e in found.values()]

@@ -150,6 +150,9 @@ def train_on_all(
 
     Returns:
         None when time was too short for nearly all of it; near the end the learning rate is low.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C.
     """
     shutil.rmtree(folder, ignore_errors=True)
     with private_rng(config.seed):
@@ -161,6 +164,8 @@ def train_on_all(
             _course(run, lambda done, _: done >= epochs)
         tensors = {name: t.clone() for name, t in trained_tensors(run.learner.classifier).items()}
     shutil.rmtree(folder, ignore_errors=True)
+    if run.state.stopped == "interrupted":
+        raise KeyboardInterrupt
     return tensors if run.state.epoch >= ENOUGH * epochs else None
 
 

@@ -101,8 +101,7 @@ def predicted_seconds(expert: Expert, n_items: int, timings: Timings) -> float:
 
 def cached(expert: Expert, sample: Sample, arrays: Arrays) -> bool:
     """Tell whether the features of the sample are stored, so that running the expert costs nothing."""
-    key = features_key(expert.weights_sha, sample.inputs.sha256, expert.preprocessing_sha)
-    return arrays.path(key).is_file()
+    return arrays.path(features_key(expert, sample.inputs.sha256)).is_file()
 
 
 def _log_size(params: int) -> float:

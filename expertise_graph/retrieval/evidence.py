@@ -110,10 +110,7 @@ class ProbeRunner:
 
     def response(self, expert: Expert, sample: Sample) -> FloatArray:
         """Return the response of an expert that was run; its features are in the cache, or it is itself."""
-        keys = (
-            features_key(expert.weights_sha, inputs.sha256, expert.preprocessing_sha)
-            for inputs in (sample.inputs, self.probes)
-        )
+        keys = (features_key(expert, inputs.sha256) for inputs in (sample.inputs, self.probes))
         key = response_key(TASK_METHOD, TASK_VERSION, *keys)
         stored = self.store.features.get(key)
         if stored is not None:

@@ -14,12 +14,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from expertise_graph.errors import disk_errors
-from expertise_graph.types import FloatArray
+from expertise_graph.types import Expert, FloatArray
 
 
-def features_key(weights_sha: str, inputs: str, preprocessing_sha: str) -> str:
+def features_key(expert: Expert, inputs: str) -> str:
     """Return the key of features: which weights saw which inputs through which preprocessing."""
-    return _key(weights_sha, inputs, preprocessing_sha)
+    return _key(expert.weights_sha, inputs, expert.preprocessing_sha)
 
 
 def response_key(method: str, version: str, of_task: str, of_probes: str) -> str:

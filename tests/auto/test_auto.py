@@ -198,19 +198,19 @@ def test_an_expert_too_slow_to_fine_tune_is_tried_by_its_probe_and_others_beside
 
 
 class Stop:
-    """Raises an error at the first step of what has a label."""
+    """Raises an error at the first step of what has one of some words in its label."""
 
-    def __init__(self, label, error):
-        self.label, self.error = label, error
+    def __init__(self, *words, error):
+        self.words, self.error = words, error
 
     def __call__(self, label, done, total):
-        if self.error and done and label.startswith(self.label):
+        if self.error and done and any(word in label for word in self.words):
             error, self.error = self.error, None
             raise error
 
 
 def test_ctrl_c_finishes_with_the_best_so_far(workspace, letters):
-    with Workspace(workspace, progress=Stop("trial 2", KeyboardInterrupt())) as opened:
+    with Workspace(workspace, progress=Stop("trial 2", error=KeyboardInterrupt())) as opened:
         result = opened.auto(letters, workspace / "out", settings=AutoSettings(time_budget=60.0))
     assert result.interrupted
     assert result.seconds < 40
@@ -219,9 +219,20 @@ def test_ctrl_c_finishes_with_the_best_so_far(workspace, letters):
     assert open_model(workspace / "out").accuracy == result.accuracy
 
 
+def test_ctrl_c_in_the_last_trainings_finishes_with_what_is_there(workspace, letters):
+    stop = Stop("on all items", error=KeyboardInterrupt())
+    with Workspace(workspace, progress=stop) as opened:
+        result = opened.auto(letters, workspace / "out", settings=AutoSettings(time_budget=BUDGET))
+    assert stop.error is None
+    assert result.interrupted
+    assert result.members == ()
+    assert result.reason.endswith("the model is that trial")
+    assert open_model(workspace / "out").accuracy == result.accuracy > 0.5
+
+
 def test_a_search_that_was_killed_goes_on_with_what_is_on_record(workspace, letters):
-    settings, second = AutoSettings(time_budget=14.0), ("trial 2", "training 1")
-    with Workspace(workspace, progress=Stop(second, SystemExit())) as opened, pytest.raises(SystemExit):
+    settings, stop = AutoSettings(time_budget=14.0), Stop("trial 2", "on all items", error=SystemExit())
+    with Workspace(workspace, progress=stop) as opened, pytest.raises(SystemExit):
         opened.auto(letters, workspace / "out", settings=settings)
     (first,) = trials_on_record(workspace)
     assert list(workspace.glob(".auto-*"))

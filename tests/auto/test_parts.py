@@ -10,8 +10,9 @@ import torch
 
 from expertise_graph.auto.choice import SETTINGS_DEVIATION, SETTINGS_GAIN, Tried, choose, compare
 from expertise_graph.auto.ensemble import select, weigher, within
+from expertise_graph.auto.proposals import proposals_of
 from expertise_graph.auto.record import failure
-from expertise_graph.auto.search import engines, proposals_of
+from expertise_graph.auto.search import engines
 from expertise_graph.auto.space import Between, Entrant, OneOf, Space, differences
 from expertise_graph.auto.trial import Everything, all_to_train, train_on_all, without_test
 from expertise_graph.data import read_data
@@ -99,7 +100,7 @@ def test_what_is_behind_after_as_many_epochs_is_given_up():
 def test_without_optuna_it_says_what_to_install():
     code = (
         "import sys; sys.modules['optuna'] = None\n"
-        "from expertise_graph.auto.search import engines, proposals_of\n"
+        "from expertise_graph.auto.search import engines\n"
         "from expertise_graph.errors import MissingExtraError\n"
         "try:\n    engines['tpe']\nexcept MissingExtraError as error:\n    print(error)"
     )

@@ -2,14 +2,17 @@
 
 import os
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from expertise_graph.store import Arrays, features_key
+from tests.store.nodes import expert
 
-KEY = features_key("w", "i", "p")
+NODE = expert("dir:1", weights_sha="w", preprocessing_sha="p")
+KEY = features_key(NODE, "i")
 
 
 @pytest.fixture
@@ -25,8 +28,9 @@ def test_what_is_put_comes_back_in_float32(arrays):
 
 
 def test_each_part_of_the_key_counts():
-    parts = (("w", "i", "p"), ("v", "i", "p"), ("w", "j", "p"), ("w", "i", "q"))
-    assert len({features_key(*part) for part in parts}) == 4
+    others = (replace(NODE, weights_sha="v"), replace(NODE, preprocessing_sha="q"))
+    assert len({KEY, features_key(NODE, "j"), *(features_key(other, "i") for other in others)}) == 4
+    assert features_key(replace(NODE, name="other"), "i") == KEY
 
 
 @pytest.mark.parametrize("keep", [0, 4, 60, -1])

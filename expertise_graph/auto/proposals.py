@@ -1,0 +1,36 @@
+"""What is tried before the search asks for anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from expertise_graph.auto.settings import SCRATCH
+from expertise_graph.auto.space import Entrant, Space
+from expertise_graph.warmstart import TrainConfig
+
+
+def proposals_of(
+    space: Space, proven: list[TrainConfig], strategies: Sequence[str]
+) -> list[tuple[str, Entrant, TrainConfig]]:
+    """Return what to try first: defaults on the best expert, then others and what worked elsewhere."""
+    best, *others = space.entrants
+    usual = space.defaults
+    found = [("defaults", best, usual)]
+    if SCRATCH in space.strategies and usual.strategy != SCRATCH:
+        found.append(("from scratch", best, replace(usual, strategy=SCRATCH)))
+    if not usual.way.pretrained:
+        others = _of_other_shape(best, others)
+    nexts = [("next expert", other, usual) for other in others]
+    taught = [("similar task", best, c) for c in proven if c.strategy in strategies][:2]
+    for pair in zip(nexts, taught, strict=False):
+        found += pair
+    shorter = min(len(nexts), len(taught))
+    found += nexts[shorter:] + taught[shorter:]
+    return [(why, e, replace(c, seed=space.seed)) for why, e, c in found]
+
+
+def _of_other_shape(best: Entrant, others: Sequence[Entrant]) -> list[Entrant]:
+    """Return one of each further architecture: from random weights the others would be the same."""
+    found = {(e.expert.architecture, e.expert.params): e for e in reversed([best, *others])}
+    return [e for e in others if e in found.values()]
