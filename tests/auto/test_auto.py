@@ -1,5 +1,6 @@
 """`auto` on real starter experts: within its time, a model that loads, trials on record, resumed."""
 
+import csv
 import json
 import shutil
 import time
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 
 from expertise_graph.auto import AutoSettings
-from expertise_graph.data import holdout
+from expertise_graph.data import Columns, holdout
 from expertise_graph.errors import InvalidInputError, NotFoundError
+from expertise_graph.inference.evaluation import evaluate
 from expertise_graph.inference.model import Ensemble, open_model
 from expertise_graph.inference.network import Network, open_network
 from expertise_graph.latency import machine
@@ -300,3 +302,25 @@ def test_the_command_refuses_bad_lines(workspace, letters):
     invoke(*line, "--force").failed("is not the folder of a search: nothing was removed")
     invoke(*line).failed("holds other files")
     invoke(*line[:3], "o", *line[4:], "--strategy", "lp-tf").failed("Did you mean 'lp-ft'")
+
+
+@pytest.mark.parametrize(("kind", "metric"), [("labels", "average_precision"), ("value", "r2")])
+def test_labels_and_values_are_searched_for_and_answered_together_too(kind, metric, workspace, tmp_path):
+    texts = materials.gloss_rows(14)
+    names = sorted({name for _, name in texts})
+    several = {name: f"{name};{names[i // 2 * 2]}" for i, name in enumerate(names)}
+    target = several if kind == "labels" else {name: f"{i + 0.25:.2f}" for i, name in enumerate(names)}
+    table = tmp_path / "table.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "target"), *((text, target[name]) for text, name in texts)])
+    columns = Columns(label="target", target=kind)
+    with Workspace(workspace) as opened:
+        settings = AutoSettings(time_budget=12.0)
+        result = opened.auto(table, workspace / "out", settings=settings, columns=columns)
+        data = opened.read(table, columns=columns)
+    assert result.model.metric == metric
+    assert len(result.members) > 1
+    model = open_model(workspace / "out")
+    assert (model.kind, model.accuracy) == (kind, result.accuracy)
+    measured = evaluate(model, data, split="test").metrics
+    assert measured["mean_average_precision" if kind == "labels" else "r2"] == pytest.approx(result.accuracy)
