@@ -21,7 +21,7 @@ from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.program import invoke
 
-BUDGET = 10.0
+BUDGET = 14.0
 SMALL = Query(max_params=480_000)
 """Keeps out all shipped image experts of the tests but clipart."""
 
@@ -189,7 +189,7 @@ def test_an_expert_too_slow_to_fine_tune_is_tried_by_its_probe_and_others_beside
     with Workspace(workspace) as opened:
         best = opened.query(letters).start
         opened.store.add_timing(best, machine(), items=10_000, seconds=500.0)
-        result = opened.auto(letters, workspace / "out", settings=AutoSettings(time_budget=12.0))
+        result = opened.auto(letters, workspace / "out", settings=AutoSettings(time_budget=BUDGET))
     first, second, *others = result.trials
     assert (first.expert, first.origin) == (best.id, "linear probe")
     assert (first.settings, first.epochs) == ({"strategy": "linear-probe"}, 0)
@@ -315,7 +315,7 @@ def test_labels_and_values_are_searched_for_and_answered_together_too(kind, metr
         csv.writer(file).writerows([("text", "target"), *((text, target[name]) for text, name in texts)])
     columns = Columns(label="target", target=kind)
     with Workspace(workspace) as opened:
-        settings = AutoSettings(time_budget=12.0)
+        settings = AutoSettings(time_budget=BUDGET)
         result = opened.auto(table, workspace / "out", settings=settings, columns=columns)
         data = opened.read(table, columns=columns)
     assert result.model.metric == metric
