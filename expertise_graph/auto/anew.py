@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +84,24 @@ def build(search: Search, team: Sequence[Tried]) -> list[Part]:
             parts.append(_part(search, tried, outcome, seeds=seeds, ending=ending))
         elif not parts:
             break
-    return parts
+    return [*parts, *_repeated(search, parts)] if parts else []
+
+
+def _repeated(search: Search, parts: Sequence[Part]) -> Iterator[Part]:
+    """Yield trainings of the first from other random weights, where places are left in the ensemble.
+
+    Deep ensembles, Lakshminarayanan et al., arXiv:1612.01474.
+    """
+    first, team = parts[0], [part.tried for part in parts]
+    while first.tried.repeats and first.made and not search.interrupted:
+        team.append(first.tried)
+        if not search.allowed(team):
+            return
+        seeds = range(len(team), len(team) + 1)
+        found = _trained_on_all(search, first.tried, first.outcome, seeds=seeds, ending=search.ending(team))
+        if not found:
+            return
+        yield dataclasses.replace(first, weights=found[0])
 
 
 def _part(search: Search, tried: Tried, outcome: Outcome, *, seeds: range, ending: float) -> Part:
@@ -116,6 +133,7 @@ def _trained_on_all(
                 everything,
                 dataclasses.replace(tried.config, seed=tried.config.seed + number),
                 epochs=outcome.kept,
+                loss=outcome.loss,
                 folder=search.scratch / "anew",
                 budget=left,
                 report=search.reporter(f"{tried.entrant.expert.name} on all items"),

@@ -20,12 +20,14 @@ SETTINGS_GAIN, SETTINGS_DEVIATION = -0.01, 0.02
 Two tuning tasks with twelve settings each: -.013 and .010, -.007 and .018 on their test items.
 """
 SCRATCH_MOST, SCRATCH_DEVIATION = 0.1, 0.1
-"""What training from scratch adds where it is tried at all: as much as a ridge on the raw input, up to so
-much, with this standard deviation.
+"""What training from scratch adds to an expert: as much as a ridge on the raw input does, up to so much, with
+this standard deviation; nothing where the expert is better; and it takes so much where that is far better.
 
 Three tuning tasks where the expert is below the ridge by .11, .16 and .28: +.13, +.10, +.12; eight where it
-is above: +.01 in the mean, deviation .06.
+is above: +.01 in the mean, deviation .06; three where it is far above: -.07, -.08, -.17.
 """
+FAR = 0.6
+"""An expert is far better if it leaves less of the errors of a ridge on the raw input."""
 CERTAINTY = 0.8
 """The probability of being better at which a challenger replaces the first trial."""
 
@@ -52,6 +54,11 @@ class Tried:
         Those that began at different random ones have nothing to do with each other; probes are alike.
         """
         return self.config.way.pretrained and self.outcome.kept > 0
+
+    @property
+    def repeats(self) -> bool:
+        """Whether further trainings like it, from other random weights, complement it."""
+        return not self.config.way.pretrained and self.outcome.kept > 0
 
 
 @dataclass(frozen=True)
@@ -101,19 +108,38 @@ def compare(first: Tried, other: Tried, *, raw: float | None) -> Verdict:
             are alike before.
     """
     mean, error = _measured(first.outcome.fits, other.outcome.fits)
-    changed = first.config != other.config
-    prior, deviation = (SETTINGS_GAIN, SETTINGS_DEVIATION) if changed else (0.0, 0.0)
-    if first.config.way.pretrained != other.config.way.pretrained:
-        promised = 0.0 if raw is None else raw - first.entrant.predicted
-        prior, deviation = min(max(promised, 0.0), SCRATCH_MOST), SCRATCH_DEVIATION
-    if first.entrant.expert.id != other.entrant.expert.id:
-        spread = math.hypot(first.entrant.deviation, other.entrant.deviation)
-        deviation = math.hypot(deviation, spread)
-        prior += 0.0 if raw is None else other.entrant.predicted - first.entrant.predicted
+    prior, deviation = _known(first, other, raw=raw)
     weight = deviation**2 / (deviation**2 + error**2)
     advantage = weight * mean + (1 - weight) * prior
     left = deviation * math.sqrt(1 - weight)
     return Verdict(advantage, 0.5 * (1 + math.erf(advantage / max(left, 1e-9) / math.sqrt(2))))
+
+
+def _known(first: Tried, other: Tried, *, raw: float | None) -> tuple[float, float]:
+    """Return the expected difference before anything was measured, and its standard deviation."""
+    ways = (first.config.way.pretrained, other.config.way.pretrained)
+    if ways == (True, False):
+        return _from_scratch(first.entrant, raw), SCRATCH_DEVIATION
+    if ways == (False, True):
+        return -_from_scratch(other.entrant, raw), SCRATCH_DEVIATION
+    changed = first.config != other.config
+    prior, deviation = (SETTINGS_GAIN, SETTINGS_DEVIATION) if changed else (0.0, 0.0)
+    if first.entrant.expert.id == other.entrant.expert.id:
+        return prior, deviation
+    if ways == (False, False):
+        return prior, math.hypot(deviation, SCRATCH_DEVIATION)
+    spread = math.hypot(first.entrant.deviation, other.entrant.deviation)
+    prior += 0.0 if raw is None else other.entrant.predicted - first.entrant.predicted
+    return prior, math.hypot(deviation, spread)
+
+
+def _from_scratch(expert: Entrant, raw: float | None) -> float:
+    """Return what training from scratch is expected to add to an expert."""
+    if raw is None:
+        return 0.0
+    if 1 - expert.predicted < FAR * (1 - raw):
+        return -SCRATCH_MOST
+    return min(max(raw - expert.predicted, 0.0), SCRATCH_MOST)
 
 
 def _measured(first: FloatArray, other: FloatArray) -> tuple[float, float]:

@@ -81,13 +81,13 @@ class Pace:
     def ending(self, *team: tuple[Expert, TrainConfig]) -> float:
         """Return the seconds to keep for measuring, writing and registering the final model.
 
-        The first of several networks is registered; all are measured one by one, and then together.
-        An expert that was left as it is has been embedded before.
+        The first of several networks is registered. An expert that was left as it is has been embedded
+        before.
         """
-        times, seconds = 1 if len(team) == 1 else 2, 0.0
+        seconds = 0.0
         for place, (expert, config) in enumerate(team):
             embedded = self.probes if not place and config.way.fine_tunes else 0
-            items = times * self.measured + embedded
+            items = self.measured + embedded
             seconds += OVERHEAD + MARGIN * predicted_seconds(expert, items, self.timings)
         return seconds
 

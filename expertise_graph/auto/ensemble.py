@@ -82,19 +82,12 @@ def select(
     return team
 
 
-def within(query: Query) -> Callable[[Sequence[Tried]], bool]:
-    """Return what tells whether several networks together are within the limits of one expert."""
-
-    def allowed(team: Sequence[Tried]) -> bool:
-        experts = [t.entrant.expert for t in team]
-        params, size = sum(e.params for e in experts), sum(e.bytes for e in experts)
-        return (
-            params <= (query.max_params or math.inf)
-            and size <= (query.max_bytes or math.inf)
-            and query.max_latency is None
-        )
-
-    return allowed
+def within(query: Query, team: Sequence[Tried]) -> bool:
+    """Tell whether several networks together are within the limits of one expert."""
+    experts = [t.entrant.expert for t in team]
+    params, size = sum(e.params for e in experts), sum(e.bytes for e in experts)
+    small = params <= (query.max_params or math.inf) and size <= (query.max_bytes or math.inf)
+    return small and query.max_latency is None
 
 
 def _origin(tried: Tried) -> str:

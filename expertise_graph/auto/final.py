@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 
 import numpy as np
+import torch
+from safetensors.torch import load_file
 
 from expertise_graph import training
 from expertise_graph.auto.anew import WHOLE, Part, build
@@ -16,15 +19,15 @@ from expertise_graph.auto.result import Member
 from expertise_graph.auto.search import Search
 from expertise_graph.auto.settings import SCRATCH
 from expertise_graph.auto.tools import Tools
-from expertise_graph.data import LABELS, VALUE, LabelledData
+from expertise_graph.data import LabelledData
 from expertise_graph.errors import ExpertiseError, SourceError, first_line
-from expertise_graph.inference.evaluation import evaluate
-from expertise_graph.inference.model import open_model, write_ensemble
+from expertise_graph.inference.model import write_ensemble
+from expertise_graph.sources.weights import read_json
 from expertise_graph.types import Expert, WarmStart
 from expertise_graph.warmstart import TrainConfig, train
 from expertise_graph.warmstart.fine_tune import identity_of
-
-_SCORES = {LABELS: "mean_average_precision", VALUE: "r2"}
+from expertise_graph.warmstart.objective import objective_of
+from expertise_graph.warmstart.output import TESTED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +67,14 @@ def finish(tools: Tools, data: LabelledData, place: Place, search: Search, chose
     with search.deadline.spending("final"):
         first.lay(place.out, data)
         model = _execute(tools, data, place, first.tried.entrant.expert, first.tried.config)
-        runs = tuple(p.tried.run for p in parts)
+        runs = tuple(dict.fromkeys(p.tried.run for p in parts))
         if not others:
             made = f"the model is {first.made or 'that trial'}"
             return Finished(model=model, accuracy=model.accuracy, made=made, runs=runs)
         scores = [model.accuracy, *_others(data, place, search, others)]
         weights = np.array([search.weigher(chosen)(p.tried) for p in parts])
         members = tuple(map(_member, count(1), parts, weights / weights.sum(), scores))
-        accuracy = _together(tools, data, place, members)
+        accuracy = _together(data, place, search, members)
     made = f"{len(parts)} networks answer together, {sum(bool(p.made) for p in parts)} of them {WHOLE}"
     return Finished(model=model, accuracy=accuracy, made=made, members=members, runs=runs)
 
@@ -126,15 +129,19 @@ def _member(number: int, part: Part, weight: float, accuracy: float) -> Member:
     )
 
 
-def _together(tools: Tools, data: LabelledData, place: Place, members: Sequence[Member]) -> float:
-    """Make the ensemble, and return its score on the test items as `evaluate` finds it in the folder."""
-    weights = {m.path: m.weight for m in members}
-    write_ensemble(place.out, weights, None)
-    model = open_model(place.out, trust_code=tools.trust_code)
-    found = evaluate(model, data, split="test").metrics[_SCORES.get(data.kind, "accuracy")]
-    accuracy = found or 0.0  # r2 is not defined where the values do not vary
-    write_ensemble(place.out, weights, accuracy)
+def _together(data: LabelledData, place: Place, search: Search, members: Sequence[Member]) -> float:
+    """Make the ensemble, and return its score on the test items."""
+    objective = objective_of(data, search.splits.train, search.splits.validation)
+    logits = sum(m.weight * _cooled(place.out / m.path) for m in members)
+    rows = search.splits.test
+    accuracy = objective.score(objective.standardised(torch.as_tensor(logits)), objective.targets[rows])
+    write_ensemble(place.out, {m.path: m.weight for m in members}, accuracy)
     return accuracy
+
+
+def _cooled(folder: Path) -> torch.Tensor:
+    """Return the logits of a finished network on the test items, over its temperature."""
+    return load_file(folder / TESTED)["logits"] / float(read_json(folder / "head.json")["temperature"])
 
 
 def _execute(

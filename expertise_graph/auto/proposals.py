@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from expertise_graph.auto.settings import SCRATCH
-from expertise_graph.auto.space import Entrant, Space
+from expertise_graph.auto.space import ADAPTERS_FROM, Entrant, Space
 from expertise_graph.warmstart import TrainConfig
 
 
@@ -17,8 +17,9 @@ def proposals_of(
     best, *others = space.entrants
     usual = space.defaults
     found = [("defaults", best, usual)]
-    if SCRATCH in space.strategies and usual.strategy != SCRATCH:
-        found.append(("from scratch", best, replace(usual, strategy=SCRATCH)))
+    smallest = min(space.entrants, key=lambda e: e.expert.params)
+    if SCRATCH in space.strategies and usual.strategy != SCRATCH and smallest.expert.params < ADAPTERS_FROM:
+        found.append(("from scratch", smallest, replace(usual, strategy=SCRATCH)))
     if not usual.way.pretrained:
         others = _of_other_shape(best, others)
     nexts = [("next expert", other, usual) for other in others]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from expertise_graph import probes
-from expertise_graph.auto.choice import Tried, choose
+from expertise_graph.auto.choice import Tried
 from expertise_graph.auto.deadline import Deadline, Pace
 from expertise_graph.auto.final import Finished, finish, finish_probe
 from expertise_graph.auto.place import Place
@@ -37,12 +37,6 @@ LEAST_EPOCHS = 2
 
 MobileNetV2 on five tuning tasks of images, cut after 2 to 12 epochs: 1 to 11 points worse than its linear
 probe on training and validation items. MiniLM on two of texts, cut after 1 and 5: 3 and 5 points better.
-"""
-WEAK = 0.6
-"""From scratch is tried second where the best expert leaves more of the errors of a ridge on the raw input.
-
-Of 14 tuning tasks three were below (.06, .15, .54: from scratch was 7 to 17 points worse), eleven above
-(5 points worse to 13 better).
 """
 
 
@@ -127,7 +121,8 @@ class _Course:
         tunable = [c for c in ranking.candidates if self.pace.tunes(c.expert, usual, least, deadline.left)]
         self.tuned = entrants_of(tunable, settings.experts)
         entrants = self.tuned or self.entrants
-        strategies = _with_scratch(settings.strategies, ranking, entrants[0])
+        usual_ways = settings.strategies == STRATEGIES
+        strategies = (*STRATEGIES, SCRATCH) if usual_ways else settings.strategies
         self.space = Space(entrants, data, strategies, settings.seed)
         self.search = Search(
             record=Record(tools.store, data, splits),
@@ -157,7 +152,7 @@ class _Course:
             with self.deadline.spending("final"):
                 model, reason = finish_probe(self.tools, self.data, self.place, search)
             return self._answer(Finished(model=model, accuracy=model.accuracy, made=reason))
-        chosen, reason = choose(search.tried, raw=search.raw)
+        chosen, reason = search.choice()
         found = finish(self.tools, self.data, self.place, search, chosen)
         return self._answer(dataclasses.replace(found, made=f"{reason}; {found.made}"))
 
@@ -188,14 +183,6 @@ class _Course:
         )
         self.place.finish(result, report_of(result, self.data, self.tools.store.names()))
         return result
-
-
-def _with_scratch(strategies: tuple[str, ...], ranking: Ranking, best: Entrant) -> tuple[str, ...]:
-    """Return the strategies to try: also from scratch, where no expert promises much beyond the raw input."""
-    usual = strategies == STRATEGIES
-    known = ranking.unit == ACCURACY and ranking.experts_run > 0
-    weak = 1 - best.predicted > WEAK * (1 - ranking.baseline.predicted)
-    return (*strategies, SCRATCH) if usual and known and weak else strategies
 
 
 def _trial(tried: Tried, origin: str, recorded: bool) -> TrialResult:

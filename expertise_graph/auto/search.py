@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from expertise_graph.auto.choice import Tried
+from expertise_graph.auto.choice import Tried, choose
 from expertise_graph.auto.deadline import Deadline, Pace
 from expertise_graph.auto.ensemble import select, weigher, within
 from expertise_graph.auto.record import VERSION, Record, failure, status_of
@@ -169,11 +169,18 @@ class Search:
         found = self._train(tried.entrant.expert, tried.config, tried.run, lambda *_: False)
         return found if found.stopped != FAILED else None
 
+    def choice(self) -> tuple[Tried, str]:
+        """Return the best trial so far by all that is known, and why; one at least must be usable."""
+        return choose(self.tried, raw=self.raw)
+
     def team(self, first: Tried) -> list[Tried]:
         """Return the trials that the model would be made of, if `first` was chosen now."""
         most = 1 if self.interrupted else self.settings.members
-        allowed = within(self.settings.query)
-        return select(first, self.tried, most=most, weight=self.weigher(first), allowed=allowed)
+        return select(first, self.tried, most=most, weight=self.weigher(first), allowed=self.allowed)
+
+    def allowed(self, team: Sequence[Tried]) -> bool:
+        """Tell whether these trials together are within the limits of the model."""
+        return len(team) <= self.settings.members and within(self.settings.query, team)
 
     def weigher(self, first: Tried) -> Callable[[Tried], float]:
         """Return what tells how much a trial counts beside `first`."""
@@ -190,17 +197,18 @@ class Search:
 
     def _room(self) -> bool:
         """Tell whether one more trial fits beside what is to come after it."""
-        usable = [t for t in self.tried if t.usable]
-        if not usable:
+        if not any(t.usable for t in self.tried):
             return self.deadline.left > 0 or not self.tried
-        team, once = self.team(usable[0]), self.anew(usable[0])
-        return self.deadline.left - self.ending(team) - self._kept(team) > 0.4 * once
+        team = self.team(self.choice()[0])
+        return self.deadline.left - self.ending(team) - self._kept(team) > 0.4 * self.anew(team[0])
 
     def _kept(self, team: Sequence[Tried]) -> float:
         """Return the seconds to keep for training on all items: once, and up to half of the time."""
         once = self.anew(team[0])
-        repeated = (ANEW_KEPT - 1) * once if self.settings.members == 1 and team[0].averages else 0.0
-        wanted = sum(map(self.anew, team)) + repeated
+        repeats = ANEW_KEPT - 1 if self.settings.members == 1 and team[0].averages else 0
+        if team[0].repeats:
+            repeats = self.settings.members - len(team)
+        wanted = sum(map(self.anew, team)) + repeats * once
         return max(once, min(wanted, self.deadline.seconds / 2))
 
     def _try(
@@ -252,9 +260,8 @@ class Search:
     ) -> Outcome:
         folder = self.folder(run)
         ending, kept = self.pace.ending((expert, config)), 0.0
-        usable = [t for t in self.tried if t.usable]
-        if usable:
-            team = self.team(usable[0])
+        if any(t.usable for t in self.tried):
+            team = self.team(self.choice()[0])
             ending, kept = max(ending, self.ending(team)), self._kept(team)
         budget = self.deadline.left - ending - kept
         try:

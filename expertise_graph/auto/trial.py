@@ -133,6 +133,7 @@ def train_on_all(
     config: TrainConfig,
     *,
     epochs: int,
+    loss: float,
     folder: Path,
     budget: float,
     report: Report | None,
@@ -144,12 +145,15 @@ def train_on_all(
         data: as `all_to_train` gives them.
         config: the settings; their seed orders the batches.
         epochs: after which to stop, the one that was kept of the trial; 0 for the linear probe.
+        loss: of the trial on the validation items.
         folder: for what is written on the way.
         budget: seconds it may take.
         report: called after each step.
 
     Returns:
-        None when time was too short for nearly all of it; near the end the learning rate is low.
+        None when time was too short for nearly all of it, as near the end the learning rate is low; or
+        when the loss on the validation items is above that of the trial, which had not seen them:
+        training sometimes fails.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C.
@@ -163,10 +167,12 @@ def train_on_all(
         if epochs:
             _course(run, lambda done, _: done >= epochs)
         tensors = {name: t.clone() for name, t in trained_tensors(run.learner.classifier).items()}
+        if run.state.stopped == "interrupted":
+            raise KeyboardInterrupt
+        short = run.state.epoch < ENOUGH * epochs
+        failed = not short and epochs and not judged(learner, data.kind)[1] <= loss
     shutil.rmtree(folder, ignore_errors=True)
-    if run.state.stopped == "interrupted":
-        raise KeyboardInterrupt
-    return tensors if run.state.epoch >= ENOUGH * epochs else None
+    return None if short or failed else tensors
 
 
 def kept_weights(folder: Path) -> Tensors:

@@ -104,13 +104,13 @@ def open_model(folder: str | Path, *, trust_code: bool = False) -> Model:
     )
 
 
-def write_ensemble(folder: Path, weights: Mapping[str, float], accuracy: float | None) -> None:
+def write_ensemble(folder: Path, weights: Mapping[str, float], accuracy: float) -> None:
     """Make an ensemble of the model in a folder and others below it.
 
     Args:
         folder: of the first network.
         weights: by folder of the network: ``.``, ``members/2`` and so on.
-        accuracy: of all together on the test split; None while it is unknown.
+        accuracy: of all together on the test split.
     """
     write_json(folder / ENSEMBLE, {"weights": dict(weights), "accuracy": accuracy})
 

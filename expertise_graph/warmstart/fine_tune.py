@@ -78,7 +78,15 @@ def train(
             result = run.finish()
         recorded = result.as_dict()
         if run.leads:
-            write_outputs(out, backbone, run.learner.classifier, result=result, data=data, expert=expert)
+            write_outputs(
+                out,
+                backbone,
+                run.learner.classifier,
+                result=result,
+                tested=run.tested,
+                data=data,
+                expert=expert,
+            )
             write_json(out / "run.json", {"identity": identity, "result": recorded})
         run.learner.accelerator.wait_for_everyone()
     if processes().is_main_process:

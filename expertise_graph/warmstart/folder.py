@@ -22,6 +22,7 @@ OWN = (
     "ensemble.json",
     "head.safetensors",
     "head.json",
+    "test.safetensors",
     "history.json",
     "README.md",
     "run.json",

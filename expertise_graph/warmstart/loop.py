@@ -37,6 +37,7 @@ class Run:
         self.state = State()
         clock.sizes = {split: len(rows) for split, rows in self.rows.items()}
         self.best: Tensors = {}
+        self.tested = torch.zeros(0)
         per_epoch = len(list(even_batches(self.rows["train"], self.config.batch_size)))
         self.steps = self.config.epochs * per_epoch if self.config.way.fine_tunes else 0
 
@@ -154,7 +155,9 @@ class Run:
         self.tell("test")
         state, learner = self.state, self.learner
         self.put_back()
-        accuracy, _ = learner.evaluate("test")
+        logits = learner.predict(self.rows["test"])
+        accuracy = learner.objective.score(logits, learner.wanted("test"))
+        self.tested = learner.objective.natural(logits)
         temperature = self.temperature()
         learner.objective.rescale(learner.classifier.head)
         return TrainResult(

@@ -65,6 +65,13 @@ class Objective:
         centre, scale = (part.to(weight) for part in self.spread)
         return weight * scale[:, None], bias * scale + centre
 
+    def natural(self, outputs: Tensor) -> Tensor:
+        """Return standardised values (n, k) on the scale of the data; other outputs as they are."""
+        if self.spread is None:
+            return outputs
+        centre, scale = (part.to(outputs) for part in self.spread)
+        return outputs * scale + centre
+
     def standardised(self, outputs: Tensor) -> Tensor:
         """Return values (n, k) on the scale of the targets; other outputs as they are."""
         if self.spread is None:

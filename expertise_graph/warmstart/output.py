@@ -24,6 +24,9 @@ from expertise_graph.warmstart.optimizer import Classifier
 from expertise_graph.warmstart.result import TrainResult
 from expertise_graph.warmstart.strategies import Strategy, strategies
 
+TESTED = "test.safetensors"
+"""Logits of the test items, in the order of the split."""
+
 
 def write_outputs(
     out: Path,
@@ -31,15 +34,17 @@ def write_outputs(
     classifier: Classifier,
     *,
     result: TrainResult,
+    tested: torch.Tensor,
     data: LabelledData,
     expert: Expert | None,
 ) -> None:
-    """Write ``model/``, ``head.safetensors``, ``head.json``, ``history.json`` and ``README.md``."""
+    """Write ``model/``, the head, what it says on the test items, ``history.json`` and ``README.md``."""
     remove(out / "model")
     native = save_backbone(out / "model", backbone, classifier, result=result, data=data, expert=expert)
     for path in (out / "model").rglob("*"):
         sync(path)
     write_tensors(out / "head.safetensors", classifier.head.state_dict())
+    write_tensors(out / TESTED, {"logits": tested})
     head = {
         "classes": list(data.outputs),
         "kind": data.kind,

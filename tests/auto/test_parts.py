@@ -144,7 +144,7 @@ NO_LIMITS = Query()
 
 def chosen_with(first, all_tried, most=5, query=NO_LIMITS):
     weight = weigher(first, all_tried, raw=0.5)
-    return select(first, all_tried, most=most, weight=weight, allowed=within(query))
+    return select(first, all_tried, most=most, weight=weight, allowed=lambda team: within(query, team))
 
 
 def test_an_ensemble_takes_those_that_complement_each_other(experts, letters):
@@ -228,13 +228,35 @@ def test_the_probe_on_all_items_has_the_strength_of_the_one_on_some(experts, let
 def test_a_probe_that_was_best_is_fitted_on_all_items(experts, letters, tmp_path):
     backbone, slim = load(experts[1]), without_test(letters, trial_splits(letters, 0))
     config, everything = TrainConfig(augment=False), all_to_train(slim)
-    found = train_on_all(
-        backbone, everything, config, epochs=0, folder=tmp_path / "anew", budget=60.0, report=None
-    )
+    given = {"folder": tmp_path / "anew", "budget": 60.0, "report": None}
+    found = train_on_all(backbone, everything, config, epochs=0, loss=np.inf, **given)
     learner = Everything(backbone, everything, config)
     head = learner._probe(learner.classifier.backbone)[0]
     assert torch.allclose(found["head.weight"], learner.length * head.weight, atol=1e-6)
     assert not (tmp_path / "anew").exists()
+
+
+def test_a_training_on_all_items_that_fails_is_told_by_items_it_has_seen(experts, letters, tmp_path):
+    backbone, everything = load(experts[1]), all_to_train(without_test(letters, trial_splits(letters, 0)))
+    config, given = TrainConfig(epochs=2), {"folder": tmp_path / "anew", "budget": 60.0, "report": None}
+    assert train_on_all(backbone, everything, config, epochs=2, loss=1.0, **given)
+    wild = dataclasses.replace(config, strategy="from-scratch", lr=1e4)
+    assert train_on_all(backbone, everything, wild, epochs=2, loss=1.0, **given) is None
+
+
+def test_what_is_known_of_training_from_scratch_does_not_depend_on_whose_shape_it_is(experts, letters):
+    fits, cold = np.linspace(0.1, 0.9, 30), TrainConfig(strategy="from-scratch")
+    usual = TrainConfig()
+    for predicted, promised in ((0.8, -0.1), (0.6, 0.0), (0.45, 0.05), (0.3, 0.1)):
+        one, other = entrants(experts, predicted, 0.1)
+        first = tried(one, fits, letters, config=usual)
+        for shape in (one, other):
+            found = compare(first, tried(shape, fits, letters, config=cold), raw=0.5)
+            # Equal fits: one item's worth of error.
+            weight = 0.1**2 / (0.1**2 + (1 / 30) ** 2 / 30)
+            assert found.advantage == pytest.approx((1 - weight) * promised)
+    back = compare(tried(one, fits, letters, config=cold), first, raw=0.5)
+    assert back.advantage == pytest.approx(-(1 - weight) * 0.1)
 
 
 def test_from_scratch_comes_second_where_it_is_among_the_strategies(experts, letters):
