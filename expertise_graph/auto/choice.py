@@ -119,9 +119,9 @@ def _known(first: Tried, other: Tried, *, raw: float | None) -> tuple[float, flo
     """Return the expected difference before anything was measured, and its standard deviation."""
     ways = (first.config.way.pretrained, other.config.way.pretrained)
     if ways == (True, False):
-        return _from_scratch(first.entrant, raw), SCRATCH_DEVIATION
+        return promise(first.entrant, raw), SCRATCH_DEVIATION
     if ways == (False, True):
-        return -_from_scratch(other.entrant, raw), SCRATCH_DEVIATION
+        return -promise(other.entrant, raw), SCRATCH_DEVIATION
     changed = first.config != other.config
     prior, deviation = (SETTINGS_GAIN, SETTINGS_DEVIATION) if changed else (0.0, 0.0)
     if first.entrant.expert.id == other.entrant.expert.id:
@@ -133,8 +133,13 @@ def _known(first: Tried, other: Tried, *, raw: float | None) -> tuple[float, flo
     return prior, math.hypot(deviation, spread)
 
 
-def _from_scratch(expert: Entrant, raw: float | None) -> float:
-    """Return what training from scratch is expected to add to an expert."""
+def promise(expert: Entrant, raw: float | None) -> float:
+    """Return what training from scratch is expected to add to an expert.
+
+    Args:
+        expert: with the query's prediction.
+        raw: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
+    """
     if raw is None:
         return 0.0
     if 1 - expert.predicted < FAR * (1 - raw):

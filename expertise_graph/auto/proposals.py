@@ -5,25 +5,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from expertise_graph.auto.choice import promise
 from expertise_graph.auto.settings import SCRATCH
 from expertise_graph.auto.space import ADAPTERS_FROM, Entrant, Space
 from expertise_graph.warmstart import TrainConfig
 
 
 def proposals_of(
-    space: Space, proven: list[TrainConfig], strategies: Sequence[str]
+    space: Space, proven: list[TrainConfig], raw: float | None
 ) -> list[tuple[str, Entrant, TrainConfig]]:
-    """Return what to try first: defaults on the best expert, then others and what worked elsewhere."""
+    """Return what to try first: defaults on the best expert, from scratch, the others, what worked elsewhere.
+
+    Where the best expert is expected to be worse than the raw input, from scratch comes before it.
+
+    Args:
+        space: the experts, the best first, and the strategies that may be tried.
+        proven: settings that did best on similar tasks.
+        raw: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
+    """
     best, *others = space.entrants
     usual = space.defaults
     found = [("defaults", best, usual)]
     smallest = min(space.entrants, key=lambda e: e.expert.params)
     if SCRATCH in space.strategies and usual.strategy != SCRATCH and smallest.expert.params < ADAPTERS_FROM:
-        found.append(("from scratch", smallest, replace(usual, strategy=SCRATCH)))
+        cold = ("from scratch", smallest, replace(usual, strategy=SCRATCH))
+        found.insert(0 if promise(best, raw) > 0 else 1, cold)
     if not usual.way.pretrained:
         others = _of_other_shape(best, others)
     nexts = [("next expert", other, usual) for other in others]
-    taught = [("similar task", best, c) for c in proven if c.strategy in strategies][:2]
+    taught = [("similar task", best, c) for c in proven if c.strategy in space.strategies][:2]
     for pair in zip(nexts, taught, strict=False):
         found += pair
     shorter = min(len(nexts), len(taught))

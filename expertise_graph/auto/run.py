@@ -146,7 +146,7 @@ class _Course:
         if self.tuned:
             with self.deadline.spending("trials"):
                 proven = proven_settings(self.tools.store, self.data, self.settings.seed)
-                search.run(self._opening(), proposals_of(self.space, proven, self.space.strategies))
+                search.run(self._opening(), proposals_of(self.space, proven, search.raw))
         usable = [t for t in search.tried if t.usable]
         if not usable:
             with self.deadline.spending("final"):

@@ -259,14 +259,23 @@ def test_what_is_known_of_training_from_scratch_does_not_depend_on_whose_shape_i
     assert back.advantage == pytest.approx(-(1 - weight) * 0.1)
 
 
-def test_from_scratch_comes_second_where_it_is_among_the_strategies(experts, letters):
+def test_from_scratch_comes_second_or_first_where_no_expert_is_worth_more_than_the_raw_input(
+    experts, letters
+):
     space = Space(entrants(experts, 0.8, 0.7), letters, ("lp-ft", "from-scratch"), seed=0)
-    found = [(why, e.expert.name, c.strategy) for why, e, c in proposals_of(space, [], space.strategies)]
-    assert found == [
+    smallest = min(experts, key=lambda e: e.params).name
+    expected = [
         ("defaults", "clipart", "lp-ft"),
-        ("from scratch", "clipart", "from-scratch"),
+        ("from scratch", smallest, "from-scratch"),
         ("next expert", "emoji", "lp-ft"),
     ]
+    for raw in (None, 0.75):
+        assert [(w, e.expert.name, c.strategy) for w, e, c in proposals_of(space, [], raw)] == expected
+    turned = [why for why, _, _ in proposals_of(space, [], 0.85)]
+    assert turned == ["from scratch", "defaults", "next expert"]
+    twin = dataclasses.replace(space.entrants[0], expert=dataclasses.replace(experts[0], id="dir:twin"))
+    cold = Space([twin, *space.entrants], letters, ("from-scratch",), seed=0)
+    assert [e.expert.name for _, e, _ in proposals_of(cold, [], 0.85)] == ["clipart", "emoji"]
     fits = np.linspace(0.1, 0.6, 40)
     first = tried(space.entrants[0], fits, letters, config=TrainConfig())
     scratch = tried(space.entrants[0], fits + 0.1, letters, config=TrainConfig(strategy="from-scratch"))
