@@ -10,7 +10,7 @@ from pathlib import Path
 from expertise_graph.auto.choice import Tried
 from expertise_graph.auto.place import lay
 from expertise_graph.auto.search import ANEW, Search
-from expertise_graph.auto.trial import Judge, Outcome, all_to_train, kept_weights, train_on_all
+from expertise_graph.auto.trial import ENOUGH, Judge, Outcome, all_to_train, kept_weights, train_on_all
 from expertise_graph.data import LabelledData
 from expertise_graph.merging import mean
 from expertise_graph.warmstart.checkpoint import State, Tensors
@@ -124,7 +124,7 @@ def _trained_on_all(
     trainings: list[Tensors] = []
     for number in seeds if tried.averages else seeds[:1]:
         left = search.deadline.left - ending
-        if left < needed:
+        if left < ENOUGH * needed:
             break
         before = search.deadline.passed
         try:

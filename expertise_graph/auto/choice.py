@@ -28,8 +28,6 @@ is above: +.01 in the mean, deviation .06; three where it is far above: -.07, -.
 """
 FAR = 0.6
 """An expert is far better if it leaves less of the errors of a ridge on the raw input."""
-CERTAINTY = 0.8
-"""The probability of being better at which a challenger replaces the first trial."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +70,8 @@ class Verdict:
 def choose(tried: Sequence[Tried], *, raw: float | None) -> tuple[Tried, str]:
     """Return the trial to make the model of, and a sentence that says why.
 
-    The first usable trial, the defaults on the query's best expert, stays unless another is better with
-    a probability of `CERTAINTY`; of several such the one with the largest expected advantage counts.
+    That is the one that is expected to be the best by all that is known; the first usable trial where
+    no other is expected to be better.
 
     Args:
         tried: at least one that is usable.
@@ -82,14 +80,15 @@ def choose(tried: Sequence[Tried], *, raw: float | None) -> tuple[Tried, str]:
     usable = [t for t in tried if t.usable]
     first = usable[0]
     verdicts = [(compare(first, t, raw=raw), t) for t in usable[1:]]
-    better = [(v, t) for v, t in verdicts if v.probability >= CERTAINTY and v.advantage > 0]
-    if not better:
-        many = f"none of {len(verdicts)} others is surely better" if verdicts else "nothing else was finished"
-        return first, f"the first trial stays: {many} on {len(first.outcome.fits)} validation items"
-    verdict, best = max(better, key=lambda pair: pair[0].advantage)
+    n = len(first.outcome.fits)
+    if not verdicts:
+        return first, f"the first trial is taken: nothing else was finished on {n} validation items"
+    verdict, best = max(verdicts, key=lambda pair: pair[0].advantage)
+    if verdict.advantage <= 0:
+        return first, f"the first trial stays: none of {len(verdicts)} others is expected to be better"
     return best, (
-        f"better than the first trial with probability {verdict.probability:.2f}, by "
-        f"{100 * verdict.advantage:.1f} points as expected"
+        f"expected to be better than the first trial by {100 * verdict.advantage:.1f} points, with "
+        f"probability {verdict.probability:.2f}"
     )
 
 
