@@ -9,13 +9,15 @@ from pathlib import Path
 
 from expertise_graph.auto.choice import Tried
 from expertise_graph.auto.place import lay
-from expertise_graph.auto.search import ANEW, Search
+from expertise_graph.auto.search import Search
 from expertise_graph.auto.trial import ENOUGH, Judge, Outcome, all_to_train, kept_weights, train_on_all
 from expertise_graph.data import LabelledData
 from expertise_graph.merging import mean
 from expertise_graph.warmstart.checkpoint import State, Tensors
 from expertise_graph.warmstart.fine_tune import identity_of
 
+ANEW = 4
+"""Trainings of a single network on all items, at most."""
 WHOLE = "trained on training and validation items"
 
 

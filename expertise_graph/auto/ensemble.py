@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -21,8 +21,8 @@ LEAST_WEIGHT = 0.05
 _LEAST = 1e-6
 
 
-def weigher(chosen: Tried, tried: Sequence[Tried], *, raw: float | None) -> Callable[[Tried], float]:
-    """Return what tells how much a trial's answer counts beside that of the chosen one, which counts 1.
+def weights_of(chosen: Tried, tried: Sequence[Tried], *, raw: float | None) -> dict[str, float]:
+    """Return how much each usable trial's answer counts, by run, where that of the chosen one counts 1.
 
     That is exp(`SHARPNESS` x a), a being how much better it is expected to be by all that is known.
 
@@ -31,21 +31,17 @@ def weigher(chosen: Tried, tried: Sequence[Tried], *, raw: float | None) -> Call
         tried: all trials.
         raw: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
     """
-    incumbent = next(t for t in tried if t.usable)
-
-    def advantage(other: Tried) -> float:
-        return 0.0 if other is incumbent else compare(incumbent, other, raw=raw).advantage
-
-    own = advantage(chosen)
-    return lambda other: 1.0 if other is chosen else math.exp(SHARPNESS * (advantage(other) - own))
+    incumbent, *others = (t for t in tried if t.usable)
+    advantages = {incumbent.run: 0.0, **{t.run: compare(incumbent, t, raw=raw).advantage for t in others}}
+    own = advantages[chosen.run]
+    return {run: math.exp(SHARPNESS * (advantage - own)) for run, advantage in advantages.items()}
 
 
 def select(
     first: Tried,
     tried: Sequence[Tried],
     *,
-    most: int,
-    weight: Callable[[Tried], float],
+    weights: Mapping[str, float],
     allowed: Callable[[Sequence[Tried]], bool],
 ) -> list[Tried]:
     """Return the chosen trial and those that make an ensemble with it, in the order they help.
@@ -60,26 +56,24 @@ def select(
     Args:
         first: the chosen trial.
         tried: all trials, of the same validation items.
-        most: so many networks at most.
-        weight: how much a trial's answer counts.
+        weights: how much the answer of each usable trial counts, by run.
         allowed: tells whether these trials together are within the limits.
 
     References:
         Caruana et al., ICML 2004, ensemble selection from libraries of models.
     """
-    team, alone = [first], _loss([first], weight)
-    others = [t for t in tried if t.usable and t is not first and weight(t) >= LEAST_WEIGHT]
-    while len(team) < most:
+    team, alone = [first], _loss([first], weights)
+    others = [t for t in tried if t.usable and t is not first and weights[t.run] >= LEAST_WEIGHT]
+    while True:
         possible = [t for t in others if _origin(t) not in map(_origin, team) and allowed([*team, t])]
         if not possible:
-            break
-        found = min(possible, key=lambda t: float(_loss([*team, t], weight).mean()))
-        worse = _loss([*team, found], weight) - alone
+            return team
+        found = min(possible, key=lambda t: float(_loss([*team, t], weights).mean()))
+        worse = _loss([*team, found], weights) - alone
         if worse.mean() > _standard_error(worse):
-            break
+            return team
         team.append(found)
         others.remove(found)
-    return team
 
 
 def within(query: Query, team: Sequence[Tried]) -> bool:
@@ -95,9 +89,9 @@ def _origin(tried: Tried) -> str:
     return tried.entrant.expert.id if tried.config.way.pretrained else tried.run
 
 
-def _loss(team: Sequence[Tried], weight: Callable[[Tried], float]) -> FloatArray:
+def _loss(team: Sequence[Tried], weights: Mapping[str, float]) -> FloatArray:
     """Return the log loss (n,) of the mean of the probabilities."""
-    mean = np.average([t.outcome.fits for t in team], axis=0, weights=[weight(t) for t in team])
+    mean = np.average([t.outcome.fits for t in team], axis=0, weights=[weights[t.run] for t in team])
     found: FloatArray = -np.log(np.maximum(mean, _LEAST))
     return found
 

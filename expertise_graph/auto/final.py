@@ -72,7 +72,8 @@ def finish(tools: Tools, data: LabelledData, place: Place, search: Search, chose
             made = f"the model is {first.made or 'that trial'}"
             return Finished(model=model, accuracy=model.accuracy, made=made, runs=runs)
         scores = [model.accuracy, *_others(data, place, search, others)]
-        weights = np.array([search.weigher(chosen)(p.tried) for p in parts])
+        counts = search.weights(chosen)
+        weights = np.array([counts[part.tried.run] for part in parts])
         members = tuple(map(_member, count(1), parts, weights / weights.sum(), scores))
         accuracy = _together(data, place, search, members)
     made = f"{len(parts)} networks answer together, {sum(bool(p.made) for p in parts)} of them {WHOLE}"

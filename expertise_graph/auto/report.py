@@ -34,10 +34,8 @@ def _head(result: AutoResult, data: LabelledData, names: Mapping[str, str]) -> I
     yield f"# A model for {plain(data.name)}"
     yield ""
     expert = plain(names.get(model.expert, model.expert))
-    if result.members:
-        yield f"{len(result.members)} networks together: test {metric} {result.accuracy:.3f}."
-    else:
-        yield f"{model.strategy} from {expert}: test {metric} {result.accuracy:.3f}."
+    what = f"{len(result.members)} networks together" if result.members else f"{model.strategy} from {expert}"
+    yield f"{what}: test {metric} {result.accuracy:.3f}."
     yield f"{result.reason[:1].upper()}{result.reason[1:]}."
     yield "Trials were judged on the validation split; the test split was looked at once, for this model."
     yield from (f"{note}." for note in result.notes)

@@ -13,7 +13,7 @@ import torch
 
 from expertise_graph.auto.choice import Tried, choose
 from expertise_graph.auto.deadline import Deadline, Pace
-from expertise_graph.auto.ensemble import select, weigher, within
+from expertise_graph.auto.ensemble import select, weights_of, within
 from expertise_graph.auto.record import VERSION, Record, failure, status_of
 from expertise_graph.auto.result import DONE, FAILED, PRUNED
 from expertise_graph.auto.settings import AutoSettings
@@ -31,10 +31,8 @@ from expertise_graph.warmstart.folder import write_json
 
 GIVE_UP = 10
 """So many trials in a row that could not be run end the search."""
-ANEW = 4
-"""Trainings of the chosen settings on all items, at most."""
 ANEW_KEPT = 2
-"""So many of them time is kept for, as far as half of it goes."""
+"""Trainings of a single network on all items that time is kept for, as far as half of it goes."""
 
 
 class Awaited(Protocol):
@@ -175,16 +173,17 @@ class Search:
 
     def team(self, first: Tried) -> list[Tried]:
         """Return the trials that the model would be made of, if `first` was chosen now."""
-        most = 1 if self.interrupted else self.settings.members
-        return select(first, self.tried, most=most, weight=self.weigher(first), allowed=self.allowed)
+        if self.interrupted:
+            return [first]
+        return select(first, self.tried, weights=self.weights(first), allowed=self.allowed)
 
     def allowed(self, team: Sequence[Tried]) -> bool:
         """Tell whether these trials together are within the limits of the model."""
         return len(team) <= self.settings.members and within(self.settings.query, team)
 
-    def weigher(self, first: Tried) -> Callable[[Tried], float]:
-        """Return what tells how much a trial counts beside `first`."""
-        return weigher(first, self.tried, raw=self.raw)
+    def weights(self, first: Tried) -> dict[str, float]:
+        """Return how much each usable trial counts beside `first`, by run."""
+        return weights_of(first, self.tried, raw=self.raw)
 
     def ending(self, team: Sequence[Tried]) -> float:
         """Return the seconds to keep for measuring and writing what the model is made of."""

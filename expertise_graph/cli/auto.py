@@ -101,13 +101,14 @@ def auto(context: Context, /, data: str, out: Path, as_json: bool, **given: Any)
 
 def auto_json(result: AutoResult) -> dict[str, Any]:
     """Return the documented JSON form of a search."""
+    plain = result.as_dict()
     return {
         **warm_start_json(result.model),
         "accuracy": result.accuracy,
-        "members": result.as_dict()["members"],
+        "members": plain["members"],
         "reason": result.reason,
         "chosen": list(result.chosen),
-        "trials": result.as_dict()["trials"],
+        "trials": plain["trials"],
         "experts_run": result.experts_run,
         "time_budget": result.time_budget,
         "total_seconds": result.seconds,

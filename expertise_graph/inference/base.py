@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -71,6 +72,11 @@ class Model(ABC):
         """Return probabilities (n, classes) of logits: of one class an item, or of each label by itself."""
         scaled = np.asarray(logits, dtype=np.float64) / self.temperature
         return sigmoid(scaled) if self.kind == "labels" else softmax(scaled)
+
+
+def is_positive(value: object) -> bool:
+    """Tell whether what a file gives is a finite number above 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def shifted(progress: Progress, start: int, total: int) -> Progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from expertise_graph.data.base import Item
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.inference.base import Model, shifted
+from expertise_graph.inference.base import Model, is_positive, shifted
 from expertise_graph.inference.network import Network, open_network
 from expertise_graph.probing import Progress, silent
 from expertise_graph.sources.layout import existing_folder
@@ -120,8 +119,7 @@ def _weights(path: Path, weights: object) -> dict[str, float]:
     if not isinstance(weights, dict) or not _are_members(list(weights)):
         raise InvalidInputError(f"{path} must give weights of ., members/2 and so on; it has {weights!r}")
     for name, weight in weights.items():
-        number = isinstance(weight, int | float) and not isinstance(weight, bool)
-        if not number or not 0 < weight < math.inf:
+        if not is_positive(weight):
             raise InvalidInputError(f"{path} gives {name} the weight {weight!r}; a number above 0 is needed")
     return weights
 

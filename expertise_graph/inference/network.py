@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from expertise_graph.errors import (
     SourceError,
     first_line,
 )
-from expertise_graph.inference.base import CHUNK, Model, shifted
+from expertise_graph.inference.base import CHUNK, Model, is_positive, shifted
 from expertise_graph.probing import Progress, extract, silent
 from expertise_graph.sources import Backbone, SourceOptions, load, resolve
 from expertise_graph.sources.layout import existing_folder
@@ -147,8 +146,7 @@ def _described(root: Path) -> dict[str, Any]:
     if found["kind"] not in KINDS:
         raise InvalidInputError(f"{path} has the kind {found['kind']!r}; possible are {', '.join(KINDS)}")
     temperature = found["temperature"]
-    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
-    if not number or not 0 < temperature < math.inf:
+    if not is_positive(temperature):
         raise InvalidInputError(f"{path} has the temperature {temperature!r}; a number above 0 is needed")
     return found
 

@@ -52,7 +52,7 @@ class _Ordered(nn.Module):
 
     def __init__(self, model: Model, names: tuple[str, ...]) -> None:
         super().__init__()
-        self.classifiers = nn.ModuleList(classifier_of(network) for network in model.networks)
+        self.classifiers = nn.ModuleList(_classifier_of(network) for network in model.networks)
         self.factors = model.factors
         self.names = names
 
@@ -93,7 +93,7 @@ def trace(model: Model) -> Traced:
     )
 
 
-def classifier_of(network: Network) -> Classifier:
+def _classifier_of(network: Network) -> Classifier:
     """Return backbone and head as one module on the processor."""
     return Classifier(network.backbone.module.cpu(), network.head.cpu()).eval()
 

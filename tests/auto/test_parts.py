@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from expertise_graph.auto.choice import SETTINGS_DEVIATION, SETTINGS_GAIN, Tried, choose, compare
-from expertise_graph.auto.ensemble import select, weigher, within
+from expertise_graph.auto.ensemble import select, weights_of, within
 from expertise_graph.auto.proposals import proposals_of
 from expertise_graph.auto.record import failure
 from expertise_graph.auto.search import engines
@@ -148,8 +148,10 @@ NO_LIMITS = Query()
 
 
 def chosen_with(first, all_tried, most=5, query=NO_LIMITS):
-    weight = weigher(first, all_tried, raw=0.5)
-    return select(first, all_tried, most=most, weight=weight, allowed=lambda team: within(query, team))
+    def allowed(team):
+        return len(team) <= most and within(query, team)
+
+    return select(first, all_tried, weights=weights_of(first, all_tried, raw=0.5), allowed=allowed)
 
 
 def test_an_ensemble_takes_those_that_complement_each_other(experts, letters):
@@ -181,12 +183,12 @@ def test_an_answer_counts_by_how_good_it_is_expected_to_be(experts, letters):
     one, other = entrants(experts, 0.8, 0.7)
     fits = np.linspace(0.1, 0.9, 30)
     first, worse = tried(one, fits, letters), tried(other, fits - 0.05, letters)
-    weight = weigher(first, [first, worse], raw=0.5)
-    assert weight(first) == 1
-    assert weight(worse) == pytest.approx(np.exp(15 * compare(first, worse, raw=0.5).advantage))
-    assert 0.2 < weight(worse) < 0.7
-    turned = weigher(worse, [first, worse], raw=0.5)
-    assert (turned(worse), turned(first)) == (1, pytest.approx(1 / weight(worse)))
+    weights = weights_of(first, [first, worse], raw=0.5)
+    assert weights[first.run] == 1
+    assert weights[worse.run] == pytest.approx(np.exp(15 * compare(first, worse, raw=0.5).advantage))
+    assert 0.2 < weights[worse.run] < 0.7
+    turned = weights_of(worse, [first, worse], raw=0.5)
+    assert (turned[worse.run], turned[first.run]) == (1, pytest.approx(1 / weights[worse.run]))
     hopeless = tried(other, fits * 0.1, letters)
     assert chosen_with(first, [first, hopeless]) == [first]
 
