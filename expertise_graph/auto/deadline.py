@@ -63,11 +63,14 @@ class Pace:
         self.timings = Timings(store)
         self.train, self.measured, self.probes = train, measured, probes
         self._epoch: dict[str, float] = {}
+        self._item: dict[str, float] = {}
 
     def note(self, expert: Expert, epochs: int, seconds: float) -> None:
         """Add that training took `seconds` for `epochs`, its beginning included."""
         if epochs:
             self._epoch[expert.id] = max(self._epoch.get(expert.id, 0.0), seconds / epochs)
+            passes = self.train * (1 + epochs * BACKWARD_COST)
+            self._item[expert.id] = max(self._item.get(expert.id, 0.0), seconds / passes)
 
     def epoch(self, expert: Expert) -> float:
         """Return the seconds that an epoch is expected to take."""
@@ -87,11 +90,15 @@ class Pace:
         seconds = 0.0
         for place, (expert, config) in enumerate(team):
             embedded = self.probes if not place and config.way.fine_tunes else 0
-            items = self.measured + embedded
-            seconds += OVERHEAD + MARGIN * predicted_seconds(expert, items, self.timings)
+            running = predicted_seconds(expert, self.measured + embedded, self.timings)
+            seconds += OVERHEAD + MARGIN * (running + self.measured * self._slower(expert))
         return seconds
 
     def tunes(self, expert: Expert, config: TrainConfig, epochs: int, seconds: float) -> bool:
         """Tell whether a trial of so many epochs, and all that comes after it, fits into so many seconds."""
         head = MARGIN * predicted_seconds(expert, self.train, self.timings)
         return head + epochs * self.epoch(expert) + self.ending((expert, config)) < seconds
+
+    def _slower(self, expert: Expert) -> float:
+        """Return how many seconds more an item takes here than elsewhere, e.g. a longer text."""
+        return max(0.0, self._item.get(expert.id, 0.0) - self.timings.seconds_per_item(expert))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from expertise_graph.auto.choice import SETTINGS_DEVIATION, SETTINGS_GAIN, Tried, choose, compare
+from expertise_graph.auto.deadline import MARGIN, Pace
 from expertise_graph.auto.ensemble import select, weights_of, within
 from expertise_graph.auto.proposals import proposals_of
 from expertise_graph.auto.record import failure
@@ -16,10 +17,13 @@ from expertise_graph.auto.search import engines
 from expertise_graph.auto.space import Between, Entrant, OneOf, Space, differences
 from expertise_graph.auto.trial import Everything, all_to_train, train_on_all, without_test
 from expertise_graph.data import read_data
+from expertise_graph.retrieval.cost import Timings
 from expertise_graph.sources import SourceOptions, load, resolve
 from expertise_graph.types import Query
 from expertise_graph.warmstart import TrainConfig, trial_splits
+from expertise_graph.warmstart.clock import BACKWARD_COST
 from expertise_graph.warmstart.learner import Learner
+from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.program import ROOT
 
@@ -292,3 +296,16 @@ def test_from_scratch_comes_second_or_first_where_no_expert_is_worth_more_than_t
     priors = [compare(first, alike, raw=raw).advantage for raw in (None, 0.7, 0.85, 0.9, 0.99)]
     assert priors[:2] == [0.0, 0.0]
     assert 0 < priors[2] < priors[3] == pytest.approx(priors[4])
+
+
+def test_items_that_take_longer_than_those_timed_before_have_their_time_kept(experts, tmp_path):
+    """Texts of one task are longer than those of another: an epoch tells what the final measurement takes."""
+    setting = (experts[0], TrainConfig())
+    with Workspace.init(tmp_path / "zoo") as workspace:
+        pace = Pace(workspace.store, train=100, measured=50, probes=0)
+        usual = Timings(workspace.store).seconds_per_item(experts[0])
+        before, passes = pace.ending(setting), 100 * (1 + 2 * BACKWARD_COST)
+        pace.note(experts[0], 2, passes * usual)
+        assert pace.ending(setting) == pytest.approx(before)
+        pace.note(experts[0], 2, passes * (usual + 0.02))
+        assert pace.ending(setting) == pytest.approx(before + MARGIN * 50 * 0.02)
