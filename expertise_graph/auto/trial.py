@@ -166,7 +166,9 @@ def train_on_all(
         run.begin()
         if epochs:
             _course(run, lambda done, _: done >= epochs)
-        tensors = {name: t.clone() for name, t in trained_tensors(run.learner.classifier).items()}
+        tensors = (
+            {n: t.clone() for n, t in trained_tensors(learner.classifier).items()} if epochs else run.best
+        )
         if run.state.stopped == "interrupted":
             raise KeyboardInterrupt
         short = run.state.epoch < ENOUGH * epochs

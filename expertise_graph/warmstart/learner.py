@@ -34,10 +34,11 @@ from expertise_graph.warmstart.spool import Batch
 
 CLIP = 1.0
 EVALUATION_BATCH = 64
-SHORTENED = 0.1
-"""How long the first head is beside the probe that it is made of, where inputs are the same in every epoch.
+SHORTENED, SURE = 0.1, 0.1
+"""How long the first head is beside the probe, where that is sure of inputs that stay the same.
 
-At its own length the probe is sure of the training items already, and they teach nothing: see LOG.md.
+Such training items teach nothing at the probe's own length. It is sure if their mean loss is below this
+share of that of guessing; if not, it has much to learn, and the way back from a short head is long (LOG.md).
 """
 
 T = TypeVar("T")
@@ -51,7 +52,7 @@ class Learner:
         parts: how many parts a batch is computed in; doubled when memory does not suffice.
         mirror: whether images are mirrored at random.
         at_once: items at most that a step computes together; a batch whose own statistics count is whole.
-        length: of the first head, as a share of the probe's.
+        length: of the head that training begins with, as a share of the probe's.
         answers: (n, classes) logits of a teacher for the items to train on, NaN for others; or None.
     """
 
@@ -73,7 +74,7 @@ class Learner:
         self.changes_inputs = config.augment and data.modality == "image"
         self.may_mirror = self.changes_inputs and data.kind == CLASS
         trains = config.way.fine_tunes and config.way.probe and data.kind == CLASS
-        self.length = SHORTENED if trains and not self.changes_inputs else 1.0
+        self.may_shorten, self.length = trains and not self.changes_inputs, 1.0
         self.inputs = Inputs(data.items, decode=modalities[data.modality].decode, collate=backbone.collate)
         self.classifier = build_classifier(backbone, self.objective.outputs, config).to(
             self.accelerator.device
@@ -176,15 +177,11 @@ class Learner:
         if self.may_mirror:
             self.mirror = not self._mirroring_harms(module, head, features)
         if self.config.way.probe:
+            if self.may_shorten and self._is_sure(head, features):
+                self.length = SHORTENED
             with torch.no_grad():
                 self.classifier.head.weight.copy_(self.length * head.weight)
                 self.classifier.head.bias.copy_(self.length * head.bias)
-
-    def lengthen(self) -> None:
-        """Give the head the length of the probe again, for a run of which the probe is kept."""
-        with torch.no_grad():
-            self.classifier.head.weight.div_(self.length)
-            self.classifier.head.bias.div_(self.length)
 
     def ask_teacher(self) -> None:
         """Let a teacher, with a linear probe as its head, answer to the items to train on."""
@@ -196,6 +193,11 @@ class Learner:
         answers = torch.full((len(self.objective.targets), found.shape[1]), math.nan)
         answers[rows] = found
         self.answers = answers
+
+    def _is_sure(self, head: LinearHead, features: torch.Tensor) -> bool:
+        rows = self.rows["train"]
+        loss = self.objective.measure(head.logits(features[rows]), self.objective.targets[rows]).item()
+        return self.agreed(loss) < SURE * math.log(self.objective.outputs)
 
     def _loss(self, logits: torch.Tensor, rows: IntArray) -> torch.Tensor:
         hard = self.objective.loss(logits, rows)

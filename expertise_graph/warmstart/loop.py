@@ -57,6 +57,9 @@ class Run:
         self.learner.begin()
         self.state.mirror = self.learner.mirror
         self.close_epoch(loss=None, train_accuracy=None)
+        for name in self.best.keys() & {"head.weight", "head.bias"}:
+            # What is kept of the probe has its own length.
+            self.best[name] = self.best[name] / self.learner.length
         self.clock.since = self.clock.seconds
         self.save()
 
@@ -183,10 +186,8 @@ class Run:
         )
 
     def put_back(self) -> None:
-        """Load the kept weights into the classifier, the probe at its own length."""
+        """Load the kept weights into the classifier."""
         restore(self.learner.classifier, self.best)
-        if self.state.kept == 0:
-            self.learner.lengthen()
 
     def temperature(self) -> float:
         """Return what makes the probabilities of the kept weights honest on the validation split."""

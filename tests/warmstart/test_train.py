@@ -13,6 +13,7 @@ from torch import nn
 from expertise_graph.errors import DatasetError, InvalidInputError, SourceError
 from expertise_graph.warmstart.config import TrainConfig
 from expertise_graph.warmstart.fine_tune import train
+from expertise_graph.warmstart.learner import SHORTENED, Learner
 from expertise_graph.warmstart.selection import last_improvement, worth_keeping
 from expertise_graph.warmstart.start import Start, warm_start
 from tests.warmstart.material import CYRILLIC, backbone, expert, letters
@@ -186,6 +187,27 @@ def test_no_time_at_all_still_leaves_the_linear_probe(latin, tiny, tmp_path):
     assert (result.stopped, result.epochs, result.kept_epoch) == ("time", 0, 0)
     assert result.accuracy > 0.5
     assert (tmp_path / "head.safetensors").is_file()
+
+
+def test_only_a_probe_that_is_sure_of_items_that_stay_the_same_begins_short(latin, tiny):
+    def length(data, **given):
+        learner = Learner(latin, data, TrainConfig(**given))
+        learner.begin()
+        return learner.length
+
+    shuffled = dataclasses.replace(tiny, labels=np.random.default_rng(0).permutation(tiny.labels))
+    assert length(tiny, augment=False) == SHORTENED
+    assert length(tiny) == 1.0
+    assert length(shuffled, augment=False) == 1.0
+    assert length(tiny, augment=False, strategy="linear-probe") == 1.0
+
+
+def test_a_probe_that_is_kept_has_its_own_length(latin, tiny, tmp_path):
+    for strategy in ("lp-ft", "linear-probe"):
+        config = TrainConfig(strategy=strategy, augment=False, time_budget=1e-3)
+        assert train(latin, tiny, out=tmp_path / strategy, config=config).kept_epoch == 0
+    found, probe = (load_file(tmp_path / name / "head.safetensors") for name in ("lp-ft", "linear-probe"))
+    assert all(torch.allclose(found[name], probe[name]) for name in probe)
 
 
 def test_the_time_budget_is_used_and_kept(latin, tiny, tmp_path):
