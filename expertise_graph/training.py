@@ -8,9 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from expertise_graph.data import Columns, LabelledData
+from expertise_graph.data.sampling import Splits, holdout
 from expertise_graph.probing import Prober
 from expertise_graph.registration import register
+from expertise_graph.retrieval.candidates import learnt_from
 from expertise_graph.sources import SourceOptions, load, resolve
 from expertise_graph.store import Store, now
 from expertise_graph.types import Edge, Expert, Run, WarmStart
@@ -41,6 +45,11 @@ class Plan(Start):
     def measures_expert(self) -> bool:
         """Whether the result is one of the expert, and not of random weights or of a smaller network."""
         return self.config.way.pretrained and self.config.into is None
+
+    @property
+    def splits(self) -> Splits:
+        """What is trained on, and what is held out."""
+        return holdout(self.data, seed=self.config.seed)
 
     @property
     def run_id(self) -> str:
@@ -82,6 +91,7 @@ def execute(store: Store, prober: Prober, plan: Plan, report: Report | None) -> 
         InvalidInputError: when the folder holds something else.
     """
     backbone = load(plan.expert, trust_code=plan.trust_code)
+    plan = dataclasses.replace(plan, seen=_seen(store, plan))
     notice = _Notice(store, plan, report)
     try:
         if plan.launcher is not None:
@@ -97,6 +107,14 @@ def execute(store: Store, prober: Prober, plan: Plan, report: Report | None) -> 
     child = _register_child(store, prober, plan, result)
     _record(store, plan, result, child)
     return _answer(plan, result, child)
+
+
+def _seen(store: Store, plan: Plan) -> int:
+    """Return how many test items the expert, or one that it descends from, has learnt from."""
+    if not plan.data.digests or not plan.config.way.pretrained:
+        return 0
+    found = store.seen([plan.data.digests[i] for i in plan.splits.test])
+    return learnt_from(plan.expert.id, store.runs(), store.edges("lineage"), seen=found)
 
 
 def _job(plan: Plan) -> Job:
@@ -146,7 +164,8 @@ def _register_child(store: Store, prober: Prober, plan: Plan, result: WarmCold) 
 
 
 def _record(store: Store, plan: Plan, result: WarmCold, child: Expert) -> None:
-    edges = [_transfer(plan, result)] if plan.measures_expert else []
+    # What an expert had learnt from before says nothing of what it is worth for new items.
+    edges = [_transfer(plan, result)] if plan.measures_expert and not result.warm.seen else []
     if child.id != plan.expert.id and plan.config.way.pretrained:
         edges.append(_lineage(plan, child))
     with store.transaction():
@@ -157,6 +176,9 @@ def _record(store: Store, plan: Plan, result: WarmCold, child: Expert) -> None:
         store.put_edges(edges)
         # An expert left as it was has no child: it has seen nothing, and stays a candidate for the task.
         changed = child.id != plan.expert.id
+        if changed and plan.data.digests:
+            learnt = np.concatenate([plan.splits.train, plan.splits.validation])
+            store.put_seen(plan.data.task.id, plan.config.seed, [plan.data.digests[i] for i in learnt])
         _note(store, plan, "done", _summary(result), child=child.id if changed else None)
 
 

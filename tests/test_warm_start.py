@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -185,7 +186,9 @@ def test_the_query_afterwards_rests_on_the_result_and_leaves_the_child_out(works
     clipart = next(c for c in after["candidates"] if c["name"] == "clipart")
     assert clipart["evidence"][0].startswith(f"measured {result['accuracy']:.3f} on 8 test items in run:")
     elsewhere = invoke(
-        "query", materials.pictures(workspace / "third", 5, 6), "--budget", 2, "--top", 30, "--json"
+        "query",
+        materials.pictures(workspace / "third", 5, 6, splits=("test",)),
+        *("--budget", 2, "--top", 30, "--json"),
     )
     shown = [name for c in elsewhere.worked().json["candidates"] for name in (c["expert"], *c["same_as"])]
     assert result["child"] in shown
@@ -255,3 +258,27 @@ def test_python_does_what_the_command_does(workspace, letters):
         config = TrainConfig(epochs=2, batch_size=8, augment=False)
         result = opened.warm_start(letters, workspace / "two", expert="emoji", config=config)
     assert (result.accuracy, result.child, result.transfer_gain) == (told["accuracy"], told["child"], None)
+
+
+def test_a_child_of_the_same_items_is_no_candidate_and_its_result_no_test(workspace, tmp_path):
+    """The same texts under other labels, and with another seed's split: equal contents tell."""
+    data, renamed = materials.glosses(tmp_path / "data.csv", 15, 3), tmp_path / "renamed.csv"
+    lines = data.read_text().splitlines()
+    renamed.write_text("\n".join([lines[0], *(f"{line}s" for line in lines[1:])]) + "\n")
+    child = start(data, "child", "--expert", "languages", "--strategy", "full").worked().json["child"]
+    for given in ((renamed,), (data, "--seed", 7)):
+        ids = [c["expert"] for c in invoke("query", *given, "--json").worked().json["candidates"]]
+        assert child not in ids
+        assert "zoo:languages@bert" in ids
+    before = edges(workspace)["transfer"]
+    clean = start(renamed, "clean", "--expert", "languages").worked().json
+    assert clean["note"] == ""
+    result = start(renamed, "again", "--expert", child, "--seed", 7).worked().json
+    n = int(re.search(r"learnt from (\d+) of the 9 test items", result["note"])[1])
+    assert 5 <= n <= 9
+    assert f"learnt from {n} of the 9 test items" in (workspace / "again" / "README.md").read_text()
+    assert len(edges(workspace)["transfer"]) == len(before) + 1
+    told = invoke("evaluate", "again", renamed, "--json").worked().json["notes"][0]
+    assert f"and its expert had learnt from {n} of them before" in told
+    same = start(data, "on", "--expert", child).worked().json
+    assert same["note"] == ""

@@ -35,6 +35,7 @@ class Model(ABC):
         temperature: what logits are divided by before they become probabilities.
         identity: what the run recorded about itself (config, data); empty where run.json is missing.
         accuracy: on the test split of its own data, as the run recorded it.
+        seen: items of that split that its expert had learnt from before.
     """
 
     folder: Path
@@ -43,6 +44,7 @@ class Model(ABC):
     temperature: float
     identity: Mapping[str, Any]
     accuracy: float | None
+    seen: int = 0
 
     @property
     @abstractmethod

@@ -52,7 +52,7 @@ def choose(model: Model, data: LabelledData, split: str | None) -> Chosen:
         return Chosen(rows=np.arange(len(data)), split="all", notes=(f"all {len(data)} items{learnt}",))
     name = split or "test"
     rows = _rows_of(model, data, name)
-    return Chosen(rows=rows, split=name, notes=(_told(name, len(rows), len(data), same_task(model, data)),))
+    return Chosen(rows=rows, split=name, notes=(_told(name, model, data, len(rows)),))
 
 
 def _rows_of(model: Model, data: LabelledData, split: str) -> IntArray:
@@ -67,12 +67,14 @@ def _rows_of(model: Model, data: LabelledData, split: str) -> IntArray:
     return rows
 
 
-def _told(split: str, n: int, total: int, trained_on: bool) -> str:
-    told = f"{n} of {total} items: the {split} split"
-    if not trained_on:
+def _told(split: str, model: Model, data: LabelledData, n: int) -> str:
+    told, seen = f"{n} of {len(data)} items: the {split} split", model.seen
+    if not same_task(model, data):
         return f"{told} that the data declare"
     reason = {
-        "test": "of the run, which the model has never seen",
+        "test": "of the run, which the model has never seen"
+        if not seen
+        else f"of the run, and its expert had learnt from {seen} of them before",
         "validation": "of the run, by which its epoch was chosen",
         "train": "of the run, which it was trained on",
     }

@@ -99,7 +99,8 @@ def open_model(folder: str | Path, *, trust_code: bool = False) -> Model:
         identity=first.identity,
         accuracy=described.get("accuracy"),
         members=members,
-        weights=tuple(weight / sum(weights.values()) for weight in weights.values()),
+        seen=max(member.seen for member in members),
+        weights=_normalised(list(weights.values())),
     )
 
 
@@ -122,6 +123,12 @@ def _weights(path: Path, weights: object) -> dict[str, float]:
         if not is_positive(weight):
             raise InvalidInputError(f"{path} gives {name} the weight {weight!r}; a number above 0 is needed")
     return weights
+
+
+def _normalised(weights: Sequence[float]) -> tuple[float, ...]:
+    """Return the weights over their sum; whatever finite numbers they are, that is finite."""
+    shares = [weight / max(weights) for weight in weights]
+    return tuple(share / sum(shares) for share in shares)
 
 
 def _are_members(names: list[str]) -> bool:

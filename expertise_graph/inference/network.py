@@ -117,6 +117,7 @@ def open_network(folder: str | Path, *, trust_code: bool = False) -> Network:
         temperature=described["temperature"],
         identity=identity,
         accuracy=described.get("accuracy"),
+        seen=int(described.get("seen", 0)),
     )
 
 

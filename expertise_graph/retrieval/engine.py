@@ -153,20 +153,21 @@ def open_search(registry: Registry, runner: Runner, sample: Sample, query: Query
 
 
 def _zoo(store: Store, sample: Sample) -> list[Expert]:
-    """Return the experts that may be asked about: of the modality, and not trained on this very task."""
+    """Return the experts that may be asked about: of the modality, and not trained on these very items."""
     zoo = store.experts(sample.task.modality)
     if not zoo:
         raise NotFoundError(
             f"no expert of modality {sample.task.modality!r} is registered; register one, e.g. "
             "expertise-graph register hf:org/name"
         )
-    seen = trained_on(sample.task, store.runs(), store.edges("lineage"), zoo)
+    lineage, shared = store.edges("lineage"), store.seen(sample.digests)
+    seen = trained_on(sample.task, store.runs(), lineage, zoo, seen=shared)
     seen |= seen_labels(store.covariates(), sample.task)
     left = [e for e in zoo if e.id not in seen]
     if not left:
         raise NotFoundError(
-            f"all {len(zoo)} experts of modality {sample.task.modality!r} were trained on this very task; "
-            "register another one"
+            f"all {len(zoo)} experts of modality {sample.task.modality!r} were trained on this very task, "
+            "or on items of it; register another one"
         )
     return left
 

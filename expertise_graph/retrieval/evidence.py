@@ -40,12 +40,17 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """The labelled items that experts are run on; `inputs.sha256` stands for items and labels."""
+    """The labelled items that experts are run on; `inputs.sha256` stands for items and labels.
+
+    Attributes:
+        digests: of the contents of all items of the task, where they are known.
+    """
 
     task: Task
     inputs: Inputs
     labels: IntArray
     seed: int
+    digests: tuple[str, ...] = ()
 
 
 class Runner(Protocol):

@@ -119,4 +119,16 @@ def m005_timings(db: Database) -> None:
     )
 
 
-SCHEMA_VERSION = 5
+@migrations()
+def m006_seen(db: Database) -> None:
+    """The items that runs have learnt from, by task and seed: 64 bits of the hash of each content."""
+    _script(
+        db,
+        """CREATE TABLE seen (
+            task TEXT NOT NULL REFERENCES tasks (id) ON DELETE CASCADE, seed INTEGER NOT NULL,
+            n INTEGER NOT NULL, items BLOB NOT NULL, created_at TEXT NOT NULL,
+            PRIMARY KEY (task, seed)) WITHOUT ROWID""",
+    )
+
+
+SCHEMA_VERSION = 6

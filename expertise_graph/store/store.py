@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from expertise_graph.errors import InvalidInputError, NotFoundError, did_you_mean
 from expertise_graph.store.imported import ImportedStore
 from expertise_graph.store.rows import embedding_row, from_row, row_vector, to_row
+from expertise_graph.store.seen import SeenStore
 from expertise_graph.store.timings import TimingStore
 from expertise_graph.types import Edge, Embedding, Expert, ProbeSet, Run, Score, Task
 
 T = TypeVar("T")
 
 
-class Store(ImportedStore, TimingStore):
+class Store(ImportedStore, SeenStore, TimingStore):
     """Nodes, edges, vectors, scores, runs and events of one workspace.
 
     Every method is one short transaction; `transaction` joins several into one.

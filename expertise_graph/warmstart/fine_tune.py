@@ -29,6 +29,7 @@ def train(
     config: TrainConfig,
     expert: Expert | None = None,
     teacher: Backbone | None = None,
+    seen: int = 0,
     tracker: str = TENSORBOARD,
     progress: Report | None = None,
 ) -> TrainResult:
@@ -46,6 +47,7 @@ def train(
         config: the settings.
         expert: the node the backbone was loaded from, for the card and to recognise the run.
         teacher: whose answers are learned from, where the settings ask for distillation.
+        seen: items of the test split that the expert has learnt from before; the result says so.
         tracker: what shows the course of the run: tensorboard, trackio, mlflow or wandb.
         progress: called after each step and phase.
 
@@ -75,7 +77,7 @@ def train(
             run = Run(Learner(backbone, data, config, teacher=teacher), clock, checkpoints, report=progress)
             run.begin()
             run.fine_tune(open_tracker(tracker, out, config, step=run.state.step) if run.leads else Silent())
-            result = run.finish()
+            result = run.finish(seen)
         recorded = result.as_dict()
         if run.leads:
             write_outputs(

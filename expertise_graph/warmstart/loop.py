@@ -153,8 +153,8 @@ class Run:
         self.checkpoints.save(self.state, self.learner.classifier, self.learner.adamw)
         self.clock.saving = max(self.clock.saving, self.clock.seconds - started)
 
-    def finish(self) -> TrainResult:
-        """Put the kept weights back and measure them on the test split."""
+    def finish(self, seen: int = 0) -> TrainResult:
+        """Put the kept weights back and measure them on the test split, of which the expert has seen some."""
         self.tell("test")
         state, learner = self.state, self.learner
         self.put_back()
@@ -181,8 +181,11 @@ class Run:
             parts=learner.parts,
             augmentation=self.augmentation(),
             peak_memory=peak_memory(),
-            note="; ".join(filter(None, (state.note, self.memory_note(), self.unseen_note()))),
+            note="; ".join(
+                filter(None, (self.seen_note(seen), state.note, self.memory_note(), self.unseen_note()))
+            ),
             history=tuple(state.history),
+            seen=seen,
         )
 
     def put_back(self) -> None:
@@ -210,6 +213,13 @@ class Run:
         if self.learner.parts == self.config.accumulate:
             return ""
         return f"memory was short: each batch was computed in {self.learner.parts} parts"
+
+    def seen_note(self, seen: int) -> str:
+        """Return a line if the expert has learnt from test items before."""
+        if not seen:
+            return ""
+        n = len(self.rows["test"])
+        return f"the expert had learnt from {seen} of the {n} test items before: this is no test of new ones"
 
     def unseen_note(self) -> str:
         """Return a line if there are classes that cannot have been learnt."""

@@ -54,6 +54,7 @@ def write_outputs(
         "dim": backbone.dim,
         "metric": result.metric,
         "accuracy": result.accuracy,
+        "seen": result.seen,
         "task": data.task.id,
         "expert": expert.id if expert else None,
         "strategy": result.strategy,
@@ -184,8 +185,8 @@ def _prose(title: str, result: TrainResult, data: LabelledData, expert: Expert |
         *(f"| {name} | {value} |" for name, value in rows.items()),
         "",
         *([f"{plain(result.note)}.", ""] if result.note else []),
-        "The test split took no part in training or in the choice of the epoch. `model/` holds the backbone,",
-        "`head.safetensors` the linear classifier on its features, `head.json` the names of the classes.",
+        "The test split took no part in this training or in the choice of its epoch. `model/` holds the",
+        "backbone, `head.safetensors` the linear classifier on it, `head.json` the names of the classes.",
     ]
 
 

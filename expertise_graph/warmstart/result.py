@@ -48,6 +48,7 @@ class TrainResult:
         parts: how many parts each batch was computed in.
         augmentation: what was done to the inputs at random, or none.
         peak_memory: bytes the process, or the GPU, held at most.
+        seen: items of the test split that the expert had learnt from before.
         note: one line about anything unusual, or an empty text.
         history: per epoch: epoch, step, loss, train_accuracy, validation_accuracy,
             validation_loss, lr, seconds.
@@ -72,6 +73,7 @@ class TrainResult:
     peak_memory: int
     note: str
     history: tuple[Mapping[str, Any], ...]
+    seen: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -33,6 +33,7 @@ class Start:
         compare_cold: whether to train from scratch as well.
         trust_code: whether code that comes with an expert, or a factory of the user, may be run.
         tracker: what shows the course.
+        seen: items of the test split that the expert has learnt from before.
     """
 
     expert: Expert
@@ -41,6 +42,7 @@ class Start:
     compare_cold: bool = False
     trust_code: bool = False
     tracker: str = TENSORBOARD
+    seen: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +92,7 @@ def warm_start(
         tracker=start.tracker,
         progress=progress,
     )
-    warm = run(out=out, config=config)
+    warm = run(out=out, config=config, seen=start.seen)
     cold = run(out=out / "cold", config=config.cold()) if start.compare_cold else None
     return WarmCold(warm=warm, cold=cold)
 

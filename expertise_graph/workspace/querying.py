@@ -104,4 +104,5 @@ def draw_sample(data: LabelledData, query: Query) -> Sample:
         inputs=Inputs(items=items, modality=data.modality, sha256=drawn),
         labels=data.labels[chosen],
         seed=query.seed,
+        digests=data.digests,
     )

@@ -4,7 +4,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from expertise_graph.retrieval.candidates import collapse, draw, recall, trained_on
+from expertise_graph.retrieval.candidates import SHARED, collapse, draw, learnt_from, recall, trained_on
 from expertise_graph.types import METADATA, Edge, Run
 from tests.nodes import expert, task
 
@@ -42,9 +42,28 @@ def test_children_of_the_task_and_their_descendants_have_seen_it():
         edge("dir:child", "dir:alike", kind="similarity"),
     ]
     runs = [run("pets", "dir:child"), run("birds", "dir:sibling"), run("pets", None)]
-    assert trained_on(task("pets"), runs, edges, zoo) == {"dir:child", "dir:grandchild", "dir:loop"}
-    assert trained_on(task("birds"), runs, edges, zoo) == {"dir:sibling"}
-    assert trained_on(task("cars"), runs, edges, zoo) == set()
+    assert trained_on(task("pets"), runs, edges, zoo, seen={}) == {"dir:child", "dir:grandchild", "dir:loop"}
+    assert trained_on(task("birds"), runs, edges, zoo, seen={}) == {"dir:sibling"}
+    assert trained_on(task("cars"), runs, edges, zoo, seen={}) == set()
+
+
+def test_who_has_learnt_from_the_items_elsewhere_counts_as_who_was_trained_on_the_task():
+    zoo = [expert(name) for name in ("base", "child", "grandchild", "sibling")]
+    edges = [
+        edge("dir:base", "dir:child"),
+        edge("dir:child", "dir:grandchild"),
+        edge("dir:base", "dir:sibling"),
+    ]
+    runs = [run("pets", "dir:child"), run("birds", "dir:sibling")]
+    few, many = np.zeros(100, dtype=bool), np.zeros(100, dtype=bool)
+    few[: int(100 * SHARED)] = many[90 - int(100 * SHARED) :] = True
+    seen = {("task:pets", 0): many, ("task:birds", 0): few, ("task:birds", 1): many}
+    assert trained_on(task("pets again"), runs, edges, zoo, seen=seen) == {"dir:child", "dir:grandchild"}
+    assert learnt_from("dir:grandchild", runs, edges, seen=seen) == many.sum()
+    assert learnt_from("dir:sibling", runs, edges, seen=seen) == few.sum()
+    assert learnt_from("dir:base", runs, edges, seen=seen) == 0
+    both = [*edges, edge("dir:sibling", "dir:grandchild")]
+    assert learnt_from("dir:grandchild", runs, both, seen=seen) == (few | many).sum()
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -56,7 +75,9 @@ def test_the_search_finds_what_the_lineage_graph_says(seed):
     graph = nx.DiGraph(pairs)
     graph.add_nodes_from(e.id for e in zoo)
     expected = children.union(*(nx.descendants(graph, child) for child in children))
-    found = trained_on(task("pets"), [run("pets", c) for c in children], [edge(*p) for p in pairs], zoo)
+    found = trained_on(
+        task("pets"), [run("pets", c) for c in children], [edge(*p) for p in pairs], zoo, seen={}
+    )
     assert found == expected
     assert len(children) < len(found) < 40
 
