@@ -18,16 +18,17 @@ MARGIN = 1.2
 
 
 class Deadline:
-    """Counts the seconds of one call.
+    """Counts the seconds of one call, from `started` by `time.perf_counter`, or from now.
 
     Attributes:
-        spent: seconds by what they went to.
+        spent: seconds by what they went to; those before now to the start.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, started: float | None = None) -> None:
+        now = time.perf_counter()
         self.seconds = seconds
-        self.spent: dict[str, float] = {}
-        self._started = time.perf_counter()
+        self.spent: dict[str, float] = {} if started is None else {"start": now - started}
+        self._started = now if started is None else started
 
     @property
     def passed(self) -> float:

@@ -28,7 +28,7 @@ from expertise_graph.errors import DatasetError, InvalidInputError, SourceError
 from expertise_graph.types import Ranking
 from expertise_graph.warmstart import TrainConfig, trial_splits
 
-QUERY_SHARE, QUERY_MOST = 0.25, 300.0
+QUERY_SHARE, LEAST_SECONDS, QUERY_MOST = 0.25, 0.01, 300.0
 SMALL_SAMPLE = 64
 """Items that one cheap expert is run on, where the time is too short for a query."""
 ACCURACY = "accuracy"
@@ -63,7 +63,7 @@ def auto(tools: Tools, data: LabelledData, *, out: Path, settings: AutoSettings)
         MissingExtraError: when optuna is not installed.
         SourceError: when no expert can be trained.
     """
-    deadline = Deadline(settings.time_budget)
+    deadline = Deadline(settings.time_budget, tools.started)
     splits = trial_splits(data, settings.seed)
     place = Place(out, tools.store.folder, settings.digest(data.sha256, str(out)))
     answered = place.answered()
@@ -71,16 +71,16 @@ def auto(tools: Tools, data: LabelledData, *, out: Path, settings: AutoSettings)
         return answered
     _ = engines["tpe"]
     with deadline.spending("query"):
-        ranking = _ask(tools, data, settings)
+        ranking = _ask(tools, data, settings, deadline.left)
     place.begin()
     tools.store.put_task(data.task)
     course = _Course(tools, data, splits, settings, deadline, ranking, place)
     return course.run()
 
 
-def _ask(tools: Tools, data: LabelledData, settings: AutoSettings) -> Ranking:
+def _ask(tools: Tools, data: LabelledData, settings: AutoSettings, left: float) -> Ranking:
     """Return the candidates; where the time runs no expert and nothing is known, of one cheap expert."""
-    seconds = min(QUERY_SHARE * settings.time_budget, QUERY_MOST)
+    seconds = min(max(QUERY_SHARE * left, LEAST_SECONDS), QUERY_MOST)
     query = dataclasses.replace(settings.query, top=1000, race=0, seed=settings.seed)
     try:
         return tools.ask(data, dataclasses.replace(query, budget=None, seconds=seconds))

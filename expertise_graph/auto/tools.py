@@ -20,6 +20,7 @@ class Tools:
     Attributes:
         prober: runs the new expert on the probe set.
         ask: answers a query about data.
+        started: when the time budget began, by `time.perf_counter`; None for when the search begins.
         trust_code: whether code that comes with an expert may be run.
         progress: told about every step.
     """
@@ -27,5 +28,6 @@ class Tools:
     store: Store
     prober: Prober
     ask: Ask
+    started: float | None = None
     trust_code: bool = False
     progress: Progress = silent

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,10 +47,11 @@ class Program(click.Group):
 
 @dataclass(frozen=True)
 class Context:
-    """What every command is given: where the workspace is, and how much to say."""
+    """What every command is given: where the workspace is, how much to say, and when it all began."""
 
     workspace_path: str | None
     verbose: bool
+    started: float = field(default_factory=time.perf_counter)
 
     def workspace(self, bars: Bars | None = None) -> Workspace:
         """Open the workspace; long work is shown on `bars`."""

@@ -89,7 +89,9 @@ def auto(context: Context, /, data: str, out: Path, as_json: bool, **given: Any)
         report_skipped(labelled.skipped, context.verbose)
         if given["force"]:
             discard_answer(out)
-        result = workspace.auto(labelled, out, settings=settings, trust_code=given["trust_code"])
+        result = workspace.auto(
+            labelled, out, settings=settings, trust_code=given["trust_code"], started=context.started
+        )
         names = workspace.store.names()
     if as_json:
         emit_json(auto_json(result))

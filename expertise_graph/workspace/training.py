@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -117,8 +118,11 @@ class Training(Querying):
         settings: AutoSettings,
         columns: Columns = NO_COLUMNS,
         trust_code: bool = False,
+        started: float | None = None,
     ) -> AutoResult:
         """Choose expert and settings together within a time budget, and register the child; see `auto.auto`.
+
+        The budget is counted from now, or from `started`, a time of `time.perf_counter`.
 
         Raises:
             DatasetError, NotFoundError: as `query`.
@@ -126,6 +130,7 @@ class Training(Querying):
             MissingExtraError: without optuna (extra `auto`).
         """
         tools = Tools(
+            started=time.perf_counter() if started is None else started,
             store=self.store,
             prober=self._prober(trust_code),
             ask=lambda labelled, query: self.query(labelled, query, trust_code=trust_code),
