@@ -10,7 +10,7 @@ import click
 
 from expertise_graph.cli.app import INTERRUPTED, Context, app, pass_context
 from expertise_graph.cli.output import clean, emit, emit_json
-from expertise_graph.cli.parameters import Seconds, column_options, constraint_options, trust_option
+from expertise_graph.cli.parameters import SEED, Seconds, column_options, constraint_options, trust_option
 from expertise_graph.cli.progress import Bars
 from expertise_graph.cli.query import columns_from, constraints_from, report_skipped
 from expertise_graph.cli.training import show_result, warm_start_json
@@ -53,9 +53,7 @@ COLUMNS = (
     type=click.IntRange(1),
     help="How many networks the model may be made of; 1 for a single one.",
 )
-@click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of splits, trainings and search."
-)
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Of splits, trainings and search.")
 @click.option("--force", is_flag=True, help="Discard what an earlier search left in the folder.")
 @constraint_options
 @column_options

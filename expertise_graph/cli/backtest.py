@@ -12,6 +12,7 @@ import click
 
 from expertise_graph.cli.app import Context, app, pass_context
 from expertise_graph.cli.output import clean, emit, emit_json
+from expertise_graph.cli.parameters import SEED
 from expertise_graph.cli.progress import Bars
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _LONGEST_NAME = 120
     help="Hide all results of a task, or also all of a fold of the experts.",
 )
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="Folds of experts.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of folds and intervals.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Of folds and intervals.")
 @click.option(
     "--baseline",
     metavar="FILE.csv",

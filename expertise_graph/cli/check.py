@@ -11,7 +11,7 @@ import click
 
 from expertise_graph.cli.app import INTERRUPTED, Context, app, pass_context
 from expertise_graph.cli.output import clean, emit_json
-from expertise_graph.cli.parameters import column_options, trust_option
+from expertise_graph.cli.parameters import SEED, column_options, trust_option
 from expertise_graph.cli.progress import Bars
 from expertise_graph.cli.query import columns_from
 from expertise_graph.errors import NotFoundError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Write a report as one HTML file, worst examples beside it.",
 )
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of samples and folds.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Of samples and folds.")
 @column_options
 @trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -9,7 +9,7 @@ import click
 
 from expertise_graph.cli.app import Context, app, pass_context
 from expertise_graph.cli.output import clean, emit_json, human, table
-from expertise_graph.cli.parameters import column_options, trust_option
+from expertise_graph.cli.parameters import SEED, column_options, trust_option
 from expertise_graph.cli.progress import Bars
 from expertise_graph.cli.query import columns_from, report_skipped
 
@@ -57,7 +57,7 @@ class Numbers(click.ParamType[tuple[float, ...]]):
     help="Take batch-norm statistics from the training items; the default where the experts' differ.",
 )
 @click.option("--parent", help="What the experts were made from, where the lineage names none.")
-@click.option("--seed", type=click.IntRange(0), help="Of the splits; by default that of the experts' runs.")
+@click.option("--seed", type=SEED, help="Of the splits; by default that of the experts' runs.")
 @click.option("--force", is_flag=True, help="Merge experts of different parents if their tensors agree.")
 @column_options
 @trust_option

@@ -25,6 +25,9 @@ class Count(click.ParamType[int]):
         return int(float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]])
 
 
+SEED = click.IntRange(0, 2**32 - 1)
+
+
 class Seconds(click.ParamType[float]):
     """A duration: 90, 90s, 10m, 2h."""
 

@@ -11,7 +11,7 @@ import click
 
 from expertise_graph.cli.app import INTERRUPTED, Context, app, pass_context
 from expertise_graph.cli.output import clean, emit, emit_json, listing_options
-from expertise_graph.cli.parameters import Budget, column_options, constraint_options, trust_option
+from expertise_graph.cli.parameters import SEED, Budget, column_options, constraint_options, trust_option
 from expertise_graph.cli.progress import Bars
 from expertise_graph.errors import InvalidInputError
 
@@ -42,9 +42,7 @@ COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why",
 @click.option(
     "--sample", default=512, show_default=True, type=click.IntRange(4), help="Labelled items looked at."
 )
-@click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the sample and the draws."
-)
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Of the sample and the draws.")
 @click.option("--modality", help="image or text, where the dataset leaves it open.")
 @constraint_options
 @column_options

@@ -9,6 +9,7 @@ import click
 
 from expertise_graph.cli.app import Context, app, pass_context
 from expertise_graph.cli.output import clean, emit, emit_json, listing_options
+from expertise_graph.cli.parameters import SEED
 from expertise_graph.cli.progress import Bars
 
 
@@ -81,7 +82,7 @@ def probe_show(context: Context, name: str, as_json: bool) -> None:
 @click.argument("data")
 @click.option("--name", required=True, help="What to call it.")
 @click.option("-n", "count", default=384, show_default=True, type=click.IntRange(4), help="How many inputs.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of the draw.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Of the draw.")
 @click.option("--license", "license_", default="unknown", show_default=True, help="Licence of the inputs.")
 @pass_context
 def probe_create(context: Context, data: str, name: str, count: int, seed: int, license_: str) -> None:

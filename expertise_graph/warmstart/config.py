@@ -11,8 +11,12 @@ from typing import Any
 from expertise_graph.errors import InvalidInputError, NotFoundError
 from expertise_graph.warmstart.strategies import Strategy, strategies
 
-METHOD_VERSION = 5
+METHOD_VERSION = 6
 """Raised when the loop computes something else, so that an older run is not continued by a newer loop."""
+
+MOST_SEED = 2**32 - 1
+MOST = 1e30
+"""Larger numbers than this do not fit into float32, in which training computes."""
 
 HEADS = ("linear", "native")
 PRECISIONS = ("auto", "no", "bf16", "fp16")
@@ -85,6 +89,13 @@ class TrainConfig:
             _ = strategies[self.strategy]
         except NotFoundError as error:
             raise InvalidInputError(str(error)) from error
+        if self.seed > MOST_SEED:
+            raise InvalidInputError(f"seed is {self.seed}: give a whole number of at most {MOST_SEED}")
+        if self.into is not None and self.way.save is not None:
+            raise InvalidInputError(
+                f"{self.strategy} leaves an adapter beside the expert's weights, and a network of another "
+                "architecture has none of those: give another strategy, e.g. lp-ft, or leave into out"
+            )
         if self.head == "native" and self.way.save is not None:
             raise InvalidInputError(
                 f"{self.strategy} keeps its parent's features: give head linear, or another strategy"
@@ -119,6 +130,8 @@ def _check_number(name: str, value: object, *, positive: bool) -> None:
     if not number or value < 0 or (positive and value == 0):  # type: ignore[operator]
         least = "above" if positive else "of at least"
         raise InvalidInputError(f"{name} is {value!r}: give a number {least} 0")
+    if value > MOST:  # type: ignore[operator]
+        raise InvalidInputError(f"{name} is {value!r}: give a number of at most {MOST:g}")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -179,9 +179,16 @@ class Learner:
         if self.config.way.probe:
             if self.may_shorten and self._is_sure(head, features):
                 self.length = SHORTENED
-            with torch.no_grad():
-                self.classifier.head.weight.copy_(self.length * head.weight)
-                self.classifier.head.bias.copy_(self.length * head.bias)
+            self._set_head(head)
+
+    def take_probe(self) -> None:
+        """Put a linear probe on the backbone as it is."""
+        self._set_head(self._probe(self.classifier.backbone)[0])
+
+    def _set_head(self, head: LinearHead) -> None:
+        with torch.no_grad():
+            self.classifier.head.weight.copy_(self.length * head.weight)
+            self.classifier.head.bias.copy_(self.length * head.bias)
 
     def ask_teacher(self) -> None:
         """Let a teacher, with a linear probe as its head, answer to the items to train on."""

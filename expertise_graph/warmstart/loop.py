@@ -158,6 +158,7 @@ class Run:
         self.tell("test")
         state, learner = self.state, self.learner
         self.put_back()
+        untrained = self.untrained_note()
         logits = learner.predict(self.rows["test"])
         accuracy = learner.objective.score(logits, learner.wanted("test"))
         self.tested = learner.objective.natural(logits)
@@ -182,7 +183,10 @@ class Run:
             augmentation=self.augmentation(),
             peak_memory=peak_memory(),
             note="; ".join(
-                filter(None, (self.seen_note(seen), state.note, self.memory_note(), self.unseen_note()))
+                filter(
+                    None,
+                    (self.seen_note(seen), state.note, untrained, self.memory_note(), self.unseen_note()),
+                )
             ),
             history=tuple(state.history),
             seen=seen,
@@ -191,6 +195,17 @@ class Run:
     def put_back(self) -> None:
         """Load the kept weights into the classifier."""
         restore(self.learner.classifier, self.best)
+
+    def untrained_note(self) -> str:
+        """Return a line if no epoch was kept and nothing came before; a new head becomes a linear probe."""
+        if self.state.kept or self.config.way.probe:
+            return ""
+        if not self.config.way.pretrained:
+            return "no epoch was kept: the weights are random"
+        self.learner.take_probe()
+        accuracy, loss = map(self.learner.agreed, self.learner.evaluate("validation"))
+        self.state.history[0] |= {"validation_accuracy": accuracy, "validation_loss": loss}
+        return "no epoch was kept: the model is a linear probe on the expert's features"
 
     def temperature(self) -> float:
         """Return what makes the probabilities of the kept weights honest on the validation split."""
