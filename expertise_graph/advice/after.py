@@ -14,8 +14,9 @@ from expertise_graph.advice.record import RunRecord, check_same_classes, read_ru
 from expertise_graph.advice.verdict import Verdict, judge
 from expertise_graph.advice.worst import Mistake, contact_sheet, worst_items
 from expertise_graph.data.base import CLASS, LABELS, LabelledData
-from expertise_graph.errors import ExpertiseError
-from expertise_graph.inference.network import open_network
+from expertise_graph.errors import ExpertiseError, UntrustedError
+from expertise_graph.inference.base import Model
+from expertise_graph.inference.model import open_model
 from expertise_graph.probing import Progress, silent
 
 Find = Callable[[RunRecord], LabelledData]
@@ -27,6 +28,7 @@ class RunFindings:
     """All that is known about a run so far.
 
     Attributes:
+        model: what answers; None where it is built by code that is not trusted.
         mistakes: items of the highest loss, None where the data or the model could not be used.
         looked_at: validation and test items predicted.
         sheet: the mistakes as a PNG, for images.
@@ -34,12 +36,23 @@ class RunFindings:
 
     record: RunRecord
     verdict: Verdict
+    model: Model | None = None
     data: LabelledData | None = None
     mistakes: tuple[Mistake, ...] | None = None
     looked_at: int = 0
     sheet: bytes | None = None
     notes: list[str] = field(default_factory=list)
     interrupted: bool = False
+
+    @property
+    def together(self) -> str:
+        """A sentence on the other networks of an ensemble, or an empty text."""
+        if self.model is None or len(self.model.networks) == 1 or self.model.accuracy is None:
+            return ""
+        return (
+            f"{len(self.model.networks)} networks answer together: {self.record.metric} "
+            f"{self.record.shown(self.model.accuracy)} on the test items; the course is that of the first"
+        )
 
 
 def check_run(
@@ -62,17 +75,23 @@ def check_run(
         progress: told how far it is.
 
     Raises:
-        InvalidInputError: when the run has not finished.
+        InvalidInputError: when the run has not finished, or its files do not belong together.
+        NotFoundError, SourceError: when a file of it is missing or damaged.
     """
     record = read_run(folder)
     found = RunFindings(record=record, verdict=judge(record, "DATA"))
     try:
+        found.model = open_model(folder, trust_code=trust_code)
+    except UntrustedError as error:
+        found.notes.append(f"the worst examples are left out: {error}")
+    try:
         found.data = find(record)
         check_same_classes(record, found.data)
         found.verdict = judge(record, found.data.locator, options)
-        model = open_network(folder, trust_code=trust_code)
+        if found.model is None:
+            return found
         found.mistakes, found.looked_at = worst_items(
-            model, found.data, seed=int(record.result["seed"]), progress=progress
+            found.model, found.data, seed=int(record.result["seed"]), progress=progress
         )
         if record.modality == "image":
             found.sheet = contact_sheet(found.mistakes, found.data.items)
@@ -95,6 +114,8 @@ def run_lines(found: RunFindings) -> Iterator[str]:
         f"{record.metric} {record.shown(result['accuracy'])} on {result['n_test']:,} test items, "
         f"{record.shown(result['validation_accuracy'])} on {result['n_validation']:,} validation items"
     )
+    if found.together:
+        yield found.together
     if result.get("note"):
         yield f"note: {result['note']}"
     yield ""
@@ -151,6 +172,8 @@ def _parts(found: RunFindings) -> Iterator[Html]:
     record = found.record
     yield heading("Verdict")
     yield paragraph(found.verdict.text)
+    if found.together:
+        yield paragraph(found.together + ".")
     yield heading("What to try next")
     yield numbered(found.verdict.commands)
     yield heading("Course of the training")

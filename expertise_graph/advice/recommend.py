@@ -125,7 +125,9 @@ def expect(findings: DataFindings) -> str:
     if findings.need is None:
         return "What accuracy to expect cannot be told yet."
     best = _basis(findings)
-    more = " or more after fine-tuning" if findings.expert is not None and best.value < SOLVED else ""
+    need, begins = findings.need, findings.expert is not None
+    begins = begins and not (need.gain_low is not None and need.gain_low <= 0)
+    more = " or more after fine-tuning" if begins and best.value < SOLVED else ""
     start = (
         f"Expect an accuracy of about {_percent(best.value)} ({_percent(best.low)} to {_percent(best.high)})"
         f"{more} on items like these, and "

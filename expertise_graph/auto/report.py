@@ -63,7 +63,7 @@ def _members(result: AutoResult, names: Mapping[str, str]) -> Iterator[str]:
 
 
 def _trials(result: AutoResult) -> Iterator[str]:
-    yield "| | expert | why tried | settings | epochs | validation score | log loss | seconds | |"
+    yield "| | expert | why tried | settings | epochs | validation score | loss | seconds | |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for number, trial in enumerate(result.trials, 1):
         won = "**" if trial.run in result.chosen else ""

@@ -25,7 +25,7 @@ COLUMNS = (
     "settings",
     "epochs",
     "validation",
-    "log_loss",
+    "loss",
     "seconds",
     "status",
 )
@@ -126,11 +126,11 @@ def _show(result: AutoResult, names: dict[str, str]) -> None:
             "id": trial.run,
             "trial": f"{number}{' *' if trial.run in result.chosen else ''}",
             "expert": trial.name,
-            "tried": trial.origin,
+            "why_tried": trial.origin,
             "settings": settings_text(trial),
             "epochs": trial.epochs,
             "validation": trial.accuracy,
-            "log_loss": trial.loss,
+            "loss": trial.loss,
             "seconds": trial.seconds,
             "status": trial.status + (", on record" if trial.recorded else ""),
         }

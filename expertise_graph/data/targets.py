@@ -89,7 +89,9 @@ def _value(label: object) -> str | None:
     except (TypeError, ValueError):
         raise DatasetError(f"{str(label)[:40]!r} is no number, and values are to be learned") from None
     if math.isinf(value):
-        raise DatasetError("a value is infinite")
+        raise DatasetError(
+            f"{str(label)[:40]!r} is infinite, and values to be learned are finite: mend or remove it"
+        )
     return None if math.isnan(value) else repr(value)
 
 

@@ -17,9 +17,14 @@ from expertise_graph.inference.network import Network, open_network
 from expertise_graph.probing import Progress, silent
 from expertise_graph.sources.layout import existing_folder
 from expertise_graph.sources.weights import read_json
-from expertise_graph.warmstart.folder import write_json
+from expertise_graph.warmstart.folder import write_json, write_text
+from expertise_graph.warmstart.output import with_remark
 
 ENSEMBLE = "ensemble.json"
+_REMARK = (
+    "{} networks answer together here, see `ensemble.json`: {:.4f} on the test split. What follows is of the "
+    "first, in `model/`; the others are in `members/`."
+)
 _MEMBER = re.compile(r"members/[0-9]+")
 
 
@@ -113,6 +118,8 @@ def write_ensemble(folder: Path, weights: Mapping[str, float], accuracy: float) 
         accuracy: of all together on the test split.
     """
     write_json(folder / ENSEMBLE, {"weights": dict(weights), "accuracy": accuracy})
+    card = folder / "README.md"
+    write_text(card, with_remark(card.read_text(encoding="utf-8"), _REMARK.format(len(weights), accuracy)))
 
 
 def _weights(path: Path, weights: object) -> dict[str, float]:

@@ -99,6 +99,8 @@ def open_network(folder: str | Path, *, trust_code: bool = False) -> Network:
     weights = root / "head.safetensors"
     if weights.exists():
         inspect(weights)
+    if not (root / "model").is_dir():
+        raise NotFoundError(f"{root} holds no model/: train it again, with --force")
     options = SourceOptions(trust_code=trust_code, modality=described.get("modality"), name=root.name)
     expert = resolve(f"dir:{root / 'model'}", options)
     backbone = load(expert, trust_code=trust_code)

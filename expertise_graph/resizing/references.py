@@ -112,7 +112,8 @@ def into_architecture(
 def _like(backbone: Backbone, expert: Expert, other: Expert, *, trust_code: bool) -> Backbone:
     if other.modality != expert.modality:
         raise InvalidInputError(
-            f"{other.name} takes {other.modality} and {expert.name} takes {expert.modality}"
+            f"{other.name} takes {other.modality} and {expert.name} takes {expert.modality}: name a smaller "
+            f"{expert.architecture}"
         )
     kind = next((k for k in ("timm", "factory") if k in other.meta), None)
     if kind is not None:

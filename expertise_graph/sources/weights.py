@@ -44,6 +44,8 @@ def read_json(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _JSON_LIMIT:
             raise SourceError(f"{path} is larger than {_JSON_LIMIT >> 20} MiB; that is no configuration")
         content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SourceError(f"{path} is missing") from error
     except (OSError, ValueError, RecursionError) as error:
         raise SourceError(f"{path} cannot be read as JSON: {type(error).__name__}: {error}") from error
     if not isinstance(content, dict):

@@ -132,6 +132,14 @@ def model_card(result: TrainResult, data: LabelledData, expert: Expert | None, *
     return "\n".join(["---", *front, "---", "", *prose, note, ""])
 
 
+def with_remark(card: str, remark: str) -> str:
+    """Return a model card with a paragraph below its title, in place of an earlier one."""
+    before, title, after = card.partition("\n# ")
+    name, _, rest = after.partition("\n")
+    table = max(rest.find("| | |"), 0)
+    return f"{before}{title}{name}\n\n{remark}\n\n{rest[table:].lstrip()}"
+
+
 def _front_matter(title: str, result: TrainResult, data: LabelledData, expert: Expert | None) -> list[str]:
     task = f"{data.modality}-{'regression' if data.kind == VALUE else 'classification'}"
     name = result.metric

@@ -89,7 +89,8 @@ class Checking(Querying):
             found = self.read(self.store.find_task(record.task).locator, columns=columns)
             if found.task.id != record.task:
                 raise InvalidInputError(
-                    f"{found.locator} has changed since the run: give the data as they were with --data"
+                    f"{found.locator} gives other items or labels than the run had: name its columns "
+                    "as then, e.g. --target, or give the data as they were with --data"
                 )
             return found
 

@@ -163,7 +163,7 @@ def test_data_that_moved_or_changed(finished, run_folder):
         assert len(found["worst"]) == SHOWN
         (finished / "letters").mkdir()
         shutil.copytree(finished / "moved" / "train", finished / "letters" / "train")
-        assert "has changed since the run" in invoke("check", run_folder).worked().out
+        assert "gives other items or labels than the run had" in invoke("check", run_folder).worked().out
     finally:
         shutil.rmtree(finished / "letters", ignore_errors=True)
         (finished / "moved").rename(finished / "letters")
@@ -180,7 +180,10 @@ def test_other_data_and_other_options_are_refused(run_folder, tmp_path):
 def test_unfinished_and_damaged_runs(run_folder):
     assert is_run(run_folder)
     shutil.move(run_folder / "model", run_folder / "elsewhere")
-    assert "no folder at" in invoke("check", run_folder).worked().out
+    invoke("check", run_folder).failed("holds no model/", "train it again")
+    shutil.move(run_folder / "elsewhere", run_folder / "model")
+    (run_folder / "head.safetensors").write_bytes(b"")
+    invoke("check", run_folder).failed("head.safetensors")
     change_json(run_folder / "run.json", result=None)
     invoke("check", run_folder).failed("has not finished")
     (run_folder / "run.json").write_text("[]")

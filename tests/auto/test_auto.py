@@ -138,6 +138,27 @@ def test_the_same_command_reads_back_the_answer(searched, letters):
     assert json.dumps(again.as_dict()) == json.dumps(result.as_dict())
 
 
+def test_the_table_of_trials_says_why_each_was_tried(searched, letters):
+    folder, result, _ = searched
+    budget = f"{BUDGET:g}s"
+    shown = invoke("--workspace", folder, "auto", letters, "--out", folder / "out", "--time-budget", budget)
+    lines = [line.split() for line in shown.worked().lines]
+    for number, trial in enumerate(result.trials, 1):
+        assert any(line[:1] == [str(number)] and set(trial.origin.split()) <= set(line) for line in lines)
+
+
+def test_card_and_check_are_of_the_networks_that_answer(searched, letters, tmp_path):
+    folder, result, _ = searched
+    card = (folder / "out" / "README.md").read_text()
+    n, score = len(result.members), result.accuracy
+    assert card.count(f"{n} networks answer together here, see `ensemble.json`: {score:.4f} on the test") == 1
+    shown = invoke("--workspace", folder, "check", folder / "out").worked().out
+    assert f"{n} networks answer together: accuracy {score:.1%} on the test items" in shown
+    broken = shutil.copytree(folder / "out", tmp_path / "broken")
+    shutil.rmtree(broken / "members")
+    invoke("--workspace", folder, "check", broken).failed("members")
+
+
 def test_another_search_takes_recorded_trials_from_the_record(after, searched, letters, tmp_path):
     before = {e.run: e for e in trials_on_record(after)}
     with Workspace(after) as opened:

@@ -118,6 +118,19 @@ def test_weights_are_numbers_above_zero(weight, ensemble):
         open_model(ensemble)
 
 
+def test_weights_of_any_size_are_shares(ensemble):
+    change_json(ensemble / "ensemble.json", weights={".": 1e308, "members/2": 1e308})
+    assert open_model(ensemble).weights == (0.5, 0.5)
+
+
+def test_a_remark_on_the_card_takes_the_place_of_the_one_before(ensemble):
+    before = (ensemble / "README.md").read_text()
+    write_ensemble(ensemble, {".": 1.0, "members/2": 1.0}, 0.5)
+    after = (ensemble / "README.md").read_text()
+    assert (before.count("0.7500 on the test split"), after.count("0.5000 on the test split")) == (1, 1)
+    assert before.replace("0.7500 on the test split", "0.5000 on the test split") == after
+
+
 def test_a_member_that_is_missing_or_of_other_classes_is_named(ensemble):
     member = ensemble / "members" / "2"
     change_json(member / "head.json", classes=list("abcde"))

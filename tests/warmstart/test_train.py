@@ -189,6 +189,21 @@ def test_no_time_at_all_still_leaves_the_linear_probe(latin, tiny, tmp_path):
     assert (tmp_path / "head.safetensors").is_file()
 
 
+def test_a_new_head_that_was_never_trained_becomes_a_linear_probe(latin, tiny, tmp_path):
+    config = TrainConfig(strategy="full", time_budget=1e-3)
+    result = train(latin, tiny, out=tmp_path / "full", config=config)
+    assert result.note == "no epoch was kept: the model is a linear probe on the expert's features"
+    probe = train(latin, tiny, out=tmp_path / "probe", config=TrainConfig(strategy="linear-probe"))
+    assert same_weights(tmp_path / "full", tmp_path / "probe")
+    assert (result.accuracy, result.validation_accuracy) == (probe.accuracy, probe.validation_accuracy)
+    wild = train(
+        latin, tiny, out=tmp_path / "wild", config=dataclasses.replace(SMALL, strategy="full", lr=1e30)
+    )
+    assert wild.accuracy == probe.accuracy
+    cold = TrainConfig(strategy="from-scratch", time_budget=1e-3)
+    assert "the weights are random" in train(latin, tiny, out=tmp_path / "cold", config=cold).note
+
+
 def test_only_a_probe_that_is_sure_of_items_that_stay_the_same_begins_short(latin, tiny):
     def length(data, **given):
         learner = Learner(latin, data, TrainConfig(**given))
