@@ -16,7 +16,7 @@ from expertise_graph.warmstart.config import TrainConfig
 from expertise_graph.warmstart.folder import claim, write_json
 from expertise_graph.warmstart.learner import Learner
 from expertise_graph.warmstart.loop import Report, Run
-from expertise_graph.warmstart.output import write_outputs
+from expertise_graph.warmstart.output import check_outputs, write_outputs
 from expertise_graph.warmstart.result import TrainResult
 from expertise_graph.warmstart.trackers import TENSORBOARD, Silent, check_tracker, open_tracker
 
@@ -57,6 +57,7 @@ def train(
         MissingExtraError: when the tracker is not installed.
         DatasetError: when the data leave nothing to train, validate or test on.
         SourceError: when the expert gives features that are not finite.
+        NotFoundError: when the run has finished, and a file of its model is gone.
 
     References:
         Kumar et al., arXiv:2202.10054, linear probing then fine-tuning.
@@ -91,6 +92,8 @@ def train(
             )
             write_json(out / "run.json", {"identity": identity, "result": recorded})
         run.learner.accelerator.wait_for_everyone()
+    else:
+        check_outputs(out)
     if processes().is_main_process:
         checkpoints.remove()
     return TrainResult.from_dict(recorded)

@@ -64,6 +64,15 @@ def write_outputs(
     write_text(out / "README.md", model_card(result, data, expert, note=native))
 
 
+def check_outputs(out: Path) -> None:
+    """Raise NotFoundError when a file of a finished model is missing or empty."""
+    for path in (out / "head.safetensors", out / "head.json"):
+        if not path.is_file() or not path.stat().st_size:
+            raise NotFoundError(f"{path} is missing or empty: train it again, with --force")
+    if not (out / "model").is_dir() or not any((out / "model").iterdir()):
+        raise NotFoundError(f"{out} holds no model/: train it again, with --force")
+
+
 def save_backbone(
     folder: Path,
     backbone: Backbone,

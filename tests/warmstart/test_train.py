@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from expertise_graph.errors import DatasetError, InvalidInputError, SourceError
+from expertise_graph.errors import DatasetError, InvalidInputError, NotFoundError, SourceError
 from expertise_graph.warmstart.config import TrainConfig
 from expertise_graph.warmstart.fine_tune import train
 from expertise_graph.warmstart.learner import SHORTENED, Learner
@@ -187,6 +188,19 @@ def test_no_time_at_all_still_leaves_the_linear_probe(latin, tiny, tmp_path):
     assert (result.stopped, result.epochs, result.kept_epoch) == ("time", 0, 0)
     assert result.accuracy > 0.5
     assert (tmp_path / "head.safetensors").is_file()
+
+
+@pytest.mark.parametrize("lost", ["head.safetensors", "head.json", "model"])
+def test_a_finished_run_whose_model_is_gone_is_not_read_back(latin, tiny, tmp_path, lost):
+    config = TrainConfig(strategy="linear-probe")
+    first = train(latin, tiny, out=tmp_path, config=config)
+    assert train(latin, tiny, out=tmp_path, config=config) == first
+    if lost == "model":
+        shutil.rmtree(tmp_path / lost)
+    else:
+        (tmp_path / lost).write_bytes(b"")
+    with pytest.raises(NotFoundError, match=f"{lost}.*train it again, with --force"):
+        train(latin, tiny, out=tmp_path, config=config)
 
 
 def test_a_new_head_that_was_never_trained_becomes_a_linear_probe(latin, tiny, tmp_path):
