@@ -9,7 +9,7 @@ import click
 
 from expertise_graph.cli.app import Context, app, pass_context
 from expertise_graph.cli.output import clean, emit, emit_json, listing_options
-from expertise_graph.cli.parameters import SEED, Seconds, column_options, trust_option
+from expertise_graph.cli.parameters import Seconds, column_options, trust_option
 from expertise_graph.cli.progress import Bars
 from expertise_graph.cli.query import columns_from, report_skipped
 from expertise_graph.cli.settings import config_options, save_settings
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--time-budget", type=Seconds(), help="Stop before this much time, e.g. 90s, 10m.")
 @click.option("--batch-size", default=32, show_default=True, type=int, help="Items a step.")
 @click.option("--lr", default=1e-3, show_default=True, type=float, help="Peak learning rate of the head.")
-@click.option("--seed", default=0, show_default=True, type=SEED, help="Of splits, batches and fresh weights.")
+@click.option("--seed", default=0, show_default=True, type=int, help="Of splits, batches and fresh weights.")
 @click.option(
     "--accumulate", default=1, show_default=True, type=int, help="Parts that a step is computed in."
 )

@@ -27,20 +27,13 @@ from expertise_graph.warmstart.build import build_classifier, check_share, check
 from expertise_graph.warmstart.config import TrainConfig
 from expertise_graph.warmstart.distillation import distillation_loss, teacher_for
 from expertise_graph.warmstart.inputs import Inputs, even_batches
-from expertise_graph.warmstart.linear import STRENGTHS, LinearHead, fit_linear_head
+from expertise_graph.warmstart.linear import STRENGTHS, LinearHead, first_length, fit_linear_head
 from expertise_graph.warmstart.objective import objective_of
 from expertise_graph.warmstart.optimizer import Anchor, has_batch_norm, hold_batch_norm, parameter_groups
 from expertise_graph.warmstart.spool import Batch
 
 CLIP = 1.0
 EVALUATION_BATCH = 64
-SHORTENED, SURE = 0.1, 0.1
-"""How long the first head is beside the probe, where that is sure of inputs that stay the same.
-
-Such training items teach nothing at the probe's own length. It is sure if their mean loss is below this
-share of that of guessing; if not, it has much to learn, and the way back from a short head is long (LOG.md).
-"""
-
 T = TypeVar("T")
 
 
@@ -177,8 +170,8 @@ class Learner:
         if self.may_mirror:
             self.mirror = not self._mirroring_harms(module, head, features)
         if self.config.way.probe:
-            if self.may_shorten and self._is_sure(head, features):
-                self.length = SHORTENED
+            if self.may_shorten:
+                self.length = self._length(head, features)
             self._set_head(head)
 
     def take_probe(self) -> None:
@@ -201,10 +194,10 @@ class Learner:
         answers[rows] = found
         self.answers = answers
 
-    def _is_sure(self, head: LinearHead, features: torch.Tensor) -> bool:
+    def _length(self, head: LinearHead, features: torch.Tensor) -> float:
         rows = self.rows["train"]
         loss = self.objective.measure(head.logits(features[rows]), self.objective.targets[rows]).item()
-        return self.agreed(loss) < SURE * math.log(self.objective.outputs)
+        return first_length(self.agreed(loss), self.objective.outputs)
 
     def _loss(self, logits: torch.Tensor, rows: IntArray) -> torch.Tensor:
         hard = self.objective.loss(logits, rows)

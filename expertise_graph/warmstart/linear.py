@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
 """Candidate L2 strengths for the mean loss on standardised features, strongest first."""
+
+SHORTENED, SURE = 0.1, 0.1
 
 UNBALANCED = 1.5
 LARGEST_RATIO = 10.0
@@ -28,6 +31,19 @@ class LinearHead:
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Return (n, classes) for features (n, d)."""
         return functional.linear(features, self.weight, self.bias)
+
+
+def first_length(loss: float, classes: int) -> float:
+    """Return how long the head that training begins with is beside a probe, where inputs stay the same.
+
+    Items that the probe is sure of teach nothing at its own length, so it is shortened. A probe that is not
+    sure has much to learn, and the way back from a short head is long. Measured in LOG.md.
+
+    Args:
+        loss: mean loss of the probe on the items to train on, in nats.
+        classes: how many there are; it is sure below `SURE` of the loss of guessing among them.
+    """
+    return SHORTENED if loss < SURE * math.log(classes) else 1.0
 
 
 def class_weights(labels: torch.Tensor, classes: int) -> torch.Tensor | None:

@@ -85,7 +85,9 @@ def test_the_result_is_an_expert_with_lineage(family):
     counted = materials.counts(family.workspace)
     assert apply(*(f"{n}.safetensors" for n in range(3))).worked().json == applied
     assert materials.counts(family.workspace) == counted
-    merged = invoke("query", materials.pictures(family.root / "o", 3, 5), "--kind", "merge", "--json")
+    merged = invoke(
+        "query", materials.pictures(family.root / "o", 3, 5, splits=("test",)), "--kind", "merge", "--json"
+    )
     assert [c["expert"] for c in merged.worked().json["candidates"]] == [expert.id]
 
 

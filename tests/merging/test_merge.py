@@ -116,7 +116,7 @@ def test_what_was_merged_is_not_offered_for_the_task_it_learnt(family):
     result = merge(family).worked().json
     answer = invoke("query", family.data, "--json").worked().json
     assert result["expert"] not in {c["expert"] for c in answer["candidates"]}
-    other = materials.pictures(family.root / "other", 6, 5)
+    other = materials.pictures(family.root / "other", 6, 5, splits=("test",))
     kept = invoke("query", other, "--kind", "merge", "--json").worked().json
     assert [c["expert"] for c in kept["candidates"]] == [result["expert"]]
 

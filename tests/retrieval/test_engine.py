@@ -193,7 +193,7 @@ def test_children_of_the_task_are_no_answer_to_it_and_their_results_no_evidence(
     ranking = zoo.query(letters, Query(budget=1))
     assert set(names(ranking)) == set(IMAGE_EXPERTS)
     assert child.child not in {i for c in ranking.candidates for i in (c.expert.id, *c.same_as)}
-    other = zoo.query(materials.pictures(tmp_path / "more", 6, 6), Query(budget=1))
+    other = zoo.query(materials.pictures(tmp_path / "more", 6, 6, splits=("test",)), Query(budget=1))
     assert child.child in {i for c in other.candidates for i in (c.expert.id, *c.same_as)}
 
 

@@ -14,7 +14,8 @@ from torch import nn
 from expertise_graph.errors import DatasetError, InvalidInputError, NotFoundError, SourceError
 from expertise_graph.warmstart.config import TrainConfig
 from expertise_graph.warmstart.fine_tune import train
-from expertise_graph.warmstart.learner import SHORTENED, Learner
+from expertise_graph.warmstart.learner import Learner
+from expertise_graph.warmstart.linear import SHORTENED
 from expertise_graph.warmstart.selection import last_improvement, worth_keeping
 from expertise_graph.warmstart.start import Start, warm_start
 from tests.warmstart.material import CYRILLIC, backbone, expert, letters
