@@ -159,6 +159,11 @@ class Need:
         """The most accurate of the methods."""
         return max(self.methods.values(), key=lambda method: method.value)
 
+    @property
+    def network_adds(self) -> bool:
+        """Whether the expert is not, within chance, as good as the raw input alone."""
+        return self.gain_low is None or self.gain_low > 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class Growth:

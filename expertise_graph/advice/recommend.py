@@ -86,7 +86,7 @@ def start_from(findings: DataFindings) -> str:
             f"Register experts for {findings.basics.modality}s and check again, to see whether they beat the "
             f"{_percent(need.methods['raw'].value)} of a linear model on the raw input."
         )
-    if need.gain_low is not None and need.gain_low <= 0:
+    if not need.network_adds:
         return (
             f"Begin without a network, as a linear model on the raw input reaches "
             f"{_percent(_raw(need).value)} and "
@@ -112,7 +112,7 @@ def strategy_for(findings: DataFindings) -> tuple[str, str]:
 def next_command(findings: DataFindings, locator: str, options: Sequence[str] = ()) -> str:
     """Return the warm start to type, with `options`, or an empty text if nothing is to be started from."""
     need = findings.need
-    if need is None or findings.expert is None or (need.gain_low is not None and need.gain_low <= 0):
+    if need is None or findings.expert is None or not need.network_adds:
         return ""
     strategy, _ = strategy_for(findings)
     words = ["expertise-graph", "warm-start", locator, "--expert", findings.expert, *options]
@@ -125,9 +125,8 @@ def expect(findings: DataFindings) -> str:
     if findings.need is None:
         return "What accuracy to expect cannot be told yet."
     best = _basis(findings)
-    need, begins = findings.need, findings.expert is not None
-    begins = begins and not (need.gain_low is not None and need.gain_low <= 0)
-    more = " or more after fine-tuning" if begins and best.value < SOLVED else ""
+    tuned = findings.expert is not None and findings.need.network_adds and best.value < SOLVED
+    more = " or more after fine-tuning" if tuned else ""
     start = (
         f"Expect an accuracy of about {_percent(best.value)} ({_percent(best.low)} to {_percent(best.high)})"
         f"{more} on items like these, and "

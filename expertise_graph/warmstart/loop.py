@@ -158,7 +158,7 @@ class Run:
         self.tell("test")
         state, learner = self.state, self.learner
         self.put_back()
-        untrained = self.untrained_note()
+        untrained = self.mend_untrained()
         logits = learner.predict(self.rows["test"])
         accuracy = learner.objective.score(logits, learner.wanted("test"))
         self.tested = learner.objective.natural(logits)
@@ -196,8 +196,8 @@ class Run:
         """Load the kept weights into the classifier."""
         restore(self.learner.classifier, self.best)
 
-    def untrained_note(self) -> str:
-        """Return a line if no epoch was kept and nothing came before; a new head becomes a linear probe."""
+    def mend_untrained(self) -> str:
+        """Make a linear probe of a new head that no epoch was kept of; return a line that says so."""
         if self.state.kept or self.config.way.probe:
             return ""
         if not self.config.way.pretrained:

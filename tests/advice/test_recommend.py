@@ -144,7 +144,7 @@ def test_what_to_do_without_a_good_expert(changes, words):
     ("changes", "parts"),
     [
         ({}, ("about 80 % (75 % to 84 %) or more after fine-tuning", "add about 4 points (2 to 7)")),
-        ({"gain_low": -0.1, "accuracy": 0.69}, ("about 70 % (65 % to 74 %)", "about 4 points")),
+        ({"gain_low": -0.1, "accuracy": 0.69}, ("about 70 % (65 % to 74 %) on items", "about 4 points")),
         ({"accuracy": 0.98}, ("about 98 % (93 % to 102 %) on items",)),
         ({"growth": None}, ("whether more data helps cannot be told",)),
         ({"need": None}, ("What accuracy to expect cannot be told yet.",)),

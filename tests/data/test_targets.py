@@ -80,7 +80,11 @@ def test_the_order_of_labels_does_not_change_the_task(tmp_path):
     [
         (["1.5"] * 8, Columns(), "all 8 values are 1.5; there is nothing to learn"),
         (["1.5", "high"] * 4, Columns(target="value"), "'high' is no number, and values are to be learned"),
-        (["1.5", "inf"] * 4, Columns(target="value"), "'inf' is infinite, and values to be learned are finite"),
+        (
+            ["1.5", "inf"] * 4,
+            Columns(target="value"),
+            "'inf' is infinite, and values to be learned are finite",
+        ),
         ([";"] * 8, Columns(target="labels"), "none of 8 items has a label"),
     ],
 )
