@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from expertise_graph.data import Columns, LabelledData
-from expertise_graph.data.sampling import Splits, holdout
+from expertise_graph.data.sampling import holdout
 from expertise_graph.probing import Prober
 from expertise_graph.registration import register
 from expertise_graph.retrieval.candidates import learnt_from
@@ -45,11 +45,6 @@ class Plan(Start):
     def measures_expert(self) -> bool:
         """Whether the result is one of the expert, and not of random weights or of a smaller network."""
         return self.config.way.pretrained and self.config.into is None
-
-    @property
-    def splits(self) -> Splits:
-        """What is trained on, and what is held out."""
-        return holdout(self.data, seed=self.config.seed)
 
     @property
     def run_id(self) -> str:
@@ -113,7 +108,8 @@ def _seen(store: Store, plan: Plan) -> int:
     """Return how many test items the expert, or one that it descends from, has learnt from."""
     if not plan.data.digests or not plan.config.way.pretrained:
         return 0
-    found = store.seen([plan.data.digests[i] for i in plan.splits.test])
+    test = holdout(plan.data, seed=plan.config.seed).test
+    found = store.seen([plan.data.digests[i] for i in test])
     return learnt_from(plan.expert.id, store.runs(), store.edges("lineage"), seen=found)
 
 
@@ -177,7 +173,8 @@ def _record(store: Store, plan: Plan, result: WarmCold, child: Expert) -> None:
         # An expert left as it was has no child: it has seen nothing, and stays a candidate for the task.
         changed = child.id != plan.expert.id
         if changed and plan.data.digests:
-            learnt = np.concatenate([plan.splits.train, plan.splits.validation])
+            splits = holdout(plan.data, seed=plan.config.seed)
+            learnt = np.concatenate([splits.train, splits.validation])
             store.put_seen(plan.data.task.id, plan.config.seed, [plan.data.digests[i] for i in learnt])
         _note(store, plan, "done", _summary(result), child=child.id if changed else None)
 

@@ -18,17 +18,16 @@ MARGIN = 1.2
 
 
 class Deadline:
-    """Counts the seconds of one call, from `started` by `time.perf_counter`, or from now.
+    """Counts the seconds of one call from `started`, a time of `time.perf_counter`.
 
     Attributes:
         spent: seconds by what they went to; those before now to the start.
     """
 
-    def __init__(self, seconds: float, started: float | None = None) -> None:
-        now = time.perf_counter()
+    def __init__(self, seconds: float, started: float) -> None:
         self.seconds = seconds
-        self.spent: dict[str, float] = {} if started is None else {"start": now - started}
-        self._started = now if started is None else started
+        self._started = started
+        self.spent: dict[str, float] = {"start": self.passed}
 
     @property
     def passed(self) -> float:

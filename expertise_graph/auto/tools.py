@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from expertise_graph.data import LabelledData
 from expertise_graph.probing import Prober, Progress, silent
@@ -20,7 +21,7 @@ class Tools:
     Attributes:
         prober: runs the new expert on the probe set.
         ask: answers a query about data.
-        started: when the time budget began, by `time.perf_counter`; None for when the search begins.
+        started: when the time budget began, by `time.perf_counter`; by default now.
         trust_code: whether code that comes with an expert may be run.
         progress: told about every step.
     """
@@ -28,6 +29,6 @@ class Tools:
     store: Store
     prober: Prober
     ask: Ask
-    started: float | None = None
+    started: float = field(default_factory=time.perf_counter)
     trust_code: bool = False
     progress: Progress = silent

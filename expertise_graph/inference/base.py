@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.data.base import Item
+from expertise_graph.errors import InvalidInputError
 from expertise_graph.metrics import sigmoid, softmax
 from expertise_graph.probing import Progress, silent
 from expertise_graph.types import FloatArray
@@ -79,6 +80,19 @@ class Model(ABC):
 def is_positive(value: object) -> bool:
     """Tell whether what a file gives is a finite number above 0."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def noted_score(path: Path, value: object) -> float | None:
+    """Return the score that a file notes, if any.
+
+    Raises:
+        InvalidInputError: when it is no finite number.
+    """
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise InvalidInputError(f"{path} has the accuracy {value!r}; a number is needed")
 
 
 def shifted(progress: Progress, start: int, total: int) -> Progress:

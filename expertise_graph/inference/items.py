@@ -68,13 +68,12 @@ def _rows_of(model: Model, data: LabelledData, split: str) -> IntArray:
 
 
 def _told(split: str, model: Model, data: LabelledData, n: int) -> str:
-    told, seen = f"{n} of {len(data)} items: the {split} split", model.seen
+    told = f"{n} of {len(data)} items: the {split} split"
     if not same_task(model, data):
         return f"{told} that the data declare"
+    learnt = f"and its expert had learnt from {model.seen} of them before"
     reason = {
-        "test": "of the run, which the model has never seen"
-        if not seen
-        else f"of the run, and its expert had learnt from {seen} of them before",
+        "test": f"of the run, {learnt if model.seen else 'which the model has never seen'}",
         "validation": "of the run, by which its epoch was chosen",
         "train": "of the run, which it was trained on",
     }

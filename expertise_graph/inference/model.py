@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from expertise_graph.data.base import Item
 from expertise_graph.errors import InvalidInputError
-from expertise_graph.inference.base import Model, is_positive, shifted
+from expertise_graph.inference.base import Model, is_positive, noted_score, shifted
 from expertise_graph.inference.network import Network, open_network
 from expertise_graph.probing import Progress, silent
 from expertise_graph.sources.layout import existing_folder
@@ -102,7 +102,7 @@ def open_model(folder: str | Path, *, trust_code: bool = False) -> Model:
         kind=first.kind,
         temperature=1.0,
         identity=first.identity,
-        accuracy=described.get("accuracy"),
+        accuracy=noted_score(path, described.get("accuracy")),
         members=members,
         seen=max(member.seen for member in members),
         weights=_normalised(list(weights.values())),

@@ -19,12 +19,13 @@ from expertise_graph.errors import (
     SourceError,
     first_line,
 )
-from expertise_graph.inference.base import CHUNK, Model, is_positive, shifted
+from expertise_graph.inference.base import CHUNK, Model, is_positive, noted_score, shifted
 from expertise_graph.probing import Progress, extract, silent
 from expertise_graph.sources import Backbone, SourceOptions, load, resolve
 from expertise_graph.sources.layout import existing_folder
 from expertise_graph.sources.weights import inspect, read_json
 from expertise_graph.warmstart import load_model
+from expertise_graph.warmstart.output import check_backbone
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +100,7 @@ def open_network(folder: str | Path, *, trust_code: bool = False) -> Network:
     weights = root / "head.safetensors"
     if weights.exists():
         inspect(weights)
-    if not (root / "model").is_dir():
-        raise NotFoundError(f"{root} holds no model/: train it again, with --force")
+    check_backbone(root)
     options = SourceOptions(trust_code=trust_code, modality=described.get("modality"), name=root.name)
     expert = resolve(f"dir:{root / 'model'}", options)
     backbone = load(expert, trust_code=trust_code)
@@ -118,8 +118,8 @@ def open_network(folder: str | Path, *, trust_code: bool = False) -> Network:
         kind=described["kind"],
         temperature=described["temperature"],
         identity=identity,
-        accuracy=described.get("accuracy"),
-        seen=int(described.get("seen", 0)),
+        accuracy=noted_score(root / "head.json", described.get("accuracy")),
+        seen=described["seen"],
     )
 
 
@@ -142,7 +142,7 @@ def _described(root: Path) -> dict[str, Any]:
     path = root / "head.json"
     if not path.is_file():
         raise _no_head(root)
-    found = {"kind": "class", "temperature": 1.0, **read_json(path)}
+    found = {"kind": "class", "temperature": 1.0, "seen": 0, **read_json(path)}
     classes = found.get("classes")
     if not isinstance(classes, list) or not classes or not all(isinstance(name, str) for name in classes):
         raise InvalidInputError(f"{path} names no classes: train the model again")
@@ -151,6 +151,8 @@ def _described(root: Path) -> dict[str, Any]:
     temperature = found["temperature"]
     if not is_positive(temperature):
         raise InvalidInputError(f"{path} has the temperature {temperature!r}; a number above 0 is needed")
+    if type(found["seen"]) is not int:
+        raise InvalidInputError(f"{path} has {found['seen']!r} items seen before; a whole number is needed")
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 import numpy as np
 from numpy.typing import NDArray
 
+from expertise_graph.graph import ancestors
 from expertise_graph.similarity import DUPLICATE_CKA
 from expertise_graph.store import Split, Store
 from expertise_graph.types import BoolArray, Edge, Expert, Run, Task
@@ -49,32 +50,24 @@ def learnt_from(
         edges: all edges of lineage.
         seen: which of n items runs have learnt from, (n,) by task and seed.
     """
-    line = with_ancestors([expert], edges)
+    line = {expert, *ancestors(edges, expert)}
     found = [seen[r.task, r.seed] for r in runs if r.child in line and (r.task, r.seed) in seen]
     return int(np.any(found, axis=0).sum()) if found else 0
 
 
 def with_descendants(nodes: Iterable[str], edges: Iterable[Edge]) -> set[str]:
     """Return the nodes and all that descends from them by lineage."""
-    return _reached(nodes, ((e.source, e.target) for e in edges if e.kind == "lineage"))
-
-
-def with_ancestors(nodes: Iterable[str], edges: Iterable[Edge]) -> set[str]:
-    """Return the nodes and all that they descend from by lineage."""
-    return _reached(nodes, ((e.target, e.source) for e in edges if e.kind == "lineage"))
-
-
-def _reached(nodes: Iterable[str], links: Iterable[tuple[str, str]]) -> set[str]:
-    following: dict[str, list[str]] = {}
-    for origin, target in links:
-        following.setdefault(origin, []).append(target)
+    children: dict[str, list[str]] = {}
+    for edge in edges:
+        if edge.kind == "lineage":
+            children.setdefault(edge.source, []).append(edge.target)
     found: set[str] = set()
     ahead = list(nodes)
     while ahead:
         node = ahead.pop()
         if node not in found:
             found.add(node)
-            ahead += following.get(node, ())
+            ahead += children.get(node, ())
     return found
 
 

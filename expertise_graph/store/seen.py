@@ -41,4 +41,4 @@ class SeenStore(StoreBase):
 
 
 def _numbers(digests: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    return np.array([int(digest[:16], 16) for digest in digests], dtype="<u8")
+    return np.frombuffer(bytes.fromhex("".join(digest[:16] for digest in digests)), dtype="<u8")

@@ -69,6 +69,11 @@ def check_outputs(out: Path) -> None:
     for path in (out / "head.safetensors", out / "head.json"):
         if not path.is_file() or not path.stat().st_size:
             raise NotFoundError(f"{path} is missing or empty: train it again, with --force")
+    check_backbone(out)
+
+
+def check_backbone(out: Path) -> None:
+    """Raise NotFoundError when the folder of a run has no ``model/``, or nothing in it."""
     if not (out / "model").is_dir() or not any((out / "model").iterdir()):
         raise NotFoundError(f"{out} holds no model/: train it again, with --force")
 

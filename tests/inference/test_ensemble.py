@@ -118,6 +118,17 @@ def test_weights_are_numbers_above_zero(weight, ensemble):
         open_model(ensemble)
 
 
+@pytest.mark.parametrize("changes", [{"accuracy": "high"}, {"accuracy": True}, {"seen": None}, {"seen": "3"}])
+def test_what_is_noted_of_the_test_is_a_number(changes, ensemble):
+    change_json(ensemble / "head.json", **changes)
+    with pytest.raises(InvalidInputError, match=r"head.json has .* number is needed"):
+        open_model(ensemble)
+    change_json(ensemble / "head.json", accuracy=0.5, seen=0)
+    change_json(ensemble / "ensemble.json", accuracy=[1])
+    with pytest.raises(InvalidInputError, match=r"ensemble.json has the accuracy \[1\]; a number is needed"):
+        open_model(ensemble)
+
+
 def test_weights_of_any_size_are_shares(ensemble):
     change_json(ensemble / "ensemble.json", weights={".": 1e308, "members/2": 1e308})
     assert open_model(ensemble).weights == (0.5, 0.5)
