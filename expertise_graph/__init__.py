@@ -3,94 +3,41 @@
 The public names below are loaded when first used, so that importing the package is cheap.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
-from expertise_graph.errors import (
-    DatasetError,
-    ExpertiseError,
-    InvalidInputError,
-    MissingExtraError,
-    NewerSchemaError,
-    NotFoundError,
-    OfflineError,
-    SourceError,
-    StoreError,
-    UntrustedError,
-)
+from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
-    from expertise_graph.types import (
-        Baseline,
-        Candidate,
-        Edge,
-        Embedding,
-        Expert,
-        Neighbour,
-        ProbeSet,
-        Ranking,
-        Run,
-        Score,
-        Task,
-        WarmStart,
-    )
-    from expertise_graph.workspace import Workspace
+    from expertise_graph.core.errors import DatasetError as DatasetError
+    from expertise_graph.core.errors import ExpertiseError as ExpertiseError
+    from expertise_graph.core.errors import InvalidInputError as InvalidInputError
+    from expertise_graph.core.errors import MissingExtraError as MissingExtraError
+    from expertise_graph.core.errors import NewerSchemaError as NewerSchemaError
+    from expertise_graph.core.errors import NotFoundError as NotFoundError
+    from expertise_graph.core.errors import OfflineError as OfflineError
+    from expertise_graph.core.errors import SourceError as SourceError
+    from expertise_graph.core.errors import StoreError as StoreError
+    from expertise_graph.core.errors import UntrustedError as UntrustedError
+    from expertise_graph.core.types import Baseline as Baseline
+    from expertise_graph.core.types import Candidate as Candidate
+    from expertise_graph.core.types import Edge as Edge
+    from expertise_graph.core.types import Embedding as Embedding
+    from expertise_graph.core.types import Expert as Expert
+    from expertise_graph.core.types import Neighbour as Neighbour
+    from expertise_graph.core.types import ProbeSet as ProbeSet
+    from expertise_graph.core.types import Query as Query
+    from expertise_graph.core.types import Ranking as Ranking
+    from expertise_graph.core.types import Run as Run
+    from expertise_graph.core.types import Score as Score
+    from expertise_graph.core.types import Task as Task
+    from expertise_graph.core.types import WarmStart as WarmStart
+    from expertise_graph.data.records import Columns as Columns
+    from expertise_graph.models.base import SourceOptions as SourceOptions
+    from expertise_graph.training.config import TrainConfig as TrainConfig
+    from expertise_graph.tuning.settings import AutoSettings as AutoSettings
+    from expertise_graph.workspace import Workspace as Workspace
 
 __version__ = "0.1.0"
 
-_LAZY = {
-    **dict.fromkeys(
-        (
-            "Baseline",
-            "Candidate",
-            "Edge",
-            "Embedding",
-            "Expert",
-            "Neighbour",
-            "ProbeSet",
-            "Ranking",
-            "Run",
-            "Score",
-            "Task",
-            "WarmStart",
-        ),
-        "expertise_graph.types",
-    ),
-    "Workspace": "expertise_graph.workspace",
-}
-
-__all__ = [
-    "Baseline",
-    "Candidate",
-    "DatasetError",
-    "Edge",
-    "Embedding",
-    "Expert",
-    "ExpertiseError",
-    "InvalidInputError",
-    "MissingExtraError",
-    "Neighbour",
-    "NewerSchemaError",
-    "NotFoundError",
-    "OfflineError",
-    "ProbeSet",
-    "Ranking",
-    "Run",
-    "Score",
-    "SourceError",
-    "StoreError",
-    "Task",
-    "UntrustedError",
-    "WarmStart",
-    "Workspace",
-    "__version__",
-]
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name when it is first used."""
-    if name in _LAZY:
-        return getattr(importlib.import_module(_LAZY[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = door(__name__)
+__all__ += ["__version__"]

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from expertise_graph.errors import ExpertiseError
-from expertise_graph.probing import Progress
-from expertise_graph.sources.zoo import installed, starter_names
+from expertise_graph.core import Expert, ExpertiseError, Query, Ranking, WarmStart
+from expertise_graph.features import Progress
+from expertise_graph.models import installed, starter_names
 from expertise_graph.starter import task_archives
-from expertise_graph.types import Expert, Query, Ranking, WarmStart
-from expertise_graph.warmstart import Progress as TrainProgress
-from expertise_graph.warmstart import TrainConfig
+from expertise_graph.training import Progress as TrainProgress
+from expertise_graph.training import TrainConfig
 from expertise_graph.workspace import Workspace
 
 BUDGET = 6

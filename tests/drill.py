@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 
-from expertise_graph import registration, retrieval, training  # noqa: F401
-from expertise_graph.cli import app
+from expertise_graph.cli.app import app
+from expertise_graph.training import registered as training  # noqa: F401
 
 
 def fork(arguments: list[str], out: Path) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertModel, ResNetConfig, ResNetModel
 
-from expertise_graph.starter import shipped
+from expertise_graph.starter.contents import shipped
 from tests.program import ROOT
 
 LETTERS = ROOT / "examples" / "armenian-letters"

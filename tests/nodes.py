@@ -1,6 +1,6 @@
 """Experts and tasks as values, for tests that need no weights."""
 
-from expertise_graph.types import Expert, Task
+from expertise_graph.core.types import Expert, Task
 
 
 def expert(label, *, params=1_000_000, **changes):

@@ -13,7 +13,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
-from expertise_graph.cli import app
+from expertise_graph.cli.app import app
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -16,7 +16,7 @@ import pytest
 from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.program import environment, invoke
-from tests.test_neighbours import assert_right
+from tests.registry.test_neighbours import assert_right
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
 

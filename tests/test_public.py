@@ -40,7 +40,7 @@ def test_an_unknown_name_is_an_attribute_error():
         expertise_graph.Wrokspace  # noqa: B018
 
 
-@pytest.mark.parametrize("module", ["expertise_graph", "expertise_graph.cli", "expertise_graph.errors"])
+@pytest.mark.parametrize("module", ["expertise_graph", "expertise_graph.cli", "expertise_graph.core.errors"])
 def test_importing_loads_nothing_heavy(module):
     code = f"import sys, {module}; print(*[m for m in {HEAVY!r} if m in sys.modules])"
     assert python("-c", code).split() == []

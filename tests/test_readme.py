@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from expertise_graph.sources.zoo import starter_names
+from expertise_graph.models.zoo import starter_names
 from tests.program import invoke
 
 ROOT = Path(__file__).parent.parent

@@ -10,7 +10,7 @@ from pathlib import Path
 START = time.perf_counter()
 
 from expertise_graph import Workspace  # noqa: E402
-from expertise_graph.types import Query  # noqa: E402
+from expertise_graph.core.types import Query  # noqa: E402
 
 READY = time.perf_counter()
 

@@ -22,14 +22,14 @@ sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "zoo")]
 import replay  # noqa: E402
 from published import Program, published, rows_of, workspace  # noqa: E402
 
-from expertise_graph.backtest.plan import Plan, read_plan  # noqa: E402
-from expertise_graph.backtest.run import fold_of_experts  # noqa: E402
-from expertise_graph.evaluate import pearson, regret, weighted_tau  # noqa: E402
-from expertise_graph.metrics import Z_80  # noqa: E402
+from expertise_graph.core.metrics import Z_80  # noqa: E402
+from expertise_graph.retrieval.backtesting.plan import Plan, read_plan  # noqa: E402
+from expertise_graph.retrieval.backtesting.run import fold_of_experts  # noqa: E402
 from expertise_graph.retrieval.history import History, standardised_columns  # noqa: E402
 from expertise_graph.retrieval.predict import predict  # noqa: E402
+from expertise_graph.retrieval.ranking_metrics import pearson, regret, weighted_tau  # noqa: E402
 from expertise_graph.retrieval.scale import log_odds  # noqa: E402
-from expertise_graph.store import Store  # noqa: E402
+from expertise_graph.store.store import Store  # noqa: E402
 
 Array = NDArray[np.float64]
 METRICS = ("pearson", "tau_w", "regret@1", "crps", "coverage")

@@ -16,16 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from expertise_graph.data.base import Inputs
-from expertise_graph.retrieval.belief import Belief, believe
+from expertise_graph.core.types import Edge, Embedding, Expert, ProbeSet, Query, Score, Task
+from expertise_graph.data.dataset import Inputs
 from expertise_graph.retrieval.engine import Registry, open_search, pursue
 from expertise_graph.retrieval.evidence import VERSIONS, Evidence, Measured, Sample
+from expertise_graph.retrieval.posterior import Belief, believe
 from expertise_graph.retrieval.reliability import ALIGNMENT, LOGME, RIDGE
 from expertise_graph.retrieval.scale import log_odds
 from expertise_graph.retrieval.search import Search
 from expertise_graph.retrieval.task_embedding import TASK_METHOD, TASK_VERSION, embed_task
-from expertise_graph.store import Store
-from expertise_graph.types import Edge, Embedding, Expert, ProbeSet, Query, Score, Task
+from expertise_graph.store.store import Store
 
 PROBES = "record"
 Array = NDArray[np.float64]
@@ -249,7 +249,7 @@ def answer(zoo: Zoo, search: Search, t: int, *, race: int = 0, start: float | No
 
 
 def raced(zoo: Zoo, search: Search, belief: Belief, t: int, k: int) -> Belief:
-    """Return the belief after the first k were fine-tuned briefly, as `expertise_graph.race` does.
+    """Return the belief after the first k were fine-tuned briefly, as `expertise_graph.training.race` does.
 
     All are trained for one epoch, the better half for three; what is seen is the validation part.
     """

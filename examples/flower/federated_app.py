@@ -18,19 +18,17 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
 
-from expertise_graph.data import LabelledData, read_data
-from expertise_graph.merging import (
+from expertise_graph.data.dataset import LabelledData
+from expertise_graph.data.readers import read_data
+from expertise_graph.deltas.client import (
     ClassSums,
-    Head,
-    Model,
     accuracy_of,
     blank_head,
     class_sums,
-    open_expert,
     prototype_head,
     train_locally,
 )
-from expertise_graph.merging.models import changed
+from expertise_graph.merging.models import Head, Model, changed, open_expert
 
 DATA = Path(os.environ.get("FEDERATED_DATA", Path(__file__).parent.parent / "armenian-letters"))
 EXPERT = os.environ.get("FEDERATED_EXPERT", "zoo:latin-letters")

@@ -15,7 +15,7 @@ import click
 from expertise_graph import __version__
 from expertise_graph.cli.output import clean
 from expertise_graph.cli.progress import Bars
-from expertise_graph.errors import ExpertiseError
+from expertise_graph.core import ExpertiseError
 
 if TYPE_CHECKING:
     from expertise_graph.store import Store

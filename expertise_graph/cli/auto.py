@@ -16,7 +16,7 @@ from expertise_graph.cli.query import columns_from, constraints_from, report_ski
 from expertise_graph.cli.training import show_result, warm_start_json
 
 if TYPE_CHECKING:
-    from expertise_graph.auto import AutoResult
+    from expertise_graph.tuning import AutoResult
 
 COLUMNS = (
     "trial",
@@ -70,8 +70,7 @@ def auto(context: Context, /, data: str, out: Path, as_json: bool, **given: Any)
     Example:
       expertise-graph auto ./my-images --out runs/auto --time-budget 6s
     """
-    from expertise_graph.auto import AutoSettings
-    from expertise_graph.auto.place import discard_answer
+    from expertise_graph.tuning import AutoSettings, discard_answer
 
     chosen = {"strategies": given["strategies"]} if given["strategies"] else {}
     settings = AutoSettings(
@@ -119,7 +118,7 @@ def auto_json(result: AutoResult) -> dict[str, Any]:
 
 
 def _show(result: AutoResult, names: dict[str, str]) -> None:
-    from expertise_graph.auto.report import settings_text
+    from expertise_graph.tuning import settings_text
 
     rows = [
         {

@@ -16,7 +16,7 @@ from expertise_graph.cli.parameters import SEED
 from expertise_graph.cli.progress import Bars
 
 if TYPE_CHECKING:
-    from expertise_graph.backtest import Backtest, Task
+    from expertise_graph.retrieval import Backtest, Task
 
 COLUMNS = ("method", "tasks", "pearson", "tau_w", "ndcg", "rel@1", "regret@1", "regret@3", "regret@5")
 GAINS = ("gain@1", "gain@5")
@@ -56,8 +56,8 @@ def backtest(context: Context, /, predictions: str | None, as_json: bool, **give
     Example:
       expertise-graph backtest --predictions predictions/
     """
-    from expertise_graph.backtest import backtest as run
-    from expertise_graph.backtest import read_baseline, read_plan
+    from expertise_graph.retrieval import backtest as run
+    from expertise_graph.retrieval import read_baseline, read_plan
 
     path, column = given.pop("baseline"), given.pop("baseline_column")
     baseline = read_baseline(path, column) if path else {}

@@ -14,10 +14,10 @@ from expertise_graph.cli.output import clean, emit_json
 from expertise_graph.cli.parameters import SEED, column_options, trust_option
 from expertise_graph.cli.progress import Bars
 from expertise_graph.cli.query import columns_from
-from expertise_graph.errors import NotFoundError
+from expertise_graph.core import NotFoundError
 
 if TYPE_CHECKING:
-    from expertise_graph.advice import DataFindings, RunFindings
+    from expertise_graph.diagnostics import DataFindings, RunFindings
 
 
 @app.command()
@@ -45,7 +45,7 @@ def check(context: Context, /, data: str, out: Path | None, as_json: bool, **giv
       expertise-graph check ./my-images --out report.html
       expertise-graph check runs/first
     """
-    from expertise_graph import advice
+    from expertise_graph import diagnostics as advice
 
     if out is not None:
         advice.check_writable(out)
@@ -62,7 +62,7 @@ def check(context: Context, /, data: str, out: Path | None, as_json: bool, **giv
 
 
 def _data_findings(context: Context, data: str, given: dict[str, Any]) -> DataFindings:
-    from expertise_graph import advice
+    from expertise_graph import diagnostics as advice
     from expertise_graph.data import read_data
 
     columns, seed = columns_from(given), given["seed"]
@@ -98,7 +98,7 @@ def _run_findings(context: Context, folder: Path, given: dict[str, Any]) -> RunF
 
 
 def _show_data(found: DataFindings, out: Path | None, as_json: bool) -> None:
-    from expertise_graph import advice
+    from expertise_graph import diagnostics as advice
 
     if out is not None:
         advice.write(out, advice.data_page(found))
@@ -107,7 +107,7 @@ def _show_data(found: DataFindings, out: Path | None, as_json: bool) -> None:
 
 
 def _show_run(found: RunFindings, out: Path | None, as_json: bool) -> None:
-    from expertise_graph import advice
+    from expertise_graph import diagnostics as advice
 
     written = []
     if out is not None:

@@ -74,11 +74,11 @@ def _tell_task(story: Demo, task: str) -> Chapter:
 
 def _draw(story: Demo, chapters: list[Chapter]) -> None:
     try:
-        from expertise_graph import pictures
+        from expertise_graph import plots as pictures
     except ModuleNotFoundError:
         click.echo("pictures need matplotlib: pip install 'expertise-graph[plot]'", err=True)
         return
-    from expertise_graph.graph import ego
+    from expertise_graph.registry import ego
 
     curves = story.out / "accuracy.png"
     pictures.draw_histories({c.summary.task: Path(c.result.path) for c in chapters}, curves)

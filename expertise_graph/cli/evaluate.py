@@ -13,11 +13,10 @@ from expertise_graph.cli.parameters import column_options, trust_option
 from expertise_graph.cli.predict import open_named
 from expertise_graph.cli.progress import Bars
 from expertise_graph.cli.query import columns_from, report_skipped
-from expertise_graph.errors import InvalidInputError, MissingExtraError, NotFoundError
+from expertise_graph.core import InvalidInputError, MissingExtraError, NotFoundError
 
 if TYPE_CHECKING:
-    from expertise_graph.inference.base import Model
-    from expertise_graph.inference.evaluation import Evaluation
+    from expertise_graph.inference import Evaluation, Model
 
 SPLITS = ("test", "validation", "train", "all")
 
@@ -42,8 +41,8 @@ def evaluate(context: Context, /, model: str, data: str, as_json: bool, **given:
       expertise-graph evaluate runs/first my-images --plot confusion.png
     """
     from expertise_graph.data import read_data
-    from expertise_graph.inference.evaluation import evaluate as run
-    from expertise_graph.sources.client import download_dataset
+    from expertise_graph.inference import evaluate as run
+    from expertise_graph.models import download_dataset
 
     plot = _drawing(given["plot"])
     with Bars() as bars:
@@ -67,7 +66,7 @@ def _drawing(path: Path | None) -> Any:
     if path is None:
         return None
     try:
-        from expertise_graph.pictures import draw_confusion
+        from expertise_graph.plots import draw_confusion
     except ImportError as error:
         raise MissingExtraError("--plot needs matplotlib: pip install 'expertise-graph[plot]'") from error
     if not path.absolute().parent.is_dir():

@@ -10,12 +10,12 @@ from expertise_graph.cli.app import Context, app, pass_context
 from expertise_graph.cli.output import clean, emit, emit_json, listing_options
 from expertise_graph.cli.parameters import trust_option
 from expertise_graph.cli.progress import Bars
-from expertise_graph.errors import ExpertiseError
+from expertise_graph.core import ExpertiseError
 
 if TYPE_CHECKING:
-    from expertise_graph.sources import InputSpec, SourceOptions
+    from expertise_graph.core import Expert
+    from expertise_graph.models import InputSpec, SourceOptions
     from expertise_graph.store import Store
-    from expertise_graph.types import Expert
     from expertise_graph.workspace import Workspace
 
 
@@ -96,7 +96,7 @@ def _register_one(workspace: Workspace, reference: str, options: SourceOptions) 
 
 
 def _options(given: dict[str, Any]) -> SourceOptions:
-    from expertise_graph.sources import SourceOptions
+    from expertise_graph.models import SourceOptions
 
     return SourceOptions(
         trust_code=given["trust_code"],
@@ -111,7 +111,7 @@ def _options(given: dict[str, Any]) -> SourceOptions:
 
 
 def _input(given: dict[str, Any]) -> InputSpec | None:
-    from expertise_graph.sources import InputSpec
+    from expertise_graph.models import InputSpec
 
     if given["input_size"] is None:
         return None
@@ -251,7 +251,8 @@ def similar(context: Context, expert: str, k: int, style: str | None) -> None:
     Example:
       expertise-graph similar latin-letters -k 5
     """
-    from expertise_graph import neighbours, probes
+    from expertise_graph.features import probe_sets as probes
+    from expertise_graph.registry import neighbours
 
     with context.store() as store:
         node = store.find_runnable(expert)

@@ -12,9 +12,9 @@ from expertise_graph.cli.app import Context, app, pass_context
 from expertise_graph.cli.output import clean, emit, emit_json
 
 if TYPE_CHECKING:
-    from expertise_graph.retrieval.explain import Explanation
+    from expertise_graph.core import Task
+    from expertise_graph.retrieval import Explanation
     from expertise_graph.store import Store
-    from expertise_graph.types import Task
 
 
 @app.command()
@@ -32,8 +32,8 @@ def explain(context: Context, /, task: str, expert: str, as_json: bool) -> None:
     Example:
       expertise-graph explain ./my-images latin-letters
     """
-    from expertise_graph import probes
-    from expertise_graph.retrieval.explain import explain as run
+    from expertise_graph.features import probe_sets as probes
+    from expertise_graph.retrieval import explain as run
 
     with context.store() as store:
         known = _task(store, task)

@@ -48,8 +48,8 @@ def export(context: Context, what: str, kind: str, out: Path | None, force: bool
 
 
 def _export_graph(context: Context, path: Path, kind: str) -> None:
-    from expertise_graph.graph import build_graph
-    from expertise_graph.graph import export as write
+    from expertise_graph.registry import build_graph
+    from expertise_graph.registry import export as write
 
     with context.store() as store:
         graph = build_graph(store.experts(), store.tasks(), store.edges())
@@ -60,7 +60,7 @@ def _export_graph(context: Context, path: Path, kind: str) -> None:
 def _export_model(
     context: Context, name: str, *, kind: str, out: Path, force: bool, trust_code: bool
 ) -> None:
-    from expertise_graph.inference.export import export_model, formats
+    from expertise_graph.inference import export_model, formats
 
     # A package that is missing is named before anything is loaded.
     formats[kind]

@@ -11,7 +11,7 @@ from expertise_graph.cli.app import Context, app, pass_context
 from expertise_graph.cli.output import emit, listing_options
 
 if TYPE_CHECKING:
-    from expertise_graph.types import Edge, Expert, Task
+    from expertise_graph.core import Edge, Expert, Task
 
 
 @app.group()

@@ -14,7 +14,7 @@ from expertise_graph.cli.history import history, meta, scores, tasks
 from expertise_graph.cli.output import clean, emit_json
 
 if TYPE_CHECKING:
-    from expertise_graph.imports import File, ImportReport
+    from expertise_graph.registry import File, ImportReport
     from expertise_graph.store import Store
 
 _WHAT = {
@@ -86,7 +86,7 @@ def history_import(context: Context, /, file: str, as_json: bool, **given: Any) 
     Example:
       expertise-graph history import results.csv
     """
-    from expertise_graph.imports import HistoryOptions, import_history
+    from expertise_graph.registry import HistoryOptions, import_history
 
     options = HistoryOptions(**_given(given))
     _run(context, as_json, lambda store: import_history(store, _open(file), options))
@@ -106,7 +106,7 @@ def scores_import(
     Example:
       expertise-graph scores import scores.csv
     """
-    from expertise_graph.imports import ScoreOptions, import_scores
+    from expertise_graph.registry import ScoreOptions, import_scores
 
     options = ScoreOptions(**_given(given), rename=dict(_pairs(rename)))
     _run(context, as_json, lambda store: import_scores(store, _open(file), options))
@@ -122,7 +122,7 @@ def meta_import(context: Context, /, file: str, as_json: bool, **given: Any) -> 
     Example:
       expertise-graph meta import models.csv --expert-column model
     """
-    from expertise_graph.imports import ImportOptions, import_meta
+    from expertise_graph.registry import ImportOptions, import_meta
 
     options = ImportOptions(**_given(given))
     _run(context, as_json, lambda store: import_meta(store, _open(file), options))
@@ -141,7 +141,7 @@ def tasks_import_distance(context: Context, /, file: str, as_json: bool, **given
     Example:
       expertise-graph tasks import-distance distances.csv
     """
-    from expertise_graph.imports import DistanceOptions, import_distances
+    from expertise_graph.registry import DistanceOptions, import_distances
 
     options = DistanceOptions(**_given(given))
     _run(context, as_json, lambda store: import_distances(store, _open(file), options))

@@ -14,7 +14,8 @@ from expertise_graph.cli.progress import Bars
 from expertise_graph.cli.query import columns_from, report_skipped
 
 if TYPE_CHECKING:
-    from expertise_graph.merging import Applied, DeltaReport, MergeResult
+    from expertise_graph.deltas import Applied, DeltaReport
+    from expertise_graph.merging import MergeResult
 
 # As in merging.settings, which --help does not load.
 METHODS = ("mean", "greedy-soup", "task-arithmetic", "ties", "fisher")
@@ -153,7 +154,7 @@ def delta_make(context: Context, /, child: str, out: Path, as_json: bool, **give
     Example:
       expertise-graph delta make runs/first --out first.delta.safetensors --bits 8
     """
-    from expertise_graph.merging import Packing
+    from expertise_graph.deltas import Packing
 
     packing = Packing(rank=given["rank"], bits=int(given["bits"]) if given["bits"] else None)
     with context.workspace() as workspace:
@@ -210,7 +211,7 @@ def delta_apply(
     Example:
       expertise-graph delta apply emoji first.delta.safetensors --out runs/applied
     """
-    from expertise_graph.merging import ApplySettings
+    from expertise_graph.deltas import ApplySettings
 
     settings = ApplySettings(**{n: given[n] for n in ("weights", "scale", "head", "register")})
     with Bars() as bars, context.workspace(bars) as workspace:

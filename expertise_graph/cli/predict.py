@@ -13,12 +13,11 @@ from expertise_graph.cli.app import Context, app, pass_context
 from expertise_graph.cli.output import clean, emit_json, table, to_csv
 from expertise_graph.cli.parameters import trust_option
 from expertise_graph.cli.progress import Bars
-from expertise_graph.errors import DatasetError, InvalidInputError, NotFoundError
+from expertise_graph.core import DatasetError, InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
-    from expertise_graph.data.records import Record
-    from expertise_graph.inference.base import Model
-    from expertise_graph.inference.prediction import Prediction
+    from expertise_graph.data import Record
+    from expertise_graph.inference import Model, Prediction
 
 SHOWN = 60
 
@@ -29,13 +28,13 @@ def open_named(context: Context, name: str, trust_code: bool) -> Model:
     if not folder.is_dir():
         folder = _in_registry(context, name)
     # Not before the folder is known: it loads torch, which a mistyped name should not wait for.
-    from expertise_graph.inference.model import open_model
+    from expertise_graph.inference import open_model
 
     return open_model(folder, trust_code=trust_code)
 
 
 def _in_registry(context: Context, name: str) -> Path:
-    from expertise_graph.inference.locate import find_model
+    from expertise_graph.inference import find_model
     from expertise_graph.store import find_workspace
 
     try:
@@ -80,7 +79,7 @@ def predict(
     Example:
       expertise-graph predict runs/first my-images --top 3
     """
-    from expertise_graph.inference.prediction import predict as run
+    from expertise_graph.inference import predict as run
 
     with Bars() as bars:
         opened = open_named(context, model, given["trust_code"])
@@ -102,9 +101,7 @@ def _gather(
     model: Model, inputs: tuple[str, ...], given: dict[str, Any]
 ) -> tuple[list[Record], list[tuple[str, str]]]:
     """Return what is to be classified, and what could not be taken."""
-    from expertise_graph.data.records import Columns, Record
-    from expertise_graph.data.text import decode_utf8
-    from expertise_graph.data.unlabelled import read_inputs, text_inputs
+    from expertise_graph.data import Columns, Record, decode_utf8, read_inputs, text_inputs
 
     if given["texts"] and model.modality != "text":
         raise InvalidInputError(f"{model.folder} takes {model.modality}s: give files or folders, not --text")
@@ -126,7 +123,7 @@ def _gather(
 
 def _at(model: Model, line: Record) -> Sequence[Record]:
     """Return a line of standard input as a text, or the inputs at the path that it names."""
-    from expertise_graph.data.unlabelled import read_inputs
+    from expertise_graph.data import read_inputs
 
     if model.modality == "text":
         return [line]

@@ -13,10 +13,10 @@ from expertise_graph.cli.app import INTERRUPTED, Context, app, pass_context
 from expertise_graph.cli.output import clean, emit, emit_json, listing_options
 from expertise_graph.cli.parameters import SEED, Budget, column_options, constraint_options, trust_option
 from expertise_graph.cli.progress import Bars
-from expertise_graph.errors import InvalidInputError
+from expertise_graph.core import InvalidInputError
 
 if TYPE_CHECKING:
-    from expertise_graph.types import Candidate, Excluded, Query, Ranking
+    from expertise_graph.core import Candidate, Excluded, Query, Ranking
 
 PERCENTILE = "percentile"
 COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why", "params", "bytes", "license")
@@ -88,7 +88,7 @@ def _query(given: dict[str, Any]) -> Query:
 
 def constraints_from(given: dict[str, Any]) -> Query:
     """Return a query with the constraints that `constraint_options` name, and defaults otherwise."""
-    from expertise_graph.types import Query
+    from expertise_graph.core import Query
 
     narrow, wide = given["min_dim"], given["max_dim"]
     if narrow is not None and wide is not None and narrow > wide:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 import yaml
 
-from expertise_graph.errors import InvalidInputError, did_you_mean
+from expertise_graph.core import InvalidInputError, did_you_mean
 
 F = TypeVar("F", bound=Callable[..., Any])
 

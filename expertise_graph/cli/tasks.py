@@ -28,7 +28,7 @@ def probe_ls(context: Context, style: str | None) -> None:
     Example:
       expertise-graph probe ls
     """
-    from expertise_graph import probes
+    from expertise_graph.features import probe_sets as probes
 
     with context.store() as store:
         rows = [
@@ -58,7 +58,7 @@ def probe_show(context: Context, name: str, as_json: bool) -> None:
     Example:
       expertise-graph probe show image
     """
-    from expertise_graph import probes
+    from expertise_graph.features import probe_sets as probes
 
     with context.store() as store:
         found = probes.find(store, name)

@@ -15,8 +15,8 @@ from expertise_graph.cli.query import columns_from, report_skipped
 from expertise_graph.cli.settings import config_options, save_settings
 
 if TYPE_CHECKING:
-    from expertise_graph.types import WarmStart
-    from expertise_graph.warmstart import Progress
+    from expertise_graph.core import WarmStart
+    from expertise_graph.training import Progress
 
 
 @app.command("warm-start")
@@ -110,7 +110,7 @@ def warm_start(
     Example:
       expertise-graph warm-start ./my-images --out runs/first
     """
-    from expertise_graph.warmstart import TrainConfig, discard
+    from expertise_graph.training import TrainConfig, discard
 
     config = TrainConfig(**{name: given[name] for name in CONFIG})
     save_settings(click.get_current_context())

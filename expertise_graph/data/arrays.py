@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.data.base import Item
+from expertise_graph.core import DatasetError
+from expertise_graph.data.dataset import Item
 from expertise_graph.data.records import RawData, Record, Request, split_name
-from expertise_graph.errors import DatasetError
 
 MAX_ARRAY_BYTES = 4 << 30
 _ITEM_NAMES = ("images", "image", "texts", "text", "x", "data")

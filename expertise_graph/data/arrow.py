@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from expertise_graph.core import DatasetError
 from expertise_graph.data.files import MAX_TABLE_BYTES, contained, read_regular
 from expertise_graph.data.table import Column, Kind, Table, check_names, check_width, kind_of
-from expertise_graph.errors import DatasetError
 
 MAX_JSON_BYTES = 16 << 20
 _READING = "cannot be read as a table"

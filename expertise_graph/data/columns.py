@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from expertise_graph.core import DatasetError
 from expertise_graph.data.records import Columns, split_name
 from expertise_graph.data.table import Roles, Table, present, require_column
-from expertise_graph.errors import DatasetError
 
 # The first of each wins over the others.
 _TEXT = ("text", "sentence", "content", "document", "review", "tweet", "comment", "message", "body")

@@ -9,10 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from expertise_graph.data.files import MAX_TABLE_BYTES, Skip, read_regular
+from expertise_graph.core import DatasetError
+from expertise_graph.data.files import MAX_TABLE_BYTES, Skip, decode_utf8, read_regular
 from expertise_graph.data.table import Table, check_names, check_width, columns_from_rows
-from expertise_graph.data.text import decode_utf8
-from expertise_graph.errors import DatasetError
 
 MAX_FIELD_CHARACTERS = 1 << 20
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from expertise_graph.errors import DatasetError
+from expertise_graph.core import DatasetError
 
 Skip = tuple[str, str]
 """What was left out, and why."""
@@ -121,3 +122,24 @@ def _unusable(entry: os.DirEntry[str], root: Path) -> str | None:
     if target.is_dir():
         return "symlink to a folder"
     return None if target.is_file() else "not a regular file"
+
+
+def decode_utf8(data: bytes, name: str) -> str:
+    """Decode UTF-8 bytes, with or without byte order mark.
+
+    Raises:
+        DatasetError: naming the offset of the first byte that is not UTF-8 and the way out.
+    """
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise DatasetError(f"{name} is UTF-16, not UTF-8 (byte order mark at offset 0); {_way_out('UTF-16')}")
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        byte = data[error.start]
+        raise DatasetError(
+            f"{name} is not UTF-8: byte 0x{byte:02x} at offset {error.start}; {_way_out('ISO-8859-1')}"
+        ) from error
+
+
+def _way_out(encoding: str) -> str:
+    return f"convert it, for example with: iconv -f {encoding} -t UTF-8 OLD > NEW"

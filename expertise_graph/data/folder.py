@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from expertise_graph.core import DatasetError
 from expertise_graph.data.files import Skip, folders_in, list_files, visible
-from expertise_graph.data.modalities import modalities
+from expertise_graph.data.modalities.base import known_modalities
 from expertise_graph.data.records import Columns, RawData, Record, Request, split_name
-from expertise_graph.errors import DatasetError
 
 
 def read_class_folders(request: Request) -> RawData:
@@ -58,7 +58,9 @@ def modality_of(files: list[Path], columns: Columns) -> str | None:
     Raises:
         DatasetError: when files of two modalities are there and `columns` does not choose one.
     """
-    counts = Counter(m for file in files for m in modalities if file.suffix.lower() in modalities[m].suffixes)
+    counts = Counter(
+        m for file in files for m in known_modalities if file.suffix.lower() in known_modalities[m].suffixes
+    )
     for chosen in ("image", "text"):
         if getattr(columns, chosen) is not None:
             return chosen
@@ -87,7 +89,7 @@ def _of_one_modality(records: list[Record], request: Request, *, skipped: list[S
     modality = modality_of(files, request.columns)
     if modality is None:
         raise DatasetError(_nothing_readable(request.path, files, skipped=skipped))
-    suffixes = modalities[modality].suffixes
+    suffixes = known_modalities[modality].suffixes
     used = [record for record, file in zip(records, files, strict=True) if file.suffix.lower() in suffixes]
     unused = [(str(file), f"no {modality} file") for file in files if file.suffix.lower() not in suffixes]
     _refuse_wrapper(used, request.path)
@@ -95,7 +97,7 @@ def _of_one_modality(records: list[Record], request: Request, *, skipped: list[S
 
 
 def _nothing_readable(path: Path, files: list[Path], *, skipped: list[Skip]) -> str:
-    readable = ", ".join(suffix for name in modalities for suffix in modalities[name].suffixes)
+    readable = ", ".join(suffix for name in known_modalities for suffix in known_modalities[name].suffixes)
     example = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped and not files else ""
     return f"{path} has no file that can be read in its class folders{example}; readable are {readable}"
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from expertise_graph.errors import DatasetError
+from expertise_graph.core import DatasetError
 
 Download = Callable[[str, str | None], Path]
 """Fetches the files of a dataset repository, given its id and revision, and returns their folder."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from expertise_graph.errors import DatasetError
+from expertise_graph.core import DatasetError
 
 _INTEGER = re.compile(r"-?\d{1,18}")
 _DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")

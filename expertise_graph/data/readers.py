@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from expertise_graph.core import DatasetError, NotFoundError, did_you_mean
 from expertise_graph.data.arrays import read_npz
 from expertise_graph.data.arrow import is_saved_dataset, is_saved_dict
-from expertise_graph.data.assemble import assemble
-from expertise_graph.data.base import LabelledData
+from expertise_graph.data.build_dataset import assemble
+from expertise_graph.data.dataset import LabelledData
 from expertise_graph.data.files import containment_root, folders_in
 from expertise_graph.data.folder import read_class_folders
 from expertise_graph.data.hub import Download, fetch, repository_name
@@ -21,7 +22,6 @@ from expertise_graph.data.tables import (
     read_table,
     split_tables,
 )
-from expertise_graph.errors import DatasetError, NotFoundError, did_you_mean
 
 _NO_COLUMNS = Columns()
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from expertise_graph.data.base import Item
+from expertise_graph.data.dataset import Item
 from expertise_graph.data.files import Skip
 
 SPLITS = ("train", "validation", "test")

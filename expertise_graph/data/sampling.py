@@ -7,9 +7,8 @@ from itertools import chain
 
 import numpy as np
 
-from expertise_graph.data.base import LabelledData
-from expertise_graph.errors import DatasetError, InvalidInputError
-from expertise_graph.types import IntArray
+from expertise_graph.core import DatasetError, IntArray, InvalidInputError
+from expertise_graph.data.dataset import LabelledData
 
 DRAW_VERSION = "2"
 """Changes when the same data and seed give other items: what was kept of those is not taken for theirs."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Literal
 
-from expertise_graph.data.base import Item
+from expertise_graph.core import DatasetError, did_you_mean
+from expertise_graph.data.dataset import Item
 from expertise_graph.data.files import Skip, contained
 from expertise_graph.data.labels import parse_cell
-from expertise_graph.data.modalities import modalities
+from expertise_graph.data.modalities.base import known_modalities
 from expertise_graph.data.records import Record, split_name
-from expertise_graph.errors import DatasetError, did_you_mean
 
 MAX_COLUMNS = 4096
 Kind = Literal["image", "string", "class", "other"]
@@ -92,7 +92,7 @@ def kind_of(value: object) -> Kind:
         return "image"
     if not isinstance(value, str):
         return "other"
-    is_image = PurePath(value).suffix.lower() in modalities["image"].suffixes and "://" not in value
+    is_image = PurePath(value).suffix.lower() in known_modalities["image"].suffixes and "://" not in value
     return "image" if is_image and "\n" not in value else "string"
 
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from expertise_graph.core import DatasetError
 from expertise_graph.data.arrow import is_saved_dict, parquet_table, saved_splits, saved_table
 from expertise_graph.data.columns import choose_roles
 from expertise_graph.data.delimited import csv_table, jsonl_table
 from expertise_graph.data.files import Skip, contained, files_in, folders_in
 from expertise_graph.data.records import SPLITS, Columns, RawData, Record, Request, split_name
 from expertise_graph.data.table import Roles, Table, table_records
-from expertise_graph.errors import DatasetError
 
 
 class _ReadTable(Protocol):

@@ -11,11 +11,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from expertise_graph.data.base import CLASS, LABELS, VALUE
+from expertise_graph.core import DatasetError, FloatArray, IntArray
+from expertise_graph.data.dataset import CLASS, LABELS, VALUE
 from expertise_graph.data.labels import class_name, is_fraction, sorted_classes
 from expertise_graph.data.records import Columns
-from expertise_graph.errors import DatasetError
-from expertise_graph.types import FloatArray, IntArray
 
 SEPARATORS = (";", "|", ",")
 RANGES = 5

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from expertise_graph.core import DatasetError
 from expertise_graph.data.columns import choose_item
-from expertise_graph.data.files import MAX_TABLE_BYTES, containment_root, list_files, read_regular
-from expertise_graph.data.modalities import modalities
+from expertise_graph.data.files import (
+    MAX_TABLE_BYTES,
+    containment_root,
+    decode_utf8,
+    list_files,
+    read_regular,
+)
+from expertise_graph.data.modalities.base import known_modalities
 from expertise_graph.data.readers import existing_path
 from expertise_graph.data.records import Columns, RawData, Record
 from expertise_graph.data.table import item_records
 from expertise_graph.data.tables import TABLE_READERS
-from expertise_graph.data.text import decode_utf8
-from expertise_graph.errors import DatasetError
 
 _NO_COLUMNS = Columns()
 
@@ -62,7 +67,7 @@ def _folder(path: Path, modality: str) -> RawData:
         raise DatasetError(
             f"{path} is a folder; give texts as a .txt with one a line, as a table, or with --text"
         )
-    suffixes = modalities[modality].suffixes
+    suffixes = known_modalities[modality].suffixes
     files, skipped = list_files(path, root=containment_root(path))
     used = [file for file in files if file.suffix.lower() in suffixes]
     if not used:

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.data.base import Item
-from expertise_graph.errors import InvalidInputError
-from expertise_graph.metrics import sigmoid, softmax
-from expertise_graph.probing import Progress, silent
-from expertise_graph.types import FloatArray
+from expertise_graph.core import FloatArray, InvalidInputError, sigmoid, softmax
+from expertise_graph.data import Item
+from expertise_graph.features import Progress, silent
 
 if TYPE_CHECKING:
     from expertise_graph.inference.network import Network

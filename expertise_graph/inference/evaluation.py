@@ -9,13 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph import metrics
-from expertise_graph.data.base import CLASS, LABELS, LabelledData
-from expertise_graph.errors import DatasetError
+from expertise_graph.core import DatasetError, FloatArray, IntArray, metrics
+from expertise_graph.data import CLASS, LABELS, LabelledData
+from expertise_graph.features import Progress, silent
 from expertise_graph.inference.base import Model
 from expertise_graph.inference.items import Chosen, choose, marks_of, match_classes, same_task, values_of
-from expertise_graph.probing import Progress, silent
-from expertise_graph.types import FloatArray, IntArray
 
 CONFUSED = 10
 THRESHOLD = 0.5

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from expertise_graph.errors import ExpertiseError, InvalidInputError, SourceError, first_line
+from expertise_graph.core import ExpertiseError, InvalidInputError, Registry, SourceError, first_line
 from expertise_graph.inference.base import Model
 from expertise_graph.inference.tracing import BATCH, TOKENS, Traced, quiet, trace
-from expertise_graph.plugins import Registry
-from expertise_graph.sources.weights import read_json
-from expertise_graph.warmstart.folder import write_json
+from expertise_graph.models import read_json
+from expertise_graph.training import write_json
 
 LARGEST_DIFFERENCE = 1e-3
 """Of a logit, relative to the largest one: beyond it a file is not the model."""

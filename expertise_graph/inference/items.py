@@ -7,12 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expertise_graph.data.base import LABELS, VALUE, LabelledData
-from expertise_graph.data.records import SPLITS
-from expertise_graph.data.sampling import holdout
-from expertise_graph.errors import DatasetError, InvalidInputError
+from expertise_graph.core import DatasetError, FloatArray, IntArray, InvalidInputError
+from expertise_graph.data import LABELS, SPLITS, VALUE, LabelledData, holdout
 from expertise_graph.inference.base import Model
-from expertise_graph.types import FloatArray, IntArray
 
 CHOICES = (*SPLITS, "all")
 

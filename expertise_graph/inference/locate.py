@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from expertise_graph.errors import NotFoundError, did_you_mean
+from expertise_graph.core import Expert, NotFoundError, Run, did_you_mean
 from expertise_graph.store import Store
-from expertise_graph.types import Expert, Run
 
 
 def find_model(store: Store, text: str) -> Path:

@@ -10,15 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.data.base import Item
-from expertise_graph.errors import InvalidInputError
+from expertise_graph.core import InvalidInputError
+from expertise_graph.data import Item
+from expertise_graph.features import Progress, silent
 from expertise_graph.inference.base import Model, is_positive, noted_score, shifted
 from expertise_graph.inference.network import Network, open_network
-from expertise_graph.probing import Progress, silent
-from expertise_graph.sources.layout import existing_folder
-from expertise_graph.sources.weights import read_json
-from expertise_graph.warmstart.folder import write_json, write_text
-from expertise_graph.warmstart.output import with_remark
+from expertise_graph.models import existing_folder, read_json
+from expertise_graph.training import with_remark, write_json, write_text
 
 ENSEMBLE = "ensemble.json"
 _REMARK = (

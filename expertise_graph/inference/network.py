@@ -11,21 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from expertise_graph.data.base import KINDS, Item
-from expertise_graph.errors import (
-    ExpertiseError,
-    InvalidInputError,
-    NotFoundError,
-    SourceError,
-    first_line,
-)
+from expertise_graph.core import ExpertiseError, InvalidInputError, NotFoundError, SourceError, first_line
+from expertise_graph.data import KINDS, Item
+from expertise_graph.features import Progress, extract, silent
 from expertise_graph.inference.base import CHUNK, Model, is_positive, noted_score, shifted
-from expertise_graph.probing import Progress, extract, silent
-from expertise_graph.sources import Backbone, SourceOptions, load, resolve
-from expertise_graph.sources.layout import existing_folder
-from expertise_graph.sources.weights import inspect, read_json
-from expertise_graph.warmstart import load_model
-from expertise_graph.warmstart.output import check_backbone
+from expertise_graph.models import Backbone, SourceOptions, existing_folder, inspect, load, read_json, resolve
+from expertise_graph.training import check_backbone, load_model
 
 
 @dataclass(frozen=True, kw_only=True)

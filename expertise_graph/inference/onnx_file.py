@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from expertise_graph.errors import InvalidInputError, MissingExtraError
+from expertise_graph.core import InvalidInputError, MissingExtraError
 from expertise_graph.inference.tracing import Traced, quiet
 
 try:

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expertise_graph.data.files import Skip
-from expertise_graph.data.modalities import modalities
-from expertise_graph.data.records import Record
-from expertise_graph.errors import DatasetError, InvalidInputError
+from expertise_graph.core import DatasetError, FloatArray, InvalidInputError
+from expertise_graph.data import Record, Skip, known_modalities
+from expertise_graph.features import Progress, silent
 from expertise_graph.inference.base import CHUNK, Model, shifted
-from expertise_graph.probing import Progress, silent
-from expertise_graph.types import FloatArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +70,7 @@ def _readable_logits(
     try:
         return records, model.logits([record.item for record in records], progress=progress)
     except DatasetError:
-        decode = modalities[model.modality].decode
+        decode = known_modalities[model.modality].decode
     readable = []
     for record in records:
         try:

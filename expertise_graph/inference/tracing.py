@@ -13,13 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from expertise_graph.data import modalities, read_probe_set
-from expertise_graph.errors import InvalidInputError, SourceError, first_line
+from expertise_graph.core import InvalidInputError, SourceError, first_line
+from expertise_graph.data import known_modalities, read_probe_set
 from expertise_graph.inference.base import Model
 from expertise_graph.inference.network import Network
 from expertise_graph.starter import probe_files
-from expertise_graph.warmstart.optimizer import Classifier
-from expertise_graph.warmstart.spool import Batch
+from expertise_graph.training import Batch, Classifier
 
 BATCH, TOKENS = "batch", "tokens"
 TEXT_INPUTS = ("input_ids", "attention_mask")
@@ -104,7 +103,7 @@ def _real_batches(model: Model) -> tuple[Batch, Batch]:
     items = next((p.items for p in probes if p.probe_set.modality == model.modality), None)
     if items is None:
         raise InvalidInputError(f"models of {model.modality} cannot be exported: no inputs to check them on")
-    decoded = [modalities[model.modality].decode(item) for item in items[:CHECKED]]
+    decoded = [known_modalities[model.modality].decode(item) for item in items[:CHECKED]]
     collated = [(n.backbone.collate(decoded[:1]), n.backbone.collate(decoded[1:])) for n in model.networks]
     for network, pair in zip(model.networks, collated, strict=True):
         if not all(_same(own, first) for own, first in zip(pair, collated[0], strict=True)):

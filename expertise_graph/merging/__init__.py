@@ -1,56 +1,33 @@
 """Merging models, sharing what a child learnt as a small file, and averaging such files."""
 
-from expertise_graph.merging.apply import Applied, ApplySettings, apply_deltas
-from expertise_graph.merging.delta import Delta, make_delta
-from expertise_graph.merging.deltafile import read_delta, write_delta
-from expertise_graph.merging.federated import Round, federated_round
-from expertise_graph.merging.local import (
-    ClassSums,
-    accuracy_of,
-    blank_head,
-    class_sums,
-    prototype_head,
-    train_locally,
-)
-from expertise_graph.merging.merge import merge
-from expertise_graph.merging.methods import fisher, greedy_soup, mean, task_arithmetic, ties
-from expertise_graph.merging.models import Head, Model, open_expert, open_folder, open_model
-from expertise_graph.merging.packing import Packing
-from expertise_graph.merging.settings import METHODS, ChildResult, MergeResult, MergeSettings
-from expertise_graph.merging.share import DeltaReport, share
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "METHODS",
-    "Applied",
-    "ApplySettings",
-    "ChildResult",
-    "ClassSums",
-    "Delta",
-    "DeltaReport",
-    "Head",
-    "MergeResult",
-    "MergeSettings",
-    "Model",
-    "Packing",
-    "Round",
-    "accuracy_of",
-    "apply_deltas",
-    "blank_head",
-    "class_sums",
-    "federated_round",
-    "fisher",
-    "greedy_soup",
-    "make_delta",
-    "mean",
-    "merge",
-    "open_expert",
-    "open_folder",
-    "open_model",
-    "prototype_head",
-    "read_delta",
-    "share",
-    "task_arithmetic",
-    "ties",
-    "train_locally",
-    "write_delta",
-]
+from expertise_graph.core.door import door
+
+if TYPE_CHECKING:
+    from expertise_graph.merging.licences import RULE, strictest
+    from expertise_graph.merging.merge_models import merge
+    from expertise_graph.merging.methods import (
+        fisher,
+        greedy_soup,
+        mean,
+        normalised,
+        sum_of,
+        task_arithmetic,
+        ties,
+    )
+    from expertise_graph.merging.models import (
+        Head,
+        Model,
+        changed,
+        license_of,
+        open_expert,
+        open_folder,
+        open_model,
+    )
+    from expertise_graph.merging.output import check_free, new_folder, read_record, write_card, write_model
+    from expertise_graph.merging.record import Origin, datasets_of, register_model
+    from expertise_graph.merging.settings import METHODS, ChildResult, MergeResult, MergeSettings
+    from expertise_graph.merging.states import State, first_difference, put_into
+
+__getattr__, __dir__, __all__ = door(__name__)

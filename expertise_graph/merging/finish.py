@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from expertise_graph.core import Run
 from expertise_graph.data import VALUE
-from expertise_graph.merging.blend import Blend
+from expertise_graph.features import Prober
+from expertise_graph.merging.candidates import Blend
 from expertise_graph.merging.licences import RULE
 from expertise_graph.merging.output import new_folder, write_card, write_model
 from expertise_graph.merging.plan import Plan
 from expertise_graph.merging.record import Origin, datasets_of, put_result, register_model
 from expertise_graph.merging.settings import MergeResult
-from expertise_graph.probing import Prober
 from expertise_graph.store import Store, now
-from expertise_graph.types import Run
-from expertise_graph.warmstart.folder import write_json
+from expertise_graph.training import write_json
 
 
 def write_merge(plan: Plan, result: MergeResult, blend: Blend) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from expertise_graph.types import UNKNOWN
+from expertise_graph.core import UNKNOWN
 
 RULE = "The strictest licence of what was merged; unknown when one is unknown or two strict ones differ."
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from expertise_graph.errors import InvalidInputError
+from expertise_graph.core import InvalidInputError
 from expertise_graph.merging.states import State
 
 DENSITY = 0.2

@@ -14,14 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from expertise_graph.data import CLASS
-from expertise_graph.data.base import KINDS
-from expertise_graph.errors import InvalidInputError, NotFoundError
+from expertise_graph.core import UNKNOWN, Expert, InvalidInputError, NotFoundError
+from expertise_graph.data import CLASS, KINDS
 from expertise_graph.merging.states import State, Weights, weights_of
-from expertise_graph.retrieval.constraints import kind_of
-from expertise_graph.sources import Backbone, SourceOptions, load, resolve
+from expertise_graph.models import Backbone, SourceOptions, load, resolve
+from expertise_graph.retrieval import kind_of
 from expertise_graph.store import Store
-from expertise_graph.types import UNKNOWN, Expert
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,13 +13,10 @@ from typing import Any
 
 from torch import nn
 
-from expertise_graph.errors import InvalidInputError
+from expertise_graph.core import InvalidInputError
 from expertise_graph.merging.models import Head
-from expertise_graph.sources import Backbone
-from expertise_graph.sources.native import write_native
-from expertise_graph.warmstart.checkpoint import write_tensors
-from expertise_graph.warmstart.folder import sync, write_json, write_text
-from expertise_graph.warmstart.output import plain
+from expertise_graph.models import Backbone, write_native
+from expertise_graph.training import plain, sync, write_json, write_tensors, write_text
 
 RECORD = "run.json"
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from expertise_graph.core import InvalidInputError
 from expertise_graph.data import LabelledData
-from expertise_graph.errors import InvalidInputError
-from expertise_graph.merging.family import check_compatible, parent_of
+from expertise_graph.merging.compatibility import check_compatible, parent_of
 from expertise_graph.merging.methods import normalised
 from expertise_graph.merging.models import Model, open_model
 from expertise_graph.merging.settings import MergeSettings

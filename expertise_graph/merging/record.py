@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from expertise_graph.probing import Prober
-from expertise_graph.registration import register
-from expertise_graph.sources import SourceOptions, resolve
+from expertise_graph.core import Edge, Expert, Run, Task
+from expertise_graph.features import Prober
+from expertise_graph.models import SourceOptions, resolve
+from expertise_graph.registry import register
 from expertise_graph.store import Store
-from expertise_graph.types import Edge, Expert, Run, Task
 
 VERSION = "1"
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from expertise_graph.errors import InvalidInputError, did_you_mean
+from expertise_graph.core import InvalidInputError, did_you_mean
 
 METHODS = ("mean", "greedy-soup", "task-arithmetic", "ties", "fisher")
 SCALES: Mapping[str, tuple[float, ...]] = {

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from expertise_graph.errors import InvalidInputError
+from expertise_graph.core import InvalidInputError
 
 State = dict[str, torch.Tensor]
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.retrieval.belief import Belief
+from expertise_graph.retrieval.posterior import Belief
 from expertise_graph.retrieval.search import Search
 
 Array = NDArray[np.float64]

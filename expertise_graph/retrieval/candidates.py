@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.graph import ancestors
-from expertise_graph.similarity import DUPLICATE_CKA
+from expertise_graph.core import BoolArray, Edge, Expert, Run, Task
+from expertise_graph.features import DUPLICATE_CKA
+from expertise_graph.registry import ancestors
 from expertise_graph.store import Split, Store
-from expertise_graph.types import BoolArray, Edge, Expert, Run, Task
 
 SHARED = 0.05
 """An expert that has learnt from more of a task's items than this share is no candidate for it."""

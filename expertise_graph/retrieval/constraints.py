@@ -7,9 +7,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from expertise_graph.errors import NotFoundError
-from expertise_graph.probing import Progress, silent
-from expertise_graph.types import Edge, Expert, Query
+from expertise_graph.core import Edge, Expert, NotFoundError, Query
+from expertise_graph.features import Progress, silent
 
 Latency = Callable[[Expert], float | None]
 """Milliseconds for one input on this machine; None for an expert that cannot be run."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from expertise_graph.latency import machine
+from expertise_graph.core import Expert
+from expertise_graph.features import machine
 from expertise_graph.store import Arrays, Store, Timing, features_key
-from expertise_graph.types import Expert
 
 if TYPE_CHECKING:
     from expertise_graph.retrieval.evidence import Sample

@@ -9,31 +9,31 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.data.modalities import modalities
-from expertise_graph.errors import InvalidInputError, NotFoundError, SourceError
-from expertise_graph.probing import Progress
+from expertise_graph.core import (
+    Baseline,
+    Embedding,
+    Expert,
+    InvalidInputError,
+    NotFoundError,
+    Query,
+    Ranking,
+    SourceError,
+)
+from expertise_graph.data import known_modalities
+from expertise_graph.features import SKETCH_SEED, Progress
 from expertise_graph.retrieval.acquisition import next_place
-from expertise_graph.retrieval.answer import rank
-from expertise_graph.retrieval.belief import Belief, believe
 from expertise_graph.retrieval.candidates import collapse, draw, embedded, recall, trained_on
 from expertise_graph.retrieval.constraints import Latency, sieve
-from expertise_graph.retrieval.evidence import (
-    VERSIONS,
-    Measured,
-    Runner,
-    Sample,
-    measured,
-    stored_evidence,
-)
-from expertise_graph.retrieval.knowledge import read_history, seen_labels, task_distances, task_vectors
+from expertise_graph.retrieval.evidence import VERSIONS, Measured, Runner, Sample, measured, stored_evidence
+from expertise_graph.retrieval.history_loader import read_history, seen_labels, task_distances, task_vectors
 from expertise_graph.retrieval.landmarks import choose_landmarks
+from expertise_graph.retrieval.posterior import Belief, believe
+from expertise_graph.retrieval.ranking import rank
 from expertise_graph.retrieval.reliability import RIDGE
 from expertise_graph.retrieval.search import Search
 from expertise_graph.retrieval.task_embedding import TASK_METHOD, TASK_VERSION
-from expertise_graph.similarity import SKETCH_SEED
 from expertise_graph.store import Store
 from expertise_graph.transferability import ridge_accuracy
-from expertise_graph.types import Baseline, Embedding, Expert, Query, Ranking
 
 LANDMARKS = 16
 POOL = 1500
@@ -302,7 +302,7 @@ def _baseline(store: Store, sample: Sample) -> Baseline:
     key = f"baseline {RIDGE}@{VERSIONS[RIDGE]} {sample.inputs.sha256}"
     known = store.state(key)
     if known is None:
-        modality = modalities[sample.inputs.modality]
+        modality = known_modalities[sample.inputs.modality]
         raw = modality.raw_features([modality.decode(item) for item in sample.inputs.items])
         known = repr(ridge_accuracy(raw, sample.labels))
         store.set_state(key, known)

@@ -9,10 +9,11 @@ from typing import Protocol
 
 import numpy as np
 
-from expertise_graph.data.base import Inputs
-from expertise_graph.probing import Prober
+from expertise_graph.core import Edge, Expert, FloatArray, IntArray, Score, Task
+from expertise_graph.data import Inputs
+from expertise_graph.features import Prober
 from expertise_graph.retrieval.cost import Timings, cached, predicted_seconds
-from expertise_graph.retrieval.knowledge import AUTO, RACE
+from expertise_graph.retrieval.history_loader import AUTO, RACE
 from expertise_graph.retrieval.reliability import ALIGNMENT, LOGME, RIDGE
 from expertise_graph.retrieval.scale import log_odds
 from expertise_graph.retrieval.task_embedding import TASK_METHOD, TASK_VERSION, respond
@@ -24,7 +25,6 @@ from expertise_graph.transferability import (
     logme,
     ridge_accuracy,
 )
-from expertise_graph.types import Edge, Expert, FloatArray, IntArray, Score, Task
 
 VERSIONS = {name: estimators[name].version for name in (LOGME, RIDGE, ALIGNMENT)}
 

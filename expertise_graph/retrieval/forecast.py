@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from expertise_graph.retrieval.covariates import Trait, weigh
 from expertise_graph.retrieval.factors import Factors, fit_factors
 from expertise_graph.retrieval.history import History, standardised_columns
-from expertise_graph.retrieval.traits import Trait, weigh
 
 Array = NDArray[np.float64]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.retrieval.traits import Trait
+from expertise_graph.retrieval.covariates import Trait
 
 Array = NDArray[np.float64]
 

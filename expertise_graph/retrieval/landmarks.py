@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.types import Expert
+from expertise_graph.core import Expert
 
 
 def choose_landmarks(experts: list[Expert], similarity: NDArray[np.floating], k: int) -> list[int]:

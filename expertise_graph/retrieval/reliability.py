@@ -8,12 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.retrieval.history import (
-    History,
-    on_open_scale,
-    standardised_columns,
-    without_outliers,
-)
+from expertise_graph.retrieval.history import History, on_open_scale, standardised_columns, without_outliers
 
 Array = NDArray[np.float64]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.metrics import Z_80
+from expertise_graph.core import Z_80
 from expertise_graph.retrieval.history import History, on_open_scale, standardised_columns
 
 Array = NDArray[np.float64]

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.errors import NotFoundError, SourceError, UntrustedError
+from expertise_graph.core import Expert, FloatArray, NotFoundError, Query, SourceError, UntrustedError
 from expertise_graph.retrieval.evidence import Evidence, Measured, Runner, Sample
 from expertise_graph.retrieval.history import History
-from expertise_graph.types import Expert, FloatArray, Query
 
 Array = NDArray[np.float64]
 

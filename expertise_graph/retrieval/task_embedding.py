@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.similarity import centred_gram, sketch
+from expertise_graph.core import FloatArray, IntArray
+from expertise_graph.features import centred_gram, sketch
 from expertise_graph.transferability import ridge_predict
-from expertise_graph.types import FloatArray, IntArray
 
 TASK_METHOD, TASK_VERSION = "landmark-ridge", "2"
 

@@ -1,33 +1,11 @@
 """What comes with the package: small experts, probe sets, example tasks, recipes for published networks."""
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from importlib.resources import as_file, files
-from pathlib import Path
+from expertise_graph.core.door import door
 
+if TYPE_CHECKING:
+    from expertise_graph.starter.contents import _entries, probe_files, shipped, task_archives
+    from expertise_graph.starter.published import PUBLISHED, Published, package_root
 
-def shipped() -> dict[str, Path]:
-    """Return the folders of the shipped experts by name.
-
-    Example:
-        >>> "latin-letters" in shipped()
-        True
-    """
-    return {path.name: path for path in _entries("experts") if (path / "config.json").is_file()}
-
-
-def probe_files() -> list[Path]:
-    """Return the archives of the shipped probe sets."""
-    return [path for path in _entries("probes") if path.suffix == ".zip"]
-
-
-def task_archives() -> dict[str, Path]:
-    """Return the archives of the example tasks by name."""
-    return {path.stem: path for path in _entries("tasks") if path.suffix == ".zip"}
-
-
-def _entries(room: str) -> list[Path]:
-    # The package is always installed as files, so the path outlives the context.
-    with as_file(files(__name__)) as root:
-        folder = root / room
-    return sorted(folder.iterdir()) if folder.is_dir() else []
+__getattr__, __dir__, __all__ = door(__name__)

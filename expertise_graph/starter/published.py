@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from expertise_graph.errors import MissingExtraError, SourceError
+from expertise_graph.core import MissingExtraError, SourceError
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,15 @@
 """The store: registry.db, which is the truth, and the arrays beside it."""
 
-from expertise_graph.store.arrays import Arrays, features_key, response_key
-from expertise_graph.store.location import DATABASE, HOME_VARIABLE, find_workspace
-from expertise_graph.store.rows import now
-from expertise_graph.store.seen import Split
-from expertise_graph.store.store import Store
-from expertise_graph.store.timings import Timing
+from typing import TYPE_CHECKING
 
-__all__ = [
-    "Arrays",
-    "DATABASE",
-    "HOME_VARIABLE",
-    "Split",
-    "Store",
-    "Timing",
-    "features_key",
-    "find_workspace",
-    "now",
-    "response_key",
-]
+from expertise_graph.core.door import door
+
+if TYPE_CHECKING:
+    from expertise_graph.store.arrays import Arrays, features_key, response_key
+    from expertise_graph.store.location import DATABASE, HOME_VARIABLE, find_workspace
+    from expertise_graph.store.rows import now
+    from expertise_graph.store.seen import Split
+    from expertise_graph.store.store import Store
+    from expertise_graph.store.timings import Timing
+
+__getattr__, __dir__, __all__ = door(__name__)

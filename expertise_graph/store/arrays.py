@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from expertise_graph.errors import disk_errors
-from expertise_graph.types import Expert, FloatArray
+from expertise_graph.core import Expert, FloatArray, disk_errors
 
 
 def features_key(expert: Expert, inputs: str) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from expertise_graph.errors import NewerSchemaError, StoreError
+from expertise_graph.core import NewerSchemaError, StoreError
 from expertise_graph.store.location import on_network
 from expertise_graph.store.migrations import SCHEMA_VERSION, migrations
 

@@ -7,10 +7,9 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from expertise_graph.errors import InvalidInputError
+from expertise_graph.core import METADATA, Expert, InvalidInputError, Task, TaskDistance
 from expertise_graph.store.base import StoreBase
 from expertise_graph.store.rows import from_row, now, to_row
-from expertise_graph.types import METADATA, Expert, Task, TaskDistance
 
 # The same measurement under two ids of one expert; only what was imported is compared.
 _SAME_RESULT = """

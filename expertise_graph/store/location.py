@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from expertise_graph.errors import NotFoundError
+from expertise_graph.core import NotFoundError
 
 HOME_VARIABLE = "EXPERTISE_GRAPH_HOME"
 DATABASE = "registry.db"

@@ -11,8 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from expertise_graph.errors import InvalidInputError, StoreError
-from expertise_graph.types import Embedding
+from expertise_graph.core import Embedding, InvalidInputError, StoreError
 
 T = TypeVar("T")
 _JSON = frozenset({"datasets", "tags", "meta", "classes", "config", "result"})

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from expertise_graph.core import BoolArray
 from expertise_graph.store.base import StoreBase
 from expertise_graph.store.rows import now
-from expertise_graph.types import BoolArray
 
 Split = tuple[str, int]
 """Task and seed: what is held out of a dataset depends on nothing else."""

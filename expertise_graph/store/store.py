@@ -11,12 +11,22 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.errors import InvalidInputError, NotFoundError, did_you_mean
+from expertise_graph.core import (
+    Edge,
+    Embedding,
+    Expert,
+    InvalidInputError,
+    NotFoundError,
+    ProbeSet,
+    Run,
+    Score,
+    Task,
+    did_you_mean,
+)
 from expertise_graph.store.imported import ImportedStore
 from expertise_graph.store.rows import embedding_row, from_row, row_vector, to_row
 from expertise_graph.store.seen import SeenStore
 from expertise_graph.store.timings import TimingStore
-from expertise_graph.types import Edge, Embedding, Expert, ProbeSet, Run, Score, Task
 
 T = TypeVar("T")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from expertise_graph.core import Expert
 from expertise_graph.store.base import StoreBase
 from expertise_graph.store.rows import now
-from expertise_graph.types import Expert
 
 _ADD = """
     INSERT INTO timings (weights_sha, preprocessing_sha, machine, items, seconds, created_at)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from expertise_graph.errors import InvalidInputError
+from expertise_graph.core import InvalidInputError
 
 
 def as_features(features: Any, *, least: int = 2) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from expertise_graph.errors import InvalidInputError
+from expertise_graph.core import InvalidInputError
 from expertise_graph.transferability._checks import as_tensor
 
 _PART = 4096

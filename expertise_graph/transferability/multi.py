@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from expertise_graph.errors import InvalidInputError
-from expertise_graph.transferability.catalogue import Estimator, estimators
+from expertise_graph.core import InvalidInputError
 from expertise_graph.transferability.decomposition import decompose
+from expertise_graph.transferability.registry import Estimator, estimators
 
 
 def score_many(features: Any, labels: Any, names: Iterable[str] | None = None) -> dict[str, list[float]]:

@@ -7,18 +7,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from expertise_graph import probes, registration
+from expertise_graph.core import Expert, InvalidInputError, Neighbour, ProbeSet, Run
 from expertise_graph.data import Columns, LabelledData, probe_set_from, read_data, write_probe_set
-from expertise_graph.errors import InvalidInputError
-from expertise_graph.graph import Graph, build_graph, export
-from expertise_graph.neighbours import similar
-from expertise_graph.probing import Prober, Progress, silent
-from expertise_graph.retrieval.cost import Timings
-from expertise_graph.sources import SourceOptions, resolve
-from expertise_graph.sources.client import download_dataset
+from expertise_graph.features import Prober, Progress, silent
+from expertise_graph.features import probe_sets as probes
+from expertise_graph.models import SourceOptions, download_dataset, resolve
+from expertise_graph.registry import Graph, build_graph, export, registration, similar
+from expertise_graph.retrieval import Timings
 from expertise_graph.starter import probe_files
 from expertise_graph.store import Store, find_workspace
-from expertise_graph.types import Expert, Neighbour, ProbeSet, Run
 
 NO_COLUMNS = Columns()
 _NO_OPTIONS = SourceOptions()

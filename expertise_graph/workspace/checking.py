@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from expertise_graph.advice import DataFindings, Lens, RunFindings, RunRecord, check_data, check_run
+from expertise_graph.core import InvalidInputError, NotFoundError, Query
 from expertise_graph.data import Columns, LabelledData, read_data
-from expertise_graph.errors import InvalidInputError, NotFoundError
-from expertise_graph.sources.client import download_dataset
-from expertise_graph.types import Query
+from expertise_graph.diagnostics import DataFindings, Lens, RunFindings, RunRecord, check_data, check_run
+from expertise_graph.models import download_dataset
 from expertise_graph.workspace.base import NO_COLUMNS
 from expertise_graph.workspace.querying import Querying
 

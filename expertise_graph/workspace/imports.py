@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from expertise_graph.imports import (
+from expertise_graph.registry import (
     DistanceOptions,
     File,
     HistoryOptions,

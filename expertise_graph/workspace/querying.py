@@ -8,14 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from expertise_graph import probes
+from expertise_graph.core import Query, Ranking
 from expertise_graph.data import DRAW_VERSION, Columns, Inputs, LabelledData, holdout, stratified_sample
-from expertise_graph.latency import Meter
-from expertise_graph.race import Race
-from expertise_graph.retrieval.cost import Timings
-from expertise_graph.retrieval.engine import Registry, answer_query
-from expertise_graph.retrieval.evidence import ProbeRunner, Sample
-from expertise_graph.types import Query, Ranking
+from expertise_graph.features import Meter
+from expertise_graph.features import probe_sets as probes
+from expertise_graph.retrieval import ProbeRunner, Registry, Sample, Timings, answer_query
+from expertise_graph.training import Race
 from expertise_graph.workspace.base import NO_COLUMNS, Opened
 
 _DEFAULT_QUERY = Query()

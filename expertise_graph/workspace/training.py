@@ -6,22 +6,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from expertise_graph import training
-from expertise_graph.auto import AutoResult, AutoSettings, Tools, auto
+from expertise_graph.core import Expert, Query, WarmStart
 from expertise_graph.data import Columns, LabelledData
-from expertise_graph.merging import (
-    Applied,
-    ApplySettings,
-    DeltaReport,
-    MergeResult,
-    MergeSettings,
-    Packing,
-    apply_deltas,
-    merge,
-    share,
-)
-from expertise_graph.types import Expert, Query, WarmStart
-from expertise_graph.warmstart import TrainConfig
+from expertise_graph.deltas import Applied, ApplySettings, DeltaReport, Packing, apply_deltas, share
+from expertise_graph.merging import MergeResult, MergeSettings, merge
+from expertise_graph.training import TrainConfig
+from expertise_graph.training import registered as training
+from expertise_graph.tuning import AutoResult, AutoSettings, Tools, auto
 from expertise_graph.workspace.base import NO_COLUMNS
 from expertise_graph.workspace.querying import Querying
 

@@ -8,8 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from expertise_graph.data import LabelledData
-from expertise_graph.data.base import Item
+from expertise_graph.data.dataset import Item, LabelledData
 from zoo.bench_tasks import Task
 
 

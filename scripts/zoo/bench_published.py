@@ -12,7 +12,8 @@ import torch
 from pyarrow import parquet
 from torch import nn
 
-from expertise_graph.sources import SourceOptions, load, resolve
+from expertise_graph.models.base import SourceOptions
+from expertise_graph.models.loading import load, resolve
 from expertise_graph.starter import __file__ as PACKAGE
 from expertise_graph.starter.published import PUBLISHED as RECIPES
 from zoo import packages

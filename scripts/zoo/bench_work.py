@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from expertise_graph.data.modalities import modalities
-from expertise_graph.data.probesets import read_probe_set
-from expertise_graph.similarity import centred_gram, sketch
+from expertise_graph.data.modalities.base import known_modalities
+from expertise_graph.data.probe_files import read_probe_set
+from expertise_graph.features.similarity import centred_gram, sketch
 from expertise_graph.starter import __file__ as STARTER
-from expertise_graph.transferability import estimators, ridge_predict
-from expertise_graph.warmstart.build import private_rng
+from expertise_graph.training.build import private_rng
+from expertise_graph.transferability.methods.ridge import ridge_predict
+from expertise_graph.transferability.registry import estimators
 from zoo import bench_published, bench_tasks
 from zoo.bench_experts import IMAGE_SOURCES, Expert, obtain, plan
 from zoo.bench_tasks import IMAGE_TASKS, TEXT_TASKS, Task
@@ -113,7 +114,7 @@ class Work:
         scratch = fine_tune(Cell.of(expert, task), scratch=module)
         if task.modality == "image":
             items = [Image.fromarray(image.transpose(1, 2, 0)) for image in task.items]
-        raw = modalities[task.modality].raw_features(items)
+        raw = known_modalities[task.modality].raw_features(items)
         learn, test = np.concatenate([task.rows["train"], task.rows["validation"]]), task.rows["test"]
         guess = ridge_predict(raw[learn], task.labels[learn], raw[test]).argmax(1).numpy()
         counts = np.bincount(task.labels[test])

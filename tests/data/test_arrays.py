@@ -3,8 +3,9 @@ import zipfile
 import numpy as np
 import pytest
 
-from expertise_graph.data import image, read_data
-from expertise_graph.errors import DatasetError
+from expertise_graph.core.errors import DatasetError
+from expertise_graph.data.modalities import image
+from expertise_graph.data.readers import read_data
 
 
 def pixels(*shape):

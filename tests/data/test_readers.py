@@ -6,9 +6,11 @@ import sys
 import numpy as np
 import pytest
 
-from expertise_graph.data import Columns, image, read_data
-from expertise_graph.data import text as texts
-from expertise_graph.errors import DatasetError, NotFoundError
+from expertise_graph.core.errors import DatasetError, NotFoundError
+from expertise_graph.data.modalities import image
+from expertise_graph.data.modalities import text as texts
+from expertise_graph.data.readers import read_data
+from expertise_graph.data.records import Columns
 from tests.data.files import image_folder, picture, png, text_csv
 
 

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expertise_graph.data import LabelledData, holdout, stratified_sample
-from expertise_graph.errors import DatasetError, InvalidInputError
+from expertise_graph.core.errors import DatasetError, InvalidInputError
+from expertise_graph.data.dataset import LabelledData
+from expertise_graph.data.sampling import holdout, stratified_sample
 
 labels_strategy = st.lists(st.integers(0, 6), min_size=1, max_size=80).map(np.array)
 

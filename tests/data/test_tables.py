@@ -7,8 +7,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from expertise_graph.data import Columns, image, read_data
-from expertise_graph.errors import DatasetError
+from expertise_graph.core.errors import DatasetError
+from expertise_graph.data.modalities import image
+from expertise_graph.data.readers import read_data
+from expertise_graph.data.records import Columns
 from tests.data.files import IMAGE_FEATURES, image_folder, image_table, picture, png, save_to_disk, text_csv
 
 ROWS = [("one", "a"), ("two", "b"), ("three", "a"), ("four", "b")]

@@ -6,8 +6,11 @@ import json
 import numpy as np
 import pytest
 
-from expertise_graph.data import CLASS, LABELS, VALUE, Columns, holdout, read_data
-from expertise_graph.errors import DatasetError
+from expertise_graph.core.errors import DatasetError
+from expertise_graph.data.dataset import CLASS, LABELS, VALUE
+from expertise_graph.data.readers import read_data
+from expertise_graph.data.records import Columns
+from expertise_graph.data.sampling import holdout
 
 
 def write_csv(path, rows):

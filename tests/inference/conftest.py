@@ -5,9 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from expertise_graph.data import LabelledData, read_data
-from expertise_graph.sources import SourceOptions, load, resolve
-from expertise_graph.warmstart import TrainConfig, train
+from expertise_graph.data.dataset import LabelledData
+from expertise_graph.data.readers import read_data
+from expertise_graph.models.base import SourceOptions
+from expertise_graph.models.loading import load, resolve
+from expertise_graph.training.config import TrainConfig
+from expertise_graph.training.fine_tune import train
 from tests import materials
 
 

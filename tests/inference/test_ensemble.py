@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from expertise_graph.data import read_data
-from expertise_graph.errors import InvalidInputError, NotFoundError
+from expertise_graph.core.errors import InvalidInputError, NotFoundError
+from expertise_graph.data.readers import read_data
 from expertise_graph.inference.export import export_model
 from expertise_graph.inference.model import Ensemble, open_model, write_ensemble
-from expertise_graph.warmstart import discard
+from expertise_graph.training.run_folder import discard
 from tests.inference.conftest import finished
 from tests.materials import change_json
 from tests.program import invoke

@@ -11,13 +11,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from expertise_graph import metrics
-from expertise_graph.data import holdout, read_data
-from expertise_graph.errors import InvalidInputError
+from expertise_graph.core import metrics
+from expertise_graph.core.errors import InvalidInputError
+from expertise_graph.data.readers import read_data
+from expertise_graph.data.sampling import holdout
+from expertise_graph.features.probing import extract
 from expertise_graph.inference.evaluation import evaluate
 from expertise_graph.inference.items import choose
 from expertise_graph.inference.model import open_model
-from expertise_graph.probing import extract
 from tests import materials
 from tests.materials import change_json
 from tests.program import invoke

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from transformers import AutoTokenizer
 
-from expertise_graph.errors import InvalidInputError, NotFoundError, SourceError
+from expertise_graph.core.errors import InvalidInputError, NotFoundError, SourceError
 from expertise_graph.inference.export import TorchFormat, compare, export_model, formats
 from expertise_graph.inference.model import open_model
 from tests.materials import gloss_rows

@@ -9,21 +9,23 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModel, pipeline
 
-from expertise_graph.data import holdout, read_data
-from expertise_graph.errors import (
+from expertise_graph.core.errors import (
     DatasetError,
     InvalidInputError,
     NotFoundError,
     SourceError,
     UntrustedError,
 )
+from expertise_graph.data.readers import read_data
+from expertise_graph.data.sampling import holdout
 from expertise_graph.inference import network as room
 from expertise_graph.inference.model import open_model
-from expertise_graph.sources import InputSpec, SourceOptions, load, resolve
-from expertise_graph.sources.native import write_native
+from expertise_graph.models.base import InputSpec, SourceOptions
+from expertise_graph.models.loading import load, resolve
+from expertise_graph.models.transformers_export import write_native
 from tests import materials
 from tests.materials import change_json
-from tests.sources.test_factory import module, weights  # noqa: F401
+from tests.models.test_factory import module, weights  # noqa: F401
 
 
 def test_logits_are_those_of_backbone_and_head_computed_by_hand(image_run, letters):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from expertise_graph.warmstart import TrainConfig
+from expertise_graph.training.config import TrainConfig
 from expertise_graph.workspace import Workspace
 from tests import materials
 

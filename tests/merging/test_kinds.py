@@ -10,10 +10,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from expertise_graph.data import Columns, LabelledData, read_data
-from expertise_graph.merging import open_folder
-from expertise_graph.merging.yardstick import Yardstick
-from expertise_graph.warmstart import TrainConfig
+from expertise_graph.data.dataset import LabelledData
+from expertise_graph.data.readers import read_data
+from expertise_graph.data.records import Columns
+from expertise_graph.merging.evaluator import Yardstick
+from expertise_graph.merging.models import open_folder
+from expertise_graph.training.config import TrainConfig
 from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.program import invoke

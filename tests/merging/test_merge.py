@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from expertise_graph.merging import open_folder
+from expertise_graph.features.probing import extract
+from expertise_graph.merging.evaluator import Yardstick
 from expertise_graph.merging.methods import mean
-from expertise_graph.merging.yardstick import Yardstick
-from expertise_graph.probing import extract
+from expertise_graph.merging.models import open_folder
+from expertise_graph.models.loading import load
 from expertise_graph.retrieval.constraints import kind_of
-from expertise_graph.sources import load
 from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.program import invoke

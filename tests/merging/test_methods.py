@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from expertise_graph.errors import InvalidInputError
-from expertise_graph.merging import fisher, greedy_soup, mean, task_arithmetic, ties
-from expertise_graph.merging.methods import FISHER_FLOOR
+from expertise_graph.core.errors import InvalidInputError
+from expertise_graph.merging.methods import FISHER_FLOOR, fisher, greedy_soup, mean, task_arithmetic, ties
 
 SHAPES = {"conv": (4, 3, 3, 3), "norm": (4,), "linear": (5, 4)}
 

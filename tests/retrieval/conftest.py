@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from expertise_graph.store import Store
+from expertise_graph.store.store import Store
 
 
 @pytest.fixture

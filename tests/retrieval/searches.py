@@ -4,13 +4,13 @@ import time
 
 import numpy as np
 
-from expertise_graph.data.base import Inputs
-from expertise_graph.probing import Prober
+from expertise_graph.core.types import Query
+from expertise_graph.data.dataset import Inputs
+from expertise_graph.features.probing import Prober
 from expertise_graph.retrieval.cost import Timings
 from expertise_graph.retrieval.evidence import Evidence, ProbeRunner, Sample
 from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.search import Search
-from expertise_graph.types import Query
 from tests.nodes import expert, task
 
 ITEMS = 100

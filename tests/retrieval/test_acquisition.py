@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from expertise_graph.core.types import METADATA, Query
 from expertise_graph.retrieval.acquisition import chance_of_change, expected_improvement, next_place
-from expertise_graph.retrieval.belief import believe
-from expertise_graph.types import METADATA, Query
+from expertise_graph.retrieval.posterior import believe
 from tests.nodes import expert
 from tests.retrieval.searches import ran, search
 

@@ -4,8 +4,8 @@ import networkx as nx
 import numpy as np
 import pytest
 
+from expertise_graph.core.types import METADATA, Edge, Run
 from expertise_graph.retrieval.candidates import SHARED, collapse, draw, learnt_from, recall, trained_on
-from expertise_graph.types import METADATA, Edge, Run
 from tests.nodes import expert, task
 
 

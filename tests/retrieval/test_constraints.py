@@ -3,11 +3,12 @@
 import pytest
 
 from expertise_graph.cli.parameters import KINDS as OFFERED
-from expertise_graph.errors import NotFoundError
-from expertise_graph.registration import LINEAGE_METHOD
+from expertise_graph.core.errors import NotFoundError
+from expertise_graph.core.types import METADATA, Edge, Query
+from expertise_graph.models.base import SourceOptions
+from expertise_graph.models.loading import resolve
+from expertise_graph.registry.registration import LINEAGE_METHOD
 from expertise_graph.retrieval.constraints import KINDS, kind_of, sieve, violations
-from expertise_graph.sources import SourceOptions, resolve
-from expertise_graph.types import METADATA, Edge, Query
 from tests.nodes import expert
 
 IMAGES = ("clipart", "digits-in-fonts", "emoji", "fashion", "latin-letters")

@@ -6,13 +6,16 @@ import time
 import numpy as np
 import pytest
 
-from expertise_graph.data import Inputs, read_probe_set
-from expertise_graph.probing import Prober, extract
+from expertise_graph.data.dataset import Inputs
+from expertise_graph.data.probe_files import read_probe_set
+from expertise_graph.features.probing import Prober, extract
+from expertise_graph.models.base import SourceOptions
+from expertise_graph.models.loading import load, resolve
 from expertise_graph.retrieval.cost import Fit, Timings, cached, predicted_seconds
 from expertise_graph.retrieval.evidence import Sample
-from expertise_graph.sources import SourceOptions, load, resolve
-from expertise_graph.starter import probe_files
-from expertise_graph.store import Store, Timing
+from expertise_graph.starter.contents import probe_files
+from expertise_graph.store.store import Store
+from expertise_graph.store.timings import Timing
 from tests.nodes import expert, task
 
 SPECIALISTS = ("latin-letters", "digits-in-fonts", "clipart", "fashion", "emoji", "hebrew-letters")

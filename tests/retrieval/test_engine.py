@@ -5,11 +5,11 @@ import io
 import numpy as np
 import pytest
 
-from expertise_graph.errors import InvalidInputError, NotFoundError
-from expertise_graph.imports import HistoryOptions, ImportOptions
+from expertise_graph.core.errors import InvalidInputError, NotFoundError
+from expertise_graph.core.types import Edge, Query
+from expertise_graph.registry.imports.options import HistoryOptions, ImportOptions
 from expertise_graph.retrieval.scale import log_odds
-from expertise_graph.types import Edge, Query
-from expertise_graph.warmstart import TrainConfig
+from expertise_graph.training.config import TrainConfig
 from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.conftest import IMAGE_EXPERTS

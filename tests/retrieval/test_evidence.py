@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from expertise_graph import probes
-from expertise_graph.data import read_data
-from expertise_graph.probing import Prober
+from expertise_graph.core.types import Edge, Query
+from expertise_graph.data.readers import read_data
+from expertise_graph.features import probe_sets as probes
+from expertise_graph.features.probing import Prober
 from expertise_graph.retrieval.cost import Timings
 from expertise_graph.retrieval.evidence import (
     ALIGNMENT,
@@ -21,9 +22,11 @@ from expertise_graph.retrieval.evidence import (
     stored_evidence,
 )
 from expertise_graph.retrieval.task_embedding import respond
-from expertise_graph.transferability import kernel_target_alignment, logme, ridge_accuracy
-from expertise_graph.types import Edge, Query
-from expertise_graph.workspace import Workspace, draw_sample
+from expertise_graph.transferability.methods.alignment import kernel_target_alignment
+from expertise_graph.transferability.methods.logme import logme
+from expertise_graph.transferability.methods.ridge import ridge_accuracy
+from expertise_graph.workspace import Workspace
+from expertise_graph.workspace.querying import draw_sample
 from tests import materials
 
 

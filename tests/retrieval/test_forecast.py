@@ -5,10 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from expertise_graph.retrieval.covariates import Trait, weigh
 from expertise_graph.retrieval.factors import fit_factors
 from expertise_graph.retrieval.forecast import NOISE, forecast, shares
 from expertise_graph.retrieval.history import History, standardised_columns
-from expertise_graph.retrieval.traits import Trait, weigh
 
 NAN = np.nan
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from expertise_graph.features.similarity import SKETCH_DIM, centred_gram, debiased_cka, sketch
 from expertise_graph.retrieval.task_embedding import embed_task, respond
-from expertise_graph.similarity import SKETCH_DIM, centred_gram, debiased_cka, sketch
-from expertise_graph.transferability import ridge_accuracy, ridge_predict
+from expertise_graph.transferability.methods.ridge import ridge_accuracy, ridge_predict
 
 EXPERTS, BLOCK, CLASSES = 8, 5, 4
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch.nn import functional
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-from expertise_graph.errors import ExpertiseError, MissingExtraError, SourceError
+from expertise_graph.core.errors import ExpertiseError, MissingExtraError, SourceError
 from expertise_graph.starter.published import PUBLISHED, Published, package_root
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 from transformers.utils import logging
 
-from expertise_graph.starter import probe_files, shipped, task_archives
+from expertise_graph.starter.contents import probe_files, shipped, task_archives
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 IMAGE_EXPERTS = [name for name, path in shipped().items() if (path / "preprocessor_config.json").exists()]

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from expertise_graph.types import Expert, Task
+from expertise_graph.core.types import Expert, Task
 
 
 def expert(expert_id: str, **changes: Any) -> Expert:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from expertise_graph.store import Arrays, features_key
+from expertise_graph.store.arrays import Arrays, features_key
 from tests.store.nodes import expert
 
 NODE = expert("dir:1", weights_sha="w", preprocessing_sha="p")

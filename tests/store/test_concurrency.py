@@ -7,8 +7,9 @@ import threading
 
 import pytest
 
-from expertise_graph.errors import StoreError
-from expertise_graph.store import Store, connection
+from expertise_graph.core.errors import StoreError
+from expertise_graph.store import connection
+from expertise_graph.store.store import Store
 from tests.program import environment
 from tests.store.nodes import expert
 

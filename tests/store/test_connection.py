@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import sqlite_utils
 
-from expertise_graph.errors import NewerSchemaError, NotFoundError, StoreError
-from expertise_graph.store import Store, find_workspace
+from expertise_graph.core.errors import NewerSchemaError, NotFoundError, StoreError
 from expertise_graph.store.connection import APPLICATION_ID, connect, write
-from expertise_graph.store.location import on_network
+from expertise_graph.store.location import find_workspace, on_network
 from expertise_graph.store.migrations import SCHEMA_VERSION, migrations
+from expertise_graph.store.store import Store
 from tests.program import invoke
 from tests.store.nodes import expert
 

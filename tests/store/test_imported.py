@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from expertise_graph.errors import InvalidInputError, NotFoundError
-from expertise_graph.store import Store
+from expertise_graph.core.errors import InvalidInputError, NotFoundError
+from expertise_graph.core.types import Edge, Score, TaskDistance
 from expertise_graph.store.migrations import SCHEMA_VERSION
-from expertise_graph.types import Edge, Score, TaskDistance
+from expertise_graph.store.store import Store
 from tests.store.nodes import expert, node, task
 from tests.store.test_connection import older, pragma
 

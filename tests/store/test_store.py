@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from expertise_graph.errors import InvalidInputError, NotFoundError, StoreError
-from expertise_graph.store import Store
-from expertise_graph.types import Edge, Embedding, ProbeSet, Run, Score, Task
+from expertise_graph.core.errors import InvalidInputError, NotFoundError, StoreError
+from expertise_graph.core.types import Edge, Embedding, ProbeSet, Run, Score, Task
+from expertise_graph.store.store import Store
 from tests.store.nodes import expert
 
 PROBES = ProbeSet(id="probe:1", name="p", version="1", modality="image", n=4, license="mit")

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expertise_graph.transferability import kernel_target_alignment
 from expertise_graph.transferability._classes import as_classes
-from expertise_graph.transferability.catalogue import estimators
 from expertise_graph.transferability.decomposition import decompose
-from expertise_graph.transferability.probe import _folds
+from expertise_graph.transferability.methods.alignment import kernel_target_alignment
+from expertise_graph.transferability.methods.probe import _folds
+from expertise_graph.transferability.registry import estimators
 from tests.transferability import references
 from tests.transferability.test_logme import fixed_point, greatest_evidence
 from tests.transferability.test_ridge import refitted_accuracies

@@ -7,27 +7,24 @@ import numpy as np
 import pytest
 import torch
 
-from expertise_graph.errors import InvalidInputError
-from expertise_graph.transferability import (
-    decompose,
-    gbc,
-    h_score,
-    kernel_target_alignment,
-    knn_accuracy,
-    linear_probe_accuracy,
-    nleep,
-    parc,
-    sfda,
-    transrate,
-)
+from expertise_graph.core.errors import InvalidInputError
 from expertise_graph.transferability._classes import as_classes
-from expertise_graph.transferability.probe import _fit, _folds
+from expertise_graph.transferability.decomposition import decompose
+from expertise_graph.transferability.methods.alignment import kernel_target_alignment
+from expertise_graph.transferability.methods.gbc import gbc
+from expertise_graph.transferability.methods.hscore import h_score
+from expertise_graph.transferability.methods.knn import knn_accuracy
+from expertise_graph.transferability.methods.nleep import nleep
+from expertise_graph.transferability.methods.parc import parc
+from expertise_graph.transferability.methods.probe import _fit, _folds, linear_probe_accuracy
+from expertise_graph.transferability.methods.sfda import sfda
+from expertise_graph.transferability.methods.transrate import transrate
 from tests.transferability import references
 
 
 def module(name):
     """The module, which a function of the same name hides in the package."""
-    return importlib.import_module(f"expertise_graph.transferability.{name}")
+    return importlib.import_module(f"expertise_graph.transferability.methods.{name}")
 
 
 def planted(seed, n, d, classes=3, signal=1.0):

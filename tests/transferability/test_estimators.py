@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from expertise_graph.errors import InvalidInputError
-from expertise_graph.transferability import estimators
+from expertise_graph.core.errors import InvalidInputError
+from expertise_graph.transferability.registry import estimators
 from tests.transferability.cases import ALL, CASES, HEADS
 
 REGIMES = [(60, 6), (40, 39), (30, 30), (24, 60), (20, 200), (30, 1)]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from expertise_graph.errors import InvalidInputError
+from expertise_graph.core.errors import InvalidInputError
 from tests.transferability.cases import HEADS
 from tests.transferability.test_estimators import check
 

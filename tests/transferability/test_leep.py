@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from expertise_graph.errors import InvalidInputError
-from expertise_graph.transferability import leep, nce
+from expertise_graph.core.errors import InvalidInputError
+from expertise_graph.transferability.methods.leep import leep, nce
 from tests.transferability import references
 
 

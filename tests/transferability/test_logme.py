@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from expertise_graph.errors import InvalidInputError
-from expertise_graph.transferability import logme
+from expertise_graph.core.errors import InvalidInputError
+from expertise_graph.transferability.methods.logme import logme
 
 
 def fixed_point(f, y):

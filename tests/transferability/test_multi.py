@@ -4,9 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from expertise_graph.errors import InvalidInputError, NotFoundError
-from expertise_graph.transferability import Estimator, decompose, estimators, ridge_predict, score_many
+from expertise_graph.core.errors import InvalidInputError, NotFoundError
 from expertise_graph.transferability._classes import as_targets
+from expertise_graph.transferability.decomposition import decompose
+from expertise_graph.transferability.methods.ridge import ridge_predict
+from expertise_graph.transferability.multi import score_many
+from expertise_graph.transferability.registry import Estimator, estimators
 
 
 def planted(seed, n, d):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from expertise_graph.errors import InvalidInputError
-from expertise_graph.transferability import ridge_accuracy, ridge_predict
+from expertise_graph.core.errors import InvalidInputError
+from expertise_graph.transferability.methods.ridge import ridge_accuracy, ridge_predict
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 

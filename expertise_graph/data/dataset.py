@@ -1,0 +1,115 @@
+"""A labelled dataset in memory, whatever it was read from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from expertise_graph.core import FloatArray, IntArray, Task
+
+CLASS, LABELS, VALUE = KINDS = "class", "labels", "value"
+"""Kinds of target: one class an item, any number of labels an item, or a measured value."""
+
+Item = Path | bytes | str
+"""An undecoded input: a file, an encoded image, or a text."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """Undecoded inputs of one modality and the hash that stands for them in the cache."""
+
+    items: Sequence[Item]
+    modality: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledData:
+    """Undecoded items with their labels.
+
+    Attributes:
+        items: n inputs; `known_modalities[modality].decode` opens one.
+        labels: (n,) int, indices into `classes`. Where the target is not one class an item, classes
+            stand for it wherever items are sampled, split and ranked: the most telling label, or a
+            range of values.
+        kind: of the target.
+        names: the k labels, or the name of the value; empty for classes.
+        targets: (n, k) float: 1 where an item has a label, or values; None for classes.
+        splits: indices of the splits that the data itself declares (train, validation, test);
+            empty when it declares none.
+        skipped: what could not be used and why.
+        sha256: hash of the content (items with their class names), independent of order and path.
+        digests: of each item's content; empty where the order of the items is what they are known by.
+    """
+
+    name: str
+    modality: str
+    locator: str
+    items: tuple[Item, ...]
+    labels: IntArray
+    classes: tuple[str, ...]
+    sha256: str
+    kind: str = CLASS
+    names: tuple[str, ...] = ()
+    targets: FloatArray | None = None
+    splits: Mapping[str, IntArray] = field(default_factory=dict)
+    skipped: tuple[tuple[str, str], ...] = ()
+    digests: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Return the number of items."""
+        return len(self.items)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The names of what a model of the data gives: classes, labels, or values."""
+        return self.names or self.classes
+
+    @cached_property
+    def by_content(self) -> IntArray:
+        """(n,) int: the items in an order that neither file names nor the rows of a table change."""
+        if not self.digests:
+            return np.arange(len(self))
+        where = {int(i): name for name, rows in self.splits.items() for i in rows}
+        known = [(self.digests[i], int(self.labels[i]), where.get(i, ""), i) for i in range(len(self))]
+        return np.array([row[-1] for row in sorted(known)], dtype=np.int64)
+
+    def select(self, rows: IntArray, splits: Mapping[str, IntArray]) -> LabelledData:
+        """Return the items at `rows` (m,) with splits of their own, indices into `rows`."""
+        return replace(
+            self,
+            items=tuple(self.items[i] for i in rows),
+            labels=self.labels[rows],
+            targets=None if self.targets is None else self.targets[rows],
+            splits=splits,
+            digests=tuple(self.digests[i] for i in rows) if self.digests else (),
+        )
+
+    @property
+    def as_classes(self) -> LabelledData:
+        """The same items, as the classification that stands for them where experts are ranked."""
+        return replace(self, kind=CLASS, names=(), targets=None)
+
+    @property
+    def stand_in(self) -> str:
+        """What the classes are where they only stand for the labels, or an empty text."""
+        if self.kind == CLASS:
+            return ""
+        what = "ranges of values" if self.kind == VALUE else "labels, for each item its rarest"
+        return f"{len(self.classes)} {what}"
+
+    @property
+    def task(self) -> Task:
+        """The node that stands for this data in the graph."""
+        return Task(
+            id=f"task:{self.sha256}",
+            name=self.name,
+            modality=self.modality,
+            classes=self.classes,
+            n=len(self),
+            locator=self.locator,
+        )

@@ -1,0 +1,1 @@
+"""Kinds of input: one file owns everything of one modality."""

@@ -1,0 +1,90 @@
+"""Texts: strings or UTF-8 files, and hashed n-grams as a baseline."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from expertise_graph.core import DatasetError, FloatArray
+from expertise_graph.data.dataset import Item
+from expertise_graph.data.files import decode_utf8, read_regular
+from expertise_graph.data.modalities.base import Modality
+
+HASHED_DIM = 2048
+GRAM_LENGTHS = (3, 4, 5)
+MAX_HASHED_CHARACTERS = 4096
+_WORD = re.compile(r"\w+")
+
+
+def decode(item: Item) -> str:
+    """Return the text of an item.
+
+    Raises:
+        DatasetError: when it is blank or not UTF-8.
+    """
+    text = item if isinstance(item, str) else _decode_bytes(item)
+    if not text.strip():
+        raise DatasetError("the text is empty")
+    return text
+
+
+def to_bytes(item: Item) -> bytes:
+    """Return the text as UTF-8 without byte order mark."""
+    try:
+        return decode(item).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DatasetError(f"the text holds half a surrogate pair at character {error.start}") from error
+
+
+def raw_features(texts: Sequence[str]) -> FloatArray:
+    """Hash words and character 3- to 5-grams within words; only the first 4,096 characters count.
+
+    Returns:
+        (n, 2048) float32, rows of length one (zero for a text without any word).
+
+    References:
+        Weinberger et al., arXiv:0902.2206, the signed hashing trick.
+    """
+    features = np.zeros((len(texts), HASHED_DIM), dtype=np.float64)
+    for row, text in zip(features, texts, strict=True):
+        for token, count in Counter(_tokens(text[:MAX_HASHED_CHARACTERS].lower())).items():
+            # crc32 is the same in every process and on every machine, unlike hash().
+            code = zlib.crc32(token.encode("utf-8", "replace"))
+            row[code % HASHED_DIM] += (1.0 if code >> 31 else -1.0) * (1.0 + np.log(count))
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return (features / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
+
+
+def compact(text: str) -> str:
+    """Return the text as it is."""
+    return text
+
+
+def _decode_bytes(item: Path | bytes) -> str:
+    if isinstance(item, bytes):
+        return decode_utf8(item, "the text")
+    return decode_utf8(read_regular(item), str(item))
+
+
+def _tokens(text: str) -> Iterator[str]:
+    for word in _WORD.findall(text):
+        yield f"word {word}"
+        padded = f" {word} "
+        for length in GRAM_LENGTHS:
+            for start in range(len(padded) - length + 1):
+                yield padded[start : start + length]
+
+
+TEXT = Modality(
+    name="text",
+    suffixes=(".txt",),
+    decode=decode,
+    to_bytes=to_bytes,
+    raw_features=raw_features,
+    compact=compact,
+)

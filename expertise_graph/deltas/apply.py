@@ -1,0 +1,214 @@
+"""Adding deltas to the parent they were made from: one gives back the child, several their average."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from expertise_graph.core import InvalidInputError
+from expertise_graph.deltas.average import combine, shares_of
+from expertise_graph.deltas.delta import Delta
+from expertise_graph.deltas.delta_file import read_delta
+from expertise_graph.features import Prober
+from expertise_graph.merging import (
+    RULE,
+    Head,
+    Model,
+    Origin,
+    check_free,
+    datasets_of,
+    license_of,
+    new_folder,
+    open_model,
+    read_record,
+    register_model,
+    strictest,
+    write_card,
+    write_model,
+)
+from expertise_graph.models import sha256_of
+from expertise_graph.store import Store
+from expertise_graph.training import write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApplySettings:
+    """The settings of `apply_deltas`.
+
+    Attributes:
+        weights: one for each delta; None for the numbers of items the children were trained on.
+        scale: what the averaged difference is multiplied by.
+        head: whether heads in the deltas are used.
+        register: whether the result becomes an expert.
+    """
+
+    weights: tuple[float, ...] | None = None
+    scale: float = 1.0
+    head: bool = True
+    register: bool = True
+
+    def __post_init__(self) -> None:
+        if not -1e6 < self.scale < 1e6:
+            raise InvalidInputError(f"scale is {self.scale}: give a finite number such as 1 or 0.5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """What came of deltas.
+
+    Attributes:
+        expert: id of the registered expert, None with ``register=False``.
+        weights: the share of each delta, adding up to one.
+        items: how many items all children were trained on together, 0 when that is not known.
+    """
+
+    expert: str | None
+    parent: str
+    path: str
+    weights: tuple[float, ...]
+    scale: float
+    items: int
+    classes: tuple[str, ...]
+    license: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return dataclasses.asdict(self)
+
+
+def apply_deltas(
+    store: Store,
+    prober: Prober,
+    parent: str,
+    files: Sequence[Path],
+    *,
+    out: Path,
+    settings: ApplySettings,
+    trust_code: bool = False,
+) -> Applied:
+    """Add deltas to their parent, write the model into `out` and register it with its lineage.
+
+    The same command again reads back what is done.
+
+    Args:
+        store: the registry.
+        prober: runs the new expert on the probe set.
+        parent: a registered expert or the folder of a run, with the weights the deltas belong to.
+        files: delta files.
+        out: folder to write, new or empty.
+        settings: weights and the rest.
+        trust_code: whether a network built by code of the user may be loaded.
+
+    Raises:
+        NotFoundError: for a parent or file that is not there.
+        InvalidInputError: for a wrong, broken or malicious delta; nothing is written then.
+    """
+    if not files:
+        raise InvalidInputError("no delta was given: name at least one file")
+    start, out = open_model(store, parent, trust_code=trust_code), out.absolute()
+    deltas = [read_delta(path, start, head=settings.head) for path in files]
+    identity: dict[str, Any] = {
+        "parent": start.expert.id,
+        "deltas": [sha256_of([path]) for path in files],
+        "config": dataclasses.asdict(settings) | {"register": None},
+    }
+    shares = shares_of(deltas, settings.weights)
+    module, head = combine(start, deltas, weights=shares, scale=settings.scale)
+    applied = Applied(
+        expert=None,
+        parent=start.expert.id,
+        path=str(out),
+        weights=tuple(shares),
+        scale=settings.scale,
+        items=sum(delta.about.items for delta in deltas) if all(d.about.items for d in deltas) else 0,
+        classes=head.classes if head else (),
+        license=strictest([license_of(start), *(delta.about.license for delta in deltas)]),
+    )
+    if read_record(out, identity) is None:
+        check_free(out)
+        with new_folder(out) as folder:
+            write_applied(folder, start, (module, head), applied, deltas)
+            write_json(folder / "run.json", {"identity": identity, "result": _result(applied)})
+    if not settings.register:
+        return applied
+    expert = _registered(
+        store, prober, start, deltas, identity=identity, applied=applied, trust_code=trust_code
+    )
+    return dataclasses.replace(applied, expert=expert)
+
+
+def write_applied(
+    folder: Path,
+    parent: Model,
+    made: tuple[nn.Module, Head | None],
+    applied: Applied,
+    deltas: Sequence[Delta],
+) -> None:
+    """Write model, head and card of what `combine` made."""
+    module, head = made
+    description = {
+        "accuracy": None,
+        "task": None,
+        "expert": parent.expert.id,
+        "strategy": _method(deltas),
+        "trusted_code": parent.expert.trusted_code,
+    }
+    write_model(folder, parent.backbone, module, head=head, description=description)
+    fields = {
+        "license": applied.license,
+        "base_model": parent.expert.id,
+        "base_model_relation": "merge" if len(deltas) > 1 else "finetune",
+        "tags": ["expertise-graph", _method(deltas)],
+    }
+    rows: dict[str, object] = {
+        "parent": parent.name,
+        "scale": applied.scale,
+        "items trained on": applied.items,
+    }
+    for number, (delta, share) in enumerate(zip(deltas, applied.weights, strict=True), 1):
+        child = delta.about.child or "not registered"
+        rows[f"delta {number}"] = f"{delta.about.packing}, weight {share:.4f}, child {child}"
+    prose = [f"The deltas were averaged and added to the parent; nothing was measured. Licence: {RULE}"]
+    write_card(folder, f"{parent.expert.name} with {len(deltas)} deltas", fields, rows, prose)
+
+
+def _method(deltas: Sequence[Delta]) -> str:
+    return "fedavg" if len(deltas) > 1 else "delta"
+
+
+def _result(applied: Applied) -> dict[str, Any]:
+    return {**dataclasses.asdict(applied), "n_train": applied.items}
+
+
+def _registered(
+    store: Store,
+    prober: Prober,
+    parent: Model,
+    deltas: Sequence[Delta],
+    *,
+    identity: dict[str, Any],
+    applied: Applied,
+    trust_code: bool,
+) -> str:
+    known = {e.id for e in store.experts(parent.expert.modality)}
+    children = [d.about.child for d in deltas if d.about.child in known]
+    text = json.dumps([identity, applied.path], sort_keys=True)
+    origin = Origin(
+        parent=parent.expert.id,
+        sources=(parent.expert.id, *children),
+        method=_method(deltas),
+        relation="merge" if len(deltas) > 1 else "finetune",
+        run=f"run:{hashlib.sha256(text.encode()).hexdigest()[:16]}",
+        name=f"{parent.expert.name}-{_method(deltas)}",
+        license=applied.license,
+        modality=parent.expert.modality,
+        datasets=datasets_of([parent.expert, *(store.expert(child) for child in children)]),
+    )
+    return register_model(store, prober, Path(applied.path), origin, trust_code=trust_code).id

@@ -1,0 +1,168 @@
+"""The items a trained model is most wrong about, and images of them as a contact sheet."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from expertise_graph.core import DatasetError, FloatArray, IntArray, log_softmax, sigmoid
+from expertise_graph.data import CLASS, IMAGE, LABELS, VALUE, Item, LabelledData, holdout
+from expertise_graph.diagnostics.collection import item_names
+from expertise_graph.features import Progress
+from expertise_graph.inference import Model
+
+SHOWN = 24
+MOST = 2_000
+_COLUMNS, _PICTURE, _LINE, _PAD = 6, 128, 14, 8
+_LETTERS = 19
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """An item of high loss.
+
+    Attributes:
+        confidence: the probability of the prediction, of several labels the mean; None of a value.
+        loss: in nats, mean over several labels; of a value how far off it is.
+    """
+
+    item: int
+    name: str
+    split: str
+    given: str
+    predicted: str
+    confidence: float | None
+    loss: float
+
+    @property
+    def doubt(self) -> str:
+        """How sure the prediction was, or how far off it is."""
+        return f"off by {self.loss:.4g}" if self.confidence is None else f"{self.confidence:.0%}"
+
+
+def worst_items(
+    model: Model, data: LabelledData, *, seed: int, progress: Progress
+) -> tuple[tuple[Mistake, ...], int]:
+    """Return the validation and test items of the highest loss, and how many were looked at.
+
+    Args:
+        model: that was trained.
+        data: that the run was trained on.
+        seed: of the run, from which its splits follow.
+        progress: told how far it is.
+    """
+    splits = holdout(data, seed=seed)
+    split_of = {int(i): "validation" for i in splits.validation} | {int(i): "test" for i in splits.test}
+    rows = np.array(sorted(split_of), dtype=np.int64)
+    if len(rows) > MOST:
+        rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST])
+    logits = model.logits([data.items[i] for i in rows], progress=progress).astype(np.float64)
+    answers = _ANSWERS[data.kind](model, data, rows, logits)
+    names = item_names(data.items, data.locator)
+    return tuple(
+        Mistake(
+            item=int(rows[place]),
+            name=names[rows[place]],
+            split=split_of[int(rows[place])],
+            given=answers.given(place),
+            predicted=answers.predicted(place),
+            confidence=None if answers.confidence is None else float(answers.confidence[place]),
+            loss=float(answers.loss[place]),
+        )
+        for place in np.argsort(-answers.loss, kind="stable")[:SHOWN]
+    ), len(rows)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """Of n items: loss and confidence (n,), and what is given and predicted of the i-th."""
+
+    loss: FloatArray
+    confidence: FloatArray | None
+    given: Callable[[int], str]
+    predicted: Callable[[int], str]
+
+
+def _of_classes(model: Model, data: LabelledData, rows: IntArray, logits: FloatArray) -> _Answers:
+    likely, labels = log_softmax(logits / model.temperature), data.labels[rows]
+    return _Answers(
+        loss=-likely[np.arange(len(rows)), labels],
+        confidence=np.exp(likely.max(axis=1)),
+        given=lambda i: data.classes[int(labels[i])],
+        predicted=lambda i: data.classes[int(likely[i].argmax())],
+    )
+
+
+def _of_labels(model: Model, data: LabelledData, rows: IntArray, logits: FloatArray) -> _Answers:
+    assert data.targets is not None
+    targets, scaled = data.targets[rows], logits / model.temperature
+    likely = sigmoid(scaled)
+
+    def listed(marks: NDArray[np.bool_]) -> str:
+        return ", ".join(name for name, mark in zip(data.outputs, marks, strict=True) if mark) or "nothing"
+
+    return _Answers(
+        loss=(np.logaddexp(0.0, scaled) - scaled * targets).mean(axis=1),
+        confidence=np.maximum(likely, 1.0 - likely).mean(axis=1),
+        given=lambda i: listed(targets[i] > 0),
+        predicted=lambda i: listed(likely[i] >= 0.5),
+    )
+
+
+def _of_values(model: Model, data: LabelledData, rows: IntArray, logits: FloatArray) -> _Answers:
+    assert data.targets is not None
+    values, predicted = data.targets[rows, 0], logits[:, 0]
+    return _Answers(
+        loss=np.abs(predicted - values),
+        confidence=None,
+        given=lambda i: f"{values[i]:.4g}",
+        predicted=lambda i: f"{predicted[i]:.4g}",
+    )
+
+
+_ANSWERS = {CLASS: _of_classes, LABELS: _of_labels, VALUE: _of_values}
+
+
+def contact_sheet(mistakes: Sequence[Mistake], items: Sequence[Item]) -> bytes:
+    """Return a PNG of images, with the label given and the one predicted below each.
+
+    Args:
+        mistakes: worst first.
+        items: that `Mistake.item` counts.
+    """
+    cell_width, cell_height = _PICTURE + _PAD, _PICTURE + 2 * _LINE + 2 * _PAD
+    rows = -(-len(mistakes) // _COLUMNS)
+    sheet = Image.new("RGB", (_COLUMNS * cell_width + _PAD, max(1, rows) * cell_height + _PAD), "white")
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
+    for place, mistake in enumerate(mistakes):
+        left = _PAD + place % _COLUMNS * cell_width
+        top = _PAD + place // _COLUMNS * cell_height
+        _paste(sheet, items[mistake.item], left, top)
+        right = mistake.predicted == mistake.given
+        draw.text((left, top + _PICTURE + 2), f"is {_short(mistake.given)}", fill="black", font=font)
+        colour = "#2a7a4a" if right else "#b3261e"
+        text = f"as {_short(mistake.predicted)} {mistake.doubt}"
+        draw.text((left, top + _PICTURE + 2 + _LINE), text, fill=colour, font=font)
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def _paste(sheet: Image.Image, item: Item, left: int, top: int) -> None:
+    try:
+        picture = IMAGE.decode(item)
+    except DatasetError:
+        return
+    scale = _PICTURE / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    sheet.paste(picture.resize(size), (left + (_PICTURE - size[0]) // 2, top + (_PICTURE - size[1]) // 2))
+
+
+def _short(name: str) -> str:
+    name = " ".join(name.split())
+    return name if len(name) <= _LETTERS else f"{name[: _LETTERS - 2]}.."

@@ -1,0 +1,185 @@
+"""Over- and under-fitting, by rules on the history of a run, and what to try next."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from expertise_graph.diagnostics.record import RunRecord
+
+GAP = 0.1
+RISEN = 1.1
+LOW = 0.9
+DONE = 0.99
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """How a run went.
+
+    Attributes:
+        kind: diverged, probe, probe-kept, unfinished, over-fitting, gap, under-fitting or good.
+        text: what that means, with the numbers.
+        commands: up to three to try next.
+    """
+
+    kind: str
+    text: str
+    commands: tuple[str, ...]
+
+
+def judge(record: RunRecord, data: str, options: Sequence[str] = ()) -> Verdict:
+    """Return the verdict on a run; the first rule that fits counts.
+
+    Args:
+        record: of the run.
+        data: its data as a command names them.
+        options: that commands need to read them.
+    """
+    kind, numbers = kind_of_run(record), _numbers(record)
+    scores = {name: record.said(numbers[name]) for name in ("train", "validation", "test")}
+    text = _TEXTS[kind].format(kept=f"{numbers['kept']:.0f}", **scores) + _shift(record)
+    return Verdict(kind=kind, text=text, commands=_commands(record, kind, (data, *options)))
+
+
+def kind_of_run(record: RunRecord) -> str:
+    """Return which rule fits, see `Verdict`.
+
+    diverged: the loss was not a number. probe: nothing was trained but the head. probe-kept: no epoch was
+    better than the linear probe. unfinished: the last epoch had the best validation accuracy or loss, and
+    the number of epochs or the time ended it. over-fitting: training accuracy is a tenth, and two
+    standard errors, above validation, whose loss has risen by a tenth from its lowest. gap: it is two
+    tenths above, and the loss has not risen. under-fitting: training accuracy itself stays below 90 %.
+    """
+    rows = [row for row in record.history if row["epoch"] > 0]
+    if record.result["stopped"] == "nan":
+        return "diverged"
+    if not rows:
+        return "unfinished" if record.result["stopped"] == "time" else "probe"
+    if record.result["kept_epoch"] == 0:
+        return "probe-kept"
+    numbers = _numbers(record)
+    cut = record.result["stopped"] in ("epochs", "time")
+    if cut and _still_improving(rows) and numbers["gap"] < GAP and numbers["validation"] < DONE:
+        return "unfinished"
+    noise = 2 * math.sqrt(_variance(numbers["validation"]) / max(numbers["items"], 1))
+    if numbers["gap"] > max(GAP, noise) and _risen(record.history):
+        return "over-fitting"
+    if numbers["gap"] > max(2 * GAP, noise):
+        return "gap"
+    return "under-fitting" if numbers["train"] < LOW else "good"
+
+
+def _shift(record: RunRecord) -> str:
+    """Return a sentence when the test items are clearly harder than those of validation, else nothing."""
+    numbers, n_test = _numbers(record), max(float(record.result["n_test"]), 1.0)
+    # Smoothed, as of few items all may be right by chance.
+    validation = (numbers["validation"] * numbers["items"] + 2) / (numbers["items"] + 4)
+    doubt = math.sqrt(_variance(validation) / (numbers["items"] + 4) + _variance(numbers["test"]) / n_test)
+    if validation - numbers["test"] <= max(0.05, 2 * doubt):
+        return ""
+    test, held = record.said(numbers["test"]), record.said(numbers["validation"])
+    return (
+        f" The test items are harder ({test}) than those held out of training ({held}): "
+        "they may come from elsewhere, or the latter have twins in training."
+    )
+
+
+def _variance(score: float) -> float:
+    """Return the variance of a score on one item; of scores that are no shares of items a guess."""
+    share = min(max(score, 0.0), 1.0)
+    return share * (1.0 - share)
+
+
+def _still_improving(rows: list[Mapping[str, Any]]) -> bool:
+    last, before = rows[-1], rows[:-1]
+    return bool(
+        before
+        and (
+            last["validation_accuracy"] > max(row["validation_accuracy"] for row in before)
+            or last["validation_loss"] < min(row["validation_loss"] for row in before)
+        )
+    )
+
+
+def _risen(history: tuple[Mapping[str, Any], ...]) -> bool:
+    return bool(history[-1]["validation_loss"] > RISEN * min(row["validation_loss"] for row in history))
+
+
+def _numbers(record: RunRecord) -> dict[str, float]:
+    last = record.history[-1] if record.history else {}
+    train = last.get("train_accuracy")
+    validation = float(record.result["validation_accuracy"])
+    train = validation if train is None else float(train)
+    return {
+        "train": train,
+        "validation": validation,
+        "gap": train - float(last.get("validation_accuracy", validation)),
+        "test": float(record.result["accuracy"]),
+        "epochs": float(record.result["epochs"]),
+        "kept": float(record.result["kept_epoch"]),
+        "items": float(record.result["n_validation"]),
+    }
+
+
+_TEXTS = {
+    "diverged": "Training diverged: the loss was no number any more, and the best epoch before it was kept.",
+    "probe": ("Only a linear head was trained: {validation} on validation, {test} on test."),
+    "probe-kept": (
+        "Fine-tuning did not help: no epoch beat the linear probe, which was kept ({validation} "
+        "on validation)."
+    ),
+    "unfinished": (
+        "Training stopped while it was still improving (epoch {kept}, {validation} on validation): "
+        "it is not finished."
+    ),
+    "over-fitting": (
+        "The model over-fits: {train} in training, {validation} on validation, whose loss "
+        "has risen again; the best epoch ({kept}) was kept."
+    ),
+    "gap": (
+        "The model knows the items it was trained on ({train}) far better than new ones "
+        "({validation} on validation), whose loss has not risen: more or more varied items, or an "
+        "expert nearer to the task, would help, longer training would not."
+    ),
+    "under-fitting": (
+        "The model under-fits: {train} on what it was trained on, {validation} on "
+        "validation, so expert or settings limit it rather than the number of items."
+    ),
+    "good": (
+        "Training went well: {train} in training, {validation} on validation, {test} on "
+        "test; epoch {kept} was kept."
+    ),
+}
+
+
+def _commands(record: RunRecord, kind: str, data: Sequence[str]) -> tuple[str, ...]:
+    epochs, lr = int(record.config.get("epochs", 20)), float(record.config.get("lr", 1e-3))
+    gentler = _again(record, data, "gentle", lr=f"{lr / 3:.2g}")
+    longer = _again(record, data, "longer", epochs=str(2 * epochs))
+    frozen = _again(record, data, "probe", strategy="linear-probe")
+    tuned = _again(record, data, "tuned", strategy="lp-ft")
+    compare = shlex.join(["expertise-graph", "query", *data])
+    look = shlex.join(["expertise-graph", "check", *data])
+    return {
+        "diverged": (gentler, frozen),
+        "probe": (tuned, compare),
+        "probe-kept": (gentler, look, compare),
+        "unfinished": (longer,),
+        "over-fitting": (look, frozen, gentler),
+        "gap": (look, compare, gentler),
+        "under-fitting": (compare, longer),
+        "good": (look,),
+    }[kind]
+
+
+def _again(record: RunRecord, data: Sequence[str], name: str, **changes: str) -> str:
+    """Return the command of the run with some settings changed, into a folder beside its own."""
+    words = ["expertise-graph", "warm-start", *data]
+    words += ["--expert", record.expert] if record.expert else []
+    for option, value in changes.items():
+        words += [f"--{option}", value]
+    return shlex.join([*words, "--out", f"{record.folder}-{name}"])

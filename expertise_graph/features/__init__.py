@@ -1,0 +1,21 @@
+"""Running experts on inputs: features, similarity, vector index, probe sets, latency."""
+
+from typing import TYPE_CHECKING
+
+from expertise_graph.core.door import door
+
+if TYPE_CHECKING:
+    from expertise_graph.features.index import FaissIndex
+    from expertise_graph.features.latency import Meter, machine
+    from expertise_graph.features.probing import Prober, Progress, at_once, extract, forward, silent
+    from expertise_graph.features.similarity import (
+        DUPLICATE_CKA,
+        SKETCH_DIM,
+        SKETCH_METHOD,
+        SKETCH_SEED,
+        SKETCH_VERSION,
+        centred_gram,
+        sketch,
+    )
+
+__getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,232 @@
+"""Vector index: exact search as the oracle, and FAISS. The only place that normalises vectors.
+
+Vectors are known by integer ids that are never used again for another vector. A saved index is
+a cache: a side-car file holds its checksum, and what does not match it is not read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from expertise_graph.core import FloatArray, InvalidInputError
+
+EXACT_BELOW = 50_000
+_FORMAT = 1
+
+
+def normalise(vectors: FloatArray) -> NDArray[np.float32]:
+    """Return rows over their Euclidean norm, (n, m) float32.
+
+    Raises:
+        InvalidInputError: for another rank, NaN, infinity or a zero row.
+    """
+    # In float64: squares of float32 overflow beyond 1e19 and vanish below 1e-23.
+    array = np.asarray(vectors, dtype=np.float64)
+    if array.ndim != 2:
+        raise InvalidInputError(f"vectors must be (n, m), got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise InvalidInputError("vectors hold NaN or infinity")
+    norms = np.linalg.norm(array, axis=1, keepdims=True)
+    if (norms == 0).any():
+        raise InvalidInputError("a zero vector has no direction and cannot be indexed")
+    return np.ascontiguousarray(array / norms, dtype=np.float32)
+
+
+class ExactIndex:
+    """Search by comparing with every vector: the ground truth for any other index."""
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+        self._ids = np.zeros(0, dtype=np.int64)
+        self._vectors = np.zeros((0, dim), dtype=np.float32)
+
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return len(self._ids)
+
+    def add(self, ids: Sequence[int], vectors: FloatArray) -> None:
+        """Add vectors (n, dim) under new ids."""
+        new_ids, unit = _check_new(ids, vectors, self.dim, self._ids)
+        self._ids = np.concatenate([self._ids, new_ids])
+        self._vectors = np.concatenate([self._vectors, unit])
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Remove vectors; ids that are not there are ignored."""
+        keep = ~np.isin(self._ids, np.asarray(ids, dtype=np.int64))
+        self._ids, self._vectors = self._ids[keep], self._vectors[keep]
+
+    def search(self, vector: FloatArray, k: int) -> list[tuple[int, float]]:
+        """Return up to k (id, cosine), nearest first; equal cosines by id."""
+        query = _check_query(vector, self.dim)[0]
+        # Not BLAS: it adds up rows at the end of a block in another order, which breaks ties.
+        cosines = np.einsum("ij,j->i", self._vectors, query)
+        order = np.lexsort((self._ids, -cosines))[: max(k, 0)]
+        return [(int(self._ids[i]), float(cosines[i])) for i in order]
+
+
+class FaissIndex:
+    """Inner-product search over unit vectors with FAISS: flat below `exact_below`, then HNSW."""
+
+    def __init__(self, dim: int, *, exact_below: int = EXACT_BELOW) -> None:
+        self.dim = dim
+        self.exact_below = exact_below
+        self._known: set[int] = set()
+        self._index = self._flat()
+
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return len(self._known)
+
+    @property
+    def exact(self) -> bool:
+        """Tell whether search compares with every vector."""
+        return isinstance(faiss.downcast_index(self._index.index), faiss.IndexFlat)
+
+    def add(self, ids: Sequence[int], vectors: FloatArray) -> None:
+        """Add vectors (n, dim) under new ids; beyond `exact_below` the graph index takes over."""
+        known = np.fromiter(self._known, dtype=np.int64, count=len(self._known))
+        new_ids, unit = _check_new(ids, vectors, self.dim, known)
+        if self.exact and len(self) + len(new_ids) >= self.exact_below:
+            self._to_graph()
+        self._index.add_with_ids(unit, new_ids)
+        self._known.update(new_ids.tolist())
+
+    def remove(self, ids: Sequence[int]) -> None:
+        """Remove vectors; ids that are not there are ignored. An HNSW index is rebuilt."""
+        gone = self._known.intersection(int(i) for i in ids)
+        if not gone:
+            return
+        if self.exact:
+            self._index.remove_ids(np.fromiter(gone, dtype=np.int64, count=len(gone)))
+            self._known -= gone
+            return
+        stored_ids, stored = self._contents()
+        keep = ~np.isin(stored_ids, list(gone))
+        self._known = set()
+        self._index = self._flat()
+        self.add(stored_ids[keep].tolist(), stored[keep])
+
+    def search(self, vector: FloatArray, k: int) -> list[tuple[int, float]]:
+        """Return up to k (id, cosine), nearest first; equal cosines by id."""
+        query = _check_query(vector, self.dim)
+        k = min(k, len(self))
+        if k <= 0:
+            return []
+        # FAISS cuts equal cosines anywhere: look on until the last one found is below the k-th.
+        width = min(k + 1, len(self))
+        cosines, ids = self._index.search(query, width)
+        while width < len(self) and cosines[0, -1] == cosines[0, k - 1]:
+            width = min(2 * width, len(self))
+            cosines, ids = self._index.search(query, width)
+        found = [(int(i), float(c)) for i, c in zip(ids[0], cosines[0], strict=True) if i >= 0]
+        return sorted(found, key=lambda pair: (-pair[1], pair[0]))[:k]
+
+    def sync(self, ids: Sequence[int], vectors: FloatArray) -> bool:
+        """Make the index hold exactly `ids`; return whether anything had to change."""
+        wanted = set(ids)
+        gone = self._known - wanted
+        new = [place for place, i in enumerate(ids) if i not in self._known]
+        self.remove(list(gone))
+        if new:
+            self.add([ids[place] for place in new], vectors[new])
+        return bool(gone or new)
+
+    def save(self, path: Path) -> None:
+        """Write the index and its side-car; each file appears whole or not at all."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        data = faiss.serialize_index(self._index).tobytes()
+        side_car = {
+            "format": _FORMAT,
+            "sha256": hashlib.sha256(data).hexdigest(),
+            "dim": self.dim,
+            "count": len(self),
+        }
+        _write_atomically(path, data)
+        _write_atomically(_side_car(path), json.dumps(side_car).encode())
+
+    @classmethod
+    def load(cls, path: Path, *, dim: int) -> FaissIndex:
+        """Read a saved index back.
+
+        Raises:
+            InvalidInputError: when the file is missing, damaged, or of another dimension.
+        """
+        side_car = _read_side_car(path)
+        data = path.read_bytes() if path.is_file() else b""
+        if hashlib.sha256(data).hexdigest() != side_car.get("sha256"):
+            raise InvalidInputError(f"{path.name} does not match its checksum")
+        if side_car.get("dim") != dim:
+            raise InvalidInputError(f"{path.name} holds vectors of another dimension")
+        index = cls(dim)
+        index._index = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
+        index._known = set(faiss.vector_to_array(index._index.id_map).tolist())
+        if side_car.get("count") != len(index):
+            raise InvalidInputError(f"{path.name} holds another number of vectors than its side-car says")
+        return index
+
+    def _flat(self) -> Any:
+        return faiss.IndexIDMap2(faiss.IndexFlatIP(self.dim))
+
+    def _contents(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        ids = faiss.vector_to_array(self._index.id_map)
+        return ids, self._index.index.reconstruct_n(0, len(ids))
+
+    def _to_graph(self) -> None:
+        ids, vectors = self._contents()
+        graph = faiss.IndexHNSWFlat(self.dim, 32, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction, graph.hnsw.efSearch = 200, 256
+        self._index = faiss.IndexIDMap2(graph)
+        if len(ids):
+            self._index.add_with_ids(vectors, ids)
+
+
+def _check_new(
+    ids: Sequence[int], vectors: FloatArray, dim: int, known: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return ids and unit vectors after refusing what FAISS would silently take."""
+    new_ids = np.asarray(ids, dtype=np.int64)
+    unit = normalise(vectors)
+    if unit.shape != (len(new_ids), dim):
+        raise InvalidInputError(f"{len(new_ids)} ids need vectors ({len(new_ids)}, {dim}), got {unit.shape}")
+    if (new_ids < 0).any():
+        raise InvalidInputError("ids must not be negative")
+    if len(np.unique(new_ids)) < len(new_ids) or np.isin(new_ids, known).any():
+        raise InvalidInputError("an id is in the index already, or given twice")
+    return new_ids, unit
+
+
+def _check_query(vector: FloatArray, dim: int) -> NDArray[np.float32]:
+    """Return the query as a unit row (1, dim)."""
+    query = np.asarray(vector)
+    if query.shape != (dim,):
+        raise InvalidInputError(f"a query must be a vector ({dim},), got shape {query.shape}")
+    return normalise(query[None])
+
+
+def _side_car(path: Path) -> Path:
+    return path.with_suffix(path.suffix + ".json")
+
+
+def _read_side_car(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(_side_car(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInputError(f"{path.name} has no readable side-car") from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise InvalidInputError(f"{path.name} has a side-car of another format")
+    return content
+
+
+def _write_atomically(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)

@@ -1,0 +1,102 @@
+"""The probe sets of a workspace: immutable files under embeddings/probes/, one current a modality."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from expertise_graph.core import DatasetError, NotFoundError, ProbeSet, did_you_mean
+from expertise_graph.data import Inputs, LabelledData, ProbeFile, read_data, read_probe_set
+from expertise_graph.store import Store
+
+
+def install(store: Store, path: Path, *, use: bool = False) -> ProbeSet:
+    """Copy a probe set file into the workspace; it becomes current if `use`, or if there is none.
+
+    Raises:
+        DatasetError: when the file is damaged.
+    """
+    probe_set = read_probe_set(path).probe_set
+    target = _path(store, probe_set.id)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_suffix(f".{os.getpid()}.tmp")
+    shutil.copyfile(path, temporary)
+    os.replace(temporary, target)
+    with store.transaction():
+        store.put_probe_set(probe_set)
+        if use or store.state(_state(probe_set.modality)) is None:
+            make_current(store, probe_set)
+    return probe_set
+
+
+def drawn_from(data: str | Path) -> LabelledData | Path:
+    """Return a folder as it is, and any other dataset read, for a probe set to be drawn from."""
+    path = Path(data)
+    return path if path.is_dir() else read_data(data)
+
+
+def make_current(store: Store, probe_set: ProbeSet) -> None:
+    """Make a probe set the current one of its modality."""
+    store.set_state(_state(probe_set.modality), probe_set.id)
+
+
+def current(store: Store, modality: str) -> ProbeSet:
+    """Return the probe set that experts of `modality` are embedded on.
+
+    Raises:
+        NotFoundError: when the workspace has none for it.
+    """
+    wanted = store.state(_state(modality))
+    for probe_set in store.probe_sets(modality):
+        if probe_set.id == wanted:
+            return probe_set
+    known = sorted({p.modality for p in store.probe_sets()})
+    raise NotFoundError(
+        f"no probe set of modality {modality!r}; there are: {', '.join(known) or 'none'}. "
+        "Make one with: expertise-graph probe create FOLDER"
+    )
+
+
+def find(store: Store, text: str) -> ProbeSet:
+    """Return the newest probe set with this name, id or unique beginning of an id.
+
+    Raises:
+        NotFoundError: naming those there are.
+    """
+    known = store.probe_sets()
+    found = [p for p in known if text == p.name or p.id.startswith((text, f"probe:{text}"))]
+    if not found:
+        names = [p.name for p in known]
+        raise NotFoundError(
+            f"no probe set {text!r}; there are: {', '.join(names)}.{did_you_mean(text, names)}"
+        )
+    return found[-1]
+
+
+def read(store: Store, probe_set: ProbeSet) -> ProbeFile:
+    """Return the file of a probe set, verified.
+
+    Raises:
+        DatasetError: when it is missing, damaged, or another one.
+    """
+    path = _path(store, probe_set.id)
+    if not path.is_file():
+        raise DatasetError(f"the file of probe set {probe_set.name!r} is missing; restore {path}")
+    content = read_probe_set(path)
+    if content.probe_set.id != probe_set.id:
+        raise DatasetError(f"{path} is not the probe set {probe_set.name!r}; restore it from a backup")
+    return content
+
+
+def inputs(store: Store, probe_set: ProbeSet) -> Inputs:
+    """Return what experts are run on for a probe set."""
+    return Inputs(items=read(store, probe_set).items, modality=probe_set.modality, sha256=probe_set.id)
+
+
+def _path(store: Store, probe_set_id: str) -> Path:
+    return store.folder / "embeddings" / "probes" / f"{probe_set_id.partition(':')[2]}.zip"
+
+
+def _state(modality: str) -> str:
+    return f"probe set of {modality}"

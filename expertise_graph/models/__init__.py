@@ -1,0 +1,19 @@
+"""Where experts come from, how they are loaded, and how they run."""
+
+from typing import TYPE_CHECKING
+
+from expertise_graph.core.door import door
+
+if TYPE_CHECKING:
+    from expertise_graph.models.adapters import adaptable, add_adapter, save_adapter
+    from expertise_graph.models.base import Backbone, InputSpec, Source, SourceOptions, sources
+    from expertise_graph.models.hub_client import download_dataset
+    from expertise_graph.models.layout import existing_folder
+    from expertise_graph.models.loading import load, resolve
+    from expertise_graph.models.networks import new_network
+    from expertise_graph.models.transformers_export import native_features, write_native
+    from expertise_graph.models.variants import read_settings, reconfigured, settings_of
+    from expertise_graph.models.weights import inspect, read_json, sha256_of
+    from expertise_graph.models.zoo import installed, starter_names
+
+__getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,179 @@
+"""Low-rank adapters: a few small matrices beside the frozen weights of a parent, in a folder that names it.
+
+``adapter_config.json`` and ``adapter_model.safetensors`` are in the format of peft, ``parent.json``
+is the node of the parent.
+
+References:
+    Hu et al., arXiv:2106.09685.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.lora import LoraLayer
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from expertise_graph.core import Expert, SourceError, disk_errors
+from expertise_graph.models.base import Backbone, SourceOptions, sources
+from expertise_graph.models.card import read_card
+from expertise_graph.models.layout import PARENT, existing_folder
+from expertise_graph.models.weights import inspect, read_json, sha256_of
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+FORMAT = "safetensors adapter"
+_SETTINGS = ("r", "lora_alpha", "target_modules", "rank_pattern")
+
+
+def adaptable(module: nn.Module) -> list[str]:
+    """Return the names of the layers that can have an adapter: linear ones, and ungrouped convolutions."""
+    return [name for name, child in module.named_modules() if name and _is_adaptable(child)]
+
+
+def add_adapter(module: nn.Module, *, rank: int) -> list[nn.Parameter]:
+    """Put an adapter that changes nothing yet beside every layer that can have one; return its parameters.
+
+    Args:
+        module: any network; changed in place.
+        rank: of the matrices; a layer narrower than that has one of its own width.
+    """
+    names = adaptable(module)
+    widths = {name: _width(module.get_submodule(name)) for name in names}
+    narrow = {name: width for name, width in widths.items() if width < rank}
+    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names, rank_pattern=_exact(narrow))
+    inject_adapter_in_model(config, module)
+    return [p for name, p in module.named_parameters() if "lora_" in name]
+
+
+def save_adapter(module: nn.Module, parent: Expert, folder: Path) -> None:
+    """Write the adapter in `module` and whose it is; the weights beside it are not written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    config = module.peft_config["default"].to_dict()  # type: ignore[index,union-attr]
+    plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items() if k in _SETTINGS}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in get_peft_model_state_dict(module).items()}
+    with disk_errors():
+        save_file(tensors, folder / WEIGHTS)
+    described = {"peft_type": "LORA", "base_model_name_or_path": parent.id, **plain}
+    (folder / CONFIG).write_text(json.dumps(described, indent=1), encoding="utf-8")
+    (folder / PARENT).write_text(json.dumps(dataclasses.asdict(parent), indent=1), encoding="utf-8")
+
+
+class AdapterSource:
+    """Adapter folders; each is the expert that the adapter makes of its parent."""
+
+    def resolve(self, locator: str, options: SourceOptions) -> Expert:
+        """Read what the adapter and its parent are.
+
+        Raises:
+            NotFoundError: when there is no such folder.
+            SourceError: when a part is missing or not what it claims to be.
+        """
+        return _describe(existing_folder(locator), options)
+
+    def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
+        """Return the parent's backbone with the adapter folded into its weights.
+
+        Raises:
+            SourceError: when the parent is gone or another one, or the adapter does not fit it.
+        """
+        return _load(existing_folder(expert.locator), expert, trust_code=trust_code)
+
+
+source = AdapterSource()
+
+
+def _describe(root: Path, options: SourceOptions) -> Expert:
+    parent, card = _parent(root), read_card(root / "README.md")
+    added = inspect(root / WEIGHTS)
+    sha = hashlib.sha256(f"{parent.weights_sha}\n{sha256_of([root / WEIGHTS])}".encode()).hexdigest()
+    return dataclasses.replace(
+        parent,
+        id=f"adapter:{sha}",
+        name=options.name or root.name,
+        source="adapter",
+        locator=str(root),
+        revision=None,
+        params=parent.params + added,
+        bytes=(root / WEIGHTS).stat().st_size,
+        weights_sha=sha,
+        license=(options.license or card.license or parent.license).lower(),
+        base_model=parent.id,
+        datasets=card.datasets,
+        tags=tuple(dict.fromkeys((*options.tags, *card.tags))),
+        weights_format=FORMAT,
+        created_at="",
+    )
+
+
+def _load(root: Path, expert: Expert, *, trust_code: bool) -> Backbone:
+    if _describe(root, SourceOptions()).weights_sha != expert.weights_sha:
+        raise SourceError(f"the adapter in {root} changed since it was registered; register it again")
+    parent = _parent(root)
+    try:
+        backbone = sources[parent.source].load(parent, trust_code=trust_code)
+    except SourceError as error:
+        raise SourceError(f"the parent of the adapter in {root} cannot be loaded: {error}") from error
+    config = read_json(root / CONFIG)
+    tensors = load_file(root / WEIGHTS)
+    try:
+        settings = {k: v for k, v in config.items() if k in _SETTINGS}
+        inject_adapter_in_model(LoraConfig(**settings), backbone.module)
+        found: Any = set_peft_model_state_dict(backbone.module, tensors)
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise SourceError(f"the adapter in {root} does not fit its parent {parent.name}: {error}") from error
+    wanted = {name for name, _ in backbone.module.named_parameters() if "lora_" in name}
+    if found.unexpected_keys or len(tensors) != len(wanted):
+        raise SourceError(f"the adapter in {root} does not fit its parent {parent.name}: other tensors")
+    fold(backbone.module)
+    return dataclasses.replace(backbone, module=backbone.module.eval())
+
+
+def fold(module: nn.Module) -> None:
+    """Add every adapter to the weights that it stands beside, and take it out; done in place."""
+    for parent, name, layer in list(_adapted(module)):
+        layer.merge()
+        setattr(parent, name, layer.get_base_layer())
+    if hasattr(module, "peft_config"):
+        del module.peft_config
+    for parameter in module.parameters():
+        parameter.requires_grad_(False)
+
+
+def _adapted(module: nn.Module) -> Iterator[tuple[nn.Module, str, LoraLayer]]:
+    for path, child in module.named_modules():
+        if isinstance(child, LoraLayer):
+            above, _, name = path.rpartition(".")
+            yield module.get_submodule(above), name, child
+
+
+def _is_adaptable(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear) or (isinstance(module, nn.Conv2d) and module.groups == 1)
+
+
+def _width(layer: nn.Module) -> int:
+    weight: torch.Tensor = layer.weight  # type: ignore[assignment]
+    return int(min(weight.shape[0], weight[0].numel()))
+
+
+def _exact(ranks: dict[str, int]) -> dict[str, int]:
+    return {f"^{re.escape(name)}$": rank for name, rank in ranks.items()}
+
+
+def _parent(root: Path) -> Expert:
+    try:
+        parent = Expert.from_dict(read_json(root / PARENT))
+    except TypeError as error:
+        raise SourceError(f"{root / PARENT} does not describe an expert: {error}") from error
+    if not (root / WEIGHTS).is_file() or not (root / CONFIG).is_file():
+        raise SourceError(f"{root} names a parent but lacks {WEIGHTS} or {CONFIG}")
+    return parent

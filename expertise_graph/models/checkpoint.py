@@ -1,0 +1,182 @@
+"""A checkpoint folder as an expert: what it is, and its backbone."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from expertise_graph.core import UNKNOWN, Expert, SourceError
+from expertise_graph.models.base import Backbone, SourceOptions
+from expertise_graph.models.card import read_card
+from expertise_graph.models.layout import PREPROCESSING, Layout, read_layout, write_pooling
+from expertise_graph.models.pooled import PooledModel, image_pooling
+from expertise_graph.models.transformers_backend import (
+    build_skeleton,
+    load_image_processor,
+    load_model,
+    load_tokenizer,
+    new_model,
+    read_config,
+    save_model,
+)
+from expertise_graph.models.weights import find_weights, sha256_of
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+MAX_TOKENS = 128
+_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet")
+
+
+def describe_checkpoint(root: Path, options: SourceOptions) -> Expert:
+    """Return the expert in a folder from its metadata; the weights are hashed, not loaded.
+
+    The id is left for the caller to set.
+
+    Raises:
+        SourceError: when a part is missing or not what it claims to be.
+        UntrustedError: when it needs code of its own, or weights in a pickle-bearing format.
+    """
+    layout = read_layout(root)
+    weights = find_weights(layout.model)
+    config = read_config(layout.model)
+    modality = options.modality or _modality(layout.model)
+    skeleton = build_skeleton(config, layout.model, weights)
+    card = read_card(root / "README.md")
+    return Expert(
+        id="",
+        name=options.name or root.name,
+        source="dir",
+        locator=str(root),
+        modality=modality,
+        architecture=config.model_type,
+        params=weights.params,
+        bytes=weights.bytes,
+        dim=feature_dim(config, skeleton),
+        weights_sha=weights.sha256,
+        preprocessing_sha=_preprocessing_sha(layout, modality),
+        license=(options.license or card.license or UNKNOWN).lower(),
+        base_model=card.base_model,
+        datasets=card.datasets,
+        tags=tuple(dict.fromkeys((*options.tags, *card.tags))),
+    )
+
+
+def load_checkpoint(root: Path, expert: Expert) -> Backbone:
+    """Return the backbone in a folder whose weights must be those of `expert`.
+
+    Raises:
+        SourceError: when the weights changed since registration or do not fit the architecture.
+    """
+    layout = read_layout(root)
+    found = find_weights(layout.model).sha256
+    if found != expert.weights_sha:
+        raise SourceError(
+            f"the weights in {root} are not the registered ones (sha256 {found[:12]}, registered "
+            f"{expert.weights_sha[:12]}); register the folder again"
+        )
+    config = read_config(layout.model)
+    model = load_model(layout.model)
+    pooling = layout.pooling or (image_pooling(model) if expert.modality == "image" else "mean")
+
+    def fresh(seed: int) -> nn.Module:
+        """Return the architecture with random weights."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return PooledModel(new_model(config), pooling)
+
+    return Backbone(
+        module=PooledModel(model, pooling).eval(),
+        collate=_collate(config, layout.model, expert.modality),
+        dim=expert.dim,
+        modality=expert.modality,
+        fresh=fresh,
+        save=lambda module, folder: _save(module, layout, folder),
+    )
+
+
+def feature_dim(config: PretrainedConfig, skeleton: nn.Module) -> int:
+    """Return the width of the pooled features, which the configurations name in several ways.
+
+    Raises:
+        SourceError: when it is not known.
+    """
+    for name in ("hidden_size", "d_model", "dim", "n_embd"):
+        value = getattr(config, name, None)
+        if isinstance(value, int):
+            return value
+    sizes = getattr(config, "hidden_sizes", None) or getattr(config, "embed_dims", None)
+    if config.model_type.startswith(("mobilenet", "efficientnet")):
+        return _last_norm_width(skeleton)
+    return int(sizes[-1]) if sizes else _last_norm_width(skeleton)
+
+
+def _last_norm_width(skeleton: nn.Module) -> int:
+    norms = [m for m in skeleton.modules() if isinstance(m, nn.BatchNorm2d | nn.LayerNorm)]
+    if not norms:
+        raise SourceError("the feature dimension of this architecture is not known; use factory: instead")
+    last = norms[-1]
+    return last.num_features if isinstance(last, nn.BatchNorm2d) else int(last.normalized_shape[-1])
+
+
+def _modality(folder: Path) -> str:
+    image = (folder / "preprocessor_config.json").is_file()
+    text = any(
+        (folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "spiece.model", "vocab.json")
+    )
+    if image and text:
+        raise SourceError(f"{folder} takes images and text; say which with --modality image|text")
+    if not image and not text:
+        raise SourceError(
+            f"{folder} has neither preprocessor_config.json nor tokenizer.json; add the one it needs"
+        )
+    return "image" if image else "text"
+
+
+def _preprocessing_sha(layout: Layout, modality: str) -> str:
+    parts = [f"modality {modality}", f"pooling {layout.pooling}", f"tokens {MAX_TOKENS}"]
+    for folder in dict.fromkeys((layout.root, layout.model)):
+        parts += [f"{n} {sha256_of([folder / n])}" for n in PREPROCESSING if (folder / n).is_file()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _positions(config: PretrainedConfig) -> int:
+    """Return how many tokens the position embeddings take; RoBERTa's start behind the padding index."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions < 1:
+        return MAX_TOKENS
+    return positions - 2 if config.model_type in _OFFSET_POSITIONS else positions
+
+
+def _collate(
+    config: PretrainedConfig, folder: Path, modality: str
+) -> Callable[[Sequence[Any]], dict[str, torch.Tensor]]:
+    if modality == "image":
+        processor = load_image_processor(folder)
+        return lambda items: {"pixel_values": processor(list(items), return_tensors="pt")["pixel_values"]}
+    tokenizer = load_tokenizer(folder)
+    longest = min(MAX_TOKENS, tokenizer.model_max_length, _positions(config))
+    return lambda items: dict(
+        tokenizer(list(items), padding=True, truncation=True, max_length=longest, return_tensors="pt")
+    )
+
+
+def _save(module: nn.Module, layout: Layout, folder: Path) -> None:
+    """Write the model and copy the preprocessing files beside it; parts keep their places."""
+    if not isinstance(module, PooledModel):
+        raise TypeError(f"a PooledModel is saved here, got {type(module).__name__}")
+    target = folder / layout.model.relative_to(layout.root)
+    save_model(module.model, target)
+    for name in PREPROCESSING:
+        for source, destination in {layout.root: folder, layout.model: target}.items():
+            if (source / name).is_file():
+                (destination / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / name, destination / name)
+    if module.pooling != layout.pooling:
+        write_pooling(folder, module.pooling)

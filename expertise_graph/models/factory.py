@@ -1,0 +1,41 @@
+"""``factory:package.module:callable``: the user's own network, with weights in a file.
+
+Nothing of the user's code is imported without --trust-code, and that is recorded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from expertise_graph.core import Expert, InvalidInputError
+from expertise_graph.models.base import Backbone, SourceOptions
+from expertise_graph.models.networks import describe_network, load_network, require_trust
+from expertise_graph.models.preprocessing import check_input
+
+
+class FactorySource:
+    """Networks built by a callable of the user that takes no arguments."""
+
+    def resolve(self, locator: str, options: SourceOptions) -> Expert:
+        """Build the network, load its weights and measure what they are.
+
+        Raises:
+            UntrustedError: without --trust-code.
+            InvalidInputError: without --weights or --input-size.
+            SourceError: when callable and weights do not fit.
+        """
+        require_trust({"factory": locator}, options.trust_code)
+        if options.weights is None or options.input is None:
+            raise InvalidInputError(f"factory:{locator} needs --weights FILE and --input-size PIXELS")
+        spec = {"factory": locator, "input": dataclasses.asdict(check_input(options.input))}
+        weights = Path(options.weights).expanduser().absolute()
+        return describe_network(spec, weights, options, locator=locator)
+
+    def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
+        """Build the network and load the registered weights into it."""
+        require_trust(expert.meta, trust_code)
+        return load_network(expert.meta, Path(expert.meta["weights"]), expert)
+
+
+source = FactorySource()

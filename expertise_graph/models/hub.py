@@ -1,0 +1,43 @@
+"""``hf:org/name[@revision]``: a model on the Hugging Face Hub, pinned to the resolved commit."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from expertise_graph.core import Expert
+from expertise_graph.models.base import Backbone, SourceOptions
+from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
+from expertise_graph.models.hub_client import fetch_commit, fetch_model, hub_errors
+
+
+class HubSource:
+    """Transformers and sentence-transformers repositories with safetensors weights."""
+
+    def resolve(self, locator: str, options: SourceOptions) -> Expert:
+        """Pin the repository to a commit, fetch what is allowed, and describe it.
+
+        Raises:
+            NotFoundError: no such repository or revision.
+            OfflineError: no network and nothing cached.
+            UntrustedError: the repository has no safetensors weights.
+        """
+        repo, revision = split_revision(locator, options.revision)
+        sha, root = fetch_model(repo, revision)
+        named = options if options.name else dataclasses.replace(options, name=repo.rsplit("/", 1)[-1])
+        expert = describe_checkpoint(root, named)
+        return dataclasses.replace(expert, id=f"hf:{repo}@{sha}", source="hf", locator=repo, revision=sha)
+
+    def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
+        """Load the pinned commit, from the cache where it is there."""
+        with hub_errors(expert.locator):
+            root = fetch_commit(expert.locator, str(expert.revision))
+        return load_checkpoint(root, expert)
+
+
+def split_revision(locator: str, revision: str | None) -> tuple[str, str | None]:
+    """Return the repository and the revision of ``org/name@revision``."""
+    repo, _, named = locator.partition("@")
+    return repo, named or revision
+
+
+source = HubSource()

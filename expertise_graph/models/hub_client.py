@@ -1,0 +1,146 @@
+"""The Hugging Face Hub client: fetching what is allowed, pinned, with errors of one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from huggingface_hub import HfApi, scan_cache_dir, snapshot_download
+from huggingface_hub.errors import (
+    CacheNotFound,
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from expertise_graph.core import NotFoundError, OfflineError, SourceError, UntrustedError
+from expertise_graph.models.layout import ALLOWED
+
+# The Hub client's own errors and those of the HTTP library beneath it share this base.
+TransportError: type[Exception] = HfHubHTTPError.__bases__[0]
+_DATA = ("*.parquet", "*.csv", "*.tsv", "*.jsonl", "*.json", "*.arrow", "*.png", "*.jpg", "*.jpeg", "*.txt")
+
+
+def fetch_model(repo: str, revision: str | None) -> tuple[str, Path]:
+    """Return the commit that `revision` names now, and a local folder with its allowed files.
+
+    Raises:
+        NotFoundError, OfflineError, SourceError, UntrustedError: see `HubSource.resolve`.
+    """
+    with hub_errors(repo):
+        files = _list_files(repo, revision)
+        _require_safetensors(repo, files)
+        # Asked for by the name of a branch, the cache remembers where that was, for offline use.
+        root = Path(
+            snapshot_download(
+                repo,
+                revision=revision,
+                allow_patterns=list(ALLOWED),
+                local_files_only=files is None,
+            )
+        )
+        return root.name, root
+
+
+def fetch_config(repo: str, revision: str | None) -> Path:
+    """Return a local folder with the configuration of a model, without its weights.
+
+    Raises:
+        NotFoundError, OfflineError, SourceError: as for models.
+    """
+    with hub_errors(repo):
+        found = snapshot_download(repo, revision=revision, allow_patterns=["config.json"])
+    if not (Path(found) / "config.json").is_file():
+        raise SourceError(f"hf:{repo} has no config.json, so its architecture is not known")
+    return Path(found)
+
+
+def download_dataset(repo: str, revision: str | None) -> Path:
+    """Return a local folder with the data files of a dataset repository, without any code.
+
+    Raises:
+        NotFoundError, OfflineError, SourceError: as for models.
+    """
+    with hub_errors(repo):
+        return Path(
+            snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=list(_DATA))
+        )
+
+
+def _list_files(repo: str, revision: str | None) -> list[str] | None:
+    """Return the names of the files of a revision; None offline, where only the cache can tell."""
+    try:
+        info = HfApi().model_info(repo, revision=revision)
+    except HfHubHTTPError:  # the Hub did answer
+        raise
+    except (OfflineModeIsEnabled, TransportError):
+        return None
+    return [s.rfilename for s in info.siblings or []]
+
+
+def _require_safetensors(repo: str, files: list[str] | None) -> None:
+    if files is None or any(name.endswith(".safetensors") for name in files):
+        return
+    raise UntrustedError(
+        f"hf:{repo} has no safetensors weights (it has: {', '.join(sorted(files)[:6])}); convert a "
+        "local copy you trust with save_pretrained(...), and register it as dir:PATH"
+    )
+
+
+def fetch_commit(repo: str, sha: str) -> Path:
+    """Return the folder of a commit; the network is not asked for what is cached whole."""
+    patterns = list(ALLOWED)
+    try:
+        cached = Path(snapshot_download(repo, revision=sha, allow_patterns=patterns, local_files_only=True))
+        if (cached / "config.json").exists() and any(cached.rglob("*.safetensors")):
+            return cached
+    except LocalEntryNotFoundError:
+        pass
+    return Path(snapshot_download(repo, revision=sha, allow_patterns=patterns))
+
+
+@contextmanager
+def hub_errors(repo: str) -> Iterator[None]:
+    """Turn the Hub client's errors into one-line ones of this package."""
+    try:
+        yield
+    except GatedRepoError as error:
+        raise SourceError(f"hf:{repo} is gated; ask for access on its page and set HF_TOKEN") from error
+    except RepositoryNotFoundError as error:
+        raise NotFoundError(
+            f"no repository hf:{repo}, or it is private; check the name, or set HF_TOKEN"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise NotFoundError(f"hf:{repo} has no such revision; leave it out for the newest") from error
+    except HFValidationError as error:
+        raise NotFoundError(f"{repo!r} is not a repository name; the form is hf:org/name") from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+        raise OfflineError(
+            f"hf:{repo} needs the network and is not cached whole ({_cached()}); go online once, "
+            "or use dir:PATH"
+        ) from error
+    except EntryNotFoundError as error:
+        raise SourceError(f"hf:{repo} lacks a file: {str(error).splitlines()[0]}") from error
+    except HfHubHTTPError as error:
+        raise SourceError(
+            f"the Hub answered with an error for hf:{repo}: {str(error).splitlines()[0]}"
+        ) from error
+    except TransportError as error:
+        raise OfflineError(
+            f"the Hub cannot be reached for hf:{repo} ({type(error).__name__}; {_cached()}); go online"
+        ) from error
+
+
+def _cached() -> str:
+    """Return which repositories are on this machine, for people without a network."""
+    try:
+        names = sorted(repo.repo_id for repo in scan_cache_dir().repos)
+    except CacheNotFound:
+        names = []
+    return f"cached: {', '.join(names[:5])}" if names else "nothing is cached"

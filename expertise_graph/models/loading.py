@@ -1,0 +1,51 @@
+"""Where experts come from: one module a scheme, the scheme being what stands before the colon."""
+
+from __future__ import annotations
+
+from expertise_graph.core import Expert, InvalidInputError
+from expertise_graph.models.base import Backbone, InputSpec, Source, SourceOptions, sources
+
+# Imported when an expert of theirs is resolved or loaded: they bring transformers, which is slow.
+sources.point("dir", "expertise_graph.models.local:source")
+sources.point("hf", "expertise_graph.models.hub:source")
+sources.point("timm", "expertise_graph.models.timm:source")
+sources.point("factory", "expertise_graph.models.factory:source")
+sources.point("adapter", "expertise_graph.models.adapters:source")
+sources.point("zoo", "expertise_graph.models.zoo:source")
+
+
+def resolve(reference: str, options: SourceOptions) -> Expert:
+    """Return the expert that ``scheme:locator`` names, pinned and described.
+
+    Raises:
+        InvalidInputError: for a reference without a scheme.
+        NotFoundError: for an unknown scheme, or nothing at the locator.
+        SourceError, UntrustedError, MissingExtraError: see the sources.
+    """
+    scheme, separator, locator = reference.partition(":")
+    if not separator or not locator:
+        schemes = ", ".join(f"{name}:" for name in sources)
+        raise InvalidInputError(
+            f"{reference!r} has no scheme; write one of {schemes} before it, e.g. dir:{reference}"
+        )
+    return sources[scheme].resolve(locator, options)
+
+
+def load(expert: Expert, *, trust_code: bool = False) -> Backbone:
+    """Return the backbone of a registered expert, after checking that its weights are the pinned ones.
+
+    Raises:
+        SourceError, UntrustedError, MissingExtraError: see the sources.
+    """
+    return sources[expert.source].load(expert, trust_code=trust_code)
+
+
+__all__ = [
+    "Backbone",
+    "InputSpec",
+    "Source",
+    "SourceOptions",
+    "load",
+    "resolve",
+    "sources",
+]

@@ -1,0 +1,48 @@
+"""``dir:PATH``: a checkpoint in a local folder, as untrusted as one from a hub."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+from expertise_graph.core import Expert
+from expertise_graph.models.base import Backbone, SourceOptions, sources
+from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
+from expertise_graph.models.layout import PARENT, existing_folder
+from expertise_graph.models.networks import describe_network_folder, is_network_folder, load_network_folder
+
+
+class LocalSource:
+    """Transformers or sentence-transformers folders, and networks saved beside their description."""
+
+    def resolve(self, locator: str, options: SourceOptions) -> Expert:
+        """Read the metadata of the folder at `locator`.
+
+        Raises:
+            NotFoundError: when there is no such folder.
+            SourceError: when it holds no usable checkpoint.
+            UntrustedError: when it would need code or a pickle-bearing format.
+        """
+        root = existing_folder(locator)
+        if (root / PARENT).is_file():
+            return sources["adapter"].resolve(locator, options)
+        if is_network_folder(root):
+            return describe_network_folder(root, options)
+        expert = describe_checkpoint(root, options)
+        return dataclasses.replace(expert, id=f"dir:{content_id(expert)}")
+
+    def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
+        """Load the folder the expert was registered from."""
+        root = existing_folder(expert.locator)
+        if is_network_folder(root):
+            return load_network_folder(root, expert, trust_code=trust_code)
+        return load_checkpoint(root, expert)
+
+
+def content_id(expert: Expert) -> str:
+    """Return the hash of what an expert computes: weights, architecture and preprocessing."""
+    parts = (expert.weights_sha, expert.architecture, expert.modality, expert.preprocessing_sha)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+source = LocalSource()

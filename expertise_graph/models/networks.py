@@ -1,0 +1,315 @@
+"""Networks described by a few lines of JSON: what builds them, and how their inputs look.
+
+``{"factory": "package.module:callable", "input": {...}}`` is code of the user and needs trust;
+``{"timm": "arch.tag", "input": {...}}`` is built by timm. The network maps a batch of images
+(n, channels, size, size) to features (n, d), or to feature maps (n, d, h, w).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from expertise_graph.core import (
+    UNKNOWN,
+    Expert,
+    ExpertiseError,
+    InvalidInputError,
+    MissingExtraError,
+    NotFoundError,
+    SourceError,
+    UntrustedError,
+    disk_errors,
+    first_line,
+)
+from expertise_graph.models.base import Backbone, InputSpec, SourceOptions
+from expertise_graph.models.card import read_card
+from expertise_graph.models.preprocessing import image_collate
+from expertise_graph.models.weights import WEIGHTS, inspect, read_json, sha256_of
+
+SPEC_FILE = "network.json"
+
+
+class PlainNet(nn.Module):
+    """The user's network with feature maps averaged over space."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return features (n, d)."""
+        features: torch.Tensor = self.net(x)
+        return features.mean(dim=(2, 3)) if features.ndim == 4 else features.flatten(1)
+
+
+def is_network_folder(root: Path) -> bool:
+    """Tell whether `root` was saved from such a network."""
+    return (root / SPEC_FILE).is_file()
+
+
+def describe_network_folder(root: Path, options: SourceOptions) -> Expert:
+    """Return the expert in a folder saved from such a network.
+
+    Raises:
+        UntrustedError: without --trust-code.
+    """
+    spec = _read_spec(root)
+    require_trust(spec, options.trust_code)
+    named = options if options.name else dataclasses.replace(options, name=root.name)
+    expert = describe_network(spec, root / WEIGHTS, named, locator=str(root))
+    card = read_card(root / "README.md")
+    return dataclasses.replace(
+        expert,
+        id=f"dir:{expert.id.partition(':')[2]}",
+        source="dir",
+        license=options.license or card.license,
+        base_model=card.base_model,
+        datasets=card.datasets,
+        tags=tuple(dict.fromkeys((*expert.tags, *card.tags))),
+    )
+
+
+def load_network_folder(root: Path, expert: Expert, *, trust_code: bool) -> Backbone:
+    """Return the backbone in a folder saved from such a network."""
+    spec = _read_spec(root)
+    require_trust(spec, trust_code)
+    return load_network(spec, root / WEIGHTS, expert)
+
+
+def _read_spec(root: Path) -> dict[str, Any]:
+    spec = read_json(root / SPEC_FILE)
+    if not isinstance(spec.get("factory", spec.get("timm")), str) or not isinstance(spec.get("input"), dict):
+        raise SourceError(f"{root / SPEC_FILE} does not name what builds the network, and its input")
+    return spec
+
+
+def require_trust(spec: Mapping[str, Any], trust_code: bool) -> None:
+    """Refuse a network built by code of the user unless that was allowed for this command.
+
+    Raises:
+        UntrustedError: naming the flag.
+    """
+    code = spec.get("factory") or spec.get("input", {}).get("transform")
+    if code and not trust_code:
+        raise UntrustedError(f"{code} is code that would be run; add --trust-code if you trust it")
+
+
+def describe_network(
+    spec: Mapping[str, Any], weights: Path, options: SourceOptions, *, locator: str
+) -> Expert:
+    """Return the expert that `spec` builds with `weights`, after loading it once.
+
+    Raises:
+        SourceError: when the two do not fit.
+    """
+    kind, built_by = _kind(spec)
+    sha = _weights_sha(weights)
+    net = _build(spec, weights)
+    dim = _width(net, spec)
+    identity = json.dumps([sha, dict(spec)], sort_keys=True)
+    return Expert(
+        id=f"{kind}:{hashlib.sha256(identity.encode()).hexdigest()}",
+        name=options.name or built_by.rsplit(":", 1)[-1],
+        source=kind,
+        locator=locator,
+        modality="image",
+        architecture=built_by,
+        params=sum(p.numel() for p in net.parameters()),
+        bytes=weights.stat().st_size,
+        dim=dim,
+        weights_sha=sha,
+        preprocessing_sha=hashlib.sha256(json.dumps(spec["input"], sort_keys=True).encode()).hexdigest(),
+        license=(options.license or UNKNOWN).lower(),
+        tags=options.tags,
+        trusted_code=kind == "factory",
+        weights_format="safetensors" if weights.suffix == ".safetensors" else "state dict (weights only)",
+        meta={**spec, "weights": str(weights)},
+    )
+
+
+def _width(net: nn.Module, spec: Mapping[str, Any]) -> int:
+    """Return the width of the features that the network gives for its declared input."""
+    size, channels = spec["input"]["size"], spec["input"]["channels"]
+    try:
+        with torch.inference_mode():
+            return int(PlainNet(net).eval()(torch.zeros(2, channels, size, size)).shape[1])
+    except Exception as error:
+        raise SourceError(
+            f"{_kind(spec)[1]} does not run on (2, {channels}, {size}, {size}): {first_line(error)}; "
+            "check --input-size and --channels"
+        ) from error
+
+
+def _weights_sha(weights: Path) -> str:
+    if not weights.is_file():
+        raise NotFoundError(f"no weights file at {weights}")
+    if weights.suffix == ".safetensors":
+        inspect(weights)
+    return sha256_of([weights])
+
+
+def load_network(spec: Any, weights: Path, expert: Expert) -> Backbone:
+    """Return the backbone, with the weights that were registered.
+
+    Raises:
+        SourceError: when they changed since.
+    """
+    if _weights_sha(weights) != expert.weights_sha:
+        raise SourceError(f"{weights} changed since it was registered; register it again")
+    return _backbone(_plain(spec), _build(spec, weights), expert.dim)
+
+
+def new_network(spec: Mapping[str, Any], *, trust_code: bool = False) -> Backbone:
+    """Return a backbone with random weights of the network that `spec` describes.
+
+    Args:
+        spec: {"timm" or "factory": what builds it, "input": the fields of an `InputSpec`}.
+        trust_code: whether code of the user may be run.
+
+    Raises:
+        UntrustedError: when that would be needed and is not allowed.
+        SourceError: when the network cannot be built, or does not run on its input.
+    """
+    require_trust(spec, trust_code)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = _new(spec)
+    return _backbone(_plain(spec), net, _width(net, spec))
+
+
+def _plain(spec: Mapping[str, Any]) -> dict[str, Any]:
+    kind, built_by = _kind(spec)
+    return {kind: built_by, "input": dict(spec["input"])}
+
+
+def _backbone(spec: dict[str, Any], net: nn.Module, dim: int) -> Backbone:
+    declared = InputSpec(**spec["input"])
+    transform = _callable(declared.transform) if declared.transform else None
+
+    def fresh(seed: int) -> nn.Module:
+        """Return the network with random weights."""
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return PlainNet(_new(spec))
+
+    return Backbone(
+        module=PlainNet(net).eval(),
+        collate=image_collate(declared, transform),
+        dim=dim,
+        modality="image",
+        fresh=fresh,
+        save=lambda module, folder: _save(module, spec, folder),
+    )
+
+
+def _kind(spec: Mapping[str, Any]) -> tuple[str, str]:
+    kind = "factory" if "factory" in spec else "timm"
+    return kind, str(spec[kind])
+
+
+def _new(spec: Mapping[str, Any]) -> nn.Module:
+    """Return the network with the random weights of torch's current generator."""
+    kind, built_by = _kind(spec)
+    if kind == "timm":
+        created: nn.Module = import_timm().create_model(built_by, pretrained=False, num_classes=0)
+        return created
+    try:
+        net = _callable(built_by)()
+    except ExpertiseError:
+        raise
+    except Exception as error:
+        raise SourceError(f"{built_by}() failed: {type(error).__name__}: {error}") from error
+    if not isinstance(net, nn.Module):
+        raise SourceError(f"{built_by} returned a {type(net).__name__}, a torch.nn.Module is needed")
+    return net
+
+
+def import_timm() -> Any:
+    """Return the timm module.
+
+    Raises:
+        MissingExtraError: when it is not installed, or its torchvision does not fit torch.
+    """
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise MissingExtraError(
+            f"timm is needed ({error}); run: pip install 'expertise-graph[timm]'"
+        ) from error
+    except RuntimeError as error:
+        raise MissingExtraError(
+            f"timm cannot be imported ({str(error).splitlines()[0]}); install the torchvision "
+            "build that belongs to this torch"
+        ) from error
+
+
+def _build(spec: Mapping[str, Any], weights: Path) -> nn.Module:
+    net = _new(spec)
+    state = _state(weights)
+    try:
+        report = net.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise SourceError(
+            f"{weights} does not fit {_kind(spec)[1]}: {str(error).splitlines()[-1]}"
+        ) from error
+    if report.missing_keys:
+        missing = ", ".join(report.missing_keys[:3])
+        raise SourceError(
+            f"{weights} lacks {len(report.missing_keys)} tensors of {_kind(spec)[1]}: {missing}"
+        )
+    return net
+
+
+def _state(weights: Path) -> dict[str, torch.Tensor]:
+    if weights.suffix == ".safetensors":
+        return load_file(weights)
+    try:
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UntrustedError(f"{weights} is no plain state dict; save its tensors as safetensors") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+
+
+def _callable(path: str) -> Callable[..., Any]:
+    """Import what ``package.module:name`` points to, from the current folder as well."""
+    module_name, _, name = path.partition(":")
+    if not module_name or not name:
+        raise InvalidInputError(f"{path!r} is not of the form package.module:callable")
+    try:
+        with _current_folder_importable():
+            found = getattr(importlib.import_module(module_name), name)
+    except Exception as error:
+        raise SourceError(f"{path} cannot be imported: {error}") from error
+    result: Callable[..., Any] = found
+    return result
+
+
+@contextmanager
+def _current_folder_importable() -> Iterator[None]:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _save(module: nn.Module, spec: Mapping[str, Any], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {k: v.detach().cpu().clone().contiguous() for k, v in module.net.state_dict().items()}  # type: ignore[union-attr]
+    with disk_errors():
+        save_file(state, folder / WEIGHTS)
+    (folder / SPEC_FILE).write_text(json.dumps(dict(spec), indent=1))

@@ -1,0 +1,63 @@
+"""``timm:arch.tag``: an image model of timm, its weights pinned to a commit on the Hub."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from expertise_graph.core import Expert, NotFoundError, SourceError, did_you_mean
+from expertise_graph.models.base import Backbone, InputSpec, SourceOptions
+from expertise_graph.models.card import read_card
+from expertise_graph.models.hub_client import fetch_commit, fetch_model, hub_errors
+from expertise_graph.models.networks import describe_network, import_timm, load_network
+from expertise_graph.models.weights import WEIGHTS, read_json
+
+
+class TimmSource:
+    """Models that timm publishes as ``timm/arch.tag``."""
+
+    def resolve(self, locator: str, options: SourceOptions) -> Expert:
+        """Pin the weights of a timm name and describe the model.
+
+        Raises:
+            MissingExtraError: when timm cannot be imported.
+            NotFoundError: for a name that timm does not know.
+        """
+        timm = import_timm()
+        if not timm.is_model(locator.split(".", 1)[0]):
+            raise NotFoundError(f"timm has no model {locator!r}.{did_you_mean(locator, timm.list_models())}")
+        sha, root = fetch_model(f"timm/{locator}", options.revision)
+        spec = {"timm": locator, "input": dataclasses.asdict(_input(read_json(root / "config.json")))}
+        expert = describe_network(spec, root / WEIGHTS, options, locator=locator)
+        card = read_card(root / "README.md")
+        return dataclasses.replace(
+            expert,
+            id=f"timm:{locator}@{sha}",
+            name=options.name or locator,
+            revision=sha,
+            license=options.license or card.license,
+            datasets=card.datasets,
+            tags=tuple(dict.fromkeys((*options.tags, *card.tags))),
+        )
+
+    def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
+        """Load the pinned commit, from the cache where it is there."""
+        with hub_errors(f"timm/{expert.locator}"):
+            root: Path = fetch_commit(f"timm/{expert.locator}", str(expert.revision))
+        return load_network(expert.meta, root / WEIGHTS, expert)
+
+
+def _input(config: dict[str, Any]) -> InputSpec:
+    """Return the input declared by a timm config.json."""
+    declared = config.get("pretrained_cfg", config)
+    try:
+        channels, size, _ = declared["input_size"]
+        return InputSpec(
+            size=int(size), channels=int(channels), mean=tuple(declared["mean"]), std=tuple(declared["std"])
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise SourceError(f"the timm config.json declares no usable input: {error}") from error
+
+
+source = TimmSource()

@@ -1,0 +1,194 @@
+"""The transformers library: configurations, models and preprocessing of a local folder, without its code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from expertise_graph.core import MissingExtraError, SourceError, UntrustedError, disk_errors, first_line
+from expertise_graph.models.weights import WeightFiles, read_json
+
+try:
+    from transformers import (
+        AutoConfig,
+        AutoImageProcessor,
+        AutoModel,
+        AutoModelForImageClassification,
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        PretrainedConfig,
+    )
+    from transformers.utils import logging as transformers_logging
+except (ImportError, RuntimeError) as error:
+    raise MissingExtraError(
+        f"transformers cannot be imported ({type(error).__name__}); most often a torchvision of another "
+        "torch is in the way: install the one that belongs to this torch, or pip uninstall torchvision"
+    ) from error
+
+_MAX_LAYERS = 1000
+_CLASSIFIERS: dict[str, Any] = {
+    "image": AutoModelForImageClassification,
+    "text": AutoModelForSequenceClassification,
+}
+
+
+def read_config(folder: Path) -> PretrainedConfig:
+    """Return the configuration in a folder.
+
+    Raises:
+        UntrustedError: when it needs code of its own.
+        SourceError: when it is of no known kind, or asks for more layers than any model has.
+    """
+    content = read_json(folder / "config.json")
+    if (layers := _declared_layers(content)) > _MAX_LAYERS:
+        raise SourceError(f"config.json of {folder} declares {layers} layers; at most {_MAX_LAYERS} are read")
+    try:
+        config: PretrainedConfig = AutoConfig.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+        return config
+    except Exception as error:
+        if "auto_map" in content:
+            raise UntrustedError(
+                f"{folder} needs code of its own (auto_map), which is not run; wrap it as "
+                "factory:package.module:callable with --trust-code"
+            ) from error
+        kind = content.get("model_type")
+        raise SourceError(
+            f"config.json of {folder} is not usable (model_type {kind!r}): {first_line(error)}"
+        ) from error
+
+
+def _declared_layers(content: dict[str, Any]) -> int:
+    """Return the largest number of layers, or sum of depths, that a configuration asks for."""
+    most = 0
+    for key, value in content.items():
+        if isinstance(value, dict):
+            most = max(most, _declared_layers(value))
+        elif key.endswith(("layers", "layer", "depth", "depths", "blocks", "repeats")):
+            parts = value if isinstance(value, list) else [value]
+            most = max(most, sum(p for p in parts if isinstance(p, int)))
+    return most
+
+
+def build_skeleton(config: PretrainedConfig, folder: Path, weights: WeightFiles) -> nn.Module:
+    """Return the model without memory for its weights; refuse one far larger than its file.
+
+    Raises:
+        SourceError: when none can be built, or the configuration belongs to other weights.
+    """
+    try:
+        with torch.device("meta"):
+            model: nn.Module = AutoModel.from_config(config)
+    except Exception as error:
+        raise SourceError(
+            f"config.json of {folder} describes no model that can be built: {first_line(error)}"
+        ) from error
+    size = sum(p.numel() for p in model.parameters())
+    if size > 2 * weights.params + 10_000_000:
+        raise SourceError(
+            f"config.json of {folder} describes {size:,} parameters, its weights hold {weights.params:,}; "
+            "the two do not belong together"
+        )
+    return model
+
+
+def load_model(folder: Path) -> nn.Module:
+    """Return the model with its weights; refuse when any but a head or pooler is missing.
+
+    Raises:
+        SourceError: when the weights are not those of the model.
+    """
+    try:
+        with Quiet():
+            model, report = AutoModel.from_pretrained(
+                folder,
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                dtype=torch.float32,
+                output_loading_info=True,
+            )
+    except Exception as error:
+        raise SourceError(f"the weights in {folder} do not load: {first_line(error)}") from error
+    missing = [k for k in report["missing_keys"] if "pooler" not in k and "position_ids" not in k]
+    if missing:
+        raise SourceError(
+            f"the weights in {folder} lack {len(missing)} tensors of the model, e.g. {missing[0]}"
+        )
+    result: nn.Module = model
+    return result
+
+
+def new_model(config: PretrainedConfig) -> nn.Module:
+    """Return the model with the random weights of torch's current generator."""
+    model: nn.Module = AutoModel.from_config(config)
+    return model
+
+
+def new_classifier(config: PretrainedConfig, modality: str) -> nn.Module:
+    """Return the library's own classifier of that architecture, with random weights.
+
+    Raises:
+        ValueError: when it has none.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), Quiet():
+            model: nn.Module = _CLASSIFIERS[modality].from_config(config)
+            return model
+    except Exception as error:
+        raise ValueError(f"transformers has no {modality} classifier of {config.model_type}") from error
+
+
+def load_classifier(folder: Path, modality: str) -> nn.Module:
+    """Return the library's own classifier as a user of it would read it from a folder."""
+    with Quiet():
+        model: nn.Module = _CLASSIFIERS[modality].from_pretrained(
+            folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32
+        )
+    return model
+
+
+def load_image_processor(folder: Path) -> Any:
+    """Return the image processor in a folder."""
+    return _opened(AutoImageProcessor, folder)
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """Return the tokenizer in a folder, with something to pad with."""
+    tokenizer = _opened(AutoTokenizer, folder)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def save_model(model: nn.Module, folder: Path) -> None:
+    """Write configuration and weights of a transformers model as safetensors."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with Quiet(), disk_errors():
+        model.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
+
+
+def _opened(kind: Any, folder: Path) -> Any:
+    try:
+        return kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:
+        raise SourceError(f"the preprocessing in {folder} does not load: {first_line(error)}") from error
+
+
+class Quiet:
+    """Keep transformers' own bars and load reports off the terminal; ours says what goes on."""
+
+    def __enter__(self) -> None:
+        self._level = transformers_logging.get_verbosity()
+        self._bars = transformers_logging.is_progress_bar_enabled()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        transformers_logging.set_verbosity(self._level)
+        if self._bars:
+            transformers_logging.enable_progress_bar()

@@ -1,0 +1,133 @@
+"""Weights on disk: which files hold them, whether they are what they claim, and their hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from expertise_graph.core import SourceError, UntrustedError
+
+WEIGHTS = "model.safetensors"
+SHARDS = "model.safetensors.index.json"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".onnx", ".pt2")
+_JSON_LIMIT = 64 << 20
+_MAX_TENSORS = 50_000
+
+
+@dataclass(frozen=True)
+class WeightFiles:
+    """Safetensors files of one model, in order, with what their headers say."""
+
+    files: tuple[Path, ...]
+    params: int
+    bytes: int
+    sha256: str
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file.
+
+    Raises:
+        SourceError: when it is missing, too large, nested too deeply, or not an object.
+    """
+    try:
+        # A pipe or a device would be waited for.
+        if path.exists() and not path.is_file():
+            raise SourceError(f"{path} is not a regular file")
+        if path.stat().st_size > _JSON_LIMIT:
+            raise SourceError(f"{path} is larger than {_JSON_LIMIT >> 20} MiB; that is no configuration")
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SourceError(f"{path} is missing") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise SourceError(f"{path} cannot be read as JSON: {type(error).__name__}: {error}") from error
+    if not isinstance(content, dict):
+        raise SourceError(f"{path} holds a {type(content).__name__}, an object is expected")
+    return content
+
+
+def sha256_of(paths: Sequence[Path]) -> str:
+    """Return the hash of the contents of the files, in the order given."""
+    if len(paths) == 1:
+        with paths[0].open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    parts = "\n".join(sha256_of([path]) for path in paths)
+    return hashlib.sha256(parts.encode()).hexdigest()
+
+
+def find_weights(folder: Path) -> WeightFiles:
+    """Return the safetensors weights of a checkpoint folder; nothing else in it is opened.
+
+    Raises:
+        UntrustedError: when weights are there in a pickle-bearing format only.
+        SourceError: when there are none, or a file is not what it claims to be.
+    """
+    files = _weight_files(folder)
+    if not files:
+        raise _no_weights(folder)
+    params = sum(inspect(path) for path in files)
+    size = sum(path.stat().st_size for path in files)
+    return WeightFiles(tuple(files), params, size, sha256_of(files))
+
+
+def inspect(path: Path) -> int:
+    """Return the number of parameters that the header of a safetensors file declares.
+
+    Raises:
+        SourceError: when the file is damaged or in another format under this name.
+    """
+    if not path.is_file():
+        raise SourceError(f"{path} is not a regular file")
+    try:
+        with safe_open(path, framework="pt") as tensors:
+            names = list(tensors.keys())
+            if len(names) > _MAX_TENSORS:
+                raise SourceError(f"{path} declares {len(names)} tensors; at most {_MAX_TENSORS} are read")
+            return sum(math.prod(tensors.get_slice(name).get_shape()) for name in names)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise SourceError(
+            f"{path} is not a safetensors file ({error}); download or convert it again"
+        ) from error
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    if (folder / WEIGHTS).exists():
+        return [_contained(folder, WEIGHTS)]
+    if not (folder / SHARDS).is_file():
+        return []
+    shards = read_json(folder / SHARDS).get("weight_map")
+    if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
+        raise SourceError(f"{folder / SHARDS} has no weight_map")
+    return [_contained(folder, name) for name in sorted(set(shards.values()))]
+
+
+def _contained(folder: Path, name: str) -> Path:
+    """Return folder / name, which must be a plain name of a regular file.
+
+    Links are followed: hub snapshots are made of links into a shared cache.
+    """
+    path = folder / name
+    if Path(name).name != name or not path.is_file():
+        raise SourceError(f"weights file {name!r} is not a regular file in {folder}")
+    return path
+
+
+def _no_weights(folder: Path) -> SourceError | UntrustedError:
+    if not folder.is_dir():
+        return SourceError(f"{folder} is not a folder; give the folder that holds config.json and {WEIGHTS}")
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
+    if pickles:
+        return UntrustedError(
+            f"{folder} has weights only as {pickles[0]}, a format that can run code; convert it where you "
+            f"trust it, with AutoModel.from_pretrained(...).save_pretrained(...), and register the {WEIGHTS}"
+        )
+    return SourceError(
+        f"no {WEIGHTS} in {folder}; there: {', '.join(sorted(p.name for p in folder.iterdir())[:8])}"
+    )

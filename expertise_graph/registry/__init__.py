@@ -1,0 +1,25 @@
+"""The graph of experts: registration, neighbours, lineage, views of the graph, results from elsewhere."""
+
+from typing import TYPE_CHECKING
+
+from expertise_graph.core.door import door
+
+if TYPE_CHECKING:
+    from expertise_graph.registry.graph import Graph, ancestors, build_graph, ego, export, layout
+    from expertise_graph.registry.imports.distances import import_distances
+    from expertise_graph.registry.imports.history import import_history
+    from expertise_graph.registry.imports.meta import import_meta
+    from expertise_graph.registry.imports.options import (
+        DistanceOptions,
+        HistoryOptions,
+        ImportOptions,
+        ScoreOptions,
+    )
+    from expertise_graph.registry.imports.report import ImportReport
+    from expertise_graph.registry.imports.scores import import_scores
+    from expertise_graph.registry.imports.table import File, read_table
+    from expertise_graph.registry.imports.values import cell, number
+    from expertise_graph.registry.neighbours import similar
+    from expertise_graph.registry.registration import register
+
+__getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,1 @@
+"""Results, scores, covariates and task distances from tables of others."""

@@ -1,0 +1,167 @@
+"""What is held out, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expertise_graph.core import Expert
+from expertise_graph.retrieval.backtesting.vanilla import oriented_baseline
+from expertise_graph.retrieval.candidates import with_descendants
+from expertise_graph.retrieval.history import History
+from expertise_graph.retrieval.history_loader import measured_tasks, outcomes_of, read_history, seen_labels
+from expertise_graph.store import Store
+
+Array = NDArray[np.float64]
+
+SIZES = ("params", "parameters", "number_of_parameters", "num_parameters", "size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One held-out task: the experts with a result on it, and what each method predicted.
+
+    Attributes:
+        experts: n ids.
+        truth: (n,) results in their own unit, higher is better.
+        predicted: (n,) by method.
+        standing: (n,) results in units of the task's deviation.
+        low, high: (n,) ends of the 80 % interval of the standing.
+        first: places of the complementary set, in order.
+        baseline: what starting from the vanilla model gives, or None.
+    """
+
+    id: str
+    name: str
+    experts: tuple[str, ...]
+    truth: Array
+    predicted: Mapping[str, Array]
+    standing: Array
+    low: Array
+    high: Array
+    first: tuple[int, ...]
+    baseline: float | None = None
+
+    @property
+    def pick(self) -> str:
+        """The expert that is predicted to be best."""
+        return self.experts[int(self.predicted["ours"].argmax())]
+
+    @property
+    def best(self) -> str:
+        """The expert that was best."""
+        return self.experts[int(self.truth.argmax())]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backtest:
+    """Metrics by method, mean over tasks, and how far ours is above each of the others.
+
+    Attributes:
+        by: task, or expert for experts without any history.
+        tasks: the held-out tasks.
+        metrics: metric by method, of each task.
+        table: metric by method, mean over the tasks that have it.
+        difference: by method and metric, 95 % paired bootstrap interval of ours minus the method.
+        folds: ids of the experts held out together; empty where only tasks are held out.
+    """
+
+    by: str
+    tasks: tuple[Task, ...]
+    metrics: tuple[Mapping[str, Mapping[str, float]], ...]
+    table: Mapping[str, Mapping[str, float]]
+    difference: Mapping[str, Mapping[str, tuple[float, float]]]
+    folds: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is held out, and what is left out of the comparison.
+
+    Attributes:
+        by: task or expert.
+        folds: of experts, where those are held out.
+        seed: of the folds and the bootstrap.
+        names: of the tasks, by id.
+        parameters: (E,) number of parameters, NaN where unknown.
+        truth: (E, T) results in their own unit, higher is better.
+        only: tasks to hold out; all if empty.
+        seen: (E, T) true where an expert was trained on the task.
+        baseline: value of the vanilla start by task id, higher is better.
+    """
+
+    by: str = "task"
+    folds: int = 5
+    seed: int = 0
+    names: Mapping[str, str]
+    parameters: Array
+    truth: Array
+    seen: NDArray[np.bool_]
+    only: Sequence[str] = ()
+    baseline: Mapping[str, float] = field(default_factory=dict)
+
+
+def read_plan(
+    store: Store,
+    *,
+    by: str = "task",
+    folds: int = 5,
+    seed: int = 0,
+    baseline: Mapping[str, float] | None = None,
+    only: Sequence[str] = (),
+) -> tuple[History, Plan]:
+    """Return everything the registry knows, and the plan of a back-test over it.
+
+    Args:
+        store: the registry; only read.
+        by: task or expert.
+        folds: of experts.
+        seed: of the folds and intervals.
+        baseline: value of the vanilla start by task id or name, as measured.
+        only: ids of the tasks to hold out; all if empty.
+
+    Raises:
+        InvalidInputError: when the baseline fits none of the tasks.
+    """
+    results = measured_tasks(store)
+    history = read_history(store, [])
+    names = {t.id: t.name for t in store.tasks()}
+    plan = Plan(
+        by=by,
+        folds=folds,
+        seed=seed,
+        names=names,
+        parameters=_parameters(store, history),
+        truth=outcomes_of(results, history.experts, history.tasks),
+        only=tuple(only),
+        seen=_seen(store, history),
+        baseline=oriented_baseline(baseline or {}, results, names),
+    )
+    return history, plan
+
+
+def _parameters(store: Store, history: History) -> Array:
+    nodes: dict[str, Expert] = {e.id: e for e in store.experts()}
+    written = store.covariates()
+    found = []
+    for expert in history.experts:
+        given = [written.get(expert, {}).get(name) for name in SIZES]
+        size = next((v for v in given if isinstance(v, float)), 0.0)
+        found.append(size or (float(nodes[expert].params) if expert in nodes else 0.0))
+    return np.array([size if size > 0 else np.nan for size in found])
+
+
+def _seen(store: Store, history: History) -> NDArray[np.bool_]:
+    """Tell which expert was trained on which task: by a run, a declared covariate, or an ancestor."""
+    seen = np.zeros((len(history.experts), len(history.tasks)), dtype=bool)
+    lineage, covariates, runs = store.edges("lineage"), store.covariates(), store.runs()
+    tasks = {t.id: t for t in store.tasks()}
+    for column, task in enumerate(history.tasks):
+        direct = {r.child for r in runs if r.task == task and r.child}
+        direct |= seen_labels(covariates, tasks[task]) if task in tasks else set()
+        found = with_descendants(direct, lineage)
+        seen[:, column] = [expert in found for expert in history.experts]
+    return seen

@@ -1,0 +1,223 @@
+"""Why an expert is predicted to do what it is predicted to do on a task, as numbers that add up."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expertise_graph.core import Expert, NotFoundError, Task
+from expertise_graph.retrieval.candidates import embedded
+from expertise_graph.retrieval.forecast import shares
+from expertise_graph.retrieval.history import History, standardised_columns
+from expertise_graph.retrieval.history_loader import read_history, task_vectors
+from expertise_graph.retrieval.predict import Prediction, predict
+from expertise_graph.retrieval.reliability import AFFINITY, EXPECTED, LOGME, RIDGE
+from expertise_graph.store import Store
+
+Array = NDArray[np.float64]
+
+_LISTED = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One cause and by how many standard deviations of the task's results it moves the prediction."""
+
+    name: str
+    moves: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carrier:
+    """A task or an expert that carried the prediction.
+
+    Attributes:
+        likeness: of that task to this, or of that expert to this one.
+        value: its standing there, in standard deviations of the task's results.
+        moves: by how much it moves the prediction.
+    """
+
+    name: str
+    likeness: float | None
+    value: float
+    moves: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WouldRunning:
+    """What running the expert on the task would change.
+
+    Attributes:
+        deviation: of the prediction now, and after a run.
+        becomes_first: probability that it would then be predicted best.
+    """
+
+    deviation: float
+    deviation_after: float
+    becomes_first: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """The parts of one prediction; their sum is `predicted`, in standard deviations of the task's results.
+
+    Attributes:
+        rank: place among the `experts` that are compared.
+        measured: the standing of a result that was measured on this very task, if any; it is no part.
+        parts: own results on other tasks, covariates, affinity, evidence; the largest first.
+        tasks: results of this expert elsewhere that count most.
+        others: experts that were scored on this task and count most for this one.
+        traits: the covariates that tell good experts from others, and how much of that each explains.
+        reliability: correlation with results that is expected of each score on this task.
+    """
+
+    task: Task
+    expert: Expert
+    predicted: float
+    deviation: float
+    rank: int
+    experts: int
+    measured: float | None
+    parts: tuple[Part, ...]
+    tasks: tuple[Carrier, ...]
+    others: tuple[Carrier, ...]
+    traits: dict[str, float]
+    reliability: dict[str, float]
+    would: WouldRunning | None
+
+
+def explain(store: Store, probe_set: str, task: Task, expert: Expert) -> Explanation:
+    """Return why an expert stands where it does on a task that the registry knows.
+
+    Everything that is stored counts: results, scores of earlier queries, embeddings, covariates.
+
+    Raises:
+        NotFoundError: when nothing at all is known of the task.
+    """
+    history = _history(store, probe_set, task, expert)
+    target, row = history.tasks.index(task.id), history.experts.index(expert.id)
+    known = any((~np.isnan(a[:, target])).any() for a in history.scores.values())
+    if not known and np.isnan(history.without(target).outcomes).all():
+        raise NotFoundError(
+            f"nothing is known that would say anything about {task.name!r}; ask for it first: "
+            "expertise-graph query DATA"
+        )
+    found = predict(history, target)
+    names = store.names()
+    measured = standardised_columns(history.outcomes)[0][row, target]
+    order = np.argsort(-found.mean, kind="stable")
+    return Explanation(
+        task=task,
+        expert=expert,
+        predicted=float(found.mean[row]),
+        deviation=float(found.deviation[row]),
+        rank=int(np.flatnonzero(order == row)[0]) + 1,
+        experts=len(order),
+        measured=None if math.isnan(measured) else float(measured),
+        parts=_parts(found, row),
+        tasks=_tasks(history, target, row, names),
+        others=_others(history, found, row, names),
+        traits=dict(found.forecast.traits),
+        reliability=_reliability(history, found, target),
+        would=_would(found, row),
+    )
+
+
+def _history(store: Store, probe_set: str, task: Task, expert: Expert) -> History:
+    """Return what is known, the affinity of every embedded expert to the task included."""
+    zoo = [e for e in store.experts() if e.modality in (task.modality, expert.modality)]
+    experts, vectors = embedded(store, probe_set, zoo)
+    tasks = task_vectors(store, probe_set)
+    known = {e.id for e in experts}
+    rest = [e for e in zoo if e.id not in known]
+    graph = vectors @ vectors.T
+    history = read_history(store, [*experts, *rest], task=task.id, graph=graph, vectors=tasks)
+    if task.id not in tasks:
+        return history
+    affinity = np.full_like(history.outcomes, np.nan)
+    for column, name in enumerate(history.tasks):
+        if name in tasks:
+            affinity[: len(experts), column] = vectors @ tasks[name]
+    return dataclasses.replace(history, scores={**history.scores, AFFINITY: affinity})
+
+
+def _parts(found: Prediction, row: int) -> tuple[Part, ...]:
+    before = found.forecast
+    seen = np.flatnonzero(~np.isnan(found.scores.values))
+    own = found.weights[row] * found.surprise
+    mine = float(own[seen == row].sum())
+    parts = [
+        Part(name="its results on other tasks", moves=float(before.alone[row])),
+        Part(name="experts with like covariates", moves=float(before.mean[row] - before.alone[row])),
+        Part(name="affinity", moves=float(found.after_unrun[row] - before.mean[row])),
+        Part(name="its scores on this task", moves=mine),
+        Part(name="scores of other experts on this task", moves=float(own.sum()) - mine),
+    ]
+    return tuple(sorted(parts, key=lambda part: -abs(part.moves)))
+
+
+def _tasks(history: History, target: int, row: int, names: Mapping[str, str]) -> tuple[Carrier, ...]:
+    moves = shares(history, target, row)
+    values = standardised_columns(history.without(target).outcomes)[0][row]
+    likeness = [source[target] for source in history.likeness.values()]
+    carriers = [
+        Carrier(
+            name=names.get(history.tasks[t], history.tasks[t]),
+            likeness=_mean([float(source[t]) for source in likeness]),
+            value=float(values[t]),
+            moves=float(moves[t]),
+        )
+        for t in np.argsort(-np.abs(moves), kind="stable")
+        if moves[t] != 0
+    ]
+    return tuple(carriers[:_LISTED])
+
+
+def _mean(values: list[float]) -> float | None:
+    known = [v for v in values if not math.isnan(v)]
+    return sum(known) / len(known) if known else None
+
+
+def _others(history: History, found: Prediction, row: int, names: Mapping[str, str]) -> tuple[Carrier, ...]:
+    seen = np.flatnonzero(~np.isnan(found.scores.values))
+    moves = found.weights[row] * found.surprise
+    carriers = [
+        Carrier(
+            name=names.get(history.experts[seen[k]], history.experts[seen[k]]),
+            likeness=None if history.graph is None else float(history.graph[row, seen[k]]),
+            value=float(found.scores.values[seen[k]]),
+            moves=float(moves[k]),
+        )
+        for k in np.argsort(-np.abs(moves), kind="stable")
+        if seen[k] != row
+    ]
+    return tuple(carriers[:_LISTED])
+
+
+def _reliability(history: History, found: Prediction, target: int) -> dict[str, float]:
+    """Return the reliability of the estimators that were used on the target."""
+    both = {**found.unrun.estimators, **found.scores.estimators}
+    return {n: r for n, r in both.items() if (~np.isnan(history.scores[n][:, target])).any()}
+
+
+def _would(found: Prediction, row: int) -> WouldRunning | None:
+    """Return what scores of this expert would change; None where it has some."""
+    if not np.isnan(found.scores.values[row]):
+        return None
+    variance = float(found.covariance[row, row])
+    reliability = max(found.scores.estimators.get(name, EXPECTED[name]) for name in (LOGME, RIDGE))
+    noise = (1.0 - reliability**2) / reliability**2
+    told = variance**2 / (variance + noise)
+    others = np.delete(found.mean, row)
+    margin = float(found.mean[row] - others.max()) if len(others) else 0.0
+    chance = 0.5 * math.erfc(-margin / math.sqrt(2.0 * max(told, 1e-12)))
+    return WouldRunning(
+        deviation=math.sqrt(variance + found.noise),
+        deviation_after=math.sqrt(variance - told + found.noise),
+        becomes_first=chance,
+    )

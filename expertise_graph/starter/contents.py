@@ -1,0 +1,33 @@
+"""What comes with the package: small experts, probe sets, example tasks, recipes for published networks."""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from pathlib import Path
+
+
+def shipped() -> dict[str, Path]:
+    """Return the folders of the shipped experts by name.
+
+    Example:
+        >>> "latin-letters" in shipped()
+        True
+    """
+    return {path.name: path for path in _entries("experts") if (path / "config.json").is_file()}
+
+
+def probe_files() -> list[Path]:
+    """Return the archives of the shipped probe sets."""
+    return [path for path in _entries("probes") if path.suffix == ".zip"]
+
+
+def task_archives() -> dict[str, Path]:
+    """Return the archives of the example tasks by name."""
+    return {path.stem: path for path in _entries("tasks") if path.suffix == ".zip"}
+
+
+def _entries(room: str) -> list[Path]:
+    # The package is always installed as files, so the path outlives the context.
+    with as_file(files(__package__)) as root:
+        folder = root / room
+    return sorted(folder.iterdir()) if folder.is_dir() else []

@@ -1,0 +1,142 @@
+"""Checkpoints that are whole or absent, without a pickle.
+
+``checkpoint/epoch-00007/`` holds model, best and optimizer (safetensors) and state.json. It is
+written under another name, flushed to disk and renamed, so a kill at any moment leaves the
+checkpoint before it or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from expertise_graph.core import disk_errors
+from expertise_graph.training.build import processes
+from expertise_graph.training.run_folder import remove, sync, write_json
+
+Tensors = dict[str, torch.Tensor]
+
+
+@dataclass(kw_only=True)
+class State:
+    """How far a run is: everything besides tensors that the next epoch depends on.
+
+    Attributes:
+        temperature: where it is known already, as the kept weights have learnt the validation items.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    kept: int = 0
+    stopped: str = ""
+    note: str = ""
+    mirror: bool = False
+    parts: int = 1
+    temperature: float | None = None
+    clock: dict[str, float] = field(default_factory=dict)
+    scaler: dict[str, Any] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write tensors as safetensors and flush them to disk."""
+    with disk_errors():
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
+    sync(path)
+
+
+def trained_tensors(model: nn.Module) -> Tensors:
+    """Return what training may change: parameters that are not frozen, and all buffers."""
+    moving = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
+    return {**moving, **{f"buffer.{name}": b for name, b in model.named_buffers()}}
+
+
+def restore(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Copy `tensors`, as `trained_tensors` names them, into the model."""
+    for name, tensor in trained_tensors(model).items():
+        tensor.copy_(tensors[name])
+
+
+class Checkpoints:
+    """The checkpoints of one run, newest wins."""
+
+    def __init__(self, out: Path) -> None:
+        self.folder = out / "checkpoint"
+
+    def latest(self) -> Path | None:
+        """Return the newest whole checkpoint."""
+        found = sorted(self.folder.glob("epoch-*"))
+        return found[-1] if found else None
+
+    def save(self, state: State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Write the checkpoint of `state.epoch`, then drop the ones before it."""
+        before = self.latest()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.folder / f".{uuid.uuid4().hex}"
+        temporary.mkdir()
+        write_tensors(temporary / "model.safetensors", trained_tensors(model))
+        write_tensors(temporary / "optimizer.safetensors", _optimizer_tensors(model, optimizer))
+        best = temporary if before is None or state.kept == state.epoch else before
+        name = "model.safetensors" if best is temporary else "best.safetensors"
+        _link(best / name, temporary / "best.safetensors")
+        write_json(temporary / "state.json", asdict(state))
+        temporary.rename(self.folder / f"epoch-{state.epoch:05d}")
+        sync(self.folder)
+        self._clean()
+
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[State, Tensors] | None:
+        """Put the newest checkpoint into model and optimizer; return its state and the best weights."""
+        if processes().is_main_process:
+            self._clean()
+        path = self.latest()
+        if path is None:
+            return None
+        restore(model, load_file(path / "model.safetensors"))
+        _restore_optimizer(model, optimizer, load_file(path / "optimizer.safetensors"))
+        state = State(**json.loads((path / "state.json").read_text(encoding="utf-8")))
+        return state, load_file(path / "best.safetensors")
+
+    def remove(self) -> None:
+        """Remove all checkpoints, after the run has its result."""
+        remove(self.folder)
+
+    def _clean(self) -> None:
+        latest = self.latest()
+        for path in self.folder.glob("*") if self.folder.is_dir() else ():
+            if path != latest:
+                remove(path)
+
+
+def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> Tensors:
+    return {
+        f"{key}:{name}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _restore_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
+    parameters = dict(model.named_parameters())
+    for label, value in tensors.items():
+        key, name = label.split(":", 1)
+        parameter = parameters[name]
+        on_device = key != "step" or optimizer.defaults["fused"]
+        optimizer.state[parameter][key] = value.to(parameter.device) if on_device else value
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)
+        sync(target)

@@ -1,0 +1,163 @@
+"""What is learned: one class an item, several labels an item, or values; its loss and its score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from expertise_graph.core import IntArray, metrics
+from expertise_graph.data import CLASS, LABELS, VALUE, LabelledData
+from expertise_graph.training.linear_probe import Loss, class_weights
+
+Tensor = torch.Tensor
+METRICS = {CLASS: "accuracy", LABELS: "average_precision", VALUE: "r2"}
+"""The score of each kind of target; one is perfect."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """Loss and score of one kind of target.
+
+    Attributes:
+        targets: (n,) int classes, or (n, k) float: 0 and 1 for labels, standardised for values.
+        outputs: k, the width of the head.
+        metric: what `score` is.
+        loss_of: (outputs, targets) to the mean loss.
+        measure: the same without class weights.
+        score: (outputs, targets) to the score; higher is better.
+        one_item: how much one validation item can change the score; less than that is a tie.
+        spread: centre (k,) and scale (k,) that turn standardised outputs into values; None for others.
+        unseen: classes or labels that no item to train on has.
+    """
+
+    targets: Tensor
+    outputs: int
+    metric: str
+    loss_of: Loss
+    measure: Loss
+    score: Callable[[Tensor, Tensor], float]
+    one_item: float
+    spread: tuple[Tensor, Tensor] | None = None
+    unseen: tuple[str, ...] = ()
+
+    def loss(self, logits: Tensor, rows: IntArray) -> Tensor:
+        """Return the mean loss of logits (n, k) of the items at `rows`."""
+        return self.loss_of(logits, self.targets[rows].to(logits.device))
+
+    def rescale(self, head: nn.Linear) -> None:
+        """Make a head that gives standardised values give values."""
+        if self.spread is not None:
+            with torch.no_grad():
+                weight, bias = self.rescaled(head.weight, head.bias)
+                head.weight.copy_(weight)
+                head.bias.copy_(bias)
+
+    def rescaled(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """Return weight (k, d) and bias (k,) of a head for standardised values as those of one for values."""
+        if self.spread is None:
+            return weight, bias
+        centre, scale = (part.to(weight) for part in self.spread)
+        return weight * scale[:, None], bias * scale + centre
+
+    def natural(self, outputs: Tensor) -> Tensor:
+        """Return standardised values (n, k) on the scale of the data; other outputs as they are."""
+        if self.spread is None:
+            return outputs
+        centre, scale = (part.to(outputs) for part in self.spread)
+        return outputs * scale + centre
+
+    def standardised(self, outputs: Tensor) -> Tensor:
+        """Return values (n, k) on the scale of the targets; other outputs as they are."""
+        if self.spread is None:
+            return outputs
+        centre, scale = (part.to(outputs) for part in self.spread)
+        return (outputs - centre) / scale
+
+
+def objective_of(data: LabelledData, train: IntArray, validation: IntArray) -> Objective:
+    """Return what is to be learned from a dataset; weights and scales are those of the items to train on."""
+    if data.kind == VALUE:
+        return _values(data, train)
+    if data.kind == LABELS:
+        return _labels(data, train, validation)
+    return _classes(data, train, validation)
+
+
+def _classes(data: LabelledData, train: IntArray, validation: IntArray) -> Objective:
+    labels = torch.from_numpy(np.asarray(data.labels, dtype=np.int64))
+    weights = class_weights(labels[train], len(data.classes))
+
+    def weighted(logits: Tensor, wanted: Tensor) -> Tensor:
+        like = None if weights is None else weights.to(logits)
+        return functional.cross_entropy(logits, wanted, weight=like)
+
+    return Objective(
+        targets=labels,
+        outputs=len(data.classes),
+        metric=METRICS[CLASS],
+        loss_of=weighted,
+        measure=functional.cross_entropy,
+        score=accuracy,
+        one_item=1.0 / max(len(validation), 1),
+        unseen=_without(data.classes, torch.bincount(labels[train], minlength=len(data.classes))),
+    )
+
+
+def _labels(data: LabelledData, train: IntArray, validation: IntArray) -> Objective:
+    loss = functional.binary_cross_entropy_with_logits
+    marks = torch.from_numpy(np.asarray(data.targets, dtype=np.float32))
+    return Objective(
+        targets=marks,
+        outputs=len(data.outputs),
+        metric=METRICS[LABELS],
+        loss_of=loss,
+        measure=loss,
+        score=average_precision,
+        one_item=1.0 / max(len(validation), 1),
+        unseen=_without(data.outputs, marks[train].sum(dim=0)),
+    )
+
+
+def _values(data: LabelledData, train: IntArray) -> Objective:
+    values = torch.from_numpy(np.asarray(data.targets, dtype=np.float32))
+    centre, scale = values[train].mean(dim=0), values[train].std(dim=0, correction=0)
+    scale = torch.where(scale > 0, scale, 1.0)
+    return Objective(
+        targets=(values - centre) / scale,
+        outputs=len(data.outputs),
+        metric=METRICS[VALUE],
+        loss_of=functional.mse_loss,
+        measure=functional.mse_loss,
+        score=r2,
+        one_item=0.0,
+        spread=(centre, scale),
+    )
+
+
+def _without(names: tuple[str, ...], counts: Tensor) -> tuple[str, ...]:
+    return tuple(name for name, count in zip(names, counts.tolist(), strict=True) if not count)
+
+
+def accuracy(logits: Tensor, labels: Tensor) -> float:
+    """Return the fraction of (n, classes) logits whose largest entry is at its label (n,)."""
+    return (logits.argmax(dim=1) == labels).double().mean().item()
+
+
+def average_precision(logits: Tensor, marks: Tensor) -> float:
+    """Return the mean over labels of the average precision of logits (n, k) for marks (n, k) of 0 and 1."""
+    return metrics.mean_average_precision(logits.double().numpy(), (marks > 0.5).long().numpy())
+
+
+def r2(predicted: Tensor, values: Tensor) -> float:
+    """Return the share of the variance of values (n, k) that predictions (n, k) explain, mean over columns.
+
+    Below zero for predictions worse than the mean; 0 where the values do not vary.
+    """
+    columns = zip(values.T.double().numpy(), predicted.T.double().numpy(), strict=True)
+    shares = [metrics.r_squared(ours, theirs) or 0.0 for ours, theirs in columns]
+    return sum(shares) / len(shares)

@@ -1,0 +1,1 @@
+"""A smaller network of the expert's architecture that starts from the expert's weights."""

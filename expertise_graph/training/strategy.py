@@ -1,0 +1,124 @@
+"""Ways to use pretrained weights as a prior: what moves, from when on, and what holds it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from expertise_graph.core import Expert, Registry, SourceError
+
+Moving = Callable[[nn.Module, int], Sequence[nn.Parameter]]
+"""Returns the parameters of a backbone that are trained; may put some of the given rank into it."""
+
+Save = Callable[[nn.Module, Expert, Path], None]
+"""Writes what was trained beside the weights of an expert into a folder."""
+
+
+def _weights(module: nn.Module, _: int) -> list[nn.Parameter]:
+    """Return all parameters except token embeddings.
+
+    A few hundred texts touch a small part of the rows: moving those alone pulls them away from
+    their untouched neighbours, and the table is half of the weights of a small text encoder.
+    """
+    tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
+    return [p for p in module.parameters() if id(p) not in tables]
+
+
+def _everything(module: nn.Module, _: int) -> list[nn.Parameter]:
+    return list(module.parameters())
+
+
+def _nothing(module: nn.Module, _: int) -> list[nn.Parameter]:
+    return []
+
+
+def _biases(module: nn.Module, _: int) -> list[nn.Parameter]:
+    return [p for name, p in module.named_parameters() if name.rsplit(".", 1)[-1] == "bias"]
+
+
+def _norms(module: nn.Module, _: int) -> list[nn.Parameter]:
+    norms = (m for m in module.modules() if "norm" in type(m).__name__.lower())
+    return [p for m in norms for p in m.parameters(recurse=False)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """One way to train from an expert.
+
+    Attributes:
+        summary: for the card and for help.
+        moving: the parameters of the backbone that are trained.
+        lr: learning rate of the last stage of the backbone, as a fraction of the head's.
+        pretrained: whether training starts from the expert's weights.
+        probe: whether the head starts as a linear probe on the expert's features.
+        unfreezes: whether the stages join one after the other, the last one first.
+        anchored: whether weights are pulled back to where they started.
+        save: writes what was trained beside the expert's weights; None where those themselves move.
+    """
+
+    summary: str
+    moving: Moving = _weights
+    lr: float = 0.3
+    pretrained: bool = True
+    probe: bool = True
+    unfreezes: bool = False
+    anchored: bool = False
+    save: Save | None = None
+
+    @property
+    def fine_tunes(self) -> bool:
+        """Whether anything but the head is trained."""
+        return self.moving is not _nothing
+
+
+strategies: Registry[Strategy] = Registry("strategy")
+
+strategies.register("linear-probe", Strategy(summary="linear probe on frozen features", moving=_nothing))
+strategies.register("lp-ft", Strategy(summary="linear probe, then fine-tuning of all weights"))
+strategies.register("full", Strategy(summary="fine-tuning of all weights under a new head", probe=False))
+strategies.register(
+    "l2-sp", Strategy(summary="fine-tuning of all weights, pulled towards the expert's", anchored=True)
+)
+strategies.register("bitfit", Strategy(summary="fine-tuning of biases", moving=_biases, lr=5.0))
+strategies.register(
+    "norm-only", Strategy(summary="fine-tuning of normalisation layers", moving=_norms, lr=5.0)
+)
+strategies.register(
+    "gradual",
+    Strategy(summary="fine-tuning that sets stages free one by one, the last first", unfreezes=True),
+)
+strategies.register(
+    "from-scratch",
+    Strategy(summary="training from random weights", moving=_everything, pretrained=False, probe=False),
+)
+strategies.point("lora", "expertise_graph.training.lora:strategy")
+
+
+def start_moving(module: nn.Module, name: str, *, rank: int) -> None:
+    """Let the parameters that a strategy trains have gradients, and no others.
+
+    Args:
+        module: the backbone; an adapter is put into it where the strategy trains one.
+        name: of the strategy.
+        rank: of an adapter.
+
+    Raises:
+        SourceError: when the architecture has nothing that the strategy trains.
+    """
+    module.requires_grad_(False)
+    moving = [p for p in strategies[name].moving(module, rank) if p.is_floating_point()]
+    if strategies[name].fine_tunes and not moving:
+        others = [n for n in strategies if n != name and _possible(module, strategies[n])]
+        raise SourceError(
+            f"strategy {name} has nothing to train in this architecture; possible are {', '.join(others)}"
+        )
+    for parameter in moving:
+        parameter.requires_grad_(True)
+
+
+def _possible(module: nn.Module, strategy: Strategy) -> bool:
+    """Tell whether an architecture allows a strategy; not asked of those that would change it."""
+    return not strategy.fine_tunes or strategy.save is not None or bool(strategy.moving(module, 1))

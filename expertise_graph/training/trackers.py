@@ -1,0 +1,105 @@
+"""Where the course of a run is shown: TensorBoard files in its folder, or an experiment tracker."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from tensorboardX import SummaryWriter
+
+from expertise_graph.core import InvalidInputError, MissingExtraError
+from expertise_graph.training.config import TrainConfig
+
+TENSORBOARD = "tensorboard"
+TRACKERS = (TENSORBOARD, "trackio", "mlflow", "wandb")
+PROJECT = "expertise-graph"
+
+
+class Tracker(Protocol):
+    """Something that shows numbers by step."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Add numbers."""
+        ...
+
+    def finish(self) -> None:
+        """Write what is left, and close."""
+        ...
+
+
+class TensorBoard:
+    """Event files in a folder; what a run wrote after the step it is resumed from is hidden."""
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self._writer = SummaryWriter(str(folder), purge_step=step + 1)
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Add numbers."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def finish(self) -> None:
+        """Close the file."""
+        self._writer.close()
+
+
+class Accelerated:
+    """A tracker that accelerate knows, with its own settings from its own environment variables.
+
+    What it has to say goes to standard error, since results go to standard output.
+    """
+
+    def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
+        with redirect_stdout(sys.stderr):
+            self._tracker = LOGGER_TYPE_TO_CLASS[name](PROJECT)
+            self._tracker.start()
+            self._tracker.store_init_configuration({k: v for k, v in settings.items() if v is not None})
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Add numbers."""
+        with redirect_stdout(sys.stderr):
+            self._tracker.log(dict(values), step=step)
+
+    def finish(self) -> None:
+        """End the run of the tracker."""
+        with redirect_stdout(sys.stderr):
+            if self._tracker.name == "trackio":
+                # Ended through accelerate, it is ended, and announced on standard output, once more at exit.
+                import_module("trackio").finish()
+            else:
+                self._tracker.finish()
+
+
+class Silent:
+    """Shows nothing: what all but the first of several processes have."""
+
+    def log(self, values: Mapping[str, float], step: int) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing."""
+
+
+def check_tracker(name: str) -> None:
+    """Refuse a tracker that is not known, or not installed.
+
+    Raises:
+        InvalidInputError: naming those that are known.
+        MissingExtraError: with what to install.
+    """
+    if name not in TRACKERS:
+        raise InvalidInputError(f"no tracker called {name!r}; there are: {', '.join(TRACKERS)}")
+    if name != TENSORBOARD and name not in {str(found) for found in get_available_trackers()}:
+        raise MissingExtraError(f"{name} is not installed; run: pip install {name}")
+
+
+def open_tracker(name: str, out: Path, config: TrainConfig, *, step: int) -> Tracker:
+    """Return a tracker for a run in `out` that goes on after `step`."""
+    if name == TENSORBOARD:
+        return TensorBoard(out / "tensorboard", step)
+    return Accelerated(name, config.as_dict())

@@ -1,0 +1,154 @@
+"""Which trial the model is made of: evidence on the same validation items, weighed against what was known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from expertise_graph.core import FloatArray
+from expertise_graph.training import TrainConfig
+from expertise_graph.tuning.result import CUT, DONE
+from expertise_graph.tuning.space import Entrant
+from expertise_graph.tuning.trial import Outcome
+
+SETTINGS_GAIN, SETTINGS_DEVIATION = -0.01, 0.02
+"""What other settings than the defaults add to the accuracy: mean and standard deviation.
+
+Two tuning tasks with twelve settings each: -.013 and .010, -.007 and .018 on their test items.
+"""
+SCRATCH_MOST, SCRATCH_DEVIATION = 0.1, 0.1
+"""What training from scratch adds to an expert: as much as a ridge on the raw input does, up to so much, with
+this standard deviation; nothing where the expert is better; and it takes so much where that is far better.
+
+Three tuning tasks where the expert is below the ridge by .11, .16 and .28: +.13, +.10, +.12; eight where it
+is above: +.01 in the mean, deviation .06; three where it is far above: -.07, -.08, -.17.
+"""
+FAR = 0.6
+"""An expert is far better if it leaves less of the errors of a ridge on the raw input."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tried:
+    """A trial with its outcome."""
+
+    run: str
+    entrant: Entrant
+    config: TrainConfig
+    outcome: Outcome
+    status: str
+
+    @property
+    def usable(self) -> bool:
+        """Whether a model may be made of it."""
+        return self.status in (DONE, CUT)
+
+    @property
+    def averages(self) -> bool:
+        """Whether weights of several trainings like it may be averaged.
+
+        Those that began at different random ones have nothing to do with each other; probes are alike.
+        """
+        return self.config.way.pretrained and self.outcome.kept > 0
+
+    @property
+    def repeats(self) -> bool:
+        """Whether further trainings like it, from other random weights, complement it."""
+        return not self.config.way.pretrained and self.outcome.kept > 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A challenger against the incumbent: the expected advantage, and the probability of any."""
+
+    advantage: float
+    probability: float
+
+
+def choose(tried: Sequence[Tried], *, raw: float | None) -> tuple[Tried, str]:
+    """Return the trial to make the model of, and a sentence that says why.
+
+    That is the one that is expected to be the best by all that is known; the first usable trial where
+    no other is expected to be better.
+
+    Args:
+        tried: at least one that is usable.
+        raw: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
+    """
+    usable = [t for t in tried if t.usable]
+    first = usable[0]
+    verdicts = [(compare(first, t, raw=raw), t) for t in usable[1:]]
+    n = len(first.outcome.fits)
+    if not verdicts:
+        return first, f"the first trial is taken: nothing else was finished on {n} validation items"
+    verdict, best = max(verdicts, key=lambda pair: pair[0].advantage)
+    if verdict.advantage <= 0:
+        return first, f"the first trial stays: none of {len(verdicts)} others is expected to be better"
+    return best, (
+        f"expected to be better than the first trial by {100 * verdict.advantage:.1f} points, with "
+        f"probability {verdict.probability:.2f}"
+    )
+
+
+def compare(first: Tried, other: Tried, *, raw: float | None) -> Verdict:
+    """Return how much better `other` is than `first`, all that is known together.
+
+    The difference of the fits of the same validation items is a measurement with its standard
+    error; the prior is the difference of the query's predictions, with theirs, and what settings
+    are usually worth. Both are normal, so the expectation is their mean weighted by precision,
+    and the best of many lucky ones is shrunk by as much as it is uncertain.
+
+    Args:
+        first: the incumbent.
+        other: the challenger.
+        raw: accuracy of a ridge on the raw input; None where the query predicts no accuracies, and experts
+            are alike before.
+    """
+    mean, error = _measured(first.outcome.fits, other.outcome.fits)
+    prior, deviation = _known(first, other, raw=raw)
+    weight = deviation**2 / (deviation**2 + error**2)
+    advantage = weight * mean + (1 - weight) * prior
+    left = deviation * math.sqrt(1 - weight)
+    return Verdict(advantage, 0.5 * (1 + math.erf(advantage / max(left, 1e-9) / math.sqrt(2))))
+
+
+def _known(first: Tried, other: Tried, *, raw: float | None) -> tuple[float, float]:
+    """Return the expected difference before anything was measured, and its standard deviation."""
+    ways = (first.config.way.pretrained, other.config.way.pretrained)
+    if ways == (True, False):
+        return promise(first.entrant, raw), SCRATCH_DEVIATION
+    if ways == (False, True):
+        return -promise(other.entrant, raw), SCRATCH_DEVIATION
+    changed = first.config != other.config
+    prior, deviation = (SETTINGS_GAIN, SETTINGS_DEVIATION) if changed else (0.0, 0.0)
+    if first.entrant.expert.id == other.entrant.expert.id:
+        return prior, deviation
+    if ways == (False, False):
+        return prior, math.hypot(deviation, SCRATCH_DEVIATION)
+    spread = math.hypot(first.entrant.deviation, other.entrant.deviation)
+    prior += 0.0 if raw is None else other.entrant.predicted - first.entrant.predicted
+    return prior, math.hypot(deviation, spread)
+
+
+def promise(expert: Entrant, raw: float | None) -> float:
+    """Return what training from scratch is expected to add to an expert.
+
+    Args:
+        expert: with the query's prediction.
+        raw: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
+    """
+    if raw is None:
+        return 0.0
+    if 1 - expert.predicted < FAR * (1 - raw):
+        return -SCRATCH_MOST
+    return min(max(raw - expert.predicted, 0.0), SCRATCH_MOST)
+
+
+def _measured(first: FloatArray, other: FloatArray) -> tuple[float, float]:
+    """Return the mean difference of paired fits (n,) and its standard error, one item's worth at least."""
+    difference = np.asarray(other) - np.asarray(first)
+    n = len(difference)
+    spread = float(difference.std(ddof=1)) if n > 1 else 1.0
+    return float(difference.mean()), max(spread, 1.0 / n) / math.sqrt(n)

@@ -1,0 +1,61 @@
+"""Settings that worked on similar tasks, for the search to begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from expertise_graph.core import Edge
+from expertise_graph.data import LabelledData
+from expertise_graph.features import probe_sets as probes
+from expertise_graph.retrieval import AUTO, task_vectors
+from expertise_graph.store import Store
+from expertise_graph.training import TrainConfig
+from expertise_graph.tuning.settings import SCRATCH
+
+_SETTINGS = ("strategy", "lr", "weight_decay", "epochs", "augment", "prior", "rank")
+
+
+def proven_settings(store: Store, data: LabelledData, seed: int) -> list[TrainConfig]:
+    """Return the best settings of other tasks of the modality, the most similar task first.
+
+    Of each task counts the run with the highest accuracy among the fine-tunes here, and the search
+    with the lowest loss on it; a task that was trained on with the defaults alone teaches nothing.
+    Similar is by the embeddings of the tasks; those without one come last.
+    """
+    nearness = _nearness(store, data)
+    known = {t.id for t in store.tasks() if t.modality == data.modality and t.id != data.task.id}
+    found = [(nearness.get(task, -1.0), values) for task, values in _best(store) if task in known]
+    usual = TrainConfig(seed=seed)
+    configs = [_config(values, usual) for _, values in sorted(found, key=lambda pair: -pair[0])]
+    return [c for i, c in enumerate(configs) if c != usual and c not in configs[:i]]
+
+
+def _nearness(store: Store, data: LabelledData) -> dict[str, float]:
+    vectors = task_vectors(store, probes.current(store, data.modality).id)
+    own = vectors.get(data.task.id)
+    return {} if own is None else {task: float(vector @ own) for task, vector in vectors.items()}
+
+
+def _best(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield tasks with the settings that did best on them."""
+    runs: dict[str, tuple[float, dict[str, Any]]] = {}
+    for run in store.runs():
+        accuracy = run.result.get("accuracy")
+        if run.status != "done" or accuracy is None or run.strategy == SCRATCH:
+            continue
+        if run.task not in runs or accuracy > runs[run.task][0]:
+            runs[run.task] = (float(accuracy), dict(run.config))
+    trials: dict[str, Edge] = {}
+    for edge in store.edges("transfer"):
+        if edge.method == AUTO and edge.meta["status"] == "done":
+            best = trials.get(edge.target)
+            if best is None or edge.meta["loss"] < best.meta["loss"]:
+                trials[edge.target] = edge
+    yield from ((task, {**e.meta["settings"], "strategy": e.meta["strategy"]}) for task, e in trials.items())
+    yield from ((task, config) for task, (_, config) in runs.items() if task not in trials)
+
+
+def _config(values: dict[str, Any], usual: TrainConfig) -> TrainConfig:
+    wanted = {name: values[name] for name in _SETTINGS if name in values}
+    return TrainConfig(**{**usual.as_dict(), **wanted})

@@ -1,0 +1,129 @@
+"""Every command has an example in its help that runs, and stands in the reference."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import click
+import pytest
+
+from expertise_graph.cli.app import app
+from tests.program import invoke
+
+ROOT = Path(__file__).parents[2]
+REFERENCE = (ROOT / "docs" / "reference.md").read_text()
+
+# The order in which the examples make a story; every command must be in it.
+STORY = (
+    "init",
+    "register",
+    "ls",
+    "show",
+    "similar",
+    "query",
+    "warm-start",
+    "predict",
+    "evaluate",
+    "merge",
+    "delta make",
+    "delta apply",
+    "auto",
+    "check",
+    "runs",
+    "history import",
+    "scores import",
+    "meta import",
+    "tasks import-distance",
+    "history ls",
+    "tasks ls",
+    "explain",
+    "backtest",
+    "export",
+    "rm",
+    "probe ls",
+    "probe show",
+    "probe create",
+    "probe use",
+)
+LONG = ("demo",)
+
+
+def commands(group: click.Group, prefix: str = "") -> dict[str, click.Command]:
+    found = {}
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            found |= commands(command, f"{prefix}{name} ")
+        else:
+            found[prefix + name] = command
+    return found
+
+
+def examples(command: click.Command) -> list[str]:
+    return re.findall(r"^\s*(expertise-graph .*)$", command.help or "", re.MULTILINE)
+
+
+def test_every_command_is_in_the_story():
+    assert set(commands(app)) == {*STORY, *LONG}
+
+
+@pytest.mark.parametrize("name", [*STORY, *LONG])
+def test_help_has_an_example_that_the_reference_repeats(name):
+    found = examples(commands(app)[name])
+    assert found, f"{name} --help has no example"
+    assert all(f"`{line}`" in REFERENCE for line in found)
+    assert f"| `{name}` |" in REFERENCE
+
+
+@pytest.mark.parametrize("page", sorted(p.name for p in (ROOT / "docs").glob("*.md")))
+def test_commands_of_a_page_are_understood(page, tmp_path, monkeypatch):
+    """Their files need not be there, but every command and option must be."""
+    monkeypatch.chdir(tmp_path)
+    Path("run.yaml").write_text("epochs: 2\n")
+    text = (ROOT / "docs" / page).read_text()
+    blocks = re.findall(r"```(?:console)?\n(.*?)```", text, re.DOTALL)
+    lines = re.findall(r"^(?:\$ )?expertise-graph (.*)$", "\n".join(blocks), re.MULTILINE)
+    for line in lines:
+        words, group = shlex.split(line, comments=True), app
+        words = words[: words.index(">")] if ">" in words else words
+        while isinstance(command := group.commands[words[0]], click.Group):
+            group, words = command, words[1:]
+        command.make_context(words[0], words[1:]).close()
+    assert lines or page != "warm-start.md"
+
+
+def test_every_option_has_help():
+    for name, command in commands(app).items():
+        for option in command.params:
+            if isinstance(option, click.Option):
+                assert option.help, f"{name} {option.opts} says nothing"
+
+
+def test_examples_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = ROOT / "examples" / "emoji-redrawn" / "train"
+    for folder in sorted(source.iterdir())[:3]:
+        for file in sorted(folder.iterdir())[:8]:
+            target = tmp_path / "my-images" / folder.name / file.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+    results = [
+        f"{e},{t},accuracy,0.{i}{len(t)}"
+        for i, e in enumerate(("emoji", "a", "b"))
+        for t in ("pets", "birds")
+    ]
+    (tmp_path / "results.csv").write_text("\n".join(["expert,task,metric,value", *results, ""]))
+    (tmp_path / "scores.csv").write_text("expert,task,estimator,value\nemoji,pets,LogME,0.5\n")
+    (tmp_path / "models.csv").write_text("model,dataset\nemoji,openmoji\n")
+    (tmp_path / "distances.csv").write_text("task,other,distance\npets,openmoji,2.5\n")
+    for name in STORY:
+        if name == "merge":
+            (first,) = invoke("runs", "--json").worked().json
+            parent = first["expert"]
+            again = ("--out", "runs/second", "--expert", parent, "--epochs", 4)
+            invoke("warm-start", "./my-images", *again).worked()
+        for line in examples(commands(app)[name]):
+            done = invoke(*shlex.split(line)[1:])
+            assert done.code == 0, f"{line}\n{done.err}"
+    assert (tmp_path / "runs" / "first" / "model" / "model.safetensors").is_file()
+    assert "graphml" in (tmp_path / "graph.graphml").read_text()

@@ -1,0 +1,174 @@
+"""Each rule of the advice fires on its finding, and on the finding alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from expertise_graph.diagnostics.findings import (
+    Accuracy,
+    Basics,
+    DataFindings,
+    Duplicates,
+    Group,
+    Growth,
+    Need,
+    Noise,
+    Odd,
+    Suspect,
+)
+from expertise_graph.diagnostics.recommend import next_command, recommend
+
+
+def findings(classes=None, *, per_class=40, expert="cats@12345678", accuracy=0.8, gain_low=0.1, **changes):
+    classes = classes or {"cat": 100, "dog": 90}
+    basics = {
+        "name": "pets",
+        "modality": "image",
+        "items": sum(classes.values()),
+        "classes": classes,
+        "splits": {"train": sum(classes.values())},
+        "imbalance": max(classes.values()) / min(classes.values()) if classes else 1.0,
+        "per_class": per_class,
+        "traits": (),
+    } | changes.pop("basics", {})
+    methods = {
+        name: Accuracy(method=name, value=value, low=value - 0.05, high=value + 0.04)
+        for name, value in (("majority", 0.5), ("centroid", 0.55), ("raw", 0.7), ("expert", accuracy))
+        if expert or name != "expert"
+    }
+    need = Need(methods=methods, items=190, folds=5, gain=accuracy - 0.7, gain_low=gain_low, gain_high=0.3)
+    growth = Growth(
+        method="cats", sizes=(38, 76, 152), accuracies=(0.7, 0.75, 0.8), doubled=0.84, low=0.82, high=0.87
+    )
+    return DataFindings(
+        names=(),
+        labels=np.zeros(0, dtype=np.int64),
+        class_names=(),
+        items=(),
+        basics=Basics(**basics),
+        **{"need": need, "growth": growth, "expert": expert} | changes,
+    )
+
+
+def copies(**changes):
+    group = Group(items=(0, 1), exact=True, leak=False, conflict=changes.pop("conflict", False))
+    values = {"exact_copies": 1, "near_copies": 0, "leaked": (), "held_out": 50, "confirmed_by": "pixels"}
+    return Duplicates(groups=(group,), **values | changes)
+
+
+def noise(suspects, errors):
+    found = (Suspect(item=0, given="cat", suggested="dog", confidence=0.9),) * suspects
+    return Noise(
+        suspects=found, found=suspects, checked=190, errors=errors, found_share=0.9, estimated=suspects
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({}, "Nothing has to be fixed first."),
+        ({"classes": {"cat": 50}}, "add items of a second class"),
+        (
+            {"duplicates": copies(leaked=(3, 4))},
+            "take the 2 items for validation or test that training has seen",
+        ),
+        ({"duplicates": copies(conflict=True)}, "one label for 1 group of equal items"),
+        ({"noise": noise(20, 40)}, "list of 20 labels that look wrong"),
+        ({"noise": noise(20, 60)}, "Nothing"),
+        ({"noise": noise(2, 3)}, "Nothing"),
+        ({"basics": {"strange": ("cow", "pig")}}, "put 2 classes that only the test set has"),
+        ({"basics": {"skipped": (("x", "no image"),) * 12}}, "repair or remove the 12 items"),
+        ({"basics": {"skipped": (("x", "no image"),) * 5}}, "Nothing"),
+        (
+            {"classes": {"cat": 100, "cow": 1}},
+            "collect more of 1 class with fewer than 5 items, such as 'cow' with 1",
+        ),
+        ({"classes": {"cat": 100, "cow": 9}}, "'cat' has 11 times the items of 'cow'"),
+        ({"duplicates": copies(exact_copies=8, near_copies=4)}, "remove the 12 copies"),
+        ({"duplicates": copies()}, "Nothing"),
+        ({"odd": (Odd(kind="of a single colour", items=tuple(range(12))),)}, "12 are of a single colour"),
+        ({"odd": (Odd(kind="of a single colour", items=(1,)),)}, "Nothing"),
+    ],
+)
+def test_what_to_fix_first(changes, words):
+    first, _, _ = recommend(findings(**changes))
+    assert words in first
+
+
+def test_leakage_comes_before_wrong_labels_before_copies():
+    faults = {"noise": noise(60, 100), "duplicates": copies(leaked=(1,), conflict=True, exact_copies=50)}
+    assert "training has seen" in recommend(findings(**faults))[0]
+    faults["duplicates"] = copies(conflict=True, exact_copies=50)
+    assert "one label" in recommend(findings(**faults))[0]
+    faults["duplicates"] = copies(exact_copies=50)
+    assert "look wrong" in recommend(findings(**faults))[0]
+    del faults["noise"]
+    assert "50 copies" in recommend(findings(**faults))[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words", "options"),
+    [
+        ({"per_class": 9}, "as 9 items a class are too few to train more", ["--strategy", "linear-probe"]),
+        ({"per_class": 10}, "a linear probe and then fine-tuning, as suits 10 items", []),
+        ({"per_class": 499}, "and then fine-tuning", []),
+        ({"per_class": 500}, "with full fine-tuning", ["--strategy", "full"]),
+        ({"accuracy": 0.98}, "which leaves little to gain", ["--strategy", "linear-probe"]),
+    ],
+)
+def test_what_to_start_from(changes, words, options):
+    found = findings(**changes)
+    _, second, _ = recommend(found)
+    assert second.startswith("Start from cats@12345678 with ")
+    assert words in second
+    expected = ["expertise-graph", "warm-start", "'my pets'", "--expert", "cats@12345678", *options]
+    assert next_command(found, "my pets") == " ".join([*expected, "--out", "runs/first"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"need": None}, "cannot be told from so little"),
+        ({"expert": None}, "Register experts for images and check again, to see whether they beat the 70 %"),
+        ({"gain_low": -0.02}, "Begin without a network, as a linear model on the raw input reaches 70 %"),
+    ],
+)
+def test_what_to_do_without_a_good_expert(changes, words):
+    found = findings(**changes)
+    assert words in recommend(found)[1]
+    assert next_command(found, "pets") == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({}, ("about 80 % (75 % to 84 %) or more after fine-tuning", "add about 4 points (2 to 7)")),
+        ({"gain_low": -0.1, "accuracy": 0.69}, ("about 70 % (65 % to 74 %) on items", "about 4 points")),
+        ({"accuracy": 0.98}, ("about 98 % (93 % to 102 %) on items",)),
+        ({"growth": None}, ("whether more data helps cannot be told",)),
+        ({"need": None}, ("What accuracy to expect cannot be told yet.",)),
+        (
+            {"growth": Growth(method="", sizes=(1, 2, 4), accuracies=(0.5, 0.6, 0.7), reason="it is flat")},
+            ("what more data would add cannot be told, as it is flat.",),
+        ),
+        (
+            {
+                "growth": Growth(
+                    method="", sizes=(1, 2, 4), accuracies=(0.79, 0.79, 0.8), doubled=0.8, low=0.8, high=0.805
+                )
+            },
+            ("twice as many items would add under one point.",),
+        ),
+    ],
+)
+def test_what_to_expect(changes, parts):
+    third = recommend(findings(**changes))[2]
+    assert all(part in third for part in parts), third
+
+
+def test_there_are_three_sentences_always():
+    for changes in ({}, {"need": None, "growth": None, "expert": None}, {"expert": None}, {"gain_low": -1.0}):
+        advice = recommend(findings(**changes))
+        assert len(advice) == 3
+        assert all(s.endswith(".") and ". " not in s and s[0].isupper() for s in advice)

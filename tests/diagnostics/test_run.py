@@ -1,0 +1,289 @@
+"""A look back at runs: real short ones, and the rules on histories as the loop writes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from expertise_graph.core.metrics import log_softmax
+from expertise_graph.data.readers import read_data
+from expertise_graph.data.records import Columns
+from expertise_graph.data.sampling import holdout
+from expertise_graph.diagnostics.hardest_examples import SHOWN
+from expertise_graph.diagnostics.record import RunRecord, is_run
+from expertise_graph.diagnostics.verdict import judge, kind_of_run
+from expertise_graph.inference.model import open_model
+from expertise_graph.training.config import TrainConfig
+from expertise_graph.workspace import Workspace
+from tests.diagnostics.planted import letters
+from tests.diagnostics.test_check import read_page
+from tests.materials import change_json, glosses, pictures
+from tests.program import invoke
+
+
+@pytest.fixture(scope="module")
+def finished(registered, tmp_path_factory):
+    """A workspace in which a short warm start has been run: its folder, the run's and the data's."""
+    folder = tmp_path_factory.mktemp("finished") / "workspace"
+    shutil.copytree(registered, folder)
+    data = letters(folder / "letters", 6)
+    with Workspace(folder) as workspace:
+        workspace.warm_start(
+            data, folder / "runs" / "a", expert="latin-letters", config=TrainConfig(epochs=2)
+        )
+    return folder
+
+
+@pytest.fixture
+def run_folder(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(finished)
+    return Path(shutil.copytree(finished / "runs" / "a", tmp_path / "a"))
+
+
+def record(rows, *, stopped="epochs", kept=None, strategy="lp-ft", test=0.8, validation=0.8, n=100):
+    history = tuple(
+        {
+            "epoch": k,
+            "train_accuracy": train,
+            "validation_accuracy": accuracy,
+            "validation_loss": loss,
+            "loss": None if train is None else 1 - train,
+        }
+        for k, (train, accuracy, loss) in enumerate(rows)
+    )
+    result = {
+        "strategy": strategy,
+        "stopped": stopped,
+        "kept_epoch": len(rows) - 1 if kept is None else kept,
+        "epochs": len(rows) - 1,
+        "accuracy": test,
+        "validation_accuracy": validation,
+        "n_validation": n,
+        "n_test": n,
+        "seed": 0,
+    }
+    return RunRecord(
+        folder=Path("runs/a"),
+        config={"epochs": 20, "lr": 3e-3},
+        result=result,
+        history=history,
+        expert="zoo:x@y",
+        task="task:0",
+        modality="image",
+        classes=("a", "b"),
+        kind="class",
+    )
+
+
+PROBE = (None, 0.7, 0.9)
+GOOD = [PROBE, (0.9, 0.75, 0.8), (0.95, 0.8, 0.7), (0.95, 0.79, 0.71)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "kind", "command"),
+    [
+        ([PROBE, (0.5, 0.6, 1.0)], {"stopped": "nan", "kept": 0}, "diverged", "--lr 0.001 "),
+        ([PROBE], {"strategy": "linear-probe"}, "probe", "--strategy lp-ft"),
+        ([PROBE], {"stopped": "time"}, "unfinished", "--epochs 40"),
+        ([PROBE, (0.9, 0.6, 1.2), (0.99, 0.6, 1.3)], {"kept": 0}, "probe-kept", "--lr 0.001 "),
+        ([PROBE, (0.7, 0.75, 0.8), (0.75, 0.8, 0.7)], {}, "unfinished", "--epochs 40"),
+        ([PROBE, (0.7, 0.75, 0.8), (0.75, 0.8, 0.7)], {"stopped": "early"}, "under-fitting", "query"),
+        ([PROBE, (0.9, 0.8, 0.7), (1.0, 0.78, 0.9)], {"kept": 1}, "over-fitting", "--strategy linear-probe"),
+        ([PROBE, (0.9, 0.8, 0.7), (1.0, 0.78, 0.9)], {"kept": 1, "n": 10}, "good", "check"),
+        ([PROBE, (0.9, 0.8, 0.7), (1.0, 0.78, 0.75)], {"kept": 1}, "gap", "query"),
+        ([PROBE, (0.7, 0.5, 0.8), (0.8, 0.5, 0.75)], {"kept": 1, "stopped": "early"}, "gap", "query"),
+        ([PROBE, (0.9, 0.8, 0.7), (0.95, 0.78, 0.75)], {"kept": 1}, "good", "check"),
+        (GOOD, {"stopped": "early"}, "good", "check"),
+        ([PROBE, (0.9, 1.0, 0.1), (1.0, 1.0, 0.05)], {"validation": 1.0, "test": 0.99}, "good", "check"),
+    ],
+)
+def test_each_rule_of_the_verdict(rows, changes, kind, command):
+    given = record(rows, **changes)
+    assert kind_of_run(given) == kind
+    verdict = judge(given, "my data")
+    assert 1 <= len(verdict.commands) <= 3
+    assert any(command in f"{line} " for line in verdict.commands)
+    assert all("'my data'" in line for line in verdict.commands)
+    assert "harder" not in verdict.text
+
+
+def test_a_harder_test_split_is_noted():
+    assert "harder (60% right)" in judge(record(GOOD, stopped="early", test=0.6), "d").text
+    assert "harder" not in judge(record(GOOD, stopped="early", test=0.6, n=20), "d").text
+
+
+def test_a_run_is_looked_back_at(run_folder, tmp_path):
+    done = invoke("check", run_folder, "--out", tmp_path / "r.html").worked()
+    assert done.lines[0].startswith("a: lp-ft on 48 images in 6 classes, 2 epochs in ")
+    assert "Try next" in done.lines
+    assert len(done.lines) <= 25
+    text, reader = read_page(tmp_path / "r.html")
+    assert text.count("<svg") == 2
+    assert reader.tags.count("img") == SHOWN
+    sheet = Image.open(tmp_path / "r-worst.png")
+    assert sheet.size == (6 * 136 + 8, 4 * 172 + 8)
+    # The first picture stands at its place, and text below it.
+    assert np.asarray(sheet.convert("L"))[8:136, 8:136].min() < 80
+    assert np.asarray(sheet.convert("L"))[138:170, 8:136].min() < 120
+
+
+def test_the_worst_examples_are_those_of_the_highest_loss(run_folder):
+    found = invoke("check", run_folder, "--json").worked().json
+    assert found["kind"] == "run"
+    assert found["looked_at"] == 12 + 72
+    data = read_data(Path("letters"))
+    model = open_model(run_folder)
+    splits = holdout(data, seed=0)
+    rows = np.sort(np.concatenate([splits.validation, splits.test]))
+    likely = log_softmax(model.logits([data.items[i] for i in rows]) / model.temperature)
+    assert np.exp(likely).sum(axis=1) == pytest.approx(np.ones(len(rows)))
+    losses = -likely[np.arange(len(rows)), data.labels[rows]]
+    assert [w["loss"] for w in found["worst"]] == pytest.approx(
+        sorted(losses, reverse=True)[:SHOWN], abs=1e-5
+    )
+    test = np.isin(rows, splits.test)
+    assert (likely.argmax(axis=1) == data.labels[rows])[test].mean() == pytest.approx(found["accuracy"])
+    worst = found["worst"][0]
+    place = rows[int(losses.argmax())]
+    assert worst["item"] == str(data.items[place].relative_to(data.locator))
+    assert worst["given"] == data.classes[data.labels[place]]
+
+
+def test_data_that_moved_or_changed(finished, run_folder):
+    (finished / "letters").rename(finished / "moved")
+    try:
+        done = invoke("check", run_folder).worked()
+        assert "note: the worst examples are left out: there is no" in done.out
+        assert "Try next" in done.out
+        found = invoke("check", run_folder, "--data", finished / "moved", "--json").worked().json
+        assert len(found["worst"]) == SHOWN
+        (finished / "letters").mkdir()
+        shutil.copytree(finished / "moved" / "train", finished / "letters" / "train")
+        assert "gives other items or labels than the run had" in invoke("check", run_folder).worked().out
+    finally:
+        shutil.rmtree(finished / "letters", ignore_errors=True)
+        (finished / "moved").rename(finished / "letters")
+
+
+def test_other_data_and_other_options_are_refused(run_folder, tmp_path):
+    table = glosses(tmp_path / "g.csv", 5)
+    done = invoke("check", run_folder, "--data", table).worked()
+    assert "was trained on 6 classes of images" in done.out
+    assert invoke("check", run_folder, "--expert", "emoji").code == 2
+    assert invoke("check", table, "--data", table).code == 2
+
+
+def test_unfinished_and_damaged_runs(run_folder):
+    assert is_run(run_folder)
+    shutil.move(run_folder / "model", run_folder / "elsewhere")
+    invoke("check", run_folder).failed("holds no model/", "train it again")
+    shutil.move(run_folder / "elsewhere", run_folder / "model")
+    (run_folder / "head.safetensors").write_bytes(b"")
+    invoke("check", run_folder).failed("head.safetensors")
+    change_json(run_folder / "run.json", result=None)
+    invoke("check", run_folder).failed("has not finished")
+    (run_folder / "run.json").write_text("[]")
+    invoke("check", run_folder).failed("does not hold the record of a finished warm start")
+    (run_folder / "run.json").write_text(json.dumps({"identity": {}, "result": {}}))
+    invoke("check", run_folder).failed("does not hold the record")
+
+
+def test_a_temperature_takes_confidence(run_folder):
+    hardest = {}
+    for temperature in (1.0, 4.0):
+        change_json(run_folder / "head.json", temperature=temperature)
+        hardest[temperature] = invoke("check", run_folder, "--json").worked().json["worst"][0]
+    assert hardest[4.0]["confidence"] < hardest[1.0]["confidence"]
+
+
+def test_data_of_another_kind_are_refused(run_folder):
+    change_json(run_folder / "head.json", kind="labels")
+    assert "was trained on 6 labels of images: give its data" in invoke("check", run_folder).worked().out
+
+
+@pytest.fixture(scope="module")
+def several(registered, tmp_path_factory):
+    """A workspace with a run on several labels and one on values, both of the table t.csv."""
+    folder = tmp_path_factory.mktemp("several") / "workspace"
+    shutil.copytree(registered, folder)
+    data = pictures(folder / "letters", 4, 8)
+    rows = ["photo;kinds;much"]
+    for number, letter in enumerate(sorted(data.iterdir())):
+        for i, picture in enumerate(sorted(letter.iterdir())):
+            more = "/odd" if number % 2 else ""
+            rows.append(f"{picture.relative_to(folder)};{letter.name}{more};{number + i / 100}")
+    (folder / "t.csv").write_text("\n".join(rows) + "\n")
+    with Workspace(folder) as workspace:
+        for label, target in (("kinds", "labels"), ("much", "value")):
+            columns = Columns(image="photo", label=label, target=target, separator=SLASH.get(label))
+            config = TrainConfig(epochs=1, batch_size=8)
+            out = folder / label
+            workspace.warm_start(folder / "t.csv", out, expert="emoji", config=config, columns=columns)
+    return folder
+
+
+SLASH = {"kinds": "/"}
+
+
+@pytest.mark.parametrize(("label", "metric"), [("kinds", "average precision"), ("much", "r2")])
+def test_runs_on_labels_and_values_are_judged_by_their_own_measure(several, monkeypatch, label, metric):
+    monkeypatch.chdir(several)
+    target = ("--target", "labels", "--separator", "/") if label == "kinds" else ("--target", "value")
+    columns = ("--image-column", "photo", "--label-column", label, *target)
+    page = several / f"{label}.html"
+    done = invoke("check", label, *columns, "--out", page).worked()
+    assert done.lines[1].startswith(f"{metric} ")
+    assert "%" not in done.lines[1]
+    assert "right" not in done.out
+    assert f"training {metric}" in page.read_text()
+    assert (several / f"{label}-worst.png").stat().st_size > 1000
+    found = invoke("check", label, *columns, "--json").worked().json
+    assert found["metric"] == metric.replace(" ", "_")
+    assert all(" ".join(columns) in command for command in found["commands"])
+
+    data = read_data(
+        several / "t.csv",
+        columns=Columns(image="photo", label=label, target=target[1], separator=SLASH.get(label)),
+    )
+    model, splits = open_model(several / label), holdout(data, seed=0)
+    rows = np.sort(np.concatenate([splits.validation, splits.test]))
+    logits = model.logits([data.items[i] for i in rows]).astype(float)
+    if label == "much":
+        losses = np.abs(logits[:, 0] - data.targets[rows, 0])
+        assert found["worst"][0]["confidence"] is None
+    else:
+        likely = model.probabilities(logits)
+        losses = -np.log(np.where(data.targets[rows] > 0, likely, 1 - likely)).mean(axis=1)
+        assert set(found["worst"][0]["given"].split(", ")) <= set(data.outputs)
+    assert [w["loss"] for w in found["worst"]] == pytest.approx(
+        sorted(losses, reverse=True)[:SHOWN], rel=1e-4
+    )
+    worst = data.items[rows[losses.argmax()]]
+    assert found["worst"][0]["item"].endswith(f"{worst.parent.name}/{worst.name}")
+
+
+def test_a_value_that_is_predicted_worse_than_by_the_mean_has_a_verdict():
+    rows = [(None, -0.4, 1.3), (0.1, -0.3, 1.2), (0.2, -0.35, 1.1)]
+    given = dataclasses.replace(record(rows, test=-0.6, validation=-0.3, stopped="early"), kind="value")
+    verdict = judge(given, "d")
+    assert verdict.kind == "gap"
+    assert "r2 -0.30 on validation" in verdict.text
+
+
+def test_text_runs_have_a_table_only(registered, tmp_path, monkeypatch):
+    shutil.copytree(registered, tmp_path / "w")
+    monkeypatch.chdir(tmp_path / "w")
+    table = glosses(tmp_path / "g.csv", 8)
+    with Workspace(tmp_path / "w") as workspace:
+        config = TrainConfig(epochs=1)
+        workspace.warm_start(table, tmp_path / "run", expert="languages", config=config)
+        found = workspace.check_run(tmp_path / "run")
+    assert found.sheet is None
+    assert found.mistakes[0].name.startswith("item ")
+    assert found.mistakes[0].loss >= found.mistakes[-1].loss

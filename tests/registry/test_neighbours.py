@@ -1,0 +1,200 @@
+"""Neighbour lists and mutual edges against a computation from scratch, whatever happened before."""
+
+import random
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from transformers import ResNetModel
+
+from expertise_graph.features import probe_sets as probes
+from expertise_graph.features.probing import Prober
+from expertise_graph.features.similarity import centred_gram
+from expertise_graph.models.base import SourceOptions
+from expertise_graph.models.loading import resolve
+from expertise_graph.registry.neighbours import NEIGHBOURS, Neighbourhood, refresh
+from expertise_graph.registry.registration import embed
+from expertise_graph.workspace import Workspace
+from tests import materials
+from tests.program import invoke
+
+AMOUNTS = (0.15, 0.3, 0.5, 0.7, 1.0, 1.4)
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """Networks at various distances of each other, one of them twice."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    made = [materials.resnet(root / f"e{i}", 10 + i, noise=amount) for i, amount in enumerate(AMOUNTS * 2)]
+    shutil.copytree(root / "e3", root / "twin")
+    materials.change_json(root / "twin" / "preprocessor_config.json", do_rescale=True, resample=2)
+    return [*made, root / "twin"]
+
+
+def brute_force(workspace):
+    """Compute lists and mutual edges from features that are computed now, without index or sketch."""
+    probe_set = probes.current(workspace.store, "image")
+    prober = Prober(arrays=workspace.store.features)
+    inputs = probes.inputs(workspace.store, probe_set)
+    grams = {e.id: centred_gram(prober.features(e, inputs)) for e in workspace.experts("image")}
+    cka = {a: {b: float(np.vdot(grams[a], grams[b])) for b in grams if b != a} for a in grams}
+    lists = {a: sorted(cka[a].items(), key=lambda p: (-p[1], p[0]))[:NEIGHBOURS] for a in cka}
+    names = {a: {b for b, _ in lists[a]} for a in lists}
+    edges = {(a, b): cka[a][b] for a in names for b in names[a] if a < b and a in names[b]}
+    return lists, edges
+
+
+def assert_right(workspace):
+    lists, edges = brute_force(workspace)
+    probe_set = probes.current(workspace.store, "image").id
+    found = workspace.store.neighbours(probe_set)
+    assert {a: [b for b, _ in pairs] for a, pairs in found.items()} == {
+        a: [b for b, _ in pairs] for a, pairs in lists.items() if pairs
+    }
+    for expert, pairs in found.items():
+        np.testing.assert_allclose([c for _, c in pairs], [c for _, c in lists[expert]], atol=1e-9)
+    stored = [e for e in workspace.store.edges("similarity") if e.probe_set == probe_set]
+    assert len({(e.source, e.target) for e in stored}) == len(stored)
+    assert {(e.source, e.target): pytest.approx(e.weight, abs=1e-9) for e in stored} == edges
+
+
+def test_lists_and_edges_are_right_after_any_sequence_of_register_and_rm(blank, checkpoints):
+    chance, present = random.Random(5), []
+    with Workspace() as workspace:
+        for step in range(30):
+            absent = [c for c in checkpoints if c not in present]
+            if absent and (chance.random() < 0.65 or len(present) < 2):
+                present.append(chance.choice(absent))
+                workspace.register(f"dir:{present[-1]}")
+            else:
+                gone = present.pop(chance.randrange(len(present)))
+                workspace.remove(gone.name)
+            if step % 4 == 0:
+                assert_right(workspace)
+        for checkpoint in checkpoints:
+            workspace.register(f"dir:{checkpoint}")
+        assert_right(workspace)
+        lists, edges = brute_force(workspace)
+        assert len(edges) > 10
+        similarities = [cka for pairs in lists.values() for _, cka in pairs]
+        assert max(similarities) - min(similarities) > 0.2
+        for expert in workspace.experts("image"):
+            near = workspace.similar(expert.id, 4)
+            assert [n.expert.id for n in near] == [b for b, _ in lists[expert.id][:4]]
+
+
+def test_several_newcomers_at_once_enter_the_same_list(blank, checkpoints):
+    with Workspace() as workspace:
+        for checkpoint in checkpoints[:7]:
+            workspace.register(f"dir:{checkpoint}")
+        probe_set = probes.current(workspace.store, "image")
+        prober = Prober(arrays=workspace.store.features)
+        for checkpoint in checkpoints[7:]:
+            expert = resolve(f"dir:{checkpoint}", SourceOptions())
+            workspace.store.put_expert(expert)
+            workspace.store.put_embedding(embed(workspace.store, prober, expert, probe_set))
+        refresh(workspace.store, probe_set.id)
+        assert_right(workspace)
+
+
+def test_refresh_again_changes_nothing(blank, checkpoints):
+    with Workspace() as workspace:
+        for checkpoint in checkpoints[:7]:
+            workspace.register(f"dir:{checkpoint}")
+        probe_set = probes.current(workspace.store, "image").id
+        before = [e.created_at for e in workspace.store.edges()], workspace.store.generation()
+        refresh(workspace.store, probe_set)
+        assert ([e.created_at for e in workspace.store.edges()], workspace.store.generation()) == before
+
+
+def test_lists_that_a_killed_process_left_out_are_made_up_for(blank, checkpoints):
+    with Workspace() as workspace:
+        for checkpoint in checkpoints[:6]:
+            workspace.register(f"dir:{checkpoint}")
+        victim = workspace.experts("image")[2].id
+        with workspace.store.transaction():
+            workspace.store.db.conn.execute(
+                "DELETE FROM neighbours WHERE expert = ? OR neighbour = ?", [victim] * 2
+            )
+            workspace.store.db.conn.execute("DELETE FROM edges WHERE source = ? OR target = ?", [victim] * 2)
+        workspace.register(f"dir:{checkpoints[6]}")
+        assert_right(workspace)
+
+
+@pytest.mark.parametrize("damage", ["delete", "truncate", "flip", "other", "no side-car", "garbage side-car"])
+def test_a_damaged_index_is_rebuilt_loudly_and_answers_right(blank, checkpoints, damage, capsys):
+    with Workspace() as workspace:
+        for checkpoint in checkpoints[:6]:
+            workspace.register(f"dir:{checkpoint}")
+        expected = {e.id: workspace.similar(e.id, 5) for e in workspace.experts("image")}
+    path = next((blank / "embeddings" / "index").glob("*.faiss"))
+    side_car = path.with_suffix(".faiss.json")
+    content = path.read_bytes()
+    if damage == "delete":
+        path.unlink()
+    elif damage == "truncate":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "flip":
+        path.write_bytes(content[:100] + bytes([content[100] ^ 1]) + content[101:])
+    elif damage == "other":
+        path.write_bytes(b"IxFI" + content[4:] + content)
+    elif damage == "no side-car":
+        side_car.unlink()
+    else:
+        side_car.write_text("[]")
+    capsys.readouterr()
+    with Workspace() as workspace:
+        found = {e.id: workspace.similar(e.id, 5) for e in workspace.experts("image")}
+        assert found == expected
+        said = capsys.readouterr().err
+        assert (damage == "delete") or ("rebuilt from registry.db" in said and len(said.splitlines()) == 1)
+        assert_right(workspace)
+    with Workspace() as workspace:
+        assert workspace.similar(next(iter(expected)), 5) == expected[next(iter(expected))]
+    assert capsys.readouterr().err == ""
+
+
+def test_an_index_of_an_older_generation_is_brought_up_to_date(blank, checkpoints):
+    with Workspace() as workspace:
+        for checkpoint in checkpoints[:4]:
+            workspace.register(f"dir:{checkpoint}")
+    shutil.copytree(blank / "embeddings" / "index", blank / "old")
+    with Workspace() as workspace:
+        workspace.remove(checkpoints[0].name)
+        for checkpoint in checkpoints[4:7]:
+            workspace.register(f"dir:{checkpoint}")
+    shutil.rmtree(blank / "embeddings" / "index")
+    (blank / "old").rename(blank / "embeddings" / "index")
+    with Workspace() as workspace:
+        near = Neighbourhood(workspace.store, probes.current(workspace.store, "image").id)
+        assert len(near.index) == 6
+        found = near.search(near.vectors[0], 6)
+        assert found[0][0] == near.owners[0]
+        assert sorted(name for name, _ in found) == sorted(near.owners)
+        assert_right(workspace)
+
+
+def test_the_same_weights_under_two_names_are_flagged(blank, checkpoints, tmp_path):
+    copy = shutil.copytree(checkpoints[3], tmp_path / "copy")
+    materials.change_json(copy / "preprocessor_config.json", resample=0)
+    half = tmp_path / "half"
+    ResNetModel.from_pretrained(checkpoints[3], dtype=torch.float16).save_pretrained(half)
+    shutil.copy(checkpoints[3] / "preprocessor_config.json", half)
+    with Workspace() as workspace:
+        for folder in (checkpoints[3], copy, half, checkpoints[4]):
+            workspace.register(f"dir:{folder}")
+    rows = {row["expert"].split("@")[0]: row for row in invoke("similar", "e3", "--json").worked().json}
+    assert rows["copy"]["duplicate"]
+    assert rows["half"]["duplicate"]
+    assert rows["half"]["cka"] > 0.999
+    assert not rows["e4"]["duplicate"]
+    assert rows["e4"]["cka"] < 0.99
+
+
+def test_similar_to_what_is_not_there_is_one_hint(blank, checkpoints):
+    invoke("similar", "e3").failed("no expert 'e3' among 0", "expertise-graph ls")
+    invoke("register", f"dir:{checkpoints[0]}").worked()
+    assert invoke("similar", "e0", "--json").worked().json == []
+    invoke("similar", "e9").failed("Did you mean 'e0'?")
+    assert invoke("similar", "e0", "-k", 0).code == 2

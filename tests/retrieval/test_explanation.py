@@ -1,0 +1,101 @@
+"""explain: the parts of a prediction add up, and name what carried it."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+
+from expertise_graph.core.errors import NotFoundError
+from expertise_graph.core.types import Query
+from expertise_graph.features import probe_sets as probes
+from expertise_graph.registry.imports.options import HistoryOptions
+from expertise_graph.retrieval.explanation import explain
+from expertise_graph.workspace import Workspace
+from tests import materials
+from tests.conftest import IMAGE_EXPERTS
+from tests.program import invoke
+
+NAMES = list(IMAGE_EXPERTS)
+
+
+@pytest.fixture
+def zoo(workspace):
+    with Workspace(workspace) as opened:
+        yield opened
+
+
+@pytest.fixture
+def letters(tmp_path):
+    return materials.pictures(tmp_path / "letters", 4, 10)
+
+
+def remember(zoo):
+    """Import results on six tasks: the first expert is best on all of them, the last one worst."""
+    rng = np.random.default_rng(0)
+    lines = ["expert,task,metric,value"]
+    for t in range(6):
+        for name, value in zip(NAMES, np.linspace(0.9, 0.5, len(NAMES)), strict=True):
+            lines.append(f"{name},past-{t},accuracy,{value + 0.02 * rng.normal():.4f}")
+    zoo.import_history(io.BytesIO("\n".join(lines).encode()), HistoryOptions(modality="image"))
+
+
+def asked(zoo, task, name):
+    return explain(zoo.store, probes.current(zoo.store, "image").id, task, zoo.store.find_expert(name))
+
+
+def test_parts_add_up_to_the_prediction(zoo, letters):
+    remember(zoo)
+    task = zoo.query(letters, Query(budget=2)).task
+    for name in NAMES:
+        found = asked(zoo, task, name)
+        assert sum(part.moves for part in found.parts) == pytest.approx(found.predicted, abs=1e-9)
+
+
+def test_results_elsewhere_are_named_and_move_it_their_way(zoo, letters):
+    remember(zoo)
+    task = zoo.query(letters, Query(budget=0)).task
+    first, last = asked(zoo, task, NAMES[0]), asked(zoo, task, NAMES[-1])
+    assert first.rank < last.rank
+    assert {c.name for c in first.tasks} <= {f"past-{t}" for t in range(6)}
+    assert all(c.moves > 0 for c in first.tasks)
+    assert all(c.moves < 0 for c in last.tasks)
+    own = next(part for part in first.parts if part.name == "its results on other tasks")
+    assert own.moves == pytest.approx(sum(c.moves for c in first.tasks), rel=0.5)
+
+
+def test_running_an_expert_narrows_its_prediction_as_foretold(zoo, letters):
+    remember(zoo)
+    task = zoo.query(letters, Query(budget=1)).task
+    ran = {s.expert for s in zoo.store.scores(task.id)}
+    name = next(n for n in NAMES if zoo.store.find_expert(n).id not in ran)
+    before = asked(zoo, task, name)
+    assert before.would.deviation_after < before.would.deviation == pytest.approx(before.deviation)
+    assert 0 <= before.would.becomes_first <= 1
+    zoo.query(letters, Query(budget=len(NAMES)))
+    if zoo.store.find_expert(name).id in {s.expert for s in zoo.store.scores(task.id)}:
+        after = asked(zoo, task, name)
+        assert after.would is None
+        assert after.deviation < before.deviation
+
+
+def test_a_task_of_which_nothing_is_known_is_said_to_be(zoo, letters):
+    zoo.store.put_task(zoo.read(letters).task)
+    with pytest.raises(NotFoundError, match="ask for it first"):
+        asked(zoo, zoo.read(letters).task, NAMES[0])
+
+
+def test_on_the_command_line(zoo, letters, workspace):
+    remember(zoo)
+    zoo.query(letters, Query(budget=2))
+    done = invoke("--workspace", workspace, "explain", letters, NAMES[0], "--json")
+    content = json.loads(done.out)
+    assert sum(part["moves"] for part in content["parts"]) == pytest.approx(content["predicted"])
+    assert content["name"] == NAMES[0]
+    shown = invoke("--workspace", workspace, "explain", "letters", NAMES[0])
+    assert shown.code == 0, shown.err
+    assert "its results on other tasks" in shown.out
+    wrong = invoke("--workspace", workspace, "explain", "no-such-task", NAMES[0])
+    assert wrong.code == 1
+    assert wrong.err.count("\n") == 1
+    assert "no task" in wrong.err

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import ResNetModel
+
+from expertise_graph.training.config import TrainConfig
+from expertise_graph.training.fine_tune import train
+from tests.training.material import LATIN, backbone, letters
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def latin_weights(tmp_path_factory, _one_thread):
+    """A network that learned Latin letters with the loop under test."""
+    out = tmp_path_factory.mktemp("latin") / "run"
+    config = TrainConfig(epochs=6, strategy="from-scratch")
+    result = train(backbone(), letters(LATIN, 30), out=out, config=config)
+    assert result.accuracy > 0.6
+    return ResNetModel.from_pretrained(out / "model").state_dict()
+
+
+@pytest.fixture
+def latin(latin_weights):
+    """An expert in memory that knows Latin letters."""
+    loaded = backbone()
+    loaded.module.net.load_state_dict(latin_weights)
+    return loaded

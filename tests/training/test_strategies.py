@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from expertise_graph.core.errors import SourceError
+from expertise_graph.data.readers import read_data
+from expertise_graph.features import probing
+from expertise_graph.models.base import SourceOptions
+from expertise_graph.models.loading import load, resolve
+from expertise_graph.training.build import build_classifier, private_rng
+from expertise_graph.training.config import TrainConfig
+from expertise_graph.training.fine_tune import train
+from expertise_graph.training.learner import Learner
+from expertise_graph.training.optimizer import Anchor, parameter_groups
+from expertise_graph.training.strategy import start_moving, strategies
+from tests.program import ROOT
+from tests.training.material import CYRILLIC, backbone, letters
+
+EXPECTED = {
+    "linear-probe": lambda name: False,
+    "lp-ft": lambda name: True,
+    "full": lambda name: True,
+    "l2-sp": lambda name: True,
+    "gradual": lambda name: True,
+    "from-scratch": lambda name: True,
+    "bitfit": lambda name: name.endswith("bias"),
+    "norm-only": lambda name: "normalization" in name,
+    "lora": lambda name: "convolution" in name,
+}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return letters(CYRILLIC[:5], 10)
+
+
+@pytest.fixture
+def greek():
+    expert = resolve("zoo:greek-letters", SourceOptions())
+    return expert, load(expert)
+
+
+def test_every_strategy_has_a_case():
+    assert set(strategies) == set(EXPECTED)
+
+
+@pytest.mark.parametrize("name", sorted(EXPECTED))
+def test_a_strategy_changes_what_it_says_and_nothing_else(greek, tiny, tmp_path, name):
+    expert, given = greek
+    before = {n: t.clone() for n, t in given.module.state_dict().items()}
+    config = TrainConfig(strategy=name, epochs=2, lr=3e-3, patience=9)
+    with private_rng(0):
+        learner = Learner(given, tiny, config)
+        learner.begin()
+        for _ in range(3):
+            learner.training_mode()
+            learner.step(learner.rows["train"], done=1.0, lr_share=1.0)
+    result = train(given, tiny, out=tmp_path / "run", config=config, expert=expert)
+    child = load(resolve(f"dir:{tmp_path / 'run' / 'model'}", SourceOptions()))
+    after = child.module.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[n], t) for n, t in given.module.state_dict().items())
+    if result.kept_epoch:
+        wanted = {n for n, _ in given.module.named_parameters() if EXPECTED[name](n)}
+        changed = {n for n, _ in given.module.named_parameters() if not torch.equal(before[n], after[n])}
+        assert changed <= wanted
+        assert len(changed) > 0.9 * len(wanted)
+    held = {n for n in before if "running" in n and not torch.equal(before[n], after[n])}
+    assert bool(held) == (name == "from-scratch")
+    assert (result.epochs, result.strategy) == (2 if strategies[name].fine_tunes else 0, name)
+
+
+def test_an_adapter_is_small_and_gives_what_was_trained(greek, tmp_path):
+    expert, given = greek
+    data = letters(CYRILLIC[:6], 14)
+    config = TrainConfig(strategy="lora", rank=4, epochs=6, lr=3e-3, augment=False)
+    result = train(given, data, out=tmp_path / "run", config=config, expert=expert)
+    assert result.kept_epoch > 0
+    files = {p.name: p.stat().st_size for p in (tmp_path / "run" / "model").iterdir()}
+    assert files["adapter_model.safetensors"] < 0.25 * expert.bytes
+    assert "model.safetensors" not in files
+    child = resolve(f"dir:{tmp_path / 'run' / 'model'}", SourceOptions(name="child"))
+    assert (child.base_model, child.source, child.dim) == (expert.id, "adapter", expert.dim)
+    assert child.weights_sha != expert.weights_sha
+    head = load_file(tmp_path / "run" / "head.safetensors")
+    rows = result.n_test
+    learner = Learner(load(child), data, dataclasses.replace(config, strategy="linear-probe"))
+    features = learner.predict(learner.rows["test"], module=learner.classifier.backbone)
+    logits = features @ head["weight"].T + head["bias"]
+    wanted = learner.wanted("test")
+    assert len(wanted) == rows
+    assert (logits.argmax(1) == wanted).double().mean().item() == pytest.approx(result.accuracy)
+
+
+def test_an_adapter_of_another_parent_is_refused(greek, tiny, tmp_path):
+    expert, given = greek
+    train(given, tiny, out=tmp_path / "run", config=TrainConfig(strategy="lora", epochs=1), expert=expert)
+    folder = tmp_path / "run" / "model"
+    child = resolve(f"dir:{folder}", SourceOptions())
+    other = resolve("zoo:emoji", SourceOptions())
+    text = (folder / "parent.json").read_text()
+    for name in ("id", "locator", "weights_sha"):
+        text = text.replace(getattr(expert, name), getattr(other, name))
+    (folder / "parent.json").write_text(text)
+    with pytest.raises(SourceError, match="changed since it was registered"):
+        load(child)
+    with pytest.raises(SourceError, match="does not fit its parent"):
+        load(resolve(f"dir:{folder}", SourceOptions()))
+    (folder / "adapter_model.safetensors").unlink()
+    with pytest.raises(SourceError, match=r"lacks adapter_model\.safetensors"):
+        resolve(f"dir:{folder}", SourceOptions())
+
+
+@pytest.mark.parametrize(
+    ("name", "others"), [("bitfit", "from-scratch"), ("norm-only", "bitfit"), ("lora", "bitfit")]
+)
+def test_a_strategy_that_is_not_possible_names_those_that_are(name, others):
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.bias = nn.Parameter(torch.zeros(3)) if name != "bitfit" else None
+            self.scale = nn.Parameter(torch.ones(3))
+
+    with pytest.raises(SourceError, match=f"strategy {name} has nothing to train") as caught:
+        start_moving(Scale(), name, rank=2)
+    assert others in str(caught.value).rsplit("possible are", 1)[1]
+    assert name not in str(caught.value).rsplit("possible are", 1)[1]
+
+
+def test_stages_join_one_after_the_other(greek, tiny):
+    _, given = greek
+    config = TrainConfig(strategy="gradual", lr=1.0)
+    groups = parameter_groups(build_classifier(given, 5, config), config)
+    opens = sorted({g["opens"] for g in groups})
+    assert opens == pytest.approx([0.0, 0.125, 0.25, 0.375, 0.5])
+    learner = Learner(given, tiny, config)
+    start = {n: p.detach().clone() for n, p in learner.classifier.named_parameters()}
+    learner.training_mode()
+    learner.step(learner.rows["train"], done=0.3, lr_share=1e-3)
+    moved = {n for n, p in learner.classifier.named_parameters() if not torch.equal(p, start[n])}
+    stages = {n.split("stages.")[1][0] for n in moved if "stages." in n}
+    assert stages == {"1", "2", "3"}
+    assert not any("embedder" in n for n in moved)
+
+
+def test_the_anchor_pulls_along_the_way_gone(greek):
+    _, given = greek
+    model = build_classifier(given, 3, TrainConfig(strategy="l2-sp"))
+    anchor = Anchor(model, 0.5)
+    with torch.no_grad():
+        for p in model.backbone.parameters():
+            p.add_(0.2)
+    penalty = sum(0.25 * 0.2**2 * p.numel() for p in model.backbone.parameters())
+    for p in model.parameters():
+        p.grad = torch.zeros_like(p)
+    anchor.pull()
+    assert all(
+        torch.allclose(p.grad, torch.full_like(p, 0.1), atol=1e-6) for p in model.backbone.parameters()
+    )
+    assert torch.allclose(model.head.weight.grad, 0.5 * model.head.weight)
+    assert torch.equal(model.head.bias.grad, torch.zeros(3))
+    along = sum((p.grad * 0.2).sum().item() for p in model.backbone.parameters())
+    assert along == pytest.approx(2 * penalty, rel=1e-4)
+
+
+def test_a_strong_prior_stays_nearer_to_the_expert(tiny, tmp_path):
+    def way(prior):
+        config = TrainConfig(strategy="l2-sp", prior=prior, epochs=4, lr=3e-3, augment=False)
+        learner = Learner(backbone(), tiny, config)
+        start = [p.detach().clone() for p in learner.classifier.backbone.parameters()]
+        learner.training_mode()
+        for _ in range(12):
+            learner.step(learner.rows["train"], done=0.5, lr_share=1.0)
+        moved = zip(learner.classifier.backbone.parameters(), start, strict=True)
+        return sum((p.detach() - s).square().sum().item() for p, s in moved) ** 0.5
+
+    assert way(10.0) < 0.8 * way(0.0)
+
+
+def gradients(data, **settings):
+    """The gradients of one step, and into how many forward passes it was cut."""
+    learner = Learner(backbone(), data, TrainConfig(augment=False, **settings))
+    with torch.no_grad():
+        learner.classifier.head.weight.fill_(0.01)
+        learner.classifier.head.bias.zero_()
+    learner.training_mode()
+    passes = []
+    learner.classifier.register_forward_pre_hook(lambda *_: passes.append(1))
+    learner._gradients(learner.rows["train"])
+    found = [p.grad.flatten() for p in learner.classifier.parameters() if p.grad is not None]
+    return torch.cat(found), len(passes)
+
+
+def test_parts_give_the_gradients_of_the_whole(tiny):
+    whole, passes = gradients(tiny, strategy="full")
+    assert whole.abs().max() > 1e-4
+    parted, more = gradients(tiny, strategy="full", accumulate=4)
+    assert (passes, more) == (1, 4)
+    assert torch.allclose(whole, parted, atol=1e-6)
+
+
+def test_large_images_are_computed_in_parts_unless_the_statistics_of_the_batch_count(tiny, monkeypatch):
+    whole, _ = gradients(tiny, strategy="full")
+    monkeypatch.setattr(probing, "_NUMBERS", 2 * 3 * 64 * 64)
+    parted, passes = gradients(tiny, strategy="full")
+    assert passes > 1
+    assert torch.allclose(whole, parted, atol=1e-6)
+    assert gradients(tiny, strategy="from-scratch")[1] == 1
+
+
+def test_letters_are_not_mirrored_and_things_are(greek, latin):
+    with private_rng(0):
+        learner = Learner(latin, letters(CYRILLIC, 12), TrainConfig())
+        learner.begin()
+    assert learner.changes_inputs
+    assert not learner.mirror
+    emoji = load(resolve("zoo:emoji", SourceOptions()))
+    with private_rng(0):
+        learner = Learner(emoji, read_data(ROOT / "examples" / "emoji-redrawn"), TrainConfig())
+        learner.begin()
+    assert learner.mirror

@@ -1,0 +1,348 @@
+"""`auto` on real starter experts: within its time, a model that loads, trials on record, resumed."""
+
+import csv
+import json
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+from expertise_graph.core.errors import InvalidInputError, NotFoundError
+from expertise_graph.core.types import Query
+from expertise_graph.data.records import Columns
+from expertise_graph.data.sampling import holdout
+from expertise_graph.features.latency import machine
+from expertise_graph.inference.evaluation import evaluate
+from expertise_graph.inference.model import Ensemble, open_model
+from expertise_graph.inference.network import Network, open_network
+from expertise_graph.retrieval.evidence import measured
+from expertise_graph.tuning.settings import AutoSettings
+from expertise_graph.workspace import Workspace
+from tests import materials
+from tests.program import invoke
+
+BUDGET = 14.0
+SMALL = Query(max_params=480_000)
+"""Keeps out all shipped image experts of the tests but clipart."""
+
+
+@pytest.fixture(scope="module")
+def letters(tmp_path_factory):
+    return materials.pictures(tmp_path_factory.mktemp("auto") / "letters", 4, 8)
+
+
+@pytest.fixture(scope="module")
+def searched(registered, letters, tmp_path_factory):
+    """A workspace after one search, its answer, the folder, and the seconds it took."""
+    folder = tmp_path_factory.mktemp("searched") / "workspace"
+    shutil.copytree(registered, folder)
+    with Workspace(folder) as opened:
+        started = time.perf_counter()
+        result = opened.auto(letters, folder / "out", settings=AutoSettings(time_budget=BUDGET))
+        return folder, result, time.perf_counter() - started
+
+
+@pytest.fixture
+def after(searched, tmp_path):
+    """A copy of that workspace; the folder of its model stays where it was."""
+    return shutil.copytree(searched[0], tmp_path / "copy")
+
+
+def trials_on_record(folder):
+    with Workspace(folder) as opened:
+        return [e for e in opened.store.edges("transfer") if e.method == "auto"]
+
+
+def test_it_ends_within_its_time(searched):
+    _, result, seconds = searched
+    assert seconds < 2 * BUDGET
+    assert result.seconds <= seconds
+    assert sum(result.spent.values()) <= result.seconds
+    assert not result.interrupted
+
+
+def test_the_first_trial_is_the_defaults_on_the_best_of_the_query(searched, letters):
+    _, result, _ = searched
+    first = result.trials[0]
+    assert (first.origin, dict(first.settings), first.recorded) == ("defaults", {}, False)
+    assert {t.status for t in result.trials} <= {"done", "pruned", "cut"}
+    assert set(result.chosen) <= {t.run for t in result.trials}
+    assert result.chosen == tuple(dict.fromkeys(m.run for m in result.members))
+    assert len(result.members) > 1
+
+
+def test_the_model_loads_and_gives_the_accuracy_that_was_reported(searched, letters):
+    folder, result, _ = searched
+    with Workspace(folder) as opened:
+        data = opened.read(letters)
+    rows = holdout(data, seed=0).test
+    model = open_model(folder / "out")
+    guessed = model.logits([data.items[i] for i in rows]).argmax(axis=1)
+    assert np.mean(guessed == data.labels[rows]) == pytest.approx(result.accuracy)
+    assert model.accuracy == result.accuracy > 0.5
+
+
+def test_several_networks_answer_together_and_each_alone(searched, letters):
+    folder, result, _ = searched
+    with Workspace(folder) as opened:
+        data = opened.read(letters)
+    out, rows = folder / "out", holdout(data, seed=0).test
+    assert isinstance(open_model(out), Ensemble)
+    items = [data.items[i] for i in rows]
+    alone = [open_network(out / m.path) for m in result.members]
+    for member, network in zip(result.members, alone, strict=True):
+        right = network.logits(items).argmax(axis=1) == data.labels[rows]
+        assert network.accuracy == member.accuracy == pytest.approx(right.mean())
+    assert result.members[0].accuracy == result.model.accuracy
+    shares = [np.log(network.probabilities(network.logits(items))) for network in alone]
+    weights = [m.weight for m in result.members]
+    assert sum(weights) == pytest.approx(1)
+    together = np.exp(np.average(shares, axis=0, weights=weights))
+    model = open_model(out)
+    np.testing.assert_allclose(
+        model.probabilities(model.logits(items)), together / together.sum(axis=1, keepdims=True), atol=1e-5
+    )
+
+
+def test_trials_are_edges_that_no_answer_takes_for_results(searched, letters):
+    folder, result, _ = searched
+    edges = trials_on_record(folder)
+    assert {e.run: e.weight for e in edges} == {t.run: t.accuracy for t in result.trials}
+    assert all(e.metric == "accuracy" and e.meta["split"] == "validation" for e in edges)
+    with Workspace(folder) as opened:
+        found = measured(opened.store, opened.read(letters).task)
+        assert {e: m.accuracy for e, m in found.items()} == {result.model.expert: result.model.accuracy}
+        (run,) = opened.runs()
+        assert (run.status, run.id) == ("done", result.model.run)
+        parents = {e.source for e in opened.store.edges("lineage") if e.target == result.model.child}
+    assert parents == ({result.model.expert} if run.child else set())
+
+
+def test_the_report_says_what_won_and_where_the_time_went(searched):
+    folder, result, _ = searched
+    report = (folder / "out" / "report.md").read_text()
+    assert f"{len(result.members)} networks together: test accuracy {result.accuracy:.3f}" in report
+    assert report.count("\n| ") == 2 + len(result.trials) + len(result.members)
+    assert "\n\n\n" not in report
+    assert f"of {BUDGET:g} s" in report
+    assert not list(folder.glob(".auto-*"))
+
+
+def test_the_same_command_reads_back_the_answer(searched, letters):
+    folder, result, _ = searched
+    with Workspace(folder) as opened:
+        again = opened.auto(letters, folder / "out", settings=AutoSettings(time_budget=BUDGET))
+        other = AutoSettings(time_budget=BUDGET, seed=1)
+        with pytest.raises(InvalidInputError, match=r"another command or other data: use --force"):
+            opened.auto(letters, folder / "out", settings=other)
+    assert json.dumps(again.as_dict()) == json.dumps(result.as_dict())
+
+
+def test_the_table_of_trials_says_why_each_was_tried(searched, letters):
+    folder, result, _ = searched
+    budget = f"{BUDGET:g}s"
+    shown = invoke("--workspace", folder, "auto", letters, "--out", folder / "out", "--time-budget", budget)
+    lines = [line.split() for line in shown.worked().lines]
+    for number, trial in enumerate(result.trials, 1):
+        assert any(line[:1] == [str(number)] and set(trial.origin.split()) <= set(line) for line in lines)
+
+
+def test_card_and_check_are_of_the_networks_that_answer(searched, letters, tmp_path):
+    folder, result, _ = searched
+    card = (folder / "out" / "README.md").read_text()
+    n, score = len(result.members), result.accuracy
+    assert card.count(f"{n} networks answer together here, see `ensemble.json`: {score:.4f} on the test") == 1
+    shown = invoke("--workspace", folder, "check", folder / "out").worked().out
+    assert f"{n} networks answer together: accuracy {score:.1%} on the test items" in shown
+    broken = shutil.copytree(folder / "out", tmp_path / "broken")
+    shutil.rmtree(broken / "members")
+    invoke("--workspace", folder, "check", broken).failed("members")
+
+
+def test_another_search_takes_recorded_trials_from_the_record(after, searched, letters, tmp_path):
+    before = {e.run: e for e in trials_on_record(after)}
+    with Workspace(after) as opened:
+        opened.remove(searched[1].model.child)
+        result = opened.auto(letters, tmp_path / "again", settings=AutoSettings(time_budget=BUDGET))
+    recorded = {t.run for t in result.trials if t.recorded}
+    finished = {run for run, e in before.items() if e.meta["status"] != "cut"}
+    assert recorded
+    assert recorded <= finished
+    now = {e.run: e for e in trials_on_record(after)}
+    assert len(now) == len(trials_on_record(after))
+    assert all(now[run].created_at == before[run].created_at for run in recorded)
+    assert open_model(tmp_path / "again").accuracy == result.accuracy
+
+
+def test_constraints_hold_for_every_trial(workspace, letters):
+    with Workspace(workspace) as opened:
+        settings = AutoSettings(time_budget=5.0, query=SMALL)
+        result = opened.auto(letters, workspace / "out", settings=settings)
+    assert {t.name for t in result.trials} <= {"clipart"}
+    assert result.model.expert.startswith("zoo:clipart@")
+    assert result.members == ()
+
+
+def test_one_network_where_that_is_asked_for(workspace, letters):
+    with Workspace(workspace) as opened:
+        settings = AutoSettings(time_budget=9.0, members=1)
+        result = opened.auto(letters, workspace / "out", settings=settings)
+    assert len(result.trials) > 1
+    assert (result.members, len(result.chosen)) == ((), 1)
+    assert isinstance(open_model(workspace / "out"), Network)
+    assert not (workspace / "out" / "members").exists()
+    assert result.accuracy == result.model.accuracy
+
+
+def test_a_budget_too_short_for_an_epoch_gives_the_probe(workspace, letters):
+    with Workspace(workspace) as opened:
+        result = opened.auto(letters, workspace / "out", settings=AutoSettings(time_budget=0.2))
+        assert [r.status for r in opened.runs()] == ["done"]
+    assert result.trials == ()
+    assert (result.model.strategy, result.model.epochs) == ("linear-probe", 0)
+    assert result.model.child == result.model.expert
+    assert "no trial could be finished in time" in result.reason
+    model = open_model(workspace / "out")
+    assert model.accuracy == result.model.accuracy > 0.3
+
+
+def test_an_expert_too_slow_to_fine_tune_is_tried_by_its_probe_and_others_beside_it(workspace, letters):
+    with Workspace(workspace) as opened:
+        best = opened.query(letters).start
+        opened.store.add_timing(best, machine(), items=10_000, seconds=500.0)
+        result = opened.auto(letters, workspace / "out", settings=AutoSettings(time_budget=BUDGET))
+    first, second, *others = result.trials
+    assert (first.expert, first.origin) == (best.id, "linear probe")
+    assert (first.settings, first.epochs) == ({"strategy": "linear-probe"}, 0)
+    assert (second.origin, second.settings) == ("defaults", {})
+    assert best.id not in {t.expert for t in (second, *others)}
+    model = open_model(workspace / "out")
+    assert model.accuracy == result.accuracy > 0.3
+
+
+class Stop:
+    """Raises an error at the first step of what has one of some words in its label."""
+
+    def __init__(self, *words, error):
+        self.words, self.error = words, error
+
+    def __call__(self, label, done, total):
+        if self.error and done and any(word in label for word in self.words):
+            error, self.error = self.error, None
+            raise error
+
+
+def test_ctrl_c_finishes_with_the_best_so_far(workspace, letters):
+    with Workspace(workspace, progress=Stop("trial 2", error=KeyboardInterrupt())) as opened:
+        result = opened.auto(letters, workspace / "out", settings=AutoSettings(time_budget=60.0))
+    assert result.interrupted
+    assert result.seconds < 40
+    assert result.trials[0].status == "done"
+    assert [t.status for t in result.trials[1:]] == ["cut"]
+    assert open_model(workspace / "out").accuracy == result.accuracy
+
+
+def test_ctrl_c_in_the_last_trainings_finishes_with_what_is_there(workspace, letters):
+    stop = Stop("on all items", error=KeyboardInterrupt())
+    with Workspace(workspace, progress=stop) as opened:
+        result = opened.auto(letters, workspace / "out", settings=AutoSettings(time_budget=BUDGET))
+    assert stop.error is None
+    assert result.interrupted
+    assert result.members == ()
+    assert result.reason.endswith("the model is that trial")
+    assert open_model(workspace / "out").accuracy == result.accuracy > 0.5
+
+
+def test_a_search_that_was_killed_goes_on_with_what_is_on_record(workspace, letters):
+    settings, stop = AutoSettings(time_budget=14.0), Stop("trial 2", "on all items", error=SystemExit())
+    with Workspace(workspace, progress=stop) as opened, pytest.raises(SystemExit):
+        opened.auto(letters, workspace / "out", settings=settings)
+    (first,) = trials_on_record(workspace)
+    assert list(workspace.glob(".auto-*"))
+    with Workspace(workspace) as opened:
+        result = opened.auto(letters, workspace / "out", settings=settings)
+    assert result.trials[0].run == first.run
+    assert result.trials[0].recorded
+    assert not list(workspace.glob(".auto-*"))
+    assert open_model(workspace / "out").accuracy == result.accuracy
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"time_budget": 0.0}, r"time_budget is 0.0: give a number of seconds above 0"),
+        ({"time_budget": float("inf")}, r"time_budget is inf"),
+        ({"strategies": ()}, r"no strategy was given: give some of lp-ft"),
+        ({"strategies": ("lp-tf",)}, r"no strategy called 'lp-tf'.*Did you mean 'lp-ft'"),
+        ({"experts": 0}, r"at least 1 expert"),
+        ({"members": 0}, r"at least 1 member"),
+    ],
+)
+def test_settings_are_checked(changes, match):
+    with pytest.raises(InvalidInputError, match=match):
+        AutoSettings(**{"time_budget": 1.0, **changes})
+
+
+def test_nothing_is_written_where_nothing_can_be_done(workspace, letters, tmp_path):
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "note.txt").write_text("mine")
+    with Workspace(workspace) as opened:
+        with pytest.raises(InvalidInputError, match=r"taken holds other files: give a new or empty folder"):
+            opened.auto(letters, taken, settings=AutoSettings(time_budget=3.0))
+        none = AutoSettings(time_budget=3.0, query=Query(max_params=1000))
+        with pytest.raises(NotFoundError, match=r"--max-params"):
+            opened.auto(letters, workspace / "out", settings=none)
+    assert not (workspace / "out").exists()
+    assert [p.name for p in taken.iterdir()] == ["note.txt"]
+    assert trials_on_record(workspace) == []
+
+
+def test_the_command_prints_the_documented_json(workspace, letters):
+    line = ("auto", letters, "--out", "out", "--time-budget", "4s", "--max-params", "480k", "--json")
+    answer = invoke(*line).worked().json
+    assert set(answer) == {
+        "run", "expert", "child", "task", "strategy", "metric", "accuracy", "cold_accuracy",
+        "transfer_gain", "seed", "epochs", "seconds", "path", "note", "members", "reason", "chosen", "trials",
+        "experts_run", "time_budget", "total_seconds", "spent", "interrupted", "notes",
+    }  # fmt: skip
+    again = invoke(*line[:-1]).worked()
+    assert f"test accuracy {answer['accuracy']:.3f}" in again.out
+    assert invoke(*line, "--seed", 1).code == 1
+    assert invoke(*line, "--seed", 1, "--strategy", "linear-probe", "--force").worked().json["seed"] == 1
+
+
+def test_the_command_refuses_bad_lines(workspace, letters):
+    wrong = invoke("auto", letters, "--out", "o", "--time-budget", "soon")
+    assert (wrong.code, "is not a duration" in wrong.err) == (2, True)
+    assert invoke("auto", letters, "--out", "o").code == 2
+    other = workspace / "other"
+    other.mkdir()
+    (other / "x").write_text("")
+    line = ("auto", letters, "--out", "other", "--time-budget", "3s")
+    invoke(*line, "--force").failed("is not the folder of a search: nothing was removed")
+    invoke(*line).failed("holds other files")
+    invoke(*line[:3], "o", *line[4:], "--strategy", "lp-tf").failed("Did you mean 'lp-ft'")
+
+
+@pytest.mark.parametrize(("kind", "metric"), [("labels", "average_precision"), ("value", "r2")])
+def test_labels_and_values_are_searched_for_and_answered_together_too(kind, metric, workspace, tmp_path):
+    texts = materials.gloss_rows(14)
+    names = sorted({name for _, name in texts})
+    several = {name: f"{name};{names[i // 2 * 2]}" for i, name in enumerate(names)}
+    target = several if kind == "labels" else {name: f"{i + 0.25:.2f}" for i, name in enumerate(names)}
+    table = tmp_path / "table.csv"
+    with table.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "target"), *((text, target[name]) for text, name in texts)])
+    columns = Columns(label="target", target=kind)
+    with Workspace(workspace) as opened:
+        settings = AutoSettings(time_budget=BUDGET)
+        result = opened.auto(table, workspace / "out", settings=settings, columns=columns)
+        data = opened.read(table, columns=columns)
+    assert result.model.metric == metric
+    assert len(result.members) > 1
+    model = open_model(workspace / "out")
+    assert (model.kind, model.accuracy) == (kind, result.accuracy)
+    measured = evaluate(model, data, split="test").metrics
+    assert measured["mean_average_precision" if kind == "labels" else "r2"] == pytest.approx(result.accuracy)
