@@ -1,6 +1,6 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
-IN_ENVIRONMENT := EXTRAS=dev,plot,onnx,auto; source scripts/_environment.sh;
+IN_ENVIRONMENT := EXTRAS=dev,onnx; source scripts/_environment.sh;
 
 # Published tables that some benchmarks are measured on; those are skipped where it is missing.
 PUBLISHED_DATA ?= ../shared/published

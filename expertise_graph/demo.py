@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from expertise_graph.core import Expert, ExpertiseError, Query, Ranking, WarmStart
-from expertise_graph.features import Progress
+from expertise_graph.core import Expert, ExpertiseError, Progress, Query, Ranking, WarmStart
 from expertise_graph.models import installed, starter_names
 from expertise_graph.starter import task_archives
-from expertise_graph.training import Progress as TrainProgress
-from expertise_graph.training import TrainConfig
+from expertise_graph.training import TrainConfig, TrainingProgress
 from expertise_graph.workspace import Workspace
 
 BUDGET = 6
@@ -55,7 +53,7 @@ class Demo:
         report: told how training goes.
     """
 
-    def __init__(self, out: Path, progress: Progress, report: Callable[[TrainProgress], None]) -> None:
+    def __init__(self, out: Path, progress: Progress, report: Callable[[TrainingProgress], None]) -> None:
         self.out = out
         self.report = report
         self.started = time.perf_counter()

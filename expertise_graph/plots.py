@@ -1,4 +1,4 @@
-"""Pictures of what happened: accuracy over epochs, confusions, the graph around a node (extra `plot`)."""
+"""Pictures of what happened: accuracy over epochs, confusions, the graph around a node."""
 
 from __future__ import annotations
 

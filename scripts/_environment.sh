@@ -33,12 +33,12 @@ install_into() {
     [ "$own" = yes ] && constraints=(--constraint constraints.txt)
     [ -t 2 ] || quiet=(--quiet)
     local pip=("$venv/bin/python" -m pip --disable-pip-version-check --no-input install "${quiet[@]}")
-    say "installing expertise-graph[$EXTRAS] into $venv"
+    say "installing expertise-graph${EXTRAS:+[$EXTRAS]} into $venv"
     # torch goes first and alone, so that the build chosen in pip's configuration is the one that stays.
     if [ "$own" = yes ]; then
         "${pip[@]}" "$(grep '^torch==' constraints.txt)" >&2
     fi
-    "${pip[@]}" "${constraints[@]}" --editable ".[$EXTRAS]" >&2
+    "${pip[@]}" "${constraints[@]}" --editable ".${EXTRAS:+[$EXTRAS]}" >&2
     "${pip[@]}" --no-deps --requirement starter-requirements.txt >&2
 }
 

@@ -54,8 +54,8 @@ OWNERS = {
     "onnxscript": {"inference"},
 }
 
-# Known in several rooms: arrays, tensors and their files, pictures.
-SHARED = {"numpy", "torch", "safetensors", "PIL"}
+# Known in several rooms: arrays, statistics, tensors and their files, pictures.
+SHARED = {"numpy", "scipy", "sklearn", "torch", "safetensors", "PIL"}
 
 # What a door is made of; each room's own door imports it.
 DOOR = ["core", "door"]

@@ -78,7 +78,7 @@ def test_every_extra_that_is_named_exists(extras: dict[str, list[Requirement]]) 
     text = "\n".join(file.read_text(encoding="utf-8") for file in files)
     named = re.findall(r"(?:expertise-graph|(?<=['\"\s])\.)\[([a-z,]+)\]|EXTRAS=([a-z,]+)", text)
     names = {name for pair in named for part in pair for name in part.split(",") if name}
-    assert {"dev", "plot"} <= names <= set(extras)
+    assert {"dev", "bench"} <= names <= set(extras)
 
 
 def test_constraints_pin_all_that_is_required(
@@ -87,7 +87,7 @@ def test_constraints_pin_all_that_is_required(
     pins = {r.name.lower().replace("_", "-"): str(r.specifier) for r in requirements("constraints.txt")}
     assert all(re.fullmatch(r"==[\w.]+", pin) for pin in pins.values())
     asked = [Requirement(line) for line in lines(config["options"]["install_requires"])]
-    asked += [r for name in ("starter", "plot", "dev", "timm") for r in extras[name]]
+    asked += [r for name in ("starter", "dev", "timm") for r in extras[name]]
     for requirement in asked:
         version = Version(pins[requirement.name.lower().replace("_", "-")].removeprefix("=="))
         assert version in requirement.specifier, requirement

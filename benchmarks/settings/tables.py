@@ -22,7 +22,7 @@ sys.path[:0] = [str(BENCHMARKS), str(BENCHMARKS / "zoo")]
 import replay  # noqa: E402
 from published import Program, published, rows_of, workspace  # noqa: E402
 
-from expertise_graph.core.metrics import Z_80  # noqa: E402
+from expertise_graph.core.stats import Z_80  # noqa: E402
 from expertise_graph.retrieval.backtesting.plan import Plan, read_plan  # noqa: E402
 from expertise_graph.retrieval.backtesting.run import fold_of_experts  # noqa: E402
 from expertise_graph.retrieval.history import History, standardised_columns  # noqa: E402

@@ -73,16 +73,12 @@ def _tell_task(story: Demo, task: str) -> Chapter:
 
 
 def _draw(story: Demo, chapters: list[Chapter]) -> None:
-    try:
-        from expertise_graph import plots as pictures
-    except ModuleNotFoundError:
-        click.echo("pictures need matplotlib: pip install 'expertise-graph[plot]'", err=True)
-        return
+    from expertise_graph import plots
     from expertise_graph.registry import ego
 
     curves = story.out / "accuracy.png"
-    pictures.draw_histories({c.summary.task: Path(c.result.path) for c in chapters}, curves)
+    plots.draw_histories({c.summary.task: Path(c.result.path) for c in chapters}, curves)
     child = story.workspace.store.expert(chapters[0].result.child)
     around = story.out / "graph.png"
-    pictures.draw_graph(ego(story.workspace.graph(), child.id, 2), around, title=f"around {child.name}")
+    plots.draw_graph(ego(story.workspace.graph(), child.id, 2), around, title=f"around {child.name}")
     click.echo(f"\nPictures: {curves}, {around}")

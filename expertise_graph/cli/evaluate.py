@@ -13,7 +13,7 @@ from expertise_graph.cli.parameters import column_options, trust_option
 from expertise_graph.cli.predict import open_named
 from expertise_graph.cli.progress import Bars
 from expertise_graph.cli.query import columns_from, report_skipped
-from expertise_graph.core import InvalidInputError, MissingExtraError, NotFoundError
+from expertise_graph.core import InvalidInputError, NotFoundError
 
 if TYPE_CHECKING:
     from expertise_graph.inference import Evaluation, Model
@@ -65,10 +65,8 @@ def _drawing(path: Path | None) -> Any:
     """Return what draws, before anything is run for nothing."""
     if path is None:
         return None
-    try:
-        from expertise_graph.plots import draw_confusion
-    except ImportError as error:
-        raise MissingExtraError("--plot needs matplotlib: pip install 'expertise-graph[plot]'") from error
+    from expertise_graph.plots import draw_confusion
+
     if not path.absolute().parent.is_dir():
         raise NotFoundError(f"there is no folder {path.absolute().parent} to draw into")
     return draw_confusion

@@ -16,7 +16,7 @@ from expertise_graph.cli.settings import config_options, save_settings
 
 if TYPE_CHECKING:
     from expertise_graph.core import WarmStart
-    from expertise_graph.training import Progress
+    from expertise_graph.training import TrainingProgress
 
 
 @app.command("warm-start")
@@ -156,7 +156,7 @@ CONFIG = (
 def reporter(bars: Bars) -> Any:
     """Return a function that shows the progress of a training run on `bars`."""
 
-    def report(progress: Progress) -> None:
+    def report(progress: TrainingProgress) -> None:
         bars.update(f"{progress.strategy} {progress.phase}", progress.step, max(progress.steps, 1))
 
     return report

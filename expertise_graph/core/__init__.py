@@ -20,8 +20,50 @@ if TYPE_CHECKING:
         disk_errors,
         first_line,
     )
-    from expertise_graph.core.metrics import Z_80, Z_95, log_softmax, sigmoid, softmax, wilson
+    from expertise_graph.core.files import (
+        json_text,
+        new_folder,
+        read_json,
+        read_json_object,
+        remove,
+        replacing,
+        sha256_of_bytes,
+        sha256_of_file,
+        sha256_of_json,
+        sha256_of_texts,
+        sync,
+        sync_tree,
+        write_bytes,
+        write_json,
+        write_text,
+    )
+    from expertise_graph.core.metrics import log_softmax, sigmoid, softmax
     from expertise_graph.core.plugins import Registry
+    from expertise_graph.core.progress import Progress, silent
+    from expertise_graph.core.stats import (
+        Z_80,
+        Z_95,
+        normal_cdf,
+        normal_pdf,
+        pearson,
+        ranks,
+        spearman,
+        wilson,
+    )
+    from expertise_graph.core.text import (
+        byte_size,
+        compact_number,
+        count,
+        duration,
+        exact_number,
+        inline,
+        listed,
+        percent,
+        printable,
+        setting,
+        shorten,
+        with_settings,
+    )
     from expertise_graph.core.types import (
         METADATA,
         UNKNOWN,

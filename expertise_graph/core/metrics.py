@@ -2,66 +2,38 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
+import scipy
+import sklearn
 from numpy.typing import NDArray
 
 from expertise_graph.core.types import FloatArray, IntArray
 
+# Bins of the calibration error: the number of Guo et al., arXiv:1706.04599, section 4.
 BINS = 15
-Z_80 = 1.2815515655446004
-Z_95 = 1.959963984540054
-"""How many standard deviations a Gaussian interval of 80 and of 95 % reaches to either side."""
 
 
 def softmax(logits: FloatArray) -> NDArray[np.float64]:
     """Return probabilities (n, classes) whose rows add up to one."""
-    return np.asarray(np.exp(log_softmax(logits)), dtype=np.float64)
+    return np.asarray(scipy.special.softmax(np.asarray(logits, dtype=np.float64), axis=1))
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:
     """Return the logarithms (n, classes) of `softmax`, also where it underflows."""
-    shifted = np.asarray(logits, dtype=np.float64)
-    shifted = shifted - shifted.max(axis=1, keepdims=True)
-    result: FloatArray = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    result: FloatArray = scipy.special.log_softmax(np.asarray(logits, dtype=np.float64), axis=1)
     return result
 
 
 def sigmoid(logits: FloatArray) -> FloatArray:
     """Return 1 / (1 + exp(-x)) of each element."""
-    result: FloatArray = 0.5 * (1.0 + np.tanh(0.5 * np.asarray(logits, dtype=np.float64)))
+    result: FloatArray = scipy.special.expit(np.asarray(logits, dtype=np.float64))
     return result
 
 
 def confusion_matrix(labels: IntArray, predicted: IntArray, classes: int) -> NDArray[np.int64]:
     """Return (classes, classes) counts: the row is the label, the column what was predicted."""
-    codes = np.asarray(labels) * classes + np.asarray(predicted)
-    return np.bincount(codes, minlength=classes * classes).astype(np.int64).reshape(classes, classes)
-
-
-def wilson(right: int, n: int, *, z: float = Z_95) -> tuple[float, float]:
-    """Return the Wilson score interval of a proportion, by default of 95 %.
-
-    It lies within [0, 1] and holds for few items too.
-
-    Args:
-        right: how many of the n items were right.
-        n: at least 1.
-        z: quantile of the normal distribution.
-
-    References:
-        Wilson (1927), Journal of the American Statistical Association 22, 209-212.
-
-    Example:
-        >>> [round(end, 3) for end in wilson(9, 10)]
-        [0.596, 0.982]
-    """
-    share = right / n
-    centre = share + z * z / (2 * n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    matrix = sklearn.metrics.confusion_matrix(labels, predicted, labels=np.arange(classes))
+    return np.asarray(matrix, dtype=np.int64)
 
 
 def class_table(confusion: NDArray[np.int64]) -> FloatArray:
@@ -138,16 +110,16 @@ def multi_table(targets: IntArray, chosen: IntArray | NDArray[np.bool_]) -> Floa
     Returns:
         (classes, 4) float.
     """
-    there, told = np.asarray(targets, dtype=bool), np.asarray(chosen, dtype=bool)
-    hits, predicted, support = (there & told).sum(axis=0), told.sum(axis=0), there.sum(axis=0)
-    return np.stack(
-        [ratio(hits, predicted), ratio(hits, support), ratio(2 * hits, predicted + support), support], axis=1
+    columns = sklearn.metrics.precision_recall_fscore_support(
+        np.asarray(targets, dtype=bool), np.asarray(chosen, dtype=bool), average=None, zero_division=0
     )
+    return np.stack(columns, axis=1).astype(np.float64)
 
 
 def micro_f1(targets: IntArray, chosen: IntArray | NDArray[np.bool_]) -> float:
     """Return F1 over all pairs of an item and a label (n, classes)."""
-    return float(multi_table(targets.reshape(-1, 1), chosen.reshape(-1, 1))[0, 2])
+    there, told = np.asarray(targets, dtype=bool), np.asarray(chosen, dtype=bool)
+    return float(sklearn.metrics.f1_score(there, told, average="micro", zero_division=0))
 
 
 def average_precision(scores: FloatArray, targets: IntArray) -> float:
@@ -157,11 +129,7 @@ def average_precision(scores: FloatArray, targets: IntArray) -> float:
         scores: (n,) float, higher for what is more likely there.
         targets: (n,) of 0 and 1, at least one 1.
     """
-    order = np.argsort(-np.asarray(scores), kind="stable")
-    ranked, there = np.asarray(scores)[order], np.asarray(targets)[order].astype(np.float64)
-    ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-    hits = np.cumsum(there)[ends]
-    return float((np.diff(hits, prepend=0.0) * hits / (ends + 1)).sum() / there.sum())
+    return float(sklearn.metrics.average_precision_score(targets, scores))
 
 
 def mean_average_precision(scores: FloatArray, targets: IntArray) -> float:
@@ -179,37 +147,17 @@ def mean_average_precision(scores: FloatArray, targets: IntArray) -> float:
 
 def r_squared(values: FloatArray, predicted: FloatArray) -> float | None:
     """Return 1 minus the squared error over the variance; None when all values are the same."""
-    spread = float(((values - values.mean()) ** 2).sum())
-    return 1.0 - float(((values - predicted) ** 2).sum()) / spread if spread > 0 else None
+    return float(sklearn.metrics.r2_score(values, predicted)) if np.ptp(values) > 0 else None
 
 
 def mean_absolute_error(values: FloatArray, predicted: FloatArray) -> float:
     """Return the mean distance of value and prediction (n,)."""
-    return float(np.abs(values - predicted).mean())
+    return float(sklearn.metrics.mean_absolute_error(values, predicted))
 
 
 def root_mean_squared_error(values: FloatArray, predicted: FloatArray) -> float:
     """Return the root of the mean squared distance of value and prediction (n,)."""
-    return math.sqrt(float(((values - predicted) ** 2).mean()))
-
-
-def spearman(values: FloatArray, predicted: FloatArray) -> float | None:
-    """Return the correlation of the ranks, ties sharing theirs; None when one side is constant."""
-    ours, theirs = (ranks(side) - (len(side) - 1) / 2 for side in (values, predicted))
-    scale = math.sqrt(float((ours**2).sum() * (theirs**2).sum()))
-    return float((ours * theirs).sum()) / scale if scale > 0 else None
-
-
-def ranks(values: FloatArray) -> FloatArray:
-    """Return the place of each value (n,) from 0 on; equal values share the mean of theirs.
-
-    Example:
-        >>> ranks(np.array([3.0, 1.0, 3.0])).tolist()
-        [1.5, 0.0, 1.5]
-    """
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts) - 1
-    return np.asarray((last - (counts - 1) / 2)[inverse], dtype=np.float64)
+    return float(sklearn.metrics.root_mean_squared_error(values, predicted))
 
 
 def ratio(part: FloatArray | IntArray, whole: FloatArray | IntArray) -> FloatArray:

@@ -10,7 +10,15 @@ from typing import Protocol
 
 import numpy as np
 
-from expertise_graph.core import DatasetError, ExpertiseError, FloatArray, IntArray, first_line
+from expertise_graph.core import (
+    DatasetError,
+    ExpertiseError,
+    FloatArray,
+    IntArray,
+    Progress,
+    first_line,
+    silent,
+)
 from expertise_graph.data import Item, LabelledData, known_modalities, stratified_sample
 from expertise_graph.diagnostics.baselines import NAMES, how_hard
 from expertise_graph.diagnostics.collection import Collection, collect, short_path
@@ -23,7 +31,6 @@ from expertise_graph.diagnostics.learning_curve import learning_curve
 from expertise_graph.diagnostics.probe import folds_of, reduced, too_small
 from expertise_graph.diagnostics.recommend import next_command, recommend
 from expertise_graph.diagnostics.texts import Texts
-from expertise_graph.features import Progress, silent
 
 LOOKED_AT = 20_000
 LEARNT_FROM = 2_000

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from expertise_graph.core import DatasetError, FloatArray, IntArray, log_softmax, sigmoid
+from expertise_graph.core import DatasetError, FloatArray, IntArray, Progress, log_softmax, sigmoid
 from expertise_graph.data import CLASS, IMAGE, LABELS, VALUE, Item, LabelledData, holdout
 from expertise_graph.diagnostics.collection import item_names
-from expertise_graph.features import Progress
 from expertise_graph.inference import Model
 
 SHOWN = 24

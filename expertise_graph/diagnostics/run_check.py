@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.core import ExpertiseError, UntrustedError
+from expertise_graph.core import ExpertiseError, Progress, UntrustedError, silent
 from expertise_graph.data import CLASS, LABELS, LabelledData
 from expertise_graph.diagnostics.charts import Line, line_chart
 from expertise_graph.diagnostics.hardest_examples import Mistake, contact_sheet, worst_items
@@ -15,7 +15,6 @@ from expertise_graph.diagnostics.lines import shorten
 from expertise_graph.diagnostics.page import Cell, Html, Thumbnails, heading, numbered, page, paragraph, table
 from expertise_graph.diagnostics.record import RunRecord, check_same_classes, read_run
 from expertise_graph.diagnostics.verdict import Verdict, judge
-from expertise_graph.features import Progress, silent
 from expertise_graph.inference import Model, open_model
 
 Find = Callable[[RunRecord], LabelledData]

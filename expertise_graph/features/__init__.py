@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
+    from expertise_graph.features.context import Context
     from expertise_graph.features.index import FaissIndex
     from expertise_graph.features.latency import Meter, machine
-    from expertise_graph.features.probing import Prober, Progress, at_once, extract, forward, silent
+    from expertise_graph.features.probing import Prober, at_once, extract, forward
     from expertise_graph.features.similarity import (
         DUPLICATE_CKA,
         SKETCH_DIM,

@@ -6,9 +6,7 @@ a cache: a side-car file holds its checksum, and what does not match it is not r
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,13 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import FloatArray, InvalidInputError
+from expertise_graph.core import (
+    FloatArray,
+    InvalidInputError,
+    read_json_object,
+    sha256_of_bytes,
+    write_bytes,
+)
 
 EXACT_BELOW = 50_000
 _FORMAT = 1
@@ -142,16 +146,16 @@ class FaissIndex:
 
     def save(self, path: Path) -> None:
         """Write the index and its side-car; each file appears whole or not at all."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         data = faiss.serialize_index(self._index).tobytes()
         side_car = {
             "format": _FORMAT,
-            "sha256": hashlib.sha256(data).hexdigest(),
+            "sha256": sha256_of_bytes(data),
             "dim": self.dim,
             "count": len(self),
         }
-        _write_atomically(path, data)
-        _write_atomically(_side_car(path), json.dumps(side_car).encode())
+        write_bytes(path, data)
+        # Without white space, so that every changed byte is noticed.
+        write_bytes(_side_car(path), json.dumps(side_car).encode())
 
     @classmethod
     def load(cls, path: Path, *, dim: int) -> FaissIndex:
@@ -162,7 +166,7 @@ class FaissIndex:
         """
         side_car = _read_side_car(path)
         data = path.read_bytes() if path.is_file() else b""
-        if hashlib.sha256(data).hexdigest() != side_car.get("sha256"):
+        if sha256_of_bytes(data) != side_car.get("sha256"):
             raise InvalidInputError(f"{path.name} does not match its checksum")
         if side_car.get("dim") != dim:
             raise InvalidInputError(f"{path.name} holds vectors of another dimension")
@@ -218,15 +222,9 @@ def _side_car(path: Path) -> Path:
 
 def _read_side_car(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(_side_car(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{path.name} has no readable side-car") from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        content = read_json_object(_side_car(path))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path.name} has no readable side-car: {error}") from error
+    if content.get("format") != _FORMAT:
         raise InvalidInputError(f"{path.name} has a side-car of another format")
     return content
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)

@@ -12,13 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 
-from expertise_graph.core import Expert, ExpertiseError, SourceError, first_line
+from expertise_graph.core import Expert, ExpertiseError, Progress, SourceError, first_line, silent
 from expertise_graph.data import Inputs, Item, known_modalities
 from expertise_graph.models import Backbone, load
 from expertise_graph.store import Arrays, features_key
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how much of it is done, and how much there is."""
 
 Batch = dict[str, torch.Tensor]
 
@@ -32,10 +29,6 @@ _NUMBERS = 4 * 3 * 224 * 224
 _WINDOW = 2048
 _MASK = "attention_mask"
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-
-
-def silent(label: str, done: int, total: int) -> None:
-    """Show nothing."""
 
 
 def unnoted(expert: Expert, items: int, seconds: float) -> None:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import FloatArray, InvalidInputError, sigmoid, softmax
+from expertise_graph.core import FloatArray, InvalidInputError, Progress, sigmoid, silent, softmax
 from expertise_graph.data import Item
-from expertise_graph.features import Progress, silent
 
 if TYPE_CHECKING:
     from expertise_graph.inference.network import Network

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import DatasetError, FloatArray, IntArray, metrics
+from expertise_graph.core import DatasetError, FloatArray, IntArray, Progress, metrics, silent, stats
 from expertise_graph.data import CLASS, LABELS, LabelledData
-from expertise_graph.features import Progress, silent
 from expertise_graph.inference.base import Model
 from expertise_graph.inference.items import Chosen, choose, marks_of, match_classes, same_task, values_of
 
@@ -122,7 +121,7 @@ def measure_single(
             "calibration_error": _calibration_error(cooled, right),
             "calibration_error_uncalibrated": _calibration_error(logits, right),
         },
-        interval=metrics.wilson(int(right.sum()), len(labels)),
+        interval=stats.wilson(int(right.sum()), len(labels)),
         classes=_scores(model.classes, metrics.class_table(confusion), told=confusion.sum(axis=0)),
         confused=tuple(
             (model.classes[row], model.classes[column], count)
@@ -166,7 +165,7 @@ def measure_values(predicted: FloatArray, values: FloatArray, *, chosen: Chosen)
             "r2": metrics.r_squared(values, predicted),
             "mean_absolute_error": metrics.mean_absolute_error(values, predicted),
             "root_mean_squared_error": metrics.root_mean_squared_error(values, predicted),
-            "spearman": metrics.spearman(values, predicted),
+            "spearman": stats.spearman(values, predicted),
         },
         confusion=np.zeros((0, 0), dtype=np.int64),
         notes=chosen.notes,

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import InvalidInputError
+from expertise_graph.core import InvalidInputError, Progress, silent
 from expertise_graph.data import Item
-from expertise_graph.features import Progress, silent
 from expertise_graph.inference.base import Model, is_positive, noted_score, shifted
 from expertise_graph.inference.network import Network, open_network
 from expertise_graph.models import existing_folder, read_json

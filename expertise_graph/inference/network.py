@@ -11,9 +11,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from expertise_graph.core import ExpertiseError, InvalidInputError, NotFoundError, SourceError, first_line
+from expertise_graph.core import (
+    ExpertiseError,
+    InvalidInputError,
+    NotFoundError,
+    Progress,
+    SourceError,
+    first_line,
+    silent,
+)
 from expertise_graph.data import KINDS, Item
-from expertise_graph.features import Progress, extract, silent
+from expertise_graph.features import extract
 from expertise_graph.inference.base import CHUNK, Model, is_positive, noted_score, shifted
 from expertise_graph.models import Backbone, SourceOptions, existing_folder, inspect, load, read_json, resolve
 from expertise_graph.training import check_backbone, load_model

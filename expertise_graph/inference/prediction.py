@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expertise_graph.core import DatasetError, FloatArray, InvalidInputError
+from expertise_graph.core import DatasetError, FloatArray, InvalidInputError, Progress, silent
 from expertise_graph.data import Record, Skip, known_modalities
-from expertise_graph.features import Progress, silent
 from expertise_graph.inference.base import CHUNK, Model, shifted
 
 

@@ -6,7 +6,7 @@ from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
     from expertise_graph.retrieval.backtesting.plan import Backtest, Plan, Task, read_plan
-    from expertise_graph.retrieval.backtesting.run import Progress, backtest
+    from expertise_graph.retrieval.backtesting.run import backtest
     from expertise_graph.retrieval.backtesting.vanilla import read_baseline
     from expertise_graph.retrieval.candidates import learnt_from
     from expertise_graph.retrieval.constraints import kind_of

@@ -7,8 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from expertise_graph.core import Edge, Expert, NotFoundError, Query
-from expertise_graph.features import Progress, silent
+from expertise_graph.core import Edge, Expert, NotFoundError, Progress, Query, silent
 
 Latency = Callable[[Expert], float | None]
 """Milliseconds for one input on this machine; None for an expert that cannot be run."""

@@ -15,12 +15,13 @@ from expertise_graph.core import (
     Expert,
     InvalidInputError,
     NotFoundError,
+    Progress,
     Query,
     Ranking,
     SourceError,
 )
 from expertise_graph.data import known_modalities
-from expertise_graph.features import SKETCH_SEED, Progress
+from expertise_graph.features import SKETCH_SEED
 from expertise_graph.retrieval.acquisition import next_place
 from expertise_graph.retrieval.candidates import collapse, draw, embedded, recall, trained_on
 from expertise_graph.retrieval.constraints import Latency, sieve

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from expertise_graph.training.resizing.references import into_architecture, parse_shrink, shrink
     from expertise_graph.training.resizing.resize_expert import MOST_ITEMS, resize, transfer
     from expertise_graph.training.resizing.selection import SELECTIONS, chosen, picker, select_weights
-    from expertise_graph.training.result import Progress, TrainResult
+    from expertise_graph.training.result import TrainingProgress, TrainResult
     from expertise_graph.training.run_folder import discard, remove, sync, write_json, write_text
     from expertise_graph.training.start import Start, WarmCold, warm_start
     from expertise_graph.training.strategy import start_moving, strategies

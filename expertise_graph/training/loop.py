@@ -17,12 +17,12 @@ from expertise_graph.training.checkpoints import Checkpoints, State, Tensors, re
 from expertise_graph.training.learner import Learner
 from expertise_graph.training.objective import METRICS
 from expertise_graph.training.optimizer import schedule
-from expertise_graph.training.result import Progress, TrainResult
+from expertise_graph.training.result import TrainingProgress, TrainResult
 from expertise_graph.training.selection import last_improvement, worth_keeping
 from expertise_graph.training.time_budget import Clock
 from expertise_graph.training.trackers import Tracker
 
-Report = Callable[[Progress], None]
+Report = Callable[[TrainingProgress], None]
 
 
 class Run:
@@ -256,7 +256,7 @@ class Run:
             return
         history = self.state.history
         self.report(
-            Progress(
+            TrainingProgress(
                 strategy=self.config.strategy,
                 phase=phase,
                 epoch=self.state.epoch,

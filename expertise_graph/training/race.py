@@ -27,13 +27,13 @@ from expertise_graph.core import (
     SourceError,
     first_line,
 )
+from expertise_graph.core import Progress as Report
 from expertise_graph.data import LabelledData, Splits
-from expertise_graph.features import Progress as Report
 from expertise_graph.models import Backbone, load
 from expertise_graph.retrieval import RACE, Belief, Search, believe, measured
 from expertise_graph.store import Store
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.result import Progress
+from expertise_graph.training.result import TrainingProgress
 from expertise_graph.training.trial import Trial, trial_id, trial_splits, try_out
 
 VERSION = "1"
@@ -160,7 +160,7 @@ class Race:
     def _leg(self, backbone: Backbone, expert: Expert, rung: int, out: Path) -> Trial:
         epochs = epochs_after(rung)
 
-        def report(progress: Progress) -> None:
+        def report(progress: TrainingProgress) -> None:
             label = f"race {expert.name}, {epochs} epoch{'' if epochs == 1 else 's'}"
             self.progress(label, progress.step, progress.steps)
 

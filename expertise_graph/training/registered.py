@@ -19,10 +19,10 @@ from expertise_graph.retrieval import learnt_from
 from expertise_graph.store import Store, now
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.launcher import Job, launch
-from expertise_graph.training.result import Progress, TrainResult
+from expertise_graph.training.result import TrainingProgress, TrainResult
 from expertise_graph.training.start import Start, WarmCold, warm_start
 
-Report = Callable[[Progress], None]
+Report = Callable[[TrainingProgress], None]
 
 VERSION = "1"
 _NO_COLUMNS = Columns()
@@ -70,7 +70,7 @@ class _Notice:
             self.store.put_task(self.plan.data.task)
             _note(self.store, self.plan, "running", {})
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: TrainingProgress) -> None:
         self.begin()
         if self.report is not None:
             self.report(progress)

@@ -15,7 +15,7 @@ from expertise_graph.core import Expert, ExpertiseError, Registry, first_line
 from expertise_graph.data import LabelledData, Splits
 from expertise_graph.models import Backbone, load
 from expertise_graph.retrieval import AUTO
-from expertise_graph.training import Progress, TrainConfig, trial_id, write_json
+from expertise_graph.training import TrainConfig, TrainingProgress, trial_id, write_json
 from expertise_graph.tuning.ensemble import select, weights_of, within
 from expertise_graph.tuning.model_selection import Tried, choose
 from expertise_graph.tuning.record import VERSION, Record, failure, status_of
@@ -280,7 +280,7 @@ class Search:
     def reporter(self, label: str) -> Report:
         """Return what tells how far a training is."""
 
-        def report(progress: Progress) -> None:
+        def report(progress: TrainingProgress) -> None:
             self.report(label, progress.step, max(progress.steps, 1))
 
         return report

@@ -1,4 +1,4 @@
-"""The search itself, by optuna (extra `auto`): what to try next, and what to give up.
+"""The search itself, by optuna: what to try next, and what to give up.
 
 References:
     Akiba et al., arXiv:1907.10902, optuna; Li et al., arXiv:1810.05934, asynchronous successive halving.
@@ -10,15 +10,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from expertise_graph.core import MissingExtraError
-from expertise_graph.tuning.space import Between, Dimension
+import optuna
 
-try:
-    import optuna
-except ImportError as error:
-    raise MissingExtraError(
-        f"auto searches with optuna ({error}); run: pip install 'expertise-graph[auto]'"
-    ) from error
+from expertise_graph.tuning.space import Between, Dimension
 
 RUNGS = (3, 7, 15, 31)
 """Epochs after which a trial is compared with the others after as many."""

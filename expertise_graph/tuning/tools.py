@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from expertise_graph.core import Query, Ranking
+from expertise_graph.core import Progress, Query, Ranking, silent
 from expertise_graph.data import LabelledData
-from expertise_graph.features import Prober, Progress, silent
+from expertise_graph.features import Prober
 from expertise_graph.store import Store
 
 Ask = Callable[[LabelledData, Query], Ranking]

@@ -21,10 +21,10 @@ from expertise_graph.training import (
     Clock,
     Learner,
     LinearHead,
-    Progress,
     Run,
     Tensors,
     TrainConfig,
+    TrainingProgress,
     fit_temperature,
     private_rng,
     restore,
@@ -35,7 +35,7 @@ from expertise_graph.training import (
 Watch = Callable[[int, float], bool]
 """Told epochs and the lowest validation loss so far; tells whether to give the trial up."""
 
-Report = Callable[[Progress], None]
+Report = Callable[[TrainingProgress], None]
 
 ENOUGH = 0.7
 """Share of the epochs after which a training that ran out of time is as good as finished."""

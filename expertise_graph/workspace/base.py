@@ -7,9 +7,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from expertise_graph.core import Expert, InvalidInputError, Neighbour, ProbeSet, Run
+from expertise_graph.core import Expert, InvalidInputError, Neighbour, ProbeSet, Progress, Run, silent
 from expertise_graph.data import Columns, LabelledData, probe_set_from, read_data, write_probe_set
-from expertise_graph.features import Prober, Progress, silent
+from expertise_graph.features import Prober
 from expertise_graph.features import probe_sets as probes
 from expertise_graph.models import SourceOptions, download_dataset, resolve
 from expertise_graph.registry import Graph, build_graph, export, registration, similar

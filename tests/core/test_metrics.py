@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from expertise_graph.core import metrics
+from expertise_graph.core import metrics, stats
 
 
 @pytest.fixture
@@ -89,11 +89,11 @@ def test_calibration_error_at_the_ends():
 
 @pytest.mark.parametrize(("right", "n"), [(0, 5), (5, 5), (3, 8), (90, 100), (1, 1)])
 def test_the_wilson_interval_is_where_the_score_test_turns(right, n):
-    low, high = metrics.wilson(right, n)
+    low, high = stats.wilson(right, n)
     assert 0 <= low <= right / n <= high <= 1
     for p in (low, high):
         if 1e-12 < p < 1 - 1e-12:
-            assert abs(right / n - p) / math.sqrt(p * (1 - p) / n) == pytest.approx(metrics.Z_95)
+            assert abs(right / n - p) / math.sqrt(p * (1 - p) / n) == pytest.approx(stats.Z_95)
 
 
 def test_average_precision_with_ties():
@@ -124,6 +124,6 @@ def test_values():
     assert metrics.r_squared(values, predicted) == pytest.approx(1 - 2.25 / 9)
     # Ranks 0, 1.5, 1.5, 3 against 1, 2, 0, 3.
     ours, theirs = np.array([0, 1.5, 1.5, 3]), np.array([1.0, 2, 0, 3])
-    assert metrics.spearman(values, predicted) == pytest.approx(np.corrcoef(ours, theirs)[0, 1])
+    assert stats.spearman(values, predicted) == pytest.approx(np.corrcoef(ours, theirs)[0, 1])
     assert metrics.r_squared(np.ones(3), predicted[:3]) is None
-    assert metrics.spearman(values, np.ones(4)) is None
+    assert stats.spearman(values, np.ones(4)) is None

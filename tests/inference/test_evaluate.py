@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from expertise_graph.core import metrics
+from expertise_graph.core import metrics, stats
 from expertise_graph.core.errors import InvalidInputError
 from expertise_graph.data.readers import read_data
 from expertise_graph.data.sampling import holdout
@@ -38,7 +38,7 @@ def test_by_default_only_items_that_were_kept_for_the_test_are_used(image_run, l
     assert len(found["notes"]) == 1
     values, right = found["metrics"], logits.argmax(axis=1) == labels
     assert values["accuracy"] == pytest.approx(right.mean()) == pytest.approx(model.accuracy)
-    assert found["interval_95"] == pytest.approx(metrics.wilson(int(right.sum()), len(rows)))
+    assert found["interval_95"] == pytest.approx(stats.wilson(int(right.sum()), len(rows)))
     assert values["log_loss"] == values["log_loss_uncalibrated"]
     probabilities = torch.from_numpy(logits).double().softmax(dim=1).numpy()
     assert values["log_loss"] == pytest.approx(-np.log(probabilities[np.arange(10), labels]).mean(), rel=1e-4)

@@ -138,8 +138,8 @@ SHORT_OF_MEMORY = """
 import resource, sys
 import torch
 torch.set_num_threads(1)
-from expertise_graph.warmstart.config import TrainConfig
-from expertise_graph.warmstart.learner import Learner
+from expertise_graph.training.config import TrainConfig
+from expertise_graph.training.learner import Learner
 from tests.training.material import LATIN, backbone, letters
 
 class Wide(torch.nn.Module):
@@ -176,7 +176,7 @@ def test_batches_are_parted_when_memory_is_short():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak of the parent is in it")
 def test_peak_memory_is_that_of_the_process_alone():
-    told = "from expertise_graph.warmstart.build import peak_memory; print(peak_memory())"
+    told = "from expertise_graph.training.build import peak_memory; print(peak_memory())"
     parent = (
         "import subprocess, sys\nimport numpy as np\nheld = np.ones(10**8)\n"
         f"print(subprocess.run([sys.executable, '-c', {told!r}], capture_output=True, text=True).stdout)"

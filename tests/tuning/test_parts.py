@@ -1,8 +1,6 @@
 """The parts of the search: its space, its questions, the choice, the probe on all items, the record."""
 
 import dataclasses
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -27,7 +25,6 @@ from expertise_graph.tuning.time_budget import MARGIN, Pace
 from expertise_graph.tuning.trial import Everything, all_to_train, train_on_all, without_test
 from expertise_graph.workspace import Workspace
 from tests import materials
-from tests.program import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -101,18 +98,6 @@ def test_what_is_behind_after_as_many_epochs_is_given_up():
         behind = [question.hopeless(epochs, loss) for epochs in (3, 7, 15)]
         question.answer(loss, pruned=any(behind))
         assert behind[0] == (loss == 0.6)
-
-
-def test_without_optuna_it_says_what_to_install():
-    code = (
-        "import sys; sys.modules['optuna'] = None\n"
-        "from expertise_graph.auto.search import engines\n"
-        "from expertise_graph.errors import MissingExtraError\n"
-        "try:\n    engines['tpe']\nexcept MissingExtraError as error:\n    print(error)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert "run: pip install 'expertise-graph[auto]'" in done.stdout
-    assert len(done.stdout.splitlines()) == 1
 
 
 def test_noise_does_not_replace_the_first_trial_and_evidence_does(experts, letters):

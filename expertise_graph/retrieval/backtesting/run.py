@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Z_80, InvalidInputError
+from expertise_graph.core import Z_80, InvalidInputError, Progress, silent
 from expertise_graph.retrieval.backtesting.baselines import MEAN, RANK, simple_methods
 from expertise_graph.retrieval.backtesting.metrics import (
     ORACLE,
@@ -24,14 +23,9 @@ from expertise_graph.retrieval.portfolio import complementary, outcome_draws
 from expertise_graph.retrieval.predict import Prediction, predict
 
 Array = NDArray[np.float64]
-Progress = Callable[[str, int, int], None]
 
 _FEWEST = 3
 _SET = 5
-
-
-def silent(label: str, done: int, total: int) -> None:
-    """Show nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -149,8 +149,8 @@ def test_a_deeper_architecture_is_refused():
 
 
 HUB = """
-from expertise_graph.errors import ExpertiseError
-from expertise_graph.resizing import resize
+from expertise_graph.core import ExpertiseError
+from expertise_graph.training import resize
 from tests.training.resizing.material import starter
 
 expert, backbone = starter("latin-letters")
