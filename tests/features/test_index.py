@@ -207,7 +207,7 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
         FaissIndex.load(path, dim=DIM + 1)
     for other in ([], {"format": 99}, "text", None):
         (tmp_path / "zoo.faiss.json").write_text(json.dumps(other))
-        with pytest.raises(InvalidInputError, match="another format|an object is expected"):
+        with pytest.raises(InvalidInputError, match=r"another format|an object is expected"):
             FaissIndex.load(path, dim=DIM)
 
 
