@@ -6,6 +6,7 @@ from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
     from expertise_graph.features.context import Context
+    from expertise_graph.features.cost import Timings, cached, predicted_seconds
     from expertise_graph.features.index import FaissIndex
     from expertise_graph.features.latency import Meter, machine
     from expertise_graph.features.probing import Prober, at_once, extract, forward

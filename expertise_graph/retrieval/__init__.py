@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from expertise_graph.retrieval.backtesting.vanilla import read_baseline
     from expertise_graph.retrieval.candidates import learnt_from
     from expertise_graph.retrieval.constraints import kind_of
-    from expertise_graph.retrieval.cost import Timings, predicted_seconds
     from expertise_graph.retrieval.engine import Registry, answer_query
     from expertise_graph.retrieval.evidence import ProbeRunner, Sample, measured
     from expertise_graph.retrieval.explanation import Explanation, explain

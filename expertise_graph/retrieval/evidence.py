@@ -11,8 +11,7 @@ import numpy as np
 
 from expertise_graph.core import Edge, Expert, FloatArray, IntArray, Score, Task
 from expertise_graph.data import Inputs
-from expertise_graph.features import Prober
-from expertise_graph.retrieval.cost import Timings, cached, predicted_seconds
+from expertise_graph.features import Prober, Timings, cached, predicted_seconds
 from expertise_graph.retrieval.history_loader import AUTO, RACE
 from expertise_graph.retrieval.reliability import ALIGNMENT, LOGME, RIDGE
 from expertise_graph.retrieval.scale import log_odds
@@ -127,7 +126,7 @@ class ProbeRunner:
 
     def seconds(self, expert: Expert, sample: Sample) -> float:
         """Return how long running an expert is expected to take on this machine."""
-        if cached(expert, sample, self.store.features):
+        if cached(expert, sample.inputs, self.store.features):
             return 0.0
         return predicted_seconds(expert, len(sample.inputs.items), self.timings)
 

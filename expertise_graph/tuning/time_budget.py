@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from expertise_graph.core import Expert
-from expertise_graph.retrieval import Timings, predicted_seconds
+from expertise_graph.features import Timings, predicted_seconds
 from expertise_graph.store import Store
 from expertise_graph.training import BACKWARD_COST, TrainConfig
 

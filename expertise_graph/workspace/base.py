@@ -9,11 +9,10 @@ from typing import Self
 
 from expertise_graph.core import Expert, InvalidInputError, Neighbour, ProbeSet, Progress, Run, silent
 from expertise_graph.data import Columns, LabelledData, probe_set_from, read_data, write_probe_set
-from expertise_graph.features import Prober
+from expertise_graph.features import Prober, Timings
 from expertise_graph.features import probe_sets as probes
 from expertise_graph.models import SourceOptions, download_dataset, resolve
 from expertise_graph.registry import Graph, build_graph, export, registration, similar
-from expertise_graph.retrieval import Timings
 from expertise_graph.starter import probe_files
 from expertise_graph.store import Store, find_workspace
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from expertise_graph.core import Query, Ranking
 from expertise_graph.data import DRAW_VERSION, Columns, Inputs, LabelledData, holdout, stratified_sample
-from expertise_graph.features import Meter
+from expertise_graph.features import Meter, Timings
 from expertise_graph.features import probe_sets as probes
-from expertise_graph.retrieval import ProbeRunner, Registry, Sample, Timings, answer_query
+from expertise_graph.retrieval import ProbeRunner, Registry, Sample, answer_query
 from expertise_graph.training import Race
 from expertise_graph.workspace.base import NO_COLUMNS, Opened
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from expertise_graph.core.types import Query
 from expertise_graph.data.dataset import Inputs
+from expertise_graph.features.cost import Timings
 from expertise_graph.features.probing import Prober
-from expertise_graph.retrieval.cost import Timings
 from expertise_graph.retrieval.evidence import Evidence, ProbeRunner, Sample
 from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.search import Search

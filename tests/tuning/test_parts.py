@@ -8,9 +8,9 @@ import torch
 
 from expertise_graph.core.types import Query
 from expertise_graph.data.readers import read_data
+from expertise_graph.features.cost import Timings
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
-from expertise_graph.retrieval.cost import Timings
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.learner import Learner
 from expertise_graph.training.time_budget import BACKWARD_COST

@@ -8,15 +8,14 @@ import pytest
 
 from expertise_graph.data.dataset import Inputs
 from expertise_graph.data.probe_files import read_probe_set
+from expertise_graph.features.cost import Fit, Timings, cached, predicted_seconds
 from expertise_graph.features.probing import Prober, extract
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
-from expertise_graph.retrieval.cost import Fit, Timings, cached, predicted_seconds
-from expertise_graph.retrieval.evidence import Sample
 from expertise_graph.starter.contents import probe_files
 from expertise_graph.store.store import Store
 from expertise_graph.store.timings import Timing
-from tests.nodes import expert, task
+from tests.nodes import expert
 
 SPECIALISTS = ("latin-letters", "digits-in-fonts", "clipart", "fashion", "emoji", "hebrew-letters")
 ITEMS = 48
@@ -152,11 +151,10 @@ def test_modalities_and_machines_are_kept_apart(store):
     assert Timings(store).seconds_per_item(text) == 5.0
 
 
-def test_the_sample_is_cached_once_an_expert_was_run_on_it(store, probes):
+def test_inputs_are_cached_once_an_expert_was_run_on_it(store, probes):
     node = resolve("zoo:digits-in-fonts", SourceOptions())
     inputs = Inputs(items=probes[:4], modality="image", sha256="four probes")
-    sample = Sample(task=task("t"), inputs=inputs, labels=np.array([0, 1, 0, 1]), seed=0)
-    assert not cached(node, sample, store.features)
+    assert not cached(node, inputs, store.features)
     Prober(arrays=store.features).features(node, inputs)
-    assert cached(node, sample, store.features)
-    assert not cached(expert("other"), sample, store.features)
+    assert cached(node, inputs, store.features)
+    assert not cached(expert("other"), inputs, store.features)

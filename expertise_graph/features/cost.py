@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from expertise_graph.core import Expert
-from expertise_graph.features import machine
+from expertise_graph.data import Inputs
+from expertise_graph.features.latency import machine
 from expertise_graph.store import Arrays, Store, Timing, features_key
-
-if TYPE_CHECKING:
-    from expertise_graph.retrieval.evidence import Sample
 
 # Before anything was timed: five milliseconds an item at five million parameters, within a factor of
 # about three, and time that grows as the power 0.8 of size; experts of one size differ by half.
@@ -99,9 +96,9 @@ def predicted_seconds(expert: Expert, n_items: int, timings: Timings) -> float:
     return loading + n_items * timings.seconds_per_item(expert)
 
 
-def cached(expert: Expert, sample: Sample, arrays: Arrays) -> bool:
-    """Tell whether the features of the sample are stored, so that running the expert costs nothing."""
-    return arrays.path(features_key(expert, sample.inputs.sha256)).is_file()
+def cached(expert: Expert, inputs: Inputs, arrays: Arrays) -> bool:
+    """Tell whether the features of the inputs are stored, so that running the expert costs nothing."""
+    return arrays.path(features_key(expert, inputs.sha256)).is_file()
 
 
 def _log_size(params: int) -> float:
