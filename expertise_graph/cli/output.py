@@ -6,11 +6,15 @@ import csv
 import io
 import json
 import os
+import shlex
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from expertise_graph.core import Command
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,6 +45,21 @@ def emit(
             click.echo(clean(str(row["id"])))
     else:
         table(rows, columns, title)
+
+
+def command_line(command: Command) -> str:
+    """Return a command as it is typed in a shell.
+
+    Example:
+        >>> from expertise_graph.core import Command
+        >>> command_line(Command("warm_start", ("my pets",), {"strategy": "lp-ft", "trust_code": True}))
+        "expertise-graph warm-start 'my pets' --strategy lp-ft --trust-code"
+    """
+    words = ["expertise-graph", command.verb.replace("_", "-"), *command.arguments]
+    for name, value in command.settings.items():
+        if value is not None and value is not False:
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(words)
 
 
 def emit_json(content: Any) -> None:

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         Baseline,
         BoolArray,
         Candidate,
+        Command,
         Edge,
         Embedding,
         Excluded,

@@ -229,6 +229,28 @@ class Candidate:
     same_as: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Command:
+    """A step to take next: a verb of the workspace, what it is applied to, and settings for it.
+
+    Settings bear the names that Python callers use; True switches one on, False and None leave it out. A
+    face of the program, such as the command line, writes the command in its own form.
+
+    Example:
+        >>> print(Command("warm_start", ("my pets",), {"strategy": "lp-ft"}))
+        warm_start('my pets', strategy='lp-ft')
+    """
+
+    verb: str
+    arguments: tuple[str, ...] = ()
+    settings: Mapping[str, str | float | bool | None] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return the command as a call in Python."""
+        settings = (f"{name}={value!r}" for name, value in self.settings.items())
+        return f"{self.verb}({', '.join([*map(repr, self.arguments), *settings])})"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Excluded:
     """The best expert that one constraint alone keeps out of an answer."""

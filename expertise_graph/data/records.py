@@ -49,6 +49,13 @@ class Columns:
     separator: str | None = None
 
     @property
+    def settings(self) -> dict[str, str]:
+        """The settings that say the same to a verb of the workspace, for `core.Command`."""
+        named = {f"{name}_column": getattr(self, name) for name in ("text", "image", "label", "split")}
+        named |= {"target": self.target, "separator": self.separator}
+        return {name: value for name, value in named.items() if value}
+
+    @property
     def options(self) -> list[str]:
         """What says the same on the command line."""
         named = ("text", "image", "label", "split")
