@@ -18,7 +18,7 @@ from expertise_graph.core import UNKNOWN, Expert, InvalidInputError, NotFoundErr
 from expertise_graph.data import CLASS, KINDS
 from expertise_graph.merging.states import State, Weights, weights_of
 from expertise_graph.models import Backbone, SourceOptions, load, resolve
-from expertise_graph.retrieval import kind_of
+from expertise_graph.registry import kind_of
 from expertise_graph.store import Store
 
 

@@ -72,12 +72,6 @@ def _spring(weights: NDArray[np.float64], distance: float) -> NDArray[np.float64
     return np.asarray(places / np.abs(places).max())
 
 
-def ancestors(edges: Iterable[Edge], expert: str) -> set[str]:
-    """Return the experts that `expert` descends from by lineage edges; cycles do no harm."""
-    lineage = nx.DiGraph((e.source, e.target) for e in edges if e.kind == "lineage")
-    return set(nx.ancestors(lineage, expert)) if expert in lineage else set()
-
-
 def _expert_attributes(expert: Expert) -> dict[str, Any]:
     return {
         "kind": "expert",

@@ -8,8 +8,6 @@ if TYPE_CHECKING:
     from expertise_graph.retrieval.backtesting.plan import Backtest, Plan, Task, read_plan
     from expertise_graph.retrieval.backtesting.run import backtest
     from expertise_graph.retrieval.backtesting.vanilla import read_baseline
-    from expertise_graph.retrieval.candidates import learnt_from
-    from expertise_graph.retrieval.constraints import kind_of
     from expertise_graph.retrieval.engine import Registry, answer_query
     from expertise_graph.retrieval.evidence import ProbeRunner, Sample, measured
     from expertise_graph.retrieval.explanation import Explanation, explain

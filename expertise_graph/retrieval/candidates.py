@@ -1,4 +1,4 @@
-"""Which experts may answer a query: leakage, near-duplicates, embeddings, recall from a large zoo."""
+"""Which experts may answer a query: near-duplicates, embeddings, recall from a large zoo."""
 
 from __future__ import annotations
 
@@ -7,68 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import BoolArray, Edge, Expert, Run, Task
+from expertise_graph.core import Expert
 from expertise_graph.features import DUPLICATE_CKA
-from expertise_graph.registry import ancestors
-from expertise_graph.store import Split, Store
-
-SHARED = 0.05
-"""An expert that has learnt from more of a task's items than this share is no candidate for it."""
-
-
-def trained_on(
-    task: Task,
-    runs: Iterable[Run],
-    edges: Iterable[Edge],
-    experts: Iterable[Expert],
-    *,
-    seen: Mapping[Split, BoolArray],
-) -> set[str]:
-    """Return the experts that have learnt from the task: children of its runs, and theirs.
-
-    Args:
-        task: whose labels they may have seen.
-        runs: all runs.
-        edges: all edges of lineage.
-        experts: the zoo.
-        seen: which of the task's items runs on other tasks, or with other splits, have learnt from; under
-            other labels too.
-    """
-    alike = {split for split, items in seen.items() if items.mean() > SHARED}
-    first = (r.child for r in runs if r.child and (r.task == task.id or (r.task, r.seed) in alike))
-    return with_descendants(first, edges) & {expert.id for expert in experts}
-
-
-def learnt_from(
-    expert: str, runs: Iterable[Run], edges: Iterable[Edge], *, seen: Mapping[Split, BoolArray]
-) -> int:
-    """Return of how many items an expert, or one that it descends from, has learnt.
-
-    Args:
-        expert: id.
-        runs: all runs.
-        edges: all edges of lineage.
-        seen: which of n items runs have learnt from, (n,) by task and seed.
-    """
-    line = {expert, *ancestors(edges, expert)}
-    found = [seen[r.task, r.seed] for r in runs if r.child in line and (r.task, r.seed) in seen]
-    return int(np.any(found, axis=0).sum()) if found else 0
-
-
-def with_descendants(nodes: Iterable[str], edges: Iterable[Edge]) -> set[str]:
-    """Return the nodes and all that descends from them by lineage."""
-    children: dict[str, list[str]] = {}
-    for edge in edges:
-        if edge.kind == "lineage":
-            children.setdefault(edge.source, []).append(edge.target)
-    found: set[str] = set()
-    ahead = list(nodes)
-    while ahead:
-        node = ahead.pop()
-        if node not in found:
-            found.add(node)
-            ahead += children.get(node, ())
-    return found
+from expertise_graph.store import Store
 
 
 def collapse(

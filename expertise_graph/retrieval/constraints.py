@@ -3,82 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from expertise_graph.core import Edge, Expert, NotFoundError, Progress, Query, silent
+from expertise_graph.registry import KINDS, kind_of
 
 Latency = Callable[[Expert], float | None]
 """Milliseconds for one input on this machine; None for an expert that cannot be run."""
 
-KINDS = ("original", "fine-tune", "adapter", "merge", "quantised")
-
 MEASURING = "measuring latency"
-
-# How cards, tags and lineage call what became of a base model.
-_RELATIONS = {
-    "original": "original",
-    "finetune": "fine-tune",
-    "finetuned": "fine-tune",
-    "warmstart": "fine-tune",
-    "adapter": "adapter",
-    "peft": "adapter",
-    "lora": "adapter",
-    "qlora": "adapter",
-    "merge": "merge",
-    "merged": "merge",
-    "mergekit": "merge",
-    "soup": "merge",
-    "quantized": "quantised",
-    "quantised": "quantised",
-}
-_QUANTISED = re.compile(
-    r"(?<![a-z0-9])(quanti[sz]ed|gptq|awq|gguf|ggml|exl2|hqq|aqlm|bitsandbytes|bnb|nf4|fp8|int[248]|"
-    r"[248][- ]?bit)(?![a-z0-9])"
-)
-_RELATION_KEYS = ("base_model_relation", "relation")
-_QUANTISATION_KEYS = ("quantization_config", "quantization", "quantisation", "quant_method")
-
-
-def kind_of(expert: Expert, lineage: Iterable[Edge]) -> str:
-    """Return which of `KINDS` an expert is.
-
-    What its metadata say of the relation to the base model counts first, then signs of quantisation,
-    then its lineage, then its tags. One with a base model of which nothing else is told is a fine-tune.
-
-    Args:
-        expert: any expert.
-        lineage: lineage edges; those that do not end at the expert are passed over.
-    """
-    stated = _relation(str(expert.meta.get(key) or "") for key in _RELATION_KEYS)
-    if stated is not None:
-        return stated
-    if _is_quantised(expert):
-        return "quantised"
-    parents = [e for e in lineage if e.target == expert.id and e.source != expert.id]
-    words = [str(e.meta.get(key) or "") for e in parents for key in _RELATION_KEYS]
-    told = _relation([*words, *(e.method for e in parents), *map(_without_base, expert.tags)])
-    return told or ("fine-tune" if parents or expert.base_model else "original")
-
-
-def _relation(words: Iterable[str]) -> str | None:
-    """Return the kind that the first telling word stands for."""
-    plain = ("".join(filter(str.isalnum, word.lower())) for word in words)
-    return next((_RELATIONS[word] for word in plain if word in _RELATIONS), None)
-
-
-def _without_base(tag: str) -> str:
-    """Return the relation in a tag of the Hub such as base_model:adapter:org/name, else the tag."""
-    found = re.fullmatch(r"base_model:(\w+):.+", tag)
-    return found[1] if found else tag
-
-
-def _is_quantised(expert: Expert) -> bool:
-    described = (expert.weights_format, expert.architecture, *map(_without_base, expert.tags))
-    return any(expert.meta.get(key) for key in _QUANTISATION_KEYS) or any(
-        _QUANTISED.search(text.lower()) for text in described
-    )
 
 
 def violations(expert: Expert, query: Query, *, latency: Latency, kind: str) -> tuple[str, ...]:

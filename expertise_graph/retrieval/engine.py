@@ -22,8 +22,9 @@ from expertise_graph.core import (
 )
 from expertise_graph.data import known_modalities
 from expertise_graph.features import SKETCH_SEED
+from expertise_graph.registry import trained_on
 from expertise_graph.retrieval.acquisition import next_place
-from expertise_graph.retrieval.candidates import collapse, draw, embedded, recall, trained_on
+from expertise_graph.retrieval.candidates import collapse, draw, embedded, recall
 from expertise_graph.retrieval.constraints import Latency, sieve
 from expertise_graph.retrieval.evidence import VERSIONS, Measured, Runner, Sample, measured, stored_evidence
 from expertise_graph.retrieval.history_loader import read_history, seen_labels, task_distances, task_vectors
@@ -161,8 +162,7 @@ def _zoo(store: Store, sample: Sample) -> list[Expert]:
             f"no expert of modality {sample.task.modality!r} is registered; register one, e.g. "
             "expertise-graph register hf:org/name"
         )
-    lineage, shared = store.edges("lineage"), store.seen(sample.digests)
-    seen = trained_on(sample.task, store.runs(), lineage, zoo, seen=shared)
+    seen = trained_on(store, sample.task, seen=store.seen(sample.digests))
     seen |= seen_labels(store.covariates(), sample.task)
     left = [e for e in zoo if e.id not in seen]
     if not left:

@@ -235,6 +235,23 @@ class Store(ImportedStore, SeenStore, TimingStore):
         )
         return [from_row(Edge, row) for row in rows]
 
+    def with_ancestors(self, nodes: Iterable[str]) -> set[str]:
+        """Return the nodes and all that they descend from by lineage; cycles do no harm."""
+        return self._line(nodes, "target", "source")
+
+    def with_descendants(self, nodes: Iterable[str]) -> set[str]:
+        """Return the nodes and all that descends from them by lineage; cycles do no harm."""
+        return self._line(nodes, "source", "target")
+
+    def _line(self, nodes: Iterable[str], near: str, far: str) -> set[str]:
+        rows = self.db.conn.execute(
+            "WITH RECURSIVE line (id) AS (SELECT value FROM json_each(?) "
+            f"UNION SELECT edges.{far} FROM line JOIN edges ON edges.{near} = line.id AND kind = 'lineage') "
+            "SELECT id FROM line",
+            [json.dumps(list(nodes))],
+        )
+        return {row[0] for row in rows}
+
     def drop_declared_lineage(self, parent: str, child: str) -> None:
         """Delete the lineage edge that no run of ours stands behind, if there is one."""
         with self.transaction():
@@ -265,9 +282,14 @@ class Store(ImportedStore, SeenStore, TimingStore):
             self.db.table("runs").upsert(to_row(run), pk="id")
             self._log("run", run.id, {"status": run.status})
 
-    def runs(self) -> list[Run]:
-        """Return all runs, oldest first."""
-        return [from_row(Run, r) for r in self.db.query("SELECT * FROM runs ORDER BY started_at, id")]
+    def runs(self, *, task: str | None = None, child: str | None = None) -> list[Run]:
+        """Return runs, on a task and with a child if given, oldest first."""
+        rows = self.db.query(
+            "SELECT * FROM runs WHERE (:task IS NULL OR task = :task) "
+            "AND (:child IS NULL OR child = :child) ORDER BY started_at, id",
+            {"task": task, "child": child},
+        )
+        return [from_row(Run, row) for row in rows]
 
     def events(self) -> list[dict[str, Any]]:
         """Return the audit log, oldest first."""

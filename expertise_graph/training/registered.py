@@ -14,8 +14,7 @@ from expertise_graph.core import Edge, Expert, Run, WarmStart
 from expertise_graph.data import Columns, LabelledData, holdout
 from expertise_graph.features import Prober
 from expertise_graph.models import SourceOptions, load, resolve
-from expertise_graph.registry import register
-from expertise_graph.retrieval import learnt_from
+from expertise_graph.registry import learnt_from, register
 from expertise_graph.store import Store, now
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.launcher import Job, launch
@@ -111,7 +110,7 @@ def _seen(store: Store, plan: Plan) -> int:
         return 0
     test = holdout(plan.data, seed=plan.config.seed).test
     found = store.seen([plan.data.digests[i] for i in test])
-    return learnt_from(plan.expert.id, store.runs(), store.edges("lineage"), seen=found)
+    return learnt_from(store, plan.expert.id, seen=found)
 
 
 def _job(plan: Plan) -> Job:

@@ -13,7 +13,7 @@ from expertise_graph.merging.evaluator import Yardstick
 from expertise_graph.merging.methods import mean
 from expertise_graph.merging.models import open_folder
 from expertise_graph.models.loading import load
-from expertise_graph.retrieval.constraints import kind_of
+from expertise_graph.registry.lineage import kind_of
 from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.program import invoke

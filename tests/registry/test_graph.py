@@ -8,7 +8,7 @@ import pytest
 
 from expertise_graph.core.errors import InvalidInputError
 from expertise_graph.core.types import Edge
-from expertise_graph.registry.graph import ancestors, build_graph, ego, export, layout, sanitised
+from expertise_graph.registry.graph import build_graph, ego, export, layout, sanitised
 from tests.nodes import expert, task
 
 NASTY = {
@@ -127,27 +127,6 @@ def test_nodes_say_what_they_are(zoo):
     first = zoo["dir:e0"]["dir:e1"][0]
     assert (first["kind"], first["method"]) == ("similarity", "m")
     assert not {"metric", "seed", "n"} & set(first)
-
-
-def test_ancestors_follow_lineage_upwards_only():
-    edges = [
-        edge("grandparent", "parent"),
-        edge("parent", "child"),
-        edge("other", "child"),
-        edge("child", "grandchild"),
-        edge("stranger", "child", "similarity"),
-        edge("child", "task:t", "transfer"),
-    ]
-    assert ancestors(edges, "child") == {"grandparent", "parent", "other"}
-    assert ancestors(iter(edges), "grandchild") == {"grandparent", "parent", "other", "child"}
-    assert ancestors(edges, "grandparent") == ancestors(edges, "task:t") == ancestors([], "x") == set()
-
-
-def test_a_cycle_of_lineage_does_no_harm():
-    edges = [edge("a", "b"), edge("b", "c"), edge("c", "a"), edge("c", "d"), edge("s", "s")]
-    assert ancestors(edges, "a") == {"b", "c"}
-    assert ancestors(edges, "d") == {"a", "b", "c"}
-    assert ancestors(edges, "s") == set()
 
 
 def test_ego_reaches_as_far_as_its_radius_in_either_direction():

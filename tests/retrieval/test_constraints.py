@@ -7,8 +7,8 @@ from expertise_graph.core.errors import NotFoundError
 from expertise_graph.core.types import METADATA, Edge, Query
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import resolve
-from expertise_graph.registry.registration import LINEAGE_METHOD
-from expertise_graph.retrieval.constraints import KINDS, kind_of, sieve, violations
+from expertise_graph.registry.lineage import KINDS
+from expertise_graph.retrieval.constraints import sieve, violations
 from tests.nodes import expert
 
 IMAGES = ("clipart", "digits-in-fonts", "emoji", "fashion", "latin-letters")
@@ -163,52 +163,16 @@ def test_an_expert_without_a_latency_does_not_meet_a_limit(starter):
         )
 
 
-@pytest.mark.parametrize(
-    ("changes", "edges", "kind"),
-    [
-        ({}, [], "original"),
-        ({"tags": ("from-scratch",)}, [], "original"),
-        ({"base_model": "org/base"}, [], "fine-tune"),
-        ({"tags": ("warm-start",)}, [], "fine-tune"),
-        ({}, [lineage("dir:p", "dir:x", "lp-ft")], "fine-tune"),
-        ({}, [lineage("dir:p", "dir:x", LINEAGE_METHOD)], "fine-tune"),
-        ({}, [lineage("dir:x", "dir:child", "lp-ft")], "original"),
-        ({}, [lineage("dir:p", "dir:x", "merge"), lineage("dir:q", "dir:x", "merge")], "merge"),
-        ({}, [lineage("dir:p", "dir:x", "lora")], "adapter"),
-        ({}, [lineage("dir:p", "dir:x", LINEAGE_METHOD, base_model_relation="quantized")], "quantised"),
-        ({"meta": {"base_model_relation": "finetune"}}, [], "fine-tune"),
-        ({"meta": {"base_model_relation": "adapter"}, "base_model": "org/base"}, [], "adapter"),
-        (
-            {"base_model": "org/base", "tags": ("base_model:org/base", "base_model:merge:org/base")},
-            [],
-            "merge",
-        ),
-        ({"base_model": "org/base", "tags": ("peft",)}, [], "adapter"),
-        ({"base_model": "org/base", "tags": ("merge", "mergekit")}, [], "merge"),
-        ({"base_model": "org/base", "tags": ("base_model:quantized:org/base",)}, [], "quantised"),
-        ({"base_model": "org/base", "tags": ("base_model:adapter:org/base-gptq",)}, [], "adapter"),
-        ({"tags": ("4-bit", "text")}, [], "quantised"),
-        ({"weights_format": "gguf"}, [], "quantised"),
-        ({"architecture": "resnet-int8"}, [], "quantised"),
-        ({"architecture": "pointnet8"}, [], "original"),
-        ({"meta": {"quantization_config": {"bits": 4}}}, [lineage("dir:p", "dir:x", "lp-ft")], "quantised"),
-        ({"meta": {"quantization_config": None}}, [], "original"),
-        ({"name": "pets-from-llama-int8"}, [lineage("dir:p", "dir:x", "lp-ft")], "fine-tune"),
-        (
-            {"base_model": "org/base", "meta": {"base_model_relation": "quantized"}, "tags": ("peft",)},
-            [],
-            "quantised",
-        ),
-    ],
-)
-def test_the_kind_of_an_expert(changes, edges, kind):
-    node = expert("x", **changes)
-    assert kind_of(node, edges) == kind
-    assert kind in KINDS
+@pytest.mark.parametrize("kind", KINDS)
+def test_only_experts_of_the_kinds_asked_for_are_kept(kind):
+    nodes = [expert(name, meta={"relation": name}) for name in ("original", "adapter", "merge", "quantised")]
+    edges = [lineage("dir:original", "dir:fine-tune", "lp-ft")]
+    nodes.append(expert("fine-tune"))
+    found = sieve(nodes, Query(kinds=(kind,)), latency=unasked, lineage=edges)
+    assert names(found.kept) == [kind]
     rest = tuple(k for k in KINDS if k != kind)
-    other = expert("other", meta={"relation": rest[0]})
-    for wanted, kept in (((kind,), [node]), (rest, [other])):
-        assert sieve([node, other], Query(kinds=wanted), latency=unasked, lineage=edges).kept == kept
+    found = sieve(nodes, Query(kinds=rest), latency=unasked, lineage=edges)
+    assert set(names(found.kept)) == set(rest)
 
 
 def test_the_command_line_offers_all_kinds():

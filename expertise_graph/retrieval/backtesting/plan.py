@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from expertise_graph.core import Expert
 from expertise_graph.retrieval.backtesting.vanilla import oriented_baseline
-from expertise_graph.retrieval.candidates import with_descendants
 from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.history_loader import measured_tasks, outcomes_of, read_history, seen_labels
 from expertise_graph.store import Store
@@ -157,11 +156,11 @@ def _parameters(store: Store, history: History) -> Array:
 def _seen(store: Store, history: History) -> NDArray[np.bool_]:
     """Tell which expert was trained on which task: by a run, a declared covariate, or an ancestor."""
     seen = np.zeros((len(history.experts), len(history.tasks)), dtype=bool)
-    lineage, covariates, runs = store.edges("lineage"), store.covariates(), store.runs()
+    covariates = store.covariates()
     tasks = {t.id: t for t in store.tasks()}
     for column, task in enumerate(history.tasks):
-        direct = {r.child for r in runs if r.task == task and r.child}
+        direct = {r.child for r in store.runs(task=task) if r.child}
         direct |= seen_labels(covariates, tasks[task]) if task in tasks else set()
-        found = with_descendants(direct, lineage)
+        found = store.with_descendants(direct)
         seen[:, column] = [expert in found for expert in history.experts]
     return seen

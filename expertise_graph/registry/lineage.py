@@ -1,0 +1,108 @@
+"""Lineage: what an expert has learnt from, itself or by its ancestors, and what kind of model it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from expertise_graph.core import BoolArray, Edge, Expert, Task
+from expertise_graph.store import Split, Store
+
+KINDS = ("original", "fine-tune", "adapter", "merge", "quantised")
+
+# An expert that has learnt from more than this share of a task's items counts as trained on the task. A few
+# items that two datasets have in common do not exclude an expert; from many its score would be inflated.
+LEAKAGE_SHARE = 0.05
+
+# What model cards, tags and lineage edges call the relation to a base model.
+_RELATIONS = {
+    "original": "original",
+    "finetune": "fine-tune",
+    "finetuned": "fine-tune",
+    "warmstart": "fine-tune",
+    "adapter": "adapter",
+    "peft": "adapter",
+    "lora": "adapter",
+    "qlora": "adapter",
+    "merge": "merge",
+    "merged": "merge",
+    "mergekit": "merge",
+    "soup": "merge",
+    "quantized": "quantised",
+    "quantised": "quantised",
+}
+_QUANTISED = re.compile(
+    r"(?<![a-z0-9])(quanti[sz]ed|gptq|awq|gguf|ggml|exl2|hqq|aqlm|bitsandbytes|bnb|nf4|fp8|int[248]|"
+    r"[248][- ]?bit)(?![a-z0-9])"
+)
+_RELATION_KEYS = ("base_model_relation", "relation")
+_QUANTISATION_KEYS = ("quantization_config", "quantization", "quantisation", "quant_method")
+
+
+def kind_of(expert: Expert, lineage: Iterable[Edge]) -> str:
+    """Return which of `KINDS` an expert is.
+
+    What its metadata say of the relation to the base model counts first, then signs of quantisation,
+    then its lineage, then its tags. One with a base model of which nothing else is known is a fine-tune.
+
+    Args:
+        expert: any expert.
+        lineage: lineage edges; those that do not end at the expert are ignored.
+    """
+    stated = _relation(str(expert.meta.get(key) or "") for key in _RELATION_KEYS)
+    if stated is not None:
+        return stated
+    if _is_quantised(expert):
+        return "quantised"
+    parents = [e for e in lineage if e.target == expert.id and e.source != expert.id]
+    words = [str(e.meta.get(key) or "") for e in parents for key in _RELATION_KEYS]
+    noted = _relation([*words, *(e.method for e in parents), *map(_without_base, expert.tags)])
+    return noted or ("fine-tune" if parents or expert.base_model else "original")
+
+
+def _relation(words: Iterable[str]) -> str | None:
+    """Return the kind that the first known word stands for."""
+    plain = ("".join(filter(str.isalnum, word.lower())) for word in words)
+    return next((_RELATIONS[word] for word in plain if word in _RELATIONS), None)
+
+
+def _without_base(tag: str) -> str:
+    """Return the relation in a tag of the Hub such as base_model:adapter:org/name, else the tag."""
+    match = re.fullmatch(r"base_model:(\w+):.+", tag)
+    return match[1] if match else tag
+
+
+def _is_quantised(expert: Expert) -> bool:
+    described = (expert.weights_format, expert.architecture, *map(_without_base, expert.tags))
+    return any(expert.meta.get(key) for key in _QUANTISATION_KEYS) or any(
+        _QUANTISED.search(text.lower()) for text in described
+    )
+
+
+def trained_on(store: Store, task: Task, *, seen: Mapping[Split, BoolArray]) -> set[str]:
+    """Return the ids of experts that have learnt from a task: children of its runs, and their descendants.
+
+    Args:
+        store: where runs and lineage are recorded.
+        task: whose labels they may have seen.
+        seen: which of the task's items runs on other tasks, or with other splits, have learnt from, under
+            other labels too: (n,) bool by task and seed, see `Store.seen`.
+    """
+    leaking = {split for split, items in seen.items() if items.mean() > LEAKAGE_SHARE}
+    runs = [*store.runs(task=task.id), *(r for t, s in leaking for r in store.runs(task=t) if r.seed == s)]
+    return store.with_descendants(run.child for run in runs if run.child)
+
+
+def learnt_from(store: Store, expert_id: str, *, seen: Mapping[Split, BoolArray]) -> int:
+    """Return how many of n items an expert, or one that it descends from, has learnt from.
+
+    Args:
+        store: where runs and lineage are recorded.
+        expert_id: of any expert.
+        seen: which of the items runs have learnt from: (n,) bool by task and seed, see `Store.seen`.
+    """
+    runs = [run for child in store.with_ancestors([expert_id]) for run in store.runs(child=child)]
+    used = [seen[run.task, run.seed] for run in runs if (run.task, run.seed) in seen]
+    return int(np.any(used, axis=0).sum()) if used else 0
