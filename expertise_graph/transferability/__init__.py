@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from expertise_graph.transferability.methods.hscore import h_score
     from expertise_graph.transferability.methods.knn import knn_accuracy
     from expertise_graph.transferability.methods.leep import leep, nce
-    from expertise_graph.transferability.methods.logme import LOGME_VERSION, logme
+    from expertise_graph.transferability.methods.logme import logme
     from expertise_graph.transferability.methods.nleep import nleep
     from expertise_graph.transferability.methods.parc import parc
     from expertise_graph.transferability.methods.probe import linear_probe_accuracy
-    from expertise_graph.transferability.methods.ridge import RIDGE_VERSION, ridge_accuracy, ridge_predict
+    from expertise_graph.transferability.methods.ridge import ridge_accuracy, ridge_predict
     from expertise_graph.transferability.methods.sfda import sfda
     from expertise_graph.transferability.methods.transrate import transrate
     from expertise_graph.transferability.multi import score_many

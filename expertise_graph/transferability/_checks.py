@@ -9,6 +9,10 @@ import torch
 
 from expertise_graph.core import InvalidInputError
 
+# Elements of the largest temporary array: 64 MB in double precision, few enough for any machine, and so many
+# that the loop over parts costs nothing beside the arithmetic.
+MOST_ELEMENTS = 1 << 23
+
 
 def as_features(features: Any, *, least: int = 2) -> torch.Tensor:
     """Return `features` (n, d), numpy or torch, as a finite float64 tensor.

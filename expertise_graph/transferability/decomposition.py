@@ -10,8 +10,10 @@ from typing import Any
 import torch
 
 from expertise_graph.transferability._checks import as_matrix
-from expertise_graph.transferability._classes import Classes, Columns, as_classes, parts
+from expertise_graph.transferability._classes import Classes, NumericTargets, as_classes, parts
 
+# Columns of a block of the Gram matrix: wide enough for fast matrix products, and narrow enough that little
+# beyond the needed triangle is computed.
 _BLOCK = 256
 
 
@@ -49,7 +51,7 @@ class Spectrum:
         largest = left.gather(0, left.abs().argmax(0, keepdim=True)) if left.shape[1] else left[:1]
         return left * torch.where(largest < 0, -1.0, 1.0)
 
-    def project(self, targets: Classes | Columns) -> torch.Tensor:
+    def project(self, targets: Classes | NumericTargets) -> torch.Tensor:
         """Return the squared projections (c, k) of c targets on the left singular vectors."""
         if self.wide:
             return targets.sums(self.vectors).square()

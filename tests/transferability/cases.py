@@ -67,7 +67,7 @@ NO_BETTER_THAN_THE_PRIOR = float((SHARES * np.log(SHARES)).sum())
 
 def case(name, one_class, constant, pair, singles, *, reference=None, **flags):
     return Case(
-        estimator=estimators[name].function,
+        estimator=estimators[name].imported,
         reference=reference or getattr(references, name),
         one_class=one_class,
         constant=constant,
@@ -152,7 +152,7 @@ def certain(source):
 
 HEADS = {
     "leep": Head(
-        estimator=estimators["leep"].function,
+        estimator=estimators["leep"].imported,
         reference=references.leep,
         draw=certain,
         one_class=0.0,
@@ -160,7 +160,7 @@ HEADS = {
         singles=0.0,
     ),
     "nce": Head(
-        estimator=estimators["nce"].function,
+        estimator=estimators["nce"].imported,
         reference=references.nce,
         draw=lambda source: source,
         one_class=0.0,

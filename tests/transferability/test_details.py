@@ -102,21 +102,21 @@ def test_gbc_keeps_64_axes():
 def test_gbc_in_parts_is_gbc(monkeypatch):
     features, labels = planted(4, 60, 4, classes=7)
     expected = gbc(features, labels)
-    monkeypatch.setattr(module("gbc"), "_MOST_ELEMENTS", 1)
+    monkeypatch.setattr(module("gbc"), "MOST_ELEMENTS", 1)
     assert gbc(features, labels) == pytest.approx(expected, abs=1e-12)
 
 
 def test_knn_in_parts_is_knn(monkeypatch):
     features, labels = planted(4, 60, 4, signal=0.5)
     expected = knn_accuracy(features, labels)
-    monkeypatch.setattr(module("knn"), "_MOST_ELEMENTS", 1)
+    monkeypatch.setattr(module("knn"), "MOST_ELEMENTS", 1)
     assert knn_accuracy(features, labels) == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("eps", [1e-4, 0.1, 3.0])
 @pytest.mark.parametrize("most", [1, 1 << 23])
 def test_transrate_at_other_distortions_and_in_parts(monkeypatch, eps, most):
-    monkeypatch.setattr(module("transrate"), "_MOST_ELEMENTS", most)
+    monkeypatch.setattr(module("transrate"), "MOST_ELEMENTS", most)
     features, labels = planted(5, 33, 12, classes=5)
     expected = references.transrate(features, labels, eps=eps)
     assert transrate(features, labels, eps=eps) == pytest.approx(expected, rel=1e-9)

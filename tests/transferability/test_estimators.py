@@ -41,8 +41,8 @@ def test_every_entry_says_what_a_stored_score_must_carry(name):
     assert entry.name == name
     assert entry.version.isdigit()
     assert entry.higher_is_better is True
-    assert "arXiv" in entry.function.__doc__ or "19" in entry.function.__doc__
-    assert "References:" in entry.function.__doc__
+    assert "arXiv" in entry.imported.__doc__ or "19" in entry.imported.__doc__
+    assert "References:" in entry.imported.__doc__
     assert entry.decomposed == (entry.needs == "features")
 
 

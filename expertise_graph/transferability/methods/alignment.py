@@ -9,8 +9,6 @@ import torch
 from expertise_graph.core import InvalidInputError
 from expertise_graph.transferability.decomposition import decompose
 
-ALIGNMENT_VERSION = "1"
-
 
 def kernel_target_alignment(features: Any, labels: Any, *, debiased: bool = False) -> float:
     """Return the cosine of the centred Gram matrices of features and one-hot labels.

@@ -7,10 +7,11 @@ from typing import Any
 import torch
 
 from expertise_graph.core import InvalidInputError
+from expertise_graph.transferability._checks import MOST_ELEMENTS
 from expertise_graph.transferability.decomposition import decompose
 
-GBC_VERSION = "1"
-_MOST_ELEMENTS = 1 << 23
+# Least variance of a class, as a share of the mean variance: a class of one item has none of its own, and
+# would be infinitely far from all others.
 _FLOOR = 1e-4
 
 
@@ -51,7 +52,7 @@ def gbc(features: Any, labels: Any, *, dimensions: int = 64) -> float:
 def _overlap(means: torch.Tensor, variances: torch.Tensor) -> float:
     """Return the sum of exp(-distance) over ordered pairs of different classes."""
     logs = variances.log().sum(1) / 2
-    step = max(1, _MOST_ELEMENTS // max(1, means.numel()))
+    step = max(1, MOST_ELEMENTS // max(1, means.numel()))
     total = 0.0
     for some in torch.arange(len(means), device=means.device).split(step):
         variance = (variances[some, None] + variances) / 2

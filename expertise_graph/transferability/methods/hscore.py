@@ -6,8 +6,6 @@ from typing import Any
 
 from expertise_graph.transferability.decomposition import Spectrum, decompose
 
-H_SCORE_VERSION = "1"
-
 
 def h_score(features: Any, labels: Any) -> float:
     """Return the trace of between-class variance over Ledoit-Wolf shrunk variance.

@@ -7,11 +7,9 @@ from typing import Any
 import torch
 
 from expertise_graph.core import InvalidInputError
+from expertise_graph.transferability._checks import MOST_ELEMENTS
 from expertise_graph.transferability._classes import Classes
 from expertise_graph.transferability.decomposition import decompose
-
-KNN_VERSION = "1"
-_MOST_ELEMENTS = 1 << 23
 
 
 def knn_accuracy(features: Any, labels: Any, *, k: int = 5) -> float:
@@ -48,7 +46,7 @@ def knn_accuracy(features: Any, labels: Any, *, k: int = 5) -> float:
     x = space.features / space.features.abs().amax(1, keepdim=True).clamp_min(1e-300)
     x = torch.nn.functional.normalize(x, dim=1)
     hits = 0.0
-    for some in torch.arange(len(x), device=x.device).split(max(1, _MOST_ELEMENTS // len(x))):
+    for some in torch.arange(len(x), device=x.device).split(max(1, MOST_ELEMENTS // len(x))):
         cosines = (x[some] @ x.T).round(decimals=10)
         cosines[torch.arange(len(some), device=x.device), some] = -torch.inf
         hits += _hits(cosines, classes, classes.index[some], min(k, len(x) - 1))

@@ -10,12 +10,15 @@ import torch
 from expertise_graph.transferability.decomposition import Decomposition, decompose
 from expertise_graph.transferability.methods.leep import expected_prediction
 
-NLEEP_VERSION = "1"
+# Share of the variance kept by the principal axes, and mixture components a class, as in the paper.
 _ENERGY = 0.8
 _PER_CLASS = 5
+# Steps of k-means that start the mixture, most steps of EM, and the gain in mean log likelihood that ends it:
+# the defaults of scikit-learn's GaussianMixture, whose k-means starts are cut short here.
 _HARD_STEPS = 10
 _SOFT_STEPS = 100
 _TOLERANCE = 1e-3
+# Added to each variance, as a share of the mean one, so that a component of one item keeps a density.
 _FLOOR = 1e-6
 
 

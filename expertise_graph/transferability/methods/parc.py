@@ -9,8 +9,6 @@ import torch
 from expertise_graph.core import InvalidInputError
 from expertise_graph.transferability.decomposition import decompose
 
-PARC_VERSION = "1"
-
 
 def parc(features: Any, labels: Any, *, dimensions: int = 32) -> float:
     """Return the rank correlation of the distances of features and of one-hot labels.

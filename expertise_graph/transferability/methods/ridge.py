@@ -11,7 +11,8 @@ from expertise_graph.transferability._checks import as_features
 from expertise_graph.transferability._classes import Classes
 from expertise_graph.transferability.decomposition import Decomposition, decompose
 
-RIDGE_VERSION = "1"
+# Penalties tried, where the squared singular values of n items add up to n: from an almost exact fit to
+# heavy shrinkage. Twice as many change the accuracy on clear tasks by no item, on pure noise by few.
 _PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 

@@ -11,7 +11,7 @@ from expertise_graph.core import InvalidInputError
 from expertise_graph.transferability._classes import Classes
 from expertise_graph.transferability.decomposition import decompose
 
-SFDA_VERSION = "1"
+# Keeps the covariance invertible where exp(-a * eigenvalue) underflows.
 _LEAST_SHRINKAGE = 1e-10
 
 

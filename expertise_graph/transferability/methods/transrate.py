@@ -7,11 +7,9 @@ from typing import Any
 import torch
 
 from expertise_graph.core import InvalidInputError
+from expertise_graph.transferability._checks import MOST_ELEMENTS
 from expertise_graph.transferability._classes import Classes
 from expertise_graph.transferability.decomposition import decompose
-
-TRANSRATE_VERSION = "1"
-_MOST_ELEMENTS = 1 << 23
 
 
 def transrate(features: Any, labels: Any, *, eps: float = 0.1) -> float:
@@ -55,7 +53,7 @@ def _rate_within(z: torch.Tensor, classes: Classes) -> torch.Tensor:
     for size in classes.counts.unique().long().tolist():
         offsets = torch.arange(size, device=z.device)
         side = min(size, z.shape[1])
-        step = max(1, _MOST_ELEMENTS // max(1, side**2, size * z.shape[1]))
+        step = max(1, MOST_ELEMENTS // max(1, side**2, size * z.shape[1]))
         for some in starts[classes.counts == size].split(step):
             total = total + size * _log_determinants(by_class[some[:, None] + offsets]).sum()
     return total / (2 * len(z))
