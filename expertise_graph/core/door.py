@@ -2,7 +2,7 @@
 
 A room lists what it offers as ordinary imports under ``if TYPE_CHECKING:`` in its ``__init__.py``, where
 type checkers and readers find them. `door` reads that list, so that entering a room costs nothing until
-a name is taken from it.
+a name is taken from it. A module is offered as a whole by importing it from the room itself.
 """
 
 from __future__ import annotations
@@ -37,7 +37,12 @@ def door(room: str) -> tuple[Callable[[str], Any], Callable[[], list[str]], list
     def load(name: str) -> Any:
         if name not in names:
             raise AttributeError(f"module {room!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(names[name]), name)
+        whole = names[name] == room
+        value = (
+            importlib.import_module(f"{room}.{name}")
+            if whole
+            else getattr(importlib.import_module(names[name]), name)
+        )
         setattr(sys.modules[room], name, value)
         return value
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
+    from expertise_graph.features import probe_sets as probe_sets
     from expertise_graph.features.context import Context
     from expertise_graph.features.cost import Timings, cached, predicted_seconds
     from expertise_graph.features.index import FaissIndex

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,7 +12,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Edge, Expert, InvalidInputError, Task, did_you_mean
+from expertise_graph.core import Edge, Expert, InvalidInputError, Task, did_you_mean, replacing, setting
 
 Graph: TypeAlias = nx.MultiDiGraph
 
@@ -149,18 +148,28 @@ FORMATS: dict[str, Callable[[Graph, Path], None]] = {
 }
 
 
-def export(graph: Graph, path: Path, kind: str) -> None:
+def export(graph: Graph, path: Path, kind: str | None = None) -> None:
     """Write the graph to `path`, whole or not at all.
 
+    Args:
+        graph: what to write.
+        path: the file.
+        kind: graphml, gexf, gml or json; by default that of the suffix.
+
     Raises:
-        InvalidInputError: for a format there is none of, or a folder that is not there.
+        InvalidInputError: for an unknown format or suffix, or a folder that is not there.
     """
-    if kind not in FORMATS:
-        raise InvalidInputError(
-            f"no format {kind!r}; there are: {', '.join(FORMATS)}.{did_you_mean(kind, FORMATS)}"
-        )
+    possible = ", ".join(FORMATS)
+    if kind is None:
+        kind = path.suffix.lower().removeprefix(".")
+        if kind not in FORMATS:
+            raise InvalidInputError(
+                f"the suffix of {path} is not that of a format: end it in .{possible.replace(', ', ', .')}, "
+                f"or set {setting('format')} to one of {possible}"
+            )
+    elif kind not in FORMATS:
+        raise InvalidInputError(f"no format {kind!r}; there are: {possible}.{did_you_mean(kind, FORMATS)}")
     if not path.parent.is_dir():
         raise InvalidInputError(f"{path.parent} is not a folder; make it first")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    FORMATS[kind](sanitised(graph), temporary)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        FORMATS[kind](sanitised(graph), temporary)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from expertise_graph.training.optimizer import Classifier, hold_batch_norm
     from expertise_graph.training.output import TESTED, check_backbone, load_model, plain, with_remark
     from expertise_graph.training.race import Race
+    from expertise_graph.training.registered import Plan, Report, begun_from, execute
     from expertise_graph.training.resizing.fitting import fit_layers
     from expertise_graph.training.resizing.layout import read_layouts
     from expertise_graph.training.resizing.references import into_architecture, parse_shrink, shrink

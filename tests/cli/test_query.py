@@ -13,8 +13,7 @@ from PIL import Image
 
 from expertise_graph.core.types import Query
 from expertise_graph.retrieval.evidence import VERSIONS
-from expertise_graph.workspace import Workspace
-from expertise_graph.workspace.querying import draw_sample
+from expertise_graph.workspace import Workspace, draw_sample
 from tests import materials
 from tests.conftest import IMAGE_EXPERTS
 from tests.data.files import IMAGE_FEATURES, image_table, save_to_disk

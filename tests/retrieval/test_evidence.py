@@ -25,8 +25,7 @@ from expertise_graph.retrieval.task_embedding import respond
 from expertise_graph.transferability.methods.alignment import kernel_target_alignment
 from expertise_graph.transferability.methods.logme import logme
 from expertise_graph.transferability.methods.ridge import ridge_accuracy
-from expertise_graph.workspace import Workspace
-from expertise_graph.workspace.querying import draw_sample
+from expertise_graph.workspace import Workspace, draw_sample
 from tests import materials
 
 

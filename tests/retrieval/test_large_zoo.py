@@ -16,8 +16,7 @@ from expertise_graph.features.probing import Prober, silent
 from expertise_graph.registry.imports.options import HistoryOptions
 from expertise_graph.retrieval.engine import Registry, answer_query
 from expertise_graph.retrieval.evidence import ProbeRunner
-from expertise_graph.workspace import Workspace
-from expertise_graph.workspace.querying import draw_sample
+from expertise_graph.workspace import Workspace, draw_sample
 from tests import materials
 from tests.conftest import IMAGE_EXPERTS
 

@@ -1,0 +1,1077 @@
+"""The facade: every verb of the package on one workspace.
+
+Opening a workspace is cheap: what runs or trains models is imported by the verb that needs it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shlex
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from expertise_graph import data as datasets
+from expertise_graph import (
+    deltas,
+    diagnostics,
+    features,
+    inference,
+    merging,
+    models,
+    registry,
+    retrieval,
+    starter,
+    training,
+    tuning,
+)
+from expertise_graph.core import (
+    Edge,
+    Expert,
+    ExpertiseError,
+    InvalidInputError,
+    Neighbour,
+    NotFoundError,
+    ProbeSet,
+    Progress,
+    Query,
+    Ranking,
+    Run,
+    Task,
+    WarmStart,
+    setting,
+    silent,
+)
+from expertise_graph.store import HOME_VARIABLE, Store, find_workspace
+
+if TYPE_CHECKING:
+    from expertise_graph.data import Columns, LabelledData, Skip
+    from expertise_graph.deltas import Applied, ApplySettings, DeltaReport, Packing
+    from expertise_graph.diagnostics import DataFindings, Lens, RunFindings, RunRecord
+    from expertise_graph.inference import Evaluation, Exported, Model, Prediction
+    from expertise_graph.merging import MergeResult, MergeSettings
+    from expertise_graph.models import SourceOptions
+    from expertise_graph.registry import (
+        DistanceOptions,
+        File,
+        Graph,
+        HistoryOptions,
+        ImportOptions,
+        ImportReport,
+        ScoreOptions,
+    )
+    from expertise_graph.retrieval import Backtest, Explanation, Sample
+    from expertise_graph.training import Report, TrainConfig
+    from expertise_graph.tuning import AutoResult, AutoSettings
+
+# A check only needs some good expert to look through; which is best to start from is what `query` is for.
+_CHECK_BUDGET, _CHECK_SAMPLE = 4, 256
+
+_NOT_EXPERTS = ("shrink", "hf", "dir", "timm", "factory")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExpertDetails:
+    """All that the registry knows about one expert.
+
+    Attributes:
+        relations: its edges, oldest first.
+        names: what people call the nodes at the ends of the relations, by id.
+    """
+
+    expert: Expert
+    covariates: Mapping[str, str | float]
+    relations: tuple[Edge, ...]
+    names: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeSetDetails:
+    """A probe set: whether it is the current one of its modality, and how many experts it was run on."""
+
+    probe_set: ProbeSet
+    current: bool
+    experts: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProbeSetContent:
+    """A probe set with the origin, license and sha256 of each input."""
+
+    probe_set: ProbeSet
+    items: tuple[Mapping[str, Any], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KnownTask:
+    """A task with the number of measured results and of transferability scores on it."""
+
+    task: Task
+    results: int
+    scores: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """The answers of a model, and the inputs that could not be read, each with the reason."""
+
+    model: Model
+    predictions: tuple[Prediction, ...]
+    skipped: tuple[Skip, ...]
+
+
+class Workspace:
+    """A folder with a registry.db and its embeddings/.
+
+    Args:
+        path: the folder; by default $EXPERTISE_GRAPH_HOME, else the nearest folder from the
+            current one upwards that holds a registry.db.
+        progress: called with a label, the work done and the work in total.
+        must_exist: whether a missing registry.db is an error now, or only when a verb needs it. Reading,
+            predicting, evaluating and exporting a model from its folder need none.
+
+    Raises:
+        NotFoundError: when there is no registry.db.
+        StoreError: when it cannot be opened.
+    """
+
+    def __init__(
+        self, path: str | Path | None = None, *, progress: Progress = silent, must_exist: bool = True
+    ) -> None:
+        self.progress = progress
+        self._path = path
+        if must_exist:
+            self.store.generation()
+
+    @classmethod
+    def init(cls, path: str | Path | None = None, *, progress: Progress = silent) -> Self:
+        """Make a folder a workspace with the shipped probe sets; one that is there already stays.
+
+        Args:
+            path: the folder; by default $EXPERTISE_GRAPH_HOME, else the current one.
+            progress: as of the class.
+        """
+        folder = Path(path or os.environ.get(HOME_VARIABLE) or ".").expanduser().resolve()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidInputError(f"{folder} cannot be made: {error.strerror}; choose another") from error
+        store = Store(folder)
+        try:
+            for file in starter.probe_files():
+                features.probe_sets.install(store, file)
+        finally:
+            store.close()
+        return cls(folder, progress=progress)
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the workspace is."""
+        return find_workspace(self._path)
+
+    @cached_property
+    def store(self) -> Store:
+        """The registry, opened when it is first needed."""
+        return Store(self.folder)
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is a registry."""
+        try:
+            return bool(self.folder)
+        except NotFoundError:
+            return False
+
+    def close(self) -> None:
+        """Close the registry."""
+        if "store" in self.__dict__:
+            self.store.close()
+
+    def __enter__(self) -> Self:
+        """Return the workspace itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the registry."""
+        self.close()
+
+    # Experts
+
+    def register(self, reference: str, *, options: SourceOptions | None = None) -> Expert:
+        """Register the expert that ``scheme:locator`` names, and return its node.
+
+        Raises:
+            ExpertiseError: see the sources; nothing is stored then.
+        """
+        options = options or models.SourceOptions()
+        expert = models.resolve(reference, options)
+        return registry.register(self.store, self._prober(options.trust_code), expert)
+
+    def register_many(
+        self, sources: Iterable[tuple[str, SourceOptions]]
+    ) -> list[tuple[str, Expert | ExpertiseError]]:
+        """Register several experts; one that fails does not keep the others out.
+
+        Returns:
+            Each reference with its node, or with the error.
+        """
+        return [(reference, self._try(reference, options)) for reference, options in sources]
+
+    def _try(self, reference: str, options: SourceOptions) -> Expert | ExpertiseError:
+        try:
+            return self.register(reference, options=options)
+        except ExpertiseError as error:
+            return error
+
+    def experts(
+        self, modality: str | None = None, *, tag: str | None = None, license: str | None = None
+    ) -> list[Expert]:
+        """Return the registered experts in the order of registration, filtered where asked."""
+        found = self.store.experts(modality)
+        return [e for e in found if tag in (None, *e.tags) and license in (None, e.license)]
+
+    def expert(self, name: str) -> Expert:
+        """Return the expert that a name, an id, name@hash or a unique beginning of these names.
+
+        Raises:
+            NotFoundError: for none or several.
+        """
+        return self.store.find_expert(name)
+
+    def names(self) -> dict[str, str]:
+        """Return what people call the experts and tasks, by id."""
+        return self.store.names()
+
+    def show(self, name: str) -> ExpertDetails:
+        """Return all that is known about the named expert.
+
+        Raises:
+            NotFoundError: when there is no such expert.
+        """
+        expert = self.store.find_expert(name)
+        relations, names = self.store.edges(node=expert.id), self.store.names()
+        ends = {end for edge in relations for end in (edge.source, edge.target)}
+        return ExpertDetails(
+            expert=expert,
+            covariates=self.store.covariates().get(expert.id, {}),
+            relations=tuple(relations),
+            names={end: names.get(end, end) for end in ends},
+        )
+
+    def similar(self, expert: str, k: int = 5) -> list[Neighbour]:
+        """Return the k experts nearest to the named one by debiased CKA, nearest first.
+
+        Raises:
+            NotFoundError: when there is no such expert.
+        """
+        node = self.store.find_runnable(expert)
+        probe_set = features.probe_sets.current(self.store, node.modality)
+        return registry.similar(self.store, probe_set.id, node, k)
+
+    def remove(self, expert: str) -> Expert:
+        """Take the named expert out of the graph and return it; measured results stay."""
+        node = self.store.find_expert(expert)
+        registry.remove(self.store, node)
+        return node
+
+    # Probe sets
+
+    def probe_sets(self) -> list[ProbeSetDetails]:
+        """Return the probe sets, oldest first."""
+        return [
+            ProbeSetDetails(
+                probe_set=p,
+                current=features.probe_sets.current(self.store, p.modality).id == p.id,
+                experts=len(self.store.vectors(p.id)[1]),
+            )
+            for p in self.store.probe_sets()
+        ]
+
+    def probe_set(self, name: str) -> ProbeSetContent:
+        """Return the named probe set with what its inputs are.
+
+        Raises:
+            NotFoundError: when there is no such probe set.
+            DatasetError: when its file is missing or damaged.
+        """
+        found = features.probe_sets.find(self.store, name)
+        items = features.probe_sets.read(self.store, found).manifest["items"]
+        return ProbeSetContent(probe_set=found, items=tuple(items))
+
+    def create_probe_set(
+        self, data: str | Path, *, name: str, n: int, seed: int, license: str
+    ) -> tuple[ProbeSet, list[str]]:
+        """Sample a probe set from a folder or dataset, make it current, and embed the experts on it.
+
+        Returns:
+            The probe set, and a line for each expert that could not be run.
+
+        Raises:
+            DatasetError: when fewer than four inputs are there.
+        """
+        draft = datasets.probe_set_from(features.probe_sets.drawn_from(data), n, seed=seed, license=license)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "probes.zip"
+            datasets.write_probe_set(file, name=name, version="1", modality=draft.modality, items=draft.items)
+            probe_set = features.probe_sets.install(self.store, file, use=True)
+        return probe_set, registry.embed_missing(self.store, self._prober(False), probe_set)
+
+    def use_probe_set(self, name: str) -> tuple[ProbeSet, list[str]]:
+        """Make a probe set current, and embed the experts that lack it; returns as `create_probe_set`.
+
+        Raises:
+            NotFoundError: when there is no such probe set.
+        """
+        probe_set = features.probe_sets.find(self.store, name)
+        features.probe_sets.make_current(self.store, probe_set)
+        return probe_set, registry.embed_missing(self.store, self._prober(False), probe_set)
+
+    # Ranking
+
+    def read(
+        self,
+        data: str | Path | LabelledData,
+        *,
+        columns: Columns | None = None,
+        modality: str | None = None,
+        strict: bool = True,
+    ) -> LabelledData:
+        """Return a dataset in memory, from wherever it is.
+
+        Args:
+            data: a folder, a table, or ``hf:org/dataset``; a dataset in memory is returned as it is.
+            columns: which columns of a table hold what.
+            modality: refuse data of another modality.
+            strict: refuse data that nothing can be learnt from.
+
+        Raises:
+            NotFoundError: when nothing is there.
+            DatasetError: when it cannot be read.
+        """
+        if isinstance(data, datasets.LabelledData):
+            return data
+        found = datasets.read_data(
+            data, columns=columns or datasets.Columns(), download=models.download_dataset, strict=strict
+        )
+        if modality not in (None, found.modality):
+            raise InvalidInputError(
+                f"{setting('modality', modality)}: {data} holds {found.modality}s; leave it out, or name "
+                f"the column with {setting('text_column')} or {setting('image_column')}"
+            )
+        return found
+
+    def query(
+        self,
+        data: str | Path | LabelledData,
+        query: Query | None = None,
+        *,
+        columns: Columns | None = None,
+        trust_code: bool = False,
+    ) -> Ranking:
+        """Return the experts ranked by predicted accuracy on the dataset.
+
+        Items that a warm start with the same seed would test on are not looked at.
+
+        Raises:
+            DatasetError: when the dataset cannot be used.
+            NotFoundError: when no expert fits.
+        """
+        query, labelled = query or Query(), self.read(data, columns=columns)
+        probe_set = features.probe_sets.current(self.store, labelled.modality)
+        inputs = features.probe_sets.inputs(self.store, probe_set)
+        meter = features.Meter(store=self.store, probes=inputs, trust_code=trust_code)
+        ranking = retrieval.answer_query(
+            retrieval.Registry(
+                store=self.store, probe_set=probe_set.id, latency=meter, progress=self.progress
+            ),
+            retrieval.ProbeRunner(
+                store=self.store,
+                prober=self._prober(trust_code),
+                probes=inputs,
+                timings=features.Timings(self.store),
+            ),
+            draw_sample(labelled, query),
+            query,
+            after=self._race(labelled, query, trust_code),
+        )
+        ranked_by = f"experts were ranked by how well they tell apart {labelled.stand_in}"
+        return dataclasses.replace(
+            ranking,
+            command=_next_command(labelled, columns, ranking),
+            candidates=ranking.candidates[: query.top],
+            notes=(*ranking.notes, *meter.unusable.values(), *([ranked_by] if labelled.stand_in else [])),
+        )
+
+    def _race(self, labelled: LabelledData, query: Query, trust_code: bool) -> Any:
+        if not query.race:
+            return None
+        return training.Race(
+            store=self.store,
+            data=labelled.as_classes,
+            size=query.race,
+            seed=query.seed,
+            trust_code=trust_code,
+            progress=self.progress,
+        )
+
+    def explain(self, task: str, expert: str) -> Explanation:
+        """Return how the predicted score of an expert on a task comes about.
+
+        Args:
+            task: name or id of a task, or the path of a dataset that was queried before.
+            expert: as for `expert`.
+
+        Raises:
+            NotFoundError: when there is no such task or expert, or nothing is known about the task.
+        """
+        known, node = self._task(task), self.store.find_expert(expert)
+        modality = known.modality if known.modality != "unknown" else node.modality
+        sets = self.store.probe_sets(modality)
+        probe_set = features.probe_sets.current(self.store, modality).id if sets else ""
+        return retrieval.explain(self.store, probe_set, known, node)
+
+    def _task(self, text: str) -> Task:
+        """Return the task that a name, an id, or the path it was read from names."""
+        path = str(Path(text).absolute()) if Path(text).exists() else text
+        found = [t for t in self.store.tasks() if t.locator and t.locator in (text, path)]
+        return found[-1] if found else self.store.find_task(text)
+
+    def backtest(
+        self,
+        *,
+        by: str = "task",
+        folds: int = 5,
+        seed: int = 0,
+        baseline: str | Path | None = None,
+        baseline_column: str = "value",
+        tasks: Sequence[str] = (),
+    ) -> Backtest:
+        """Predict each measured task from the others, and compare with what was measured.
+
+        Args:
+            by: task, or expert to hold out a fold of the experts too.
+            folds: of experts.
+            seed: of folds and confidence intervals.
+            baseline: a CSV file with the result of the standard starting point on each task.
+            baseline_column: its column with the results.
+            tasks: hold out these only, by name or id.
+
+        Raises:
+            NotFoundError: when a task is not there.
+            InvalidInputError: when there are too few results, or the baseline fits no task.
+        """
+        values = retrieval.read_baseline(str(baseline), baseline_column) if baseline else {}
+        only = [self.store.find_task(name).id for name in tasks]
+        history, plan = retrieval.read_plan(
+            self.store, by=by, folds=folds, seed=seed, baseline=values, only=only
+        )
+        return retrieval.backtest(history, plan, self.progress)
+
+    # Training
+
+    def warm_start(
+        self,
+        data: str | Path | LabelledData,
+        out: str | Path,
+        *,
+        expert: str | None = None,
+        config: TrainConfig | None = None,
+        compare_cold: bool = False,
+        columns: Columns | None = None,
+        trust_code: bool = False,
+        tracker: str = "tensorboard",
+        launcher: tuple[str, ...] | None = None,
+        report: Report | None = None,
+        force: bool = False,
+    ) -> WarmStart:
+        """Fine-tune from an expert, by default the best of a query, and register the child.
+
+        Args:
+            data: the labelled data.
+            out: folder of the run, new or empty; of the same run, it is resumed or read back.
+            expert: as for `expert`.
+            config: how to train.
+            compare_cold: also train from scratch on the same budget.
+            columns: which columns of a table hold what.
+            trust_code: whether code that comes with an expert may be run.
+            tracker: experiment tracker, e.g. tensorboard or wandb.
+            launcher: arguments of ``accelerate launch``, to train with several processes.
+            report: called with a `TrainingProgress` after each step.
+            force: delete an earlier run in `out` first.
+
+        Raises:
+            DatasetError, NotFoundError: as `query`.
+            InvalidInputError: when `out` holds something else.
+        """
+        config, out = config or training.TrainConfig(), Path(out).absolute()
+        labelled = self.read(data, columns=columns)
+        if force:
+            training.discard(out)
+        if expert is not None:
+            chosen = self.store.find_runnable(expert)
+        else:
+            begun = training.begun_from(self.store, labelled, out, config)
+            chosen = begun or self._best_start(labelled, seed=config.seed, trust_code=trust_code)
+        plan = training.Plan(
+            expert=chosen,
+            data=labelled,
+            out=out,
+            config=config,
+            compare_cold=compare_cold,
+            trust_code=trust_code,
+            tracker=tracker,
+            launcher=launcher,
+            architecture=self._architecture(config.into),
+            columns=columns or datasets.Columns(),
+        )
+        return training.execute(self.store, self._prober(trust_code), plan, report)
+
+    def _best_start(self, labelled: LabelledData, *, seed: int, trust_code: bool) -> Expert:
+        """Return the first expert of a query that can be run."""
+        ranking = self.query(labelled, Query(seed=seed), trust_code=trust_code)
+        if ranking.interrupted:
+            raise KeyboardInterrupt
+        return ranking.start or self.store.find_runnable(ranking.best.expert.id)
+
+    def _architecture(self, named: str | None) -> Expert | None:
+        """Return the registered expert that is named as an architecture; other names have a scheme."""
+        if named is None or named.partition(":")[0] in _NOT_EXPERTS:
+            return None
+        return self.store.find_runnable(named)
+
+    def runs(self) -> list[Run]:
+        """Return all training runs, oldest first."""
+        return self.store.runs()
+
+    def auto(
+        self,
+        data: str | Path | LabelledData,
+        out: str | Path,
+        *,
+        settings: AutoSettings,
+        columns: Columns | None = None,
+        trust_code: bool = False,
+        started: float | None = None,
+        force: bool = False,
+    ) -> AutoResult:
+        """Choose expert and settings together within a time budget, and register the child.
+
+        Args:
+            data: the labelled data.
+            out: folder for the model.
+            settings: the time budget and what may be tried.
+            columns: which columns of a table hold what.
+            trust_code: whether code that comes with an expert may be run.
+            started: when the time budget began, by `time.perf_counter`; by default now.
+            force: delete an earlier search in `out` first.
+
+        Raises:
+            DatasetError, NotFoundError: as `query`.
+            InvalidInputError: when `out` holds something else.
+        """
+        started = time.perf_counter() if started is None else started
+        labelled, out = self.read(data, columns=columns), Path(out).absolute()
+        if force:
+            tuning.discard_answer(out)
+        tools = tuning.Tools(
+            started=started,
+            store=self.store,
+            prober=self._prober(trust_code),
+            ask=lambda asked, query: self.query(asked, query, trust_code=trust_code),
+            trust_code=trust_code,
+            progress=self.progress,
+        )
+        return tuning.auto(tools, labelled, out=out, settings=settings)
+
+    # Merging and deltas
+
+    def merge(
+        self,
+        experts: Sequence[str],
+        data: str | Path | LabelledData,
+        out: str | Path,
+        *,
+        settings: MergeSettings | None = None,
+        columns: Columns | None = None,
+        trust_code: bool = False,
+    ) -> MergeResult:
+        """Merge children of one parent, measure the result on the dataset, and register it.
+
+        Args:
+            experts: registered experts, or folders of finished runs.
+            data: its validation split decides, its test split measures.
+            out: folder to write, new or empty.
+            settings: method and numbers.
+            columns: which columns of a table hold what.
+            trust_code: whether code that comes with an expert may be run.
+
+        Raises:
+            InvalidInputError: when they do not fit each other or the data, or `out` is taken.
+            NotFoundError, DatasetError: as `warm_start`.
+        """
+        return merging.merge(
+            self.store,
+            self._prober(trust_code),
+            experts,
+            self.read(data, columns=columns),
+            out=Path(out),
+            settings=settings or merging.MergeSettings(),
+            trust_code=trust_code,
+        )
+
+    def make_delta(
+        self,
+        child: str,
+        out: str | Path,
+        *,
+        parent: str | None = None,
+        packing: Packing | None = None,
+        head: bool = True,
+        items: int | None = None,
+        trust_code: bool = False,
+    ) -> DeltaReport:
+        """Write the weight difference between a model and its parent as a small file.
+
+        Args:
+            child: a registered expert, or the folder of a finished run.
+            out: new .safetensors file.
+            parent: by default the parent in the lineage.
+            packing: how the numbers are compressed.
+            head: whether the classification head is included.
+            items: number of training items of the child, where its run does not record it.
+            trust_code: whether code that comes with an expert may be run.
+
+        Raises:
+            NotFoundError: when the child or its parent is not there.
+            InvalidInputError: when they do not fit each other, or `out` is taken.
+        """
+        return deltas.share(
+            self.store,
+            child,
+            Path(out),
+            parent=parent,
+            packing=packing or deltas.Packing(),
+            head=head,
+            items=items,
+            trust_code=trust_code,
+        )
+
+    def apply_deltas(
+        self,
+        parent: str,
+        files: Sequence[str | Path],
+        out: str | Path,
+        *,
+        settings: ApplySettings | None = None,
+        trust_code: bool = False,
+    ) -> Applied:
+        """Add the average of some deltas to their parent, and register the result.
+
+        Raises:
+            NotFoundError: when the parent or a file is not there.
+            InvalidInputError: when a delta belongs to other weights, or `out` is taken.
+        """
+        return deltas.apply_deltas(
+            self.store,
+            self._prober(trust_code),
+            parent,
+            [Path(file) for file in files],
+            out=Path(out),
+            settings=settings or deltas.ApplySettings(),
+            trust_code=trust_code,
+        )
+
+    # Inference
+
+    def model(self, name: str | Path | Model, *, trust_code: bool = False) -> Model:
+        """Open a finished model.
+
+        Args:
+            name: the folder of a run; or the id of a run or the name of its child in the registry.
+            trust_code: whether code that comes with the model may be run.
+
+        Raises:
+            NotFoundError: when there is no such model.
+        """
+        if not isinstance(name, str | Path):
+            return name
+        folder = Path(name).expanduser()
+        if not folder.is_dir():
+            # Looked up before torch is loaded: a mistyped name should not wait for it.
+            folder = self._model_folder(str(name))
+        return inference.open_model(folder, trust_code=trust_code)
+
+    def _model_folder(self, name: str) -> Path:
+        try:
+            store = self.store
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"there is no folder {name}, and no registry to look the name up in: {error}"
+            ) from error
+        return inference.find_model(store, name)
+
+    def predict(
+        self,
+        model: str | Path | Model,
+        inputs: Sequence[str | Path] = (),
+        *,
+        texts: Sequence[str] = (),
+        columns: Columns | None = None,
+        top: int = 1,
+        threshold: float = 0.5,
+        trust_code: bool = False,
+    ) -> Predictions:
+        """Classify inputs with a finished model.
+
+        Args:
+            model: as for `model`.
+            inputs: files, folders and tables.
+            texts: texts, for a model that reads texts.
+            columns: which column of a table holds the inputs.
+            top: how many classes to name for each input, likeliest first.
+            threshold: least probability of a label, for a model that gives several.
+            trust_code: whether code that comes with the model may be run.
+
+        Raises:
+            NotFoundError: when the model, or a table or folder, is not there.
+            InvalidInputError: when the model does not read texts.
+        """
+        opened = self.model(model, trust_code=trust_code)
+        if texts and not self.reads_texts(opened):
+            raise InvalidInputError(
+                f"{opened.folder} takes {opened.modality}s: give files or folders, not {setting('text')}"
+            )
+        records = [datasets.Record(where=text, item=text, label=None) for text in texts]
+        skipped: list[Skip] = []
+        for name in inputs:
+            raw = datasets.read_inputs(
+                Path(name).expanduser(), modality=opened.modality, columns=columns or datasets.Columns()
+            )
+            records += raw.records
+            skipped += raw.skipped
+        found, unread = inference.predict(
+            opened, records, top=top, threshold=threshold, progress=self.progress
+        )
+        return Predictions(model=opened, predictions=tuple(found), skipped=(*skipped, *unread))
+
+    @staticmethod
+    def reads_texts(model: Model) -> bool:
+        """Tell whether the inputs of a model are texts."""
+        return model.modality == datasets.TEXT.name
+
+    def evaluate(
+        self,
+        model: str | Path | Model,
+        data: str | Path | LabelledData,
+        *,
+        split: str | None = None,
+        columns: Columns | None = None,
+        trust_code: bool = False,
+    ) -> Evaluation:
+        """Measure a finished model on labelled data.
+
+        Args:
+            model: as for `model`.
+            data: of the model's modality, with classes of the same names.
+            split: test, validation, train or all; by default the items that the model was not trained on.
+            columns: which columns of a table hold what.
+            trust_code: whether code that comes with the model may be run.
+
+        Raises:
+            NotFoundError: when the model or the data are not there.
+            DatasetError: when they do not fit each other.
+        """
+        opened = self.model(model, trust_code=trust_code)
+        labelled = self.read(data, columns=columns)
+        return inference.evaluate(opened, labelled, split=split, progress=self.progress)
+
+    def export_model(
+        self,
+        model: str | Path | Model,
+        out: str | Path,
+        *,
+        format: str,
+        force: bool = False,
+        trust_code: bool = False,
+    ) -> Exported:
+        """Write a finished model as a file for other programs, checked on real inputs.
+
+        Args:
+            model: as for `model`.
+            out: file with the suffix of the format; a description is written beside it, with .json appended.
+            format: onnx or torch-export.
+            force: replace a file that is there.
+            trust_code: whether code that comes with the model may be run.
+
+        Raises:
+            NotFoundError: when the model or the format is not there.
+            MissingExtraError: when a package that the format needs is not installed.
+            InvalidInputError: when `out` cannot be written.
+            SourceError: when the network cannot be exported.
+        """
+        # A package that is missing is named before anything is loaded.
+        _ = inference.formats[format]
+        opened = self.model(model, trust_code=trust_code)
+        return inference.export_model(opened, Path(out), kind=format, force=force)
+
+    # The graph
+
+    def graph(self, *, around: str | None = None, radius: int = 1) -> Graph:
+        """Return the graph for networkx: experts, tasks, and their relations.
+
+        Args:
+            around: only the part near this node, by id.
+            radius: how many edges away.
+        """
+        whole = registry.build_graph(self.store.experts(), self.store.tasks(), self.store.edges())
+        return whole if around is None else registry.ego(whole, around, radius)
+
+    def export_graph(self, path: str | Path, format: str | None = None) -> Graph:
+        """Write the graph to a file and return it.
+
+        Args:
+            path: the file.
+            format: graphml, gexf, gml or json; by default that of the suffix.
+
+        Raises:
+            InvalidInputError: for an unknown format or suffix, or a folder that is not there.
+        """
+        graph = self.graph()
+        registry.export(graph, Path(path), format)
+        return graph
+
+    # Diagnostics
+
+    def check(
+        self,
+        data: str | Path | LabelledData,
+        *,
+        test: str | Path | LabelledData | None = None,
+        expert: str | None = None,
+        columns: Columns | None = None,
+        seed: int = 0,
+        trust_code: bool = False,
+    ) -> DataFindings:
+        """Return what is wrong with a dataset, how hard it is, and what to do.
+
+        Without a registry the parts that need an expert are left out.
+
+        Args:
+            data: the labelled data; even data that nothing can be learnt from.
+            test: a test set of its own, compared with the data.
+            expert: whose features are used; by default the best of a short query.
+            columns: which columns of a table hold what.
+            seed: of samples and folds.
+            trust_code: whether code that comes with an expert may be run.
+
+        Raises:
+            NotFoundError: when the data, or the named expert, are not there.
+            DatasetError: when the data cannot be read at all.
+        """
+        named = None if expert is None else self.store.find_runnable(expert)
+        labelled = self.read(data, columns=columns, strict=False)
+
+        def choose() -> Lens:
+            if named is None and not self.exists:
+                return diagnostics.no_expert()
+            return self._lens(labelled, named, seed=seed, trust_code=trust_code)
+
+        return diagnostics.check_data(
+            labelled,
+            test=None if test is None else self.read(test, columns=columns, strict=False),
+            choose=choose,
+            options=_options(columns, trust_code),
+            seed=seed,
+            progress=self.progress,
+        )
+
+    def _lens(self, labelled: LabelledData, named: Expert | None, *, seed: int, trust_code: bool) -> Lens:
+        chosen, reason = named, "as asked for"
+        if chosen is None:
+            query = Query(budget=_CHECK_BUDGET, sample=_CHECK_SAMPLE, seed=seed)
+            ranking = self.query(labelled, query, trust_code=trust_code)
+            if ranking.interrupted:
+                raise KeyboardInterrupt
+            chosen, reason = ranking.start, f"best of a query that ran {ranking.experts_run} experts"
+        if chosen is None or chosen.modality != labelled.modality:
+            raise NotFoundError(f"there is no such expert for {labelled.modality}s; register one")
+        prober, expert = self._prober(trust_code), chosen
+        return diagnostics.Lens(
+            expert=expert.short, reason=reason, features=lambda inputs: prober.features(expert, inputs)
+        )
+
+    def check_run(
+        self,
+        folder: str | Path,
+        *,
+        data: str | Path | LabelledData | None = None,
+        columns: Columns | None = None,
+        trust_code: bool = False,
+    ) -> RunFindings:
+        """Return how a finished warm start went, where it fails, and what to try.
+
+        Args:
+            folder: of the run.
+            data: its data; by default where the registry last saw them.
+            columns: which columns of a table hold what.
+            trust_code: whether a model built by code of the user may be loaded.
+
+        Raises:
+            InvalidInputError: when the run has not finished.
+        """
+
+        def find(record: RunRecord) -> LabelledData:
+            if data is not None:
+                return self.read(data, columns=columns)
+            found = self.read(self.store.find_task(record.task).locator, columns=columns)
+            if found.task.id != record.task:
+                raise InvalidInputError(
+                    f"{found.locator} gives other items or labels than the run had: name its columns "
+                    f"as then, e.g. {setting('target')}, or give the data as they were with {setting('data')}"
+                )
+            return found
+
+        return diagnostics.check_run(
+            Path(folder).absolute(),
+            find,
+            options=_options(columns, trust_code),
+            trust_code=trust_code,
+            progress=self.progress,
+        )
+
+    @staticmethod
+    def is_run(folder: str | Path) -> bool:
+        """Tell whether a folder is that of a training run."""
+        return diagnostics.is_run(folder)
+
+    @staticmethod
+    def check_report_path(path: str | Path) -> None:
+        """Refuse a path for a report that holds anything but an earlier report.
+
+        Raises:
+            InvalidInputError: when `path` is a folder, another file, or in no folder.
+        """
+        diagnostics.check_writable(Path(path))
+
+    def write_report(self, findings: DataFindings | RunFindings, path: str | Path) -> list[Path]:
+        """Write the findings of a check as one HTML file, and of a run on images its hardest examples.
+
+        Returns:
+            The files written.
+        """
+        path, written = Path(path), [Path(path)]
+        if isinstance(findings, diagnostics.DataFindings):
+            diagnostics.write(path, diagnostics.data_page(findings))
+            return written
+        diagnostics.write(path, diagnostics.run_page(findings))
+        if findings.sheet is not None:
+            written.append(path.with_name(f"{path.stem}-worst.png"))
+            diagnostics.write(written[-1], findings.sheet)
+        return written
+
+    # History
+
+    def tasks(self) -> list[KnownTask]:
+        """Return the tasks, oldest first, with how much is known about each."""
+        counts = self.store.task_counts()
+        return [
+            KnownTask(task=task, results=results, scores=scores)
+            for task in self.store.tasks()
+            for results, scores in [counts.get(task.id, (0, 0))]
+        ]
+
+    def history(self, *, task: str | None = None, expert: str | None = None) -> list[Edge]:
+        """Return the measured results, by task and metric, the best first.
+
+        Args:
+            task: only on this task, by name or id.
+            expert: only of this expert, by name or id.
+
+        Raises:
+            NotFoundError: when there is no such task or expert.
+        """
+        edges, names = self.store.edges("transfer"), self.store.names()
+        # A node that was removed is known by its id only.
+        sources, targets = {e.source for e in edges}, {e.target for e in edges}
+        source = expert if expert is None or expert in sources else self.store.find_expert(expert).id
+        target = task if task is None or task in targets else self.store.find_task(task).id
+        chosen = [e for e in edges if source in (None, e.source) and target in (None, e.target)]
+
+        def order(edge: Edge) -> tuple[str, str, float]:
+            sign = 1 if edge.meta.get("lower_is_better") else -1
+            return names.get(edge.target, edge.target), edge.metric or "", sign * edge.weight
+
+        return sorted(chosen, key=order)
+
+    def import_history(self, file: File, options: HistoryOptions | None = None) -> ImportReport:
+        """Store a table of measured results.
+
+        Raises:
+            InvalidInputError: when it cannot be read as one; nothing is stored then.
+        """
+        return registry.import_history(self.store, file, options or registry.HistoryOptions())
+
+    def import_scores(self, file: File, options: ScoreOptions | None = None) -> ImportReport:
+        """Store a table of transferability scores; raises as `import_history`."""
+        return registry.import_scores(self.store, file, options or registry.ScoreOptions())
+
+    def import_meta(self, file: File, options: ImportOptions | None = None) -> ImportReport:
+        """Store a table of covariates of experts; raises as `import_history`."""
+        return registry.import_meta(self.store, file, options or registry.ImportOptions())
+
+    def import_distances(self, file: File, options: DistanceOptions | None = None) -> ImportReport:
+        """Store a table of distances between tasks; raises as `import_history`."""
+        return registry.import_distances(self.store, file, options or registry.DistanceOptions())
+
+    def _prober(self, trust_code: bool) -> features.Prober:
+        return features.Prober(
+            arrays=self.store.features,
+            trust_code=trust_code,
+            progress=self.progress,
+            ran=features.Timings(self.store).note,
+        )
+
+
+def draw_sample(labelled: LabelledData, query: Query) -> Sample:
+    """Return the stratified sample of a dataset that experts are run on, test items left out.
+
+    It is kept by the hash of the data, so its items and their order follow from the content alone.
+    """
+    splits, pool = datasets.holdout(labelled, seed=query.seed), labelled.by_content
+    pool = pool[np.isin(pool, np.concatenate([splits.train, splits.validation]))]
+    chosen = pool[datasets.stratified_sample(labelled.labels[pool], query.sample, seed=query.seed)]
+    items = tuple(labelled.items[i] for i in chosen)
+    drawn = f"{labelled.sha256}:{query.sample}:{query.seed}:{datasets.DRAW_VERSION}"
+    return retrieval.Sample(
+        task=labelled.task,
+        inputs=datasets.Inputs(items=items, modality=labelled.modality, sha256=drawn),
+        labels=labelled.labels[chosen],
+        seed=query.seed,
+        digests=labelled.digests,
+    )
+
+
+def _next_command(labelled: LabelledData, columns: Columns | None, ranking: Ranking) -> str:
+    """Return what to type next: start from the best, or register it where only its name is known."""
+    expert = ranking.best.expert
+    if not expert.runnable:
+        reference = expert.name if ":" in expert.name else f"hf:{expert.name}"
+        return shlex.join(["expertise-graph", "register", reference])
+    words = ["expertise-graph", "warm-start", labelled.locator, "--expert", expert.short]
+    words += columns.options if columns else []
+    words += ["--trust-code"] if expert.trusted_code else []
+    return shlex.join([*words, "--out", f"runs/{labelled.name}"])
+
+
+def _options(columns: Columns | None, trust_code: bool) -> list[str]:
+    """Return what a command needs to read the same data."""
+    return [*(columns.options if columns else []), *(["--trust-code"] if trust_code else [])]
