@@ -581,16 +581,15 @@ class Workspace:
         started = time.perf_counter() if started is None else started
         labelled, out = self.read(data, columns=columns), Path(out).absolute()
         if force:
-            tuning.discard_answer(out)
-        tools = tuning.Tools(
-            started=started,
-            store=self.store,
-            prober=self._prober(trust_code),
+            tuning.discard_result(out)
+        return tuning.auto(
+            self._context(trust_code),
+            labelled,
             ask=lambda asked, query: self.query(asked, query, trust_code=trust_code),
-            trust_code=trust_code,
-            progress=self.progress,
+            out=out,
+            settings=settings,
+            started=started,
         )
-        return tuning.auto(tools, labelled, out=out, settings=settings)
 
     # Merging and deltas
 
@@ -1031,6 +1030,14 @@ class Workspace:
     def import_distances(self, file: File, options: DistanceOptions | None = None) -> ImportReport:
         """Store a table of distances between tasks; raises as `import_history`."""
         return registry.import_distances(self.store, file, options or registry.DistanceOptions())
+
+    def _context(self, trust_code: bool) -> features.Context:
+        return features.Context(
+            store=self.store,
+            prober=self._prober(trust_code),
+            trust_code=trust_code,
+            progress=self.progress,
+        )
 
     def _prober(self, trust_code: bool) -> features.Prober:
         return features.Prober(

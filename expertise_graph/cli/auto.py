@@ -70,7 +70,7 @@ def auto(context: Context, /, data: str, out: Path, as_json: bool, **given: Any)
     Example:
       expertise-graph auto ./my-images --out runs/auto --time-budget 6s
     """
-    from expertise_graph.tuning import AutoSettings, discard_answer
+    from expertise_graph.tuning import AutoSettings, discard_result
 
     chosen = {"strategies": given["strategies"]} if given["strategies"] else {}
     settings = AutoSettings(
@@ -85,7 +85,7 @@ def auto(context: Context, /, data: str, out: Path, as_json: bool, **given: Any)
         labelled = workspace.read(data, columns=columns_from(given))
         report_skipped(labelled.skipped, context.verbose)
         if given["force"]:
-            discard_answer(out)
+            discard_result(out)
         result = workspace.auto(
             labelled, out, settings=settings, trust_code=given["trust_code"], started=context.started
         )

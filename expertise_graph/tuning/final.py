@@ -1,4 +1,4 @@
-"""The final model: laid out, measured on the test items, and registered."""
+"""The final model: refitted, measured on the test items, and registered."""
 
 from __future__ import annotations
 
@@ -13,39 +13,41 @@ from safetensors.torch import load_file
 
 from expertise_graph.core import Expert, ExpertiseError, SourceError, WarmStart, first_line
 from expertise_graph.data import LabelledData
+from expertise_graph.features import Context
 from expertise_graph.inference import write_ensemble
 from expertise_graph.models import read_json
 from expertise_graph.training import TESTED, TrainConfig, identity_of, objective_of, train
 from expertise_graph.training import registered as training
-from expertise_graph.tuning.model_selection import Tried
-from expertise_graph.tuning.output_folder import Place, claim
-from expertise_graph.tuning.refit import WHOLE, Part, build
+from expertise_graph.tuning.model_selection import TrialRecord
+from expertise_graph.tuning.output_folder import OutputFolder, claim_for_run
+from expertise_graph.tuning.refit import ON_ALL_ITEMS, RefitModel, build
 from expertise_graph.tuning.result import Member
-from expertise_graph.tuning.search import Search
+from expertise_graph.tuning.search import TrialSearch
 from expertise_graph.tuning.settings import SCRATCH
-from expertise_graph.tuning.tools import Tools
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finished:
-    """The final model.
+class FinalModel:
+    """What the search delivers.
 
     Attributes:
         model: its network, of several the first.
         accuracy: on the test items, of all together.
-        made: a sentence on what it is made of.
+        composition: a sentence on what it is made of.
         members: its networks where there are several, the first included.
         runs: of the trials they were chosen by.
     """
 
     model: WarmStart
     accuracy: float
-    made: str
+    composition: str
     members: tuple[Member, ...] = ()
     runs: tuple[str, ...] = ()
 
 
-def finish(tools: Tools, data: LabelledData, place: Place, search: Search, chosen: Tried) -> Finished:
+def finish(
+    context: Context, data: LabelledData, output: OutputFolder, search: TrialSearch, chosen: TrialRecord
+) -> FinalModel:
     """Return the finished and registered model that a trial, and others that complement it, make.
 
     The settings of each are trained again on training and validation items together, as far as there
@@ -53,30 +55,33 @@ def finish(tools: Tools, data: LabelledData, place: Place, search: Search, chose
     Without time for that the weights are those of the trial.
 
     Raises:
-        SourceError: when the trial is on record only and cannot be trained again.
+        SourceError: when only the record of the trial is left and it cannot be trained again.
     """
-    with search.deadline.spending("retraining"):
-        parts = build(search, search.team(chosen))
-    if not parts:
-        raise SourceError(f"{chosen.entrant.expert.name} cannot be trained any more: try again")
-    first, *others = parts
-    with search.deadline.spending("final"):
-        first.lay(place.out, data)
-        model = _execute(tools, data, place, first.tried.entrant.expert, first.tried.config)
-        runs = tuple(dict.fromkeys(p.tried.run for p in parts))
+    with search.budget.spending("retraining"):
+        models = build(search, search.ensemble(chosen))
+    if not models:
+        raise SourceError(f"{chosen.contender.expert.name} cannot be trained any more: try again")
+    first, *others = models
+    with search.budget.spending("final"):
+        first.write_checkpoint(output.out, data)
+        result = _warm_start(context, data, output, first.trial.contender.expert, first.trial.config)
+        runs = tuple(dict.fromkeys(model.trial.run for model in models))
         if not others:
-            made = f"the model is {first.made or 'that trial'}"
-            return Finished(model=model, accuracy=model.accuracy, made=made, runs=runs)
-        scores = [model.accuracy, *_others(data, place, search, others)]
+            composition = f"the model is {first.refitted or 'that trial'}"
+            return FinalModel(model=result, accuracy=result.accuracy, composition=composition, runs=runs)
+        scores = [result.accuracy, *_write_members(data, output, search, others)]
         counts = search.weights(chosen)
-        weights = np.array([counts[part.tried.run] for part in parts])
-        members = tuple(map(_member, count(1), parts, weights / weights.sum(), scores))
-        accuracy = _together(data, place, search, members)
-    made = f"{len(parts)} networks answer together, {sum(bool(p.made) for p in parts)} of them {WHOLE}"
-    return Finished(model=model, accuracy=accuracy, made=made, members=members, runs=runs)
+        weights = np.array([counts[model.trial.run] for model in models])
+        members = tuple(map(_member, count(1), models, weights / weights.sum(), scores))
+        accuracy = _write_ensemble(data, output, search, members)
+    refitted = sum(bool(model.refitted) for model in models)
+    composition = f"an ensemble of {len(models)} networks, {refitted} of them {ON_ALL_ITEMS}"
+    return FinalModel(model=result, accuracy=accuracy, composition=composition, members=members, runs=runs)
 
 
-def finish_probe(tools: Tools, data: LabelledData, place: Place, search: Search) -> tuple[WarmStart, str]:
+def finish_with_probe(
+    context: Context, data: LabelledData, output: OutputFolder, search: TrialSearch
+) -> tuple[WarmStart, str]:
     """Return a linear probe of the best expert that can be loaded, where there was no time for a trial.
 
     Raises:
@@ -85,16 +90,16 @@ def finish_probe(tools: Tools, data: LabelledData, place: Place, search: Search)
     seed, strategies = search.settings.seed, search.settings.strategies
     config = TrainConfig(strategy="linear-probe", seed=seed)
     if strategies == (SCRATCH,):
-        config = TrainConfig(strategy=SCRATCH, seed=seed, time_budget=max(search.deadline.left, 0.1))
+        config = TrainConfig(strategy=SCRATCH, seed=seed, time_budget=max(search.budget.left, 0.1))
     reasons = dict(search.unusable)
-    for entrant in search.space.entrants:
-        if entrant.expert.id in search.unusable:
+    for contender in search.space.contenders:
+        if contender.expert.id in search.unusable:
             continue
         try:
-            claim(place.out, identity_of(config, data, entrant.expert))
-            model = _execute(tools, data, place, entrant.expert, config)
+            claim_for_run(output.out, identity_of(config, data, contender.expert))
+            model = _warm_start(context, data, output, contender.expert, config)
         except (ExpertiseError, OSError) as error:
-            reasons[entrant.expert.id] = f"{entrant.expert.name}: {first_line(error)}"
+            reasons[contender.expert.id] = f"{contender.expert.name}: {first_line(error)}"
             continue
         return (
             model,
@@ -103,46 +108,52 @@ def finish_probe(tools: Tools, data: LabelledData, place: Place, search: Search)
     raise SourceError("no expert can be trained: " + "; ".join(reasons.values()))
 
 
-def _others(data: LabelledData, place: Place, search: Search, parts: Sequence[Part]) -> Iterator[float]:
+def _write_members(
+    data: LabelledData, output: OutputFolder, search: TrialSearch, models: Sequence[RefitModel]
+) -> Iterator[float]:
     """Write the networks beside the first, and yield what each reaches on the test items."""
-    for number, part in enumerate(parts, 2):
-        out, expert = place.out / _path(number), part.tried.entrant.expert
-        part.lay(out, data)
-        yield train(search.backbone(expert), data, out=out, config=part.tried.config, expert=expert).accuracy
+    for number, model in enumerate(models, 2):
+        out, expert = output.out / _path(number), model.trial.contender.expert
+        model.write_checkpoint(out, data)
+        yield train(search.backbone(expert), data, out=out, config=model.trial.config, expert=expert).accuracy
 
 
 def _path(number: int) -> str:
     return "." if number == 1 else f"members/{number}"
 
 
-def _member(number: int, part: Part, weight: float, accuracy: float) -> Member:
+def _member(number: int, model: RefitModel, weight: float, accuracy: float) -> Member:
     return Member(
         path=_path(number),
         weight=float(weight),
-        run=part.tried.run,
-        expert=part.tried.entrant.expert.id,
-        strategy=part.tried.config.strategy,
+        run=model.trial.run,
+        expert=model.trial.contender.expert.id,
+        strategy=model.trial.config.strategy,
         accuracy=accuracy,
     )
 
 
-def _together(data: LabelledData, place: Place, search: Search, members: Sequence[Member]) -> float:
+def _write_ensemble(
+    data: LabelledData, output: OutputFolder, search: TrialSearch, members: Sequence[Member]
+) -> float:
     """Make the ensemble, and return its score on the test items."""
     objective = objective_of(data, search.splits.train, search.splits.validation)
-    logits = sum(m.weight * _cooled(place.out / m.path) for m in members)
+    logits = sum(m.weight * _scaled_logits(output.out / m.path) for m in members)
     rows = search.splits.test
     accuracy = objective.score(objective.standardised(torch.as_tensor(logits)), objective.targets[rows])
-    write_ensemble(place.out, {m.path: m.weight for m in members}, accuracy)
+    write_ensemble(output.out, {m.path: m.weight for m in members}, accuracy)
     return accuracy
 
 
-def _cooled(folder: Path) -> torch.Tensor:
+def _scaled_logits(folder: Path) -> torch.Tensor:
     """Return the logits of a finished network on the test items, over its temperature."""
     return load_file(folder / TESTED)["logits"] / float(read_json(folder / "head.json")["temperature"])
 
 
-def _execute(
-    tools: Tools, data: LabelledData, place: Place, expert: Expert, config: TrainConfig
+def _warm_start(
+    context: Context, data: LabelledData, output: OutputFolder, expert: Expert, config: TrainConfig
 ) -> WarmStart:
-    plan = training.Plan(expert=expert, data=data, out=place.out, config=config, trust_code=tools.trust_code)
-    return training.execute(tools.store, tools.prober, plan, None)
+    plan = training.Plan(
+        expert=expert, data=data, out=output.out, config=config, trust_code=context.trust_code
+    )
+    return training.execute(context.store, context.prober, plan, None)

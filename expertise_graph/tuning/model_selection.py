@@ -8,37 +8,42 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expertise_graph.core import FloatArray
+from expertise_graph.core import FloatArray, normal_cdf
 from expertise_graph.training import TrainConfig
 from expertise_graph.tuning.result import CUT, DONE
-from expertise_graph.tuning.space import Entrant
+from expertise_graph.tuning.space import Contender
 from expertise_graph.tuning.trial import Outcome
 
+# What other settings than the defaults add to the accuracy: mean and standard deviation. Two tuning tasks
+# with twelve settings each: -.013 and .010, -.007 and .018 on their test items.
 SETTINGS_GAIN, SETTINGS_DEVIATION = -0.01, 0.02
-"""What other settings than the defaults add to the accuracy: mean and standard deviation.
-
-Two tuning tasks with twelve settings each: -.013 and .010, -.007 and .018 on their test items.
-"""
+# What training from scratch adds to an expert: as much as a ridge on the raw input does, up to so much, with
+# this standard deviation; nothing where the expert is better; and it loses so much where the expert is far
+# better. Three tuning tasks where the expert is below the ridge by .11, .16 and .28: +.13, +.10, +.12; eight
+# where it is above: +.01 in the mean, deviation .06; three where it is far above: -.07, -.08, -.17.
 SCRATCH_MOST, SCRATCH_DEVIATION = 0.1, 0.1
-"""What training from scratch adds to an expert: as much as a ridge on the raw input does, up to so much, with
-this standard deviation; nothing where the expert is better; and it takes so much where that is far better.
-
-Three tuning tasks where the expert is below the ridge by .11, .16 and .28: +.13, +.10, +.12; eight where it
-is above: +.01 in the mean, deviation .06; three where it is far above: -.07, -.08, -.17.
-"""
+# An expert is far better than the raw input if it leaves less than this share of the errors of a ridge on it.
 FAR = 0.6
-"""An expert is far better if it leaves less of the errors of a ridge on the raw input."""
+SEARCH = "search"
+"""Origin of a trial that the sampler suggested."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tried:
-    """A trial with its outcome."""
+class TrialRecord:
+    """A trial with its outcome.
+
+    Attributes:
+        origin: why it was tried, see `TrialResult`.
+        recorded: whether the outcome was in the registry, and so not computed again.
+    """
 
     run: str
-    entrant: Entrant
+    contender: Contender
     config: TrainConfig
     outcome: Outcome
     status: str
+    origin: str = SEARCH
+    recorded: bool = False
 
     @property
     def usable(self) -> bool:
@@ -60,39 +65,39 @@ class Tried:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparison:
     """A challenger against the incumbent: the expected advantage, and the probability of any."""
 
     advantage: float
     probability: float
 
 
-def choose(tried: Sequence[Tried], *, raw: float | None) -> tuple[Tried, str]:
+def choose(trials: Sequence[TrialRecord], *, raw_accuracy: float | None) -> tuple[TrialRecord, str]:
     """Return the trial to make the model of, and a sentence that says why.
 
     That is the one that is expected to be the best by all that is known; the first usable trial where
     no other is expected to be better.
 
     Args:
-        tried: at least one that is usable.
-        raw: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
+        trials: at least one that is usable.
+        raw_accuracy: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
     """
-    usable = [t for t in tried if t.usable]
+    usable = [t for t in trials if t.usable]
     first = usable[0]
-    verdicts = [(compare(first, t, raw=raw), t) for t in usable[1:]]
+    comparisons = [(compare(first, t, raw_accuracy=raw_accuracy), t) for t in usable[1:]]
     n = len(first.outcome.fits)
-    if not verdicts:
+    if not comparisons:
         return first, f"the first trial is taken: nothing else was finished on {n} validation items"
-    verdict, best = max(verdicts, key=lambda pair: pair[0].advantage)
-    if verdict.advantage <= 0:
-        return first, f"the first trial stays: none of {len(verdicts)} others is expected to be better"
+    comparison, best = max(comparisons, key=lambda pair: pair[0].advantage)
+    if comparison.advantage <= 0:
+        return first, f"the first trial stays: none of {len(comparisons)} others is expected to be better"
     return best, (
-        f"expected to be better than the first trial by {100 * verdict.advantage:.1f} points, with "
-        f"probability {verdict.probability:.2f}"
+        f"expected to be better than the first trial by {100 * comparison.advantage:.1f} points, with "
+        f"probability {comparison.probability:.2f}"
     )
 
 
-def compare(first: Tried, other: Tried, *, raw: float | None) -> Verdict:
+def compare(first: TrialRecord, other: TrialRecord, *, raw_accuracy: float | None) -> Comparison:
     """Return how much better `other` is than `first`, all that is known together.
 
     The difference of the fits of the same validation items is a measurement with its standard
@@ -103,47 +108,47 @@ def compare(first: Tried, other: Tried, *, raw: float | None) -> Verdict:
     Args:
         first: the incumbent.
         other: the challenger.
-        raw: accuracy of a ridge on the raw input; None where the query predicts no accuracies, and experts
-            are alike before.
+        raw_accuracy: accuracy of a ridge on the raw input; None where the query predicts no accuracies, and
+            experts are alike before.
     """
     mean, error = _measured(first.outcome.fits, other.outcome.fits)
-    prior, deviation = _known(first, other, raw=raw)
+    prior, deviation = _known(first, other, raw_accuracy=raw_accuracy)
     weight = deviation**2 / (deviation**2 + error**2)
     advantage = weight * mean + (1 - weight) * prior
     left = deviation * math.sqrt(1 - weight)
-    return Verdict(advantage, 0.5 * (1 + math.erf(advantage / max(left, 1e-9) / math.sqrt(2))))
+    return Comparison(advantage, float(normal_cdf(advantage / max(left, 1e-9))))
 
 
-def _known(first: Tried, other: Tried, *, raw: float | None) -> tuple[float, float]:
+def _known(first: TrialRecord, other: TrialRecord, *, raw_accuracy: float | None) -> tuple[float, float]:
     """Return the expected difference before anything was measured, and its standard deviation."""
     ways = (first.config.way.pretrained, other.config.way.pretrained)
     if ways == (True, False):
-        return promise(first.entrant, raw), SCRATCH_DEVIATION
+        return scratch_gain(first.contender, raw_accuracy), SCRATCH_DEVIATION
     if ways == (False, True):
-        return -promise(other.entrant, raw), SCRATCH_DEVIATION
+        return -scratch_gain(other.contender, raw_accuracy), SCRATCH_DEVIATION
     changed = first.config != other.config
     prior, deviation = (SETTINGS_GAIN, SETTINGS_DEVIATION) if changed else (0.0, 0.0)
-    if first.entrant.expert.id == other.entrant.expert.id:
+    if first.contender.expert.id == other.contender.expert.id:
         return prior, deviation
     if ways == (False, False):
         return prior, math.hypot(deviation, SCRATCH_DEVIATION)
-    spread = math.hypot(first.entrant.deviation, other.entrant.deviation)
-    prior += 0.0 if raw is None else other.entrant.predicted - first.entrant.predicted
+    spread = math.hypot(first.contender.deviation, other.contender.deviation)
+    prior += 0.0 if raw_accuracy is None else other.contender.predicted - first.contender.predicted
     return prior, math.hypot(deviation, spread)
 
 
-def promise(expert: Entrant, raw: float | None) -> float:
+def scratch_gain(expert: Contender, raw_accuracy: float | None) -> float:
     """Return what training from scratch is expected to add to an expert.
 
     Args:
         expert: with the query's prediction.
-        raw: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
+        raw_accuracy: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
     """
-    if raw is None:
+    if raw_accuracy is None:
         return 0.0
-    if 1 - expert.predicted < FAR * (1 - raw):
+    if 1 - expert.predicted < FAR * (1 - raw_accuracy):
         return -SCRATCH_MOST
-    return min(max(raw - expert.predicted, 0.0), SCRATCH_MOST)
+    return min(max(raw_accuracy - expert.predicted, 0.0), SCRATCH_MOST)
 
 
 def _measured(first: FloatArray, other: FloatArray) -> tuple[float, float]:

@@ -1,34 +1,33 @@
-"""The folder of a search: whose it is, what it answered, and where its trials lie until then."""
+"""The output folder of `auto`: the command it belongs to, its result, and the weights of its trials."""
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.core import InvalidInputError
-from expertise_graph.training import State, Tensors, discard, remove, write_json, write_tensors, write_text
+from expertise_graph.core import InvalidInputError, read_json_object, remove, setting, write_json, write_text
+from expertise_graph.training import State, Tensors, discard, write_tensors
 from expertise_graph.tuning.result import AutoResult
 
 RECORD, REPORT = "auto.json", "report.md"
 
 
-class Place:
-    """The ``--out`` folder of a search, and a hidden one in the workspace for its trials.
+class OutputFolder:
+    """The folder that a search writes, and a hidden one in the workspace for the weights of its trials.
 
     Args:
         out: the folder; absolute.
         workspace: of the registry.
-        digest: of the command.
+        digest: of settings, data and folder: the same command has the same.
     """
 
     def __init__(self, out: Path, workspace: Path, digest: str) -> None:
         self.out, self.digest = out, digest
         self.scratch = workspace / f".auto-{digest}"
 
-    def answered(self) -> AutoResult | None:
-        """Return the answer of the same search, when it is there.
+    def result(self) -> AutoResult | None:
+        """Return the result of the same command where it has finished, else None.
 
         Raises:
             InvalidInputError: when the folder holds something else.
@@ -38,17 +37,19 @@ class Place:
             recorded = _read(path)
             if recorded["digest"] != self.digest:
                 raise InvalidInputError(
-                    f"{self.out} holds the answer to another command or other data: use --force to "
-                    "replace it, or give another --out"
+                    f"{self.out} holds the result of another command or other data: set {setting('force')} "
+                    f"to replace it, or choose another {setting('out')}"
                 )
             result = recorded["result"]
             return None if result is None else AutoResult.from_dict(result)
         if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
-            raise InvalidInputError(f"{self.out} holds other files: give a new or empty folder as --out")
+            raise InvalidInputError(
+                f"{self.out} holds other files: choose a new or empty folder as {setting('out')}"
+            )
         return None
 
     def begin(self) -> None:
-        """Take the folder, and remove what a search that was killed left of its model.
+        """Claim the folder, and remove what a killed search left of its model.
 
         Raises:
             InvalidInputError: when it cannot be written.
@@ -59,21 +60,21 @@ class Place:
             self.scratch.mkdir(exist_ok=True)
         except OSError as error:
             raise InvalidInputError(
-                f"{self.out} cannot be written ({error.strerror}): give another --out"
+                f"{self.out} cannot be written ({error.strerror}): choose another {setting('out')}"
             ) from error
         if (self.out / "run.json").is_file():
             discard(self.out)
 
     def finish(self, result: AutoResult, report: str) -> None:
-        """Write the answer and the report, and drop the trials' weights."""
+        """Write result and report, and remove the weights of trials."""
         write_text(self.out / REPORT, report)
         write_json(self.out / RECORD, {"digest": self.digest, "result": result.as_dict()})
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
-def lay(folder: Path, identity: dict[str, Any], state: State, weights: Tensors) -> None:
-    """Leave a checkpoint of a training that is over, for one in that folder to go on from."""
-    claim(folder, identity)
+def write_checkpoint(folder: Path, identity: dict[str, Any], state: State, weights: Tensors) -> None:
+    """Write the checkpoint of a finished training, for a warm start in that folder to measure."""
+    claim_for_run(folder, identity)
     checkpoint = folder / "checkpoint"
     temporary = checkpoint / ".new"
     temporary.mkdir(parents=True)
@@ -84,21 +85,21 @@ def lay(folder: Path, identity: dict[str, Any], state: State, weights: Tensors) 
     temporary.rename(checkpoint / f"epoch-{state.epoch:05d}")
 
 
-def claim(folder: Path, identity: dict[str, Any]) -> None:
-    """Make a folder that of the training with this identity."""
+def claim_for_run(folder: Path, identity: dict[str, Any]) -> None:
+    """Make a folder the run folder of the training with this identity."""
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "run.json", {"identity": identity, "result": None})
 
 
-def discard_answer(out: Path) -> None:
-    """Remove what a search wrote into `out`, and nothing else (what ``--force`` does).
+def discard_result(out: Path) -> None:
+    """Remove what a search wrote into `out`, and nothing else: what forcing a new search does.
 
     Raises:
         InvalidInputError: when the folder has files and is not that of a search.
     """
     if out.is_dir() and any(out.iterdir()) and not (out / RECORD).is_file():
         raise InvalidInputError(
-            f"{out} is not the folder of a search: nothing was removed, give another --out"
+            f"{out} is not the output of auto: nothing was removed, choose another {setting('out')}"
         )
     if (out / "run.json").is_file():
         discard(out)
@@ -108,7 +109,9 @@ def discard_answer(out: Path) -> None:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        recorded = json.loads(path.read_text(encoding="utf-8"))
+        recorded = read_json_object(path)
         return {"digest": str(recorded["digest"]), "result": recorded["result"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInputError(f"{path} is not the record of a search: give another --out") from error
+    except (InvalidInputError, KeyError) as error:
+        raise InvalidInputError(
+            f"{path} is not the record of a search: choose another {setting('out')}"
+        ) from error

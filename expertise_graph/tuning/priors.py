@@ -1,8 +1,9 @@
-"""Settings that worked on similar tasks, for the search to begin with."""
+"""What is tried first: defaults, from scratch, further experts, and settings that worked on similar tasks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from expertise_graph.core import Edge
@@ -11,12 +12,14 @@ from expertise_graph.features import probe_sets as probes
 from expertise_graph.retrieval import AUTO, task_vectors
 from expertise_graph.store import Store
 from expertise_graph.training import TrainConfig
+from expertise_graph.tuning.model_selection import scratch_gain
 from expertise_graph.tuning.settings import SCRATCH
+from expertise_graph.tuning.space import ADAPTERS_FROM, Contender, Space
 
 _SETTINGS = ("strategy", "lr", "weight_decay", "epochs", "augment", "prior", "rank")
 
 
-def proven_settings(store: Store, data: LabelledData, seed: int) -> list[TrainConfig]:
+def settings_of_similar_tasks(store: Store, data: LabelledData, seed: int) -> list[TrainConfig]:
     """Return the best settings of other tasks of the modality, the most similar task first.
 
     Of each task counts the run with the highest accuracy among the fine-tunes here, and the search
@@ -59,3 +62,43 @@ def _best(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
 def _config(values: dict[str, Any], usual: TrainConfig) -> TrainConfig:
     wanted = {name: values[name] for name in _SETTINGS if name in values}
     return TrainConfig(**{**usual.as_dict(), **wanted})
+
+
+def first_trials(
+    space: Space, similar: list[TrainConfig], raw_accuracy: float | None
+) -> list[tuple[str, Contender, TrainConfig]]:
+    """Return what to try first: defaults on the best expert, from scratch, the others, what worked elsewhere.
+
+    Where the best expert is expected to be worse than the raw input, from scratch comes before it.
+
+    Args:
+        space: the experts, the best first, and the strategies that may be tried.
+        similar: settings that did best on similar tasks.
+        raw_accuracy: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
+    """
+    best, *others = space.contenders
+    defaults = space.defaults
+    chosen = [("defaults", best, defaults)]
+    smallest = min(space.contenders, key=lambda e: e.expert.params)
+    if (
+        SCRATCH in space.strategies
+        and defaults.strategy != SCRATCH
+        and smallest.expert.params < ADAPTERS_FROM
+    ):
+        from_scratch = ("from scratch", smallest, replace(defaults, strategy=SCRATCH))
+        chosen.insert(0 if scratch_gain(best, raw_accuracy) > 0 else 1, from_scratch)
+    if not defaults.way.pretrained:
+        others = _of_other_architectures(best, others)
+    further = [("next expert", other, defaults) for other in others]
+    proven = [("similar task", best, c) for c in similar if c.strategy in space.strategies][:2]
+    for pair in zip(further, proven, strict=False):
+        chosen += pair
+    shorter = min(len(further), len(proven))
+    chosen += further[shorter:] + proven[shorter:]
+    return [(why, contender, replace(config, seed=space.seed)) for why, contender, config in chosen]
+
+
+def _of_other_architectures(best: Contender, others: Sequence[Contender]) -> list[Contender]:
+    """Return one of each further architecture: from random weights the others would be the same."""
+    chosen = {(e.expert.architecture, e.expert.params): e for e in reversed([best, *others])}
+    return [e for e in others if e in chosen.values()]

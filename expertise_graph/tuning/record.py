@@ -1,4 +1,4 @@
-"""Trials on record: each is a transfer edge, found again by expert, data, splits and settings."""
+"""Recorded trials: each is a transfer edge, found again by expert, data, splits and settings."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from expertise_graph.tuning.space import differences
 from expertise_graph.tuning.trial import Outcome
 
 VERSION = "1"
+# What would end alike again; a trial that was cut by time may go further with more of it.
 FINAL = (DONE, PRUNED, DIVERGED, FAILED)
-"""What would end alike again; a trial that was cut by time may go further."""
 
 _STATUS = {"epochs": DONE, "early": DONE, "pruned": PRUNED, "nan": DIVERGED, FAILED: FAILED}
 
@@ -27,7 +27,7 @@ def status_of(outcome: Outcome) -> str:
     return _STATUS.get(outcome.stopped, CUT)
 
 
-def failure(data: LabelledData, note: str) -> Outcome:
+def failed_outcome(data: LabelledData, note: str) -> Outcome:
     """Return the outcome of a training that could not be run: worth as much as a guess."""
     guess = 1.0 / max(len(data.outputs), 2)
     return Outcome(
@@ -47,7 +47,7 @@ def failure(data: LabelledData, note: str) -> Outcome:
     )
 
 
-class Record:
+class RecordedTrials:
     """The trials of one dataset in the registry."""
 
     def __init__(self, store: Store, data: LabelledData, splits: Splits) -> None:

@@ -1,4 +1,4 @@
-"""The networks of the final model: chosen settings trained again on all items but the test's."""
+"""Refit: the chosen settings are trained again on training and validation items together."""
 
 from __future__ import annotations
 
@@ -10,35 +10,36 @@ from pathlib import Path
 from expertise_graph.data import LabelledData
 from expertise_graph.merging import mean
 from expertise_graph.training import State, Tensors, identity_of
-from expertise_graph.tuning.model_selection import Tried
-from expertise_graph.tuning.output_folder import lay
-from expertise_graph.tuning.search import Search
+from expertise_graph.tuning.model_selection import TrialRecord
+from expertise_graph.tuning.output_folder import write_checkpoint
+from expertise_graph.tuning.search import TrialSearch
 from expertise_graph.tuning.trial import ENOUGH, Judge, Outcome, all_to_train, kept_weights, train_on_all
 
-ANEW = 4
-"""Trainings of a single network on all items, at most."""
-WHOLE = "trained on training and validation items"
+# Refits of a single network that are averaged, at most: each costs a whole training, and three of them
+# together gained .4 points (LOG.md).
+MOST_REFITS = 4
+ON_ALL_ITEMS = "trained on training and validation items"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class RefitModel:
     """A network of the final model.
 
     Attributes:
         outcome: of the trial, its history included.
-        made: how the weights came to be, an empty text where they are those of the trial.
+        refitted: how the weights were made again, an empty text where they are those of the trial.
     """
 
-    tried: Tried
+    trial: TrialRecord
     outcome: Outcome
     weights: Tensors
-    made: str
+    refitted: str
 
-    def lay(self, folder: Path, data: LabelledData) -> None:
-        """Leave it as a training that is over, for one in that folder to measure and to write."""
-        lay(
+    def write_checkpoint(self, folder: Path, data: LabelledData) -> None:
+        """Write it as the checkpoint of a finished training, see `output_folder.write_checkpoint`."""
+        write_checkpoint(
             folder,
-            identity_of(self.tried.config, data, self.tried.entrant.expert),
+            identity_of(self.trial.config, data, self.trial.contender.expert),
             self._state(),
             self.weights,
         )
@@ -51,104 +52,110 @@ class Part:
             step=outcome.steps,
             kept=outcome.kept,
             stopped=outcome.stopped if outcome.stopped in ("epochs", "early", "nan") else "time",
-            note="; ".join(filter(None, (outcome.note, self.made))),
+            note="; ".join(filter(None, (outcome.note, self.refitted))),
             mirror=outcome.mirror,
             parts=outcome.parts,
             clock={"seconds": outcome.seconds, **clock},
             history=outcome.history,
-            temperature=outcome.temperature if self.made else None,
+            temperature=outcome.temperature if self.refitted else None,
         )
 
 
-def build(search: Search, team: Sequence[Tried]) -> list[Part]:
-    """Return the networks of a team with the best weights that there was time for.
+def build(search: TrialSearch, ensemble: Sequence[TrialRecord]) -> list[RefitModel]:
+    """Return the networks of a ensemble with the best weights that there was time for.
 
     Each is trained on all items once, from a seed of its own, as networks that differ complement
     each other; a single one several times with other orders of the batches, and the weights are
     averaged. The first is there unless it cannot be trained any more. Ctrl-C ends it with what is
     there, of the first the weights of the trial.
     """
-    members, parts = list(team), list[Part]()
-    while len(members) > 1 and search.ending(members) > search.deadline.left:
+    members, models = list(ensemble), list[RefitModel]()
+    while len(members) > 1 and search.finishing_seconds(members) > search.budget.left:
         members.pop()
-    ending = search.ending(members)
-    times = ANEW if len(members) == 1 else 1
-    for place, tried in enumerate(members):
-        if parts and search.interrupted:
+    finishing = search.finishing_seconds(members)
+    times = MOST_REFITS if len(members) == 1 else 1
+    for place, trial in enumerate(members):
+        if models and search.interrupted:
             break
-        left = search.deadline.left - ending
-        if parts and not search.at_hand(tried) and left < tried.outcome.seconds:
+        left = search.budget.left - finishing
+        if models and not search.has_weights(trial) and left < trial.outcome.seconds:
             continue
-        outcome = search.whole(tried)
+        outcome = search.full_outcome(trial)
         if outcome is not None:
             seeds = range(place, place + times)
-            parts.append(_part(search, tried, outcome, seeds=seeds, ending=ending))
-        elif not parts:
+            models.append(_refit(search, trial, outcome, seeds=seeds, finishing=finishing))
+        elif not models:
             break
-    return [*parts, *_repeated(search, parts)] if parts else []
+    return [*models, *_repeats(search, models)] if models else []
 
 
-def _repeated(search: Search, parts: Sequence[Part]) -> Iterator[Part]:
+def _repeats(search: TrialSearch, models: Sequence[RefitModel]) -> Iterator[RefitModel]:
     """Yield trainings of the first from other random weights, where places are left in the ensemble.
 
     Deep ensembles, Lakshminarayanan et al., arXiv:1612.01474.
     """
-    first, team = parts[0], [part.tried for part in parts]
-    while first.tried.repeats and first.made and not search.interrupted:
-        team.append(first.tried)
-        if not search.allowed(team):
+    first, ensemble = models[0], [model.trial for model in models]
+    while first.trial.repeats and first.refitted and not search.interrupted:
+        ensemble.append(first.trial)
+        if not search.allowed(ensemble):
             return
-        seeds = range(len(team), len(team) + 1)
-        found = _trained_on_all(search, first.tried, first.outcome, seeds=seeds, ending=search.ending(team))
-        if not found:
+        seeds = range(len(ensemble), len(ensemble) + 1)
+        weights = _train_on_all_items(
+            search, first.trial, first.outcome, seeds=seeds, finishing=search.finishing_seconds(ensemble)
+        )
+        if not weights:
             return
-        yield dataclasses.replace(first, weights=found[0])
+        yield dataclasses.replace(first, weights=weights[0])
 
 
-def _part(search: Search, tried: Tried, outcome: Outcome, *, seeds: range, ending: float) -> Part:
-    trainings = _trained_on_all(search, tried, outcome, seeds=seeds, ending=ending)
+def _refit(
+    search: TrialSearch, trial: TrialRecord, outcome: Outcome, *, seeds: range, finishing: float
+) -> RefitModel:
+    trainings = _train_on_all_items(search, trial, outcome, seeds=seeds, finishing=finishing)
     if not trainings:
-        return Part(tried=tried, outcome=outcome, weights=kept_weights(search.folder(tried.run)), made="")
-    weights, n = _averaged(search, tried, trainings)
-    made = WHOLE if n == 1 else f"the mean of {n} trainings, each {WHOLE}"
-    return Part(tried=tried, outcome=outcome, weights=weights, made=made)
+        return RefitModel(
+            trial=trial, outcome=outcome, weights=kept_weights(search.folder(trial.run)), refitted=""
+        )
+    weights, n = _average(search, trial, trainings)
+    refitted = ON_ALL_ITEMS if n == 1 else f"the mean of {n} trainings, each {ON_ALL_ITEMS}"
+    return RefitModel(trial=trial, outcome=outcome, weights=weights, refitted=refitted)
 
 
-def _trained_on_all(
-    search: Search, tried: Tried, outcome: Outcome, *, seeds: range, ending: float
+def _train_on_all_items(
+    search: TrialSearch, trial: TrialRecord, outcome: Outcome, *, seeds: range, finishing: float
 ) -> list[Tensors]:
     """Return the weights of the trainings on all items that time allowed."""
-    untrained = not tried.config.way.pretrained and not outcome.kept
+    untrained = not trial.config.way.pretrained and not outcome.kept
     if untrained or search.interrupted or outcome.stopped == "time":
         return []
-    everything, needed = all_to_train(search.slim), search.anew(tried)
+    everything, needed = all_to_train(search.visible), search.refit_seconds(trial)
     trainings: list[Tensors] = []
-    for number in seeds if tried.averages else seeds[:1]:
-        left = search.deadline.left - ending
+    for number in seeds if trial.averages else seeds[:1]:
+        left = search.budget.left - finishing
         if left < ENOUGH * needed:
             break
-        before = search.deadline.passed
+        before = search.budget.passed
         try:
-            found = train_on_all(
-                search.backbone(tried.entrant.expert),
+            weights = train_on_all(
+                search.backbone(trial.contender.expert),
                 everything,
-                dataclasses.replace(tried.config, seed=tried.config.seed + number),
+                dataclasses.replace(trial.config, seed=trial.config.seed + number),
                 epochs=outcome.kept,
                 loss=outcome.loss,
-                folder=search.scratch / "anew",
+                folder=search.scratch / "refit",
                 budget=left,
-                report=search.reporter(f"{tried.entrant.expert.name} on all items"),
+                report=search.reporter(f"{trial.contender.expert.name} on all items"),
             )
         except KeyboardInterrupt:
-            search.interrupted, found = True, None
-        if found is None:
+            search.interrupted, weights = True, None
+        if weights is None:
             break
-        trainings.append(found)
-        needed = search.deadline.passed - before
+        trainings.append(weights)
+        needed = search.budget.passed - before
     return trainings
 
 
-def _averaged(search: Search, tried: Tried, trainings: list[Tensors]) -> tuple[Tensors, int]:
+def _average(search: TrialSearch, trial: TrialRecord, trainings: list[Tensors]) -> tuple[Tensors, int]:
     """Return the mean of those weights that it does not harm, and their number.
 
     They are judged on the items they were trained on. Those tell nothing of how good weights are, but the
@@ -156,7 +163,7 @@ def _averaged(search: Search, tried: Tried, trainings: list[Tensors]) -> tuple[T
     """
     if len(trainings) == 1:
         return trainings[0], 1
-    judge = Judge(search.backbone(tried.entrant.expert), all_to_train(search.slim), tried.config)
+    judge = Judge(search.backbone(trial.contender.expert), all_to_train(search.visible), trial.config)
     alone = [judge(t)[0] for t in trainings]
     kept, least = [0], 1.001 / max(len(search.splits.validation), 1)
     for place in range(1, len(trainings)):

@@ -1,44 +1,53 @@
-"""The whole: query, trials, choice, and one finished and registered model, within the time budget."""
+"""`auto`: query, trials, model selection, and one finished and registered model, within the time budget."""
 
 from __future__ import annotations
 
 import dataclasses
+import time
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
-from expertise_graph.core import DatasetError, InvalidInputError, Ranking, SourceError
+from expertise_graph.core import DatasetError, InvalidInputError, Query, Ranking, SourceError
 from expertise_graph.data import LabelledData, Splits
-from expertise_graph.features import probe_sets as probes
+from expertise_graph.features import Context, probe_sets
 from expertise_graph.training import TrainConfig, trial_splits
-from expertise_graph.tuning.final import Finished, finish, finish_probe
-from expertise_graph.tuning.model_selection import Tried
-from expertise_graph.tuning.output_folder import Place
-from expertise_graph.tuning.priors import proven_settings
-from expertise_graph.tuning.proposals import proposals_of
-from expertise_graph.tuning.record import Record
+from expertise_graph.tuning.final import FinalModel, finish, finish_with_probe
+from expertise_graph.tuning.model_selection import TrialRecord
+from expertise_graph.tuning.output_folder import OutputFolder
+from expertise_graph.tuning.priors import first_trials, settings_of_similar_tasks
+from expertise_graph.tuning.record import RecordedTrials
 from expertise_graph.tuning.report import report_of
 from expertise_graph.tuning.result import AutoResult, TrialResult
-from expertise_graph.tuning.search import Search, engines
+from expertise_graph.tuning.search import TrialSearch
 from expertise_graph.tuning.settings import SCRATCH, STRATEGIES, AutoSettings
-from expertise_graph.tuning.space import Entrant, Space, differences, entrants_of
-from expertise_graph.tuning.time_budget import Deadline, Pace
-from expertise_graph.tuning.tools import Tools
+from expertise_graph.tuning.space import Contender, Space, contenders_of, differences
+from expertise_graph.tuning.time_budget import SearchBudget, TrainingSpeed
 from expertise_graph.tuning.trial import without_test
 
+# Share of the time left that the query may take, and its bounds in seconds: beyond five minutes a better
+# choice of experts gains less than trials of those that are known.
 QUERY_SHARE, LEAST_SECONDS, QUERY_MOST = 0.25, 0.01, 300.0
+# Items that one cheap expert is run on, where the time is too short for a query.
 SMALL_SAMPLE = 64
-"""Items that one cheap expert is run on, where the time is too short for a query."""
 ACCURACY = "accuracy"
+# Epochs that a fine-tune of texts has to have time for; images, which are augmented, need all of theirs.
+# MobileNetV2 on five tuning tasks of images, cut after 2 to 12 epochs: 1 to 11 points worse than its linear
+# probe on training and validation items. MiniLM on two of texts, cut after 1 and 5: 3 and 5 points better.
 LEAST_EPOCHS = 2
-"""Epochs that a fine-tune of texts has to have time for; images, which are augmented, need all of theirs.
 
-MobileNetV2 on five tuning tasks of images, cut after 2 to 12 epochs: 1 to 11 points worse than its linear
-probe on training and validation items. MiniLM on two of texts, cut after 1 and 5: 3 and 5 points better.
-"""
+Ask = Callable[[LabelledData, Query], Ranking]
+"""Answers a query about a dataset."""
 
 
-def auto(tools: Tools, data: LabelledData, *, out: Path, settings: AutoSettings) -> AutoResult:
+def auto(
+    context: Context,
+    data: LabelledData,
+    *,
+    ask: Ask,
+    out: Path,
+    settings: AutoSettings,
+    started: float | None = None,
+) -> AutoResult:
     """Choose expert and settings together, and leave the finished model in `out`.
 
     A query takes up to a quarter of the time. Trials are fine-tunes on the training split, judged on
@@ -49,92 +58,91 @@ def auto(tools: Tools, data: LabelledData, *, out: Path, settings: AutoSettings)
     command goes on where it was killed, and reads back what is done.
 
     Args:
-        tools: the registry, and how to ask it.
+        context: the registry, and what runs experts.
         data: labelled inputs.
+        ask: answers queries.
         out: folder of the model, its report and its record; new or empty, absolute.
         settings: time, constraints and seed.
+        started: when the time budget began, by `time.perf_counter`; by default now.
 
     Raises:
         DatasetError: when the data leave nothing to train, validate or test on.
         NotFoundError: when no expert meets the constraints.
         InvalidInputError: when `out` holds something else.
-        MissingExtraError: when optuna is not installed.
         SourceError: when no expert can be trained.
     """
-    deadline = Deadline(settings.time_budget, tools.started)
+    budget = SearchBudget(settings.time_budget, time.perf_counter() if started is None else started)
     splits = trial_splits(data, settings.seed)
-    place = Place(out, tools.store.folder, settings.digest(data.sha256, str(out)))
-    answered = place.answered()
-    if answered is not None:
-        return answered
-    _ = engines["tpe"]
-    with deadline.spending("query"):
-        ranking = _ask(tools, data, settings, deadline.left)
-    place.begin()
-    tools.store.put_task(data.task)
-    course = _Course(tools, data, splits, settings, deadline, ranking, place)
-    return course.run()
+    output = OutputFolder(out, context.store.folder, settings.digest(data.sha256, str(out)))
+    finished = output.result()
+    if finished is not None:
+        return finished
+    with budget.spending("query"):
+        ranking = _ask(ask, data, settings, budget.left)
+    output.begin()
+    context.store.put_task(data.task)
+    return _Auto(context, data, splits, settings, budget, ranking, output).run()
 
 
-def _ask(tools: Tools, data: LabelledData, settings: AutoSettings, left: float) -> Ranking:
+def _ask(ask: Ask, data: LabelledData, settings: AutoSettings, left: float) -> Ranking:
     """Return the candidates; where the time runs no expert and nothing is known, of one cheap expert."""
     seconds = min(max(QUERY_SHARE * left, LEAST_SECONDS), QUERY_MOST)
     query = dataclasses.replace(settings.query, top=1000, race=0, seed=settings.seed)
     try:
-        return tools.ask(data, dataclasses.replace(query, budget=None, seconds=seconds))
+        return ask(data, dataclasses.replace(query, budget=None, seconds=seconds))
     except DatasetError:
         raise
     except InvalidInputError:
-        return tools.ask(data, dataclasses.replace(query, budget=1, seconds=None, sample=SMALL_SAMPLE))
+        return ask(data, dataclasses.replace(query, budget=1, seconds=None, sample=SMALL_SAMPLE))
 
 
-class _Course:
+class _Auto:
     """One search from the query's answer on."""
 
     def __init__(
         self,
-        tools: Tools,
+        context: Context,
         data: LabelledData,
         splits: Splits,
         settings: AutoSettings,
-        deadline: Deadline,
+        budget: SearchBudget,
         ranking: Ranking,
-        place: Place,
+        output: OutputFolder,
     ) -> None:
-        self.tools, self.data, self.settings, self.deadline = tools, data, settings, deadline
-        self.ranking, self.place = ranking, place
-        self.pace = Pace(
-            tools.store,
+        self.context, self.data, self.settings, self.budget = context, data, settings, budget
+        self.ranking, self.output = ranking, output
+        self.speed = TrainingSpeed(
+            context.store,
             train=len(splits.train),
             measured=len(splits.validation) + len(splits.test),
-            probes=probes.current(tools.store, data.modality).n,
+            probes=probe_sets.current(context.store, data.modality).n,
         )
-        self.entrants = entrants_of(ranking.candidates, settings.experts)
-        if not self.entrants:
+        self.contenders = contenders_of(ranking.candidates, settings.experts)
+        if not self.contenders:
             raise SourceError(
                 "the query knows experts by name only; register one: expertise-graph register hf:ORG/NAME"
             )
         usual = TrainConfig(strategy=settings.strategies[0])
         least = usual.epochs if data.modality == "image" else LEAST_EPOCHS
-        tunable = [c for c in ranking.candidates if self.pace.tunes(c.expert, usual, least, deadline.left)]
-        self.tuned = entrants_of(tunable, settings.experts)
-        entrants = self.tuned or self.entrants
+        tunable = [c for c in ranking.candidates if self.speed.fits_in(c.expert, usual, least, budget.left)]
+        self.tuned = contenders_of(tunable, settings.experts)
+        contenders = self.tuned or self.contenders
         usual_ways = settings.strategies == STRATEGIES
         strategies = (*STRATEGIES, SCRATCH) if usual_ways else settings.strategies
-        self.space = Space(entrants, data, strategies, settings.seed)
-        self.search = Search(
-            record=Record(tools.store, data, splits),
+        self.space = Space(contenders, data, strategies, settings.seed)
+        self.search = TrialSearch(
+            recorded=RecordedTrials(context.store, data, splits),
             data=data,
-            slim=without_test(data, splits),
+            visible=without_test(data, splits),
             splits=splits,
             settings=settings,
             space=self.space,
-            deadline=deadline,
-            pace=self.pace,
-            scratch=place.scratch,
-            trust_code=tools.trust_code,
-            report=tools.progress,
-            raw=ranking.baseline.predicted if ranking.unit == ACCURACY else None,
+            budget=budget,
+            speed=self.speed,
+            scratch=output.scratch,
+            trust_code=context.trust_code,
+            progress=context.progress,
+            raw_accuracy=ranking.baseline.predicted if ranking.unit == ACCURACY else None,
             interrupted=ranking.interrupted,
         )
 
@@ -142,60 +150,58 @@ class _Course:
         """Search, choose and finish."""
         search = self.search
         if self.tuned:
-            with self.deadline.spending("trials"):
-                proven = proven_settings(self.tools.store, self.data, self.settings.seed)
-                search.run(self._opening(), proposals_of(self.space, proven, search.raw))
-        usable = [t for t in search.tried if t.usable]
+            with self.budget.spending("trials"):
+                proven = settings_of_similar_tasks(self.context.store, self.data, self.settings.seed)
+                search.run(self._opening(), first_trials(self.space, proven, search.raw_accuracy))
+        usable = [t for t in search.trials if t.usable]
         if not usable:
-            with self.deadline.spending("final"):
-                model, reason = finish_probe(self.tools, self.data, self.place, search)
-            return self._answer(Finished(model=model, accuracy=model.accuracy, made=reason))
+            with self.budget.spending("final"):
+                model, reason = finish_with_probe(self.context, self.data, self.output, search)
+            return self._answer(FinalModel(model=model, accuracy=model.accuracy, composition=reason))
         chosen, reason = search.choice()
-        found = finish(self.tools, self.data, self.place, search, chosen)
-        return self._answer(dataclasses.replace(found, made=f"{reason}; {found.made}"))
+        found = finish(self.context, self.data, self.output, search, chosen)
+        return self._answer(dataclasses.replace(found, composition=f"{reason}; {found.composition}"))
 
-    def _opening(self) -> Entrant | None:
+    def _opening(self) -> Contender | None:
         """Return the best expert where there is time for its linear probe, but not to fine-tune it."""
-        best = self.entrants[0]
+        best = self.contenders[0]
         same = best.expert.id == self.tuned[0].expert.id
-        short = self.deadline.left < self.pace.probe(best.expert)
+        short = self.budget.left < self.speed.probe_seconds(best.expert)
         return None if same or short or self.settings.strategies == (SCRATCH,) else best
 
-    def _answer(self, found: Finished) -> AutoResult:
+    def _answer(self, found: FinalModel) -> AutoResult:
         search = self.search
         result = AutoResult(
             model=found.model,
             accuracy=found.accuracy,
             members=found.members,
-            trials=tuple(
-                _trial(*row) for row in zip(search.tried, search.origins, search.replayed, strict=True)
-            ),
+            trials=tuple(map(_result, search.trials)),
             chosen=found.runs,
-            reason=found.made,
-            spent={name: round(value, 3) for name, value in self.deadline.spent.items()},
-            seconds=self.deadline.passed,
+            reason=found.composition,
+            spent={name: round(value, 3) for name, value in self.budget.spent.items()},
+            seconds=self.budget.passed,
             time_budget=self.settings.time_budget,
             experts_run=self.ranking.experts_run,
             interrupted=search.interrupted,
             notes=tuple(search.unusable.values()),
         )
-        self.place.finish(result, report_of(result, self.data, self.tools.store.names()))
+        self.output.finish(result, report_of(result, self.data, self.context.store.names()))
         return result
 
 
-def _trial(tried: Tried, origin: str, recorded: bool) -> TrialResult:
-    outcome = tried.outcome
+def _result(trial: TrialRecord) -> TrialResult:
+    outcome = trial.outcome
     return TrialResult(
-        run=tried.run,
-        expert=tried.entrant.expert.id,
-        name=tried.entrant.expert.name,
-        origin=origin,
-        settings=differences(tried.config),
+        run=trial.run,
+        expert=trial.contender.expert.id,
+        name=trial.contender.expert.name,
+        origin=trial.origin,
+        settings=differences(trial.config),
         epochs=outcome.epochs,
         accuracy=outcome.accuracy,
-        loss=float(np.float64(outcome.loss)),
+        loss=float(outcome.loss),
         seconds=outcome.seconds,
-        status=tried.status,
-        recorded=recorded,
+        status=trial.status,
+        recorded=trial.recorded,
         note=outcome.note,
     )

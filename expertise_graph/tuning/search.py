@@ -1,138 +1,102 @@
-"""The trials: asked for by the search, answered from the record or by training, within the time."""
+"""The trials of `auto`: suggested by the sampler, looked up in the registry or trained, within the budget."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from expertise_graph.core import Expert, ExpertiseError, Registry, first_line
+from expertise_graph.core import Expert, ExpertiseError, Progress, first_line, read_json_object, write_json
 from expertise_graph.data import LabelledData, Splits
 from expertise_graph.models import Backbone, load
 from expertise_graph.retrieval import AUTO
-from expertise_graph.training import TrainConfig, TrainingProgress, trial_id, write_json
+from expertise_graph.training import TrainConfig, TrainingProgress, trial_id
 from expertise_graph.tuning.ensemble import select, weights_of, within
-from expertise_graph.tuning.model_selection import Tried, choose
-from expertise_graph.tuning.record import VERSION, Record, failure, status_of
+from expertise_graph.tuning.model_selection import SEARCH, TrialRecord, choose
+from expertise_graph.tuning.record import VERSION, RecordedTrials, failed_outcome, status_of
 from expertise_graph.tuning.result import DONE, FAILED, PRUNED
 from expertise_graph.tuning.settings import AutoSettings
-from expertise_graph.tuning.space import Dimension, Entrant, Space
-from expertise_graph.tuning.time_budget import Deadline, Pace
+from expertise_graph.tuning.space import Contender, Space
+from expertise_graph.tuning.study import Study
+from expertise_graph.tuning.time_budget import SearchBudget, TrainingSpeed
 from expertise_graph.tuning.trial import Outcome, Report, run_trial
 
+# After so many trials in a row that could not be run, the search ends: the experts themselves are the
+# problem.
 GIVE_UP = 10
-"""So many trials in a row that could not be run end the search."""
-ANEW_KEPT = 2
-"""Trainings of a single network on all items that time is kept for, as far as half of it goes."""
+# Refits of a single network on all items that time is reserved for: one is what is delivered, a second one is
+# averaged with it (three orders of the batches gained .4 points, LOG.md); more are made when time is left.
+REFITS_RESERVED = 2
+
+PruningRule = Callable[[int, float], bool]
+"""Called with epochs and the lowest validation loss so far; returns whether to stop the trial."""
 
 
-class Awaited(Protocol):
-    """What is told how a trial goes."""
-
-    def hopeless(self, epochs: int, loss: float) -> bool:
-        """Tell whether others were better after so many epochs."""
-        ...
-
-    def answer(self, loss: float | None, *, pruned: bool = False) -> None:
-        """End the trial."""
-        ...
-
-
-class Asked(Awaited, Protocol):
-    """Parameters that a search asks about."""
-
-    @property
-    def params(self) -> Mapping[str, Any]:
-        """The parameters by name."""
-        ...
-
-
-class Unasked:
-    """A trial that no search asked for: nothing is given up, and nobody told."""
-
-    def hopeless(self, epochs: int, loss: float) -> bool:
-        """Return False."""
-        return False
-
-    def answer(self, loss: float | None, *, pruned: bool = False) -> None:
-        """Do nothing."""
-
-
-class Asking(Protocol):
-    """A search, see `study.Study`."""
-
-    def propose(self, params: dict[str, Any]) -> None:
-        """Let these parameters come next."""
-        ...
-
-    def ask(self) -> Asked:
-        """Return the next parameters."""
-        ...
-
-
-engines: Registry[Callable[[dict[str, Dimension], int], Asking]] = Registry("search")
-engines.point("tpe", "expertise_graph.tuning.study:Study")
+def _never(epochs: int, loss: float) -> bool:
+    """Prune nothing."""
+    return False
 
 
 @dataclass(kw_only=True)
-class Search:
-    """The trials of one call.
+class TrialSearch:
+    """The trials on one dataset.
 
     Attributes:
-        slim: the data without test items.
+        visible: the data without test items: all that trials can look at.
         scratch: folder for the weights of trials.
-        report: told the label and how far it is.
-        raw: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
-        tried: the trials so far.
+        progress: told the label and how far a training is.
+        raw_accuracy: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
+        trials: the trials so far, in the order they were run.
         unusable: why an expert could not be loaded, by id.
     """
 
-    record: Record
+    recorded: RecordedTrials
     data: LabelledData
-    slim: LabelledData
+    visible: LabelledData
     splits: Splits
     settings: AutoSettings
     space: Space
-    deadline: Deadline
-    pace: Pace
+    budget: SearchBudget
+    speed: TrainingSpeed
     scratch: Path
     trust_code: bool
-    report: Callable[[str, int, int], None]
-    raw: float | None
-    tried: list[Tried] = field(default_factory=list)
-    origins: list[str] = field(default_factory=list)
-    replayed: list[bool] = field(default_factory=list)
+    progress: Progress
+    raw_accuracy: float | None
+    trials: list[TrialRecord] = field(default_factory=list)
     unusable: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
     _backbones: dict[str, Backbone] = field(default_factory=dict)
 
-    def run(self, opening: Entrant | None, proposals: list[tuple[str, Entrant, TrainConfig]]) -> None:
-        """Try the proposals, then what the search asks for, for as long as there is time.
+    def run(self, first_probe: Contender | None, first: Sequence[tuple[str, Contender, TrainConfig]]) -> None:
+        """Run the first trials, then what the sampler suggests, for as long as there is time.
 
         Args:
-            opening: an expert whose linear probe is tried before all else, and is the incumbent.
-            proposals: why, expert and settings, the first of which is the incumbent without an opening.
+            first_probe: an expert whose linear probe is tried before all else.
+            first: why, expert and settings. The very first trial is the one that others have to beat.
         """
-        study = engines["tpe"](self.space.dimensions, self.settings.seed)
-        origins = []
-        for origin, entrant, config in proposals:
-            study.propose(self.space.parameters(entrant, config))
-            origins.append(origin)
+        study = Study(self.space.dimensions, self.settings.seed)
+        for _, contender, config in first:
+            study.enqueue(self.space.parameters(contender, config))
+        origins = [origin for origin, *_ in first]
         failed = 0
         try:
-            if opening is not None:
+            if first_probe is not None:
                 probe = TrainConfig(strategy="linear-probe", seed=self.settings.seed)
-                self._try(Unasked(), opening, probe, "linear probe")
-            while not self.interrupted and failed < GIVE_UP and self._room():
-                question = study.ask()
-                spared, origin = bool(origins), origins.pop(0) if origins else "search"
-                done = self._try(question, *self.space.meaning(question.params), origin, spared=spared)
-                failed = 0 if done else failed + 1
+                self._try(first_probe, probe, "linear probe", _never)
+            while not self.interrupted and failed < GIVE_UP and self._has_room():
+                suggestion = study.ask()
+                contender, config = self.space.meaning(suggestion.params)
+                origin = origins.pop(0) if origins else SEARCH
+                trial = self._try(contender, config, origin, suggestion.should_prune)
+                usable = trial is not None and trial.status in (DONE, PRUNED)
+                suggestion.tell(
+                    trial.outcome.loss if trial and usable else None,
+                    pruned=trial is not None and trial.status == PRUNED,
+                )
+                failed = 0 if trial is not None and trial.status != FAILED else failed + 1
         except KeyboardInterrupt:
             self.interrupted = True
 
@@ -150,137 +114,140 @@ class Search:
         """Return where the weights of a trial lie."""
         return self.scratch / run.replace(":", "-")
 
-    def at_hand(self, tried: Tried) -> bool:
+    def has_weights(self, trial: TrialRecord) -> bool:
         """Tell whether the weights of a trial are there, and not only the record of it."""
-        return (self.folder(tried.run) / "outcome.json").is_file()
+        return (self.folder(trial.run) / "outcome.json").is_file()
 
-    def whole(self, tried: Tried) -> Outcome | None:
+    def full_outcome(self, trial: TrialRecord) -> Outcome | None:
         """Return the outcome with its history, trained again where only the record of it is left."""
-        path = self.folder(tried.run) / "outcome.json"
+        path = self.folder(trial.run) / "outcome.json"
         if path.is_file():
-            values = json.loads(path.read_text(encoding="utf-8"))
+            values = read_json_object(path)
             return Outcome(**{**values, "fits": np.array(values["fits"])})
-        found = self._train(tried.entrant.expert, tried.config, tried.run, lambda *_: False)
+        found = self._train(trial.contender.expert, trial.config, trial.run, lambda *_: False)
         return found if found.stopped != FAILED else None
 
-    def choice(self) -> tuple[Tried, str]:
+    def choice(self) -> tuple[TrialRecord, str]:
         """Return the best trial so far by all that is known, and why; one at least must be usable."""
-        return choose(self.tried, raw=self.raw)
+        return choose(self.trials, raw_accuracy=self.raw_accuracy)
 
-    def team(self, first: Tried) -> list[Tried]:
+    def ensemble(self, first: TrialRecord) -> list[TrialRecord]:
         """Return the trials that the model would be made of, if `first` was chosen now."""
         if self.interrupted:
             return [first]
-        return select(first, self.tried, weights=self.weights(first), allowed=self.allowed)
+        return select(first, self.trials, weights=self.weights(first), allowed=self.allowed)
 
-    def allowed(self, team: Sequence[Tried]) -> bool:
+    def allowed(self, ensemble: Sequence[TrialRecord]) -> bool:
         """Tell whether these trials together are within the limits of the model."""
-        return len(team) <= self.settings.members and within(self.settings.query, team)
+        return len(ensemble) <= self.settings.members and within(self.settings.query, ensemble)
 
-    def weights(self, first: Tried) -> dict[str, float]:
+    def weights(self, first: TrialRecord) -> dict[str, float]:
         """Return how much each usable trial counts beside `first`, by run."""
-        return weights_of(first, self.tried, raw=self.raw)
+        return weights_of(first, self.trials, raw_accuracy=self.raw_accuracy)
 
-    def ending(self, team: Sequence[Tried]) -> float:
+    def finishing_seconds(self, ensemble: Sequence[TrialRecord]) -> float:
         """Return the seconds to keep for measuring and writing what the model is made of."""
-        return self.pace.ending(*((t.entrant.expert, t.config) for t in team))
+        return self.speed.finishing_seconds(*((t.contender.expert, t.config) for t in ensemble))
 
-    def anew(self, tried: Tried) -> float:
+    def refit_seconds(self, trial: TrialRecord) -> float:
         """Return the seconds that training the same on all items is expected to take."""
-        outcome, share = tried.outcome, len(self.slim) / max(len(self.splits.train), 1)
+        outcome, share = trial.outcome, len(self.visible) / max(len(self.splits.train), 1)
         return share * outcome.seconds * (outcome.kept + 1) / (outcome.epochs + 1)
 
-    def _room(self) -> bool:
+    def _has_room(self) -> bool:
         """Tell whether one more trial fits beside what is to come after it."""
-        if not any(t.usable for t in self.tried):
-            return self.deadline.left > 0 or not self.tried
-        team = self.team(self.choice()[0])
-        return self.deadline.left - self.ending(team) - self._kept(team) > 0.4 * self.anew(team[0])
+        if not any(t.usable for t in self.trials):
+            return self.budget.left > 0 or not self.trials
+        ensemble = self.ensemble(self.choice()[0])
+        afterwards = self.finishing_seconds(ensemble) + self._reserved_seconds(ensemble)
+        # A trial of less than .4 of the best one's length would be cut before its learning rate has fallen.
+        return self.budget.left - afterwards > 0.4 * self.refit_seconds(ensemble[0])
 
-    def _kept(self, team: Sequence[Tried]) -> float:
+    def _reserved_seconds(self, ensemble: Sequence[TrialRecord]) -> float:
         """Return the seconds to keep for training on all items: once, and up to half of the time."""
-        once = self.anew(team[0])
-        repeats = ANEW_KEPT - 1 if self.settings.members == 1 and team[0].averages else 0
-        if team[0].repeats:
-            repeats = self.settings.members - len(team)
-        wanted = sum(map(self.anew, team)) + repeats * once
-        return max(once, min(wanted, self.deadline.seconds / 2))
+        once = self.refit_seconds(ensemble[0])
+        repeats = REFITS_RESERVED - 1 if self.settings.members == 1 and ensemble[0].averages else 0
+        if ensemble[0].repeats:
+            repeats = self.settings.members - len(ensemble)
+        wanted = sum(map(self.refit_seconds, ensemble)) + repeats * once
+        return max(once, min(wanted, self.budget.seconds / 2))
 
     def _try(
-        self, question: Awaited, entrant: Entrant, config: TrainConfig, origin: str, *, spared: bool = False
-    ) -> bool:
-        """Answer a question; tell whether the expert could be trained.
+        self, contender: Contender, config: TrainConfig, origin: str, should_prune: PruningRule
+    ) -> TrialRecord | None:
+        """Run or look up a trial and append it; None where its expert cannot be loaded, or it was run before.
 
-        Proposals are spared from being given up: who starts slowly, as from scratch, may complement
-        the others in the end.
+        The first trials are not pruned: one that starts slowly, as from scratch, may complement the others.
         """
-        expert = entrant.expert
-        if expert.id in self.unusable:
-            question.answer(None)
-            return False
+        expert = contender.expert
         run = trial_id(AUTO, VERSION, expert, self.data, splits=self.splits, config=config)
-        if any(t.run == run for t in self.tried):
-            question.answer(None)
-            return False
-        outcome = self.record.find(run)
+        if expert.id in self.unusable or any(t.run == run for t in self.trials):
+            return None
+        outcome = self.recorded.find(run)
         recorded = outcome is not None
-        may_stop = not spared and any(t.usable for t in self.tried)
         if outcome is None:
             try:
                 self.backbone(expert)
             except (ExpertiseError, OSError) as error:
                 self.unusable[expert.id] = f"{expert.name} was not tried: {first_line(error)}"
-                question.answer(None)
-                return False
+                return None
+            may_prune = origin == SEARCH and any(t.usable for t in self.trials)
             outcome = self._train(
-                expert, config, run, lambda e, loss: question.hopeless(e, loss) and may_stop
+                expert, config, run, lambda epochs, loss: should_prune(epochs, loss) and may_prune
             )
-            self.record.put(run, expert, config, origin=origin, outcome=outcome)
+            self.recorded.put(run, expert, config, origin=origin, outcome=outcome)
         else:
-            lowest = np.inf
-            for row in outcome.history:
-                lowest = min(lowest, row["validation_loss"])
-                question.hopeless(row["epoch"], lowest)
-        status = status_of(outcome)
-        self.tried.append(Tried(run=run, entrant=entrant, config=config, outcome=outcome, status=status))
-        self.origins.append(origin)
-        self.replayed.append(recorded)
+            _replay(outcome, should_prune)
         self.interrupted = outcome.stopped == "interrupted"
-        usable = status in (DONE, PRUNED)
-        question.answer(outcome.loss if usable else None, pruned=status == PRUNED)
-        return status != FAILED
+        trial = TrialRecord(
+            run=run,
+            contender=contender,
+            config=config,
+            outcome=outcome,
+            status=status_of(outcome),
+            origin=origin,
+            recorded=recorded,
+        )
+        self.trials.append(trial)
+        return trial
 
-    def _train(
-        self, expert: Expert, config: TrainConfig, run: str, watch: Callable[[int, float], bool]
-    ) -> Outcome:
+    def _train(self, expert: Expert, config: TrainConfig, run: str, watch: PruningRule) -> Outcome:
         folder = self.folder(run)
-        ending, kept = self.pace.ending((expert, config)), 0.0
-        if any(t.usable for t in self.tried):
-            team = self.team(self.choice()[0])
-            ending, kept = max(ending, self.ending(team)), self._kept(team)
-        budget = self.deadline.left - ending - kept
+        finishing, reserved = self.speed.finishing_seconds((expert, config)), 0.0
+        if any(t.usable for t in self.trials):
+            ensemble = self.ensemble(self.choice()[0])
+            finishing = max(finishing, self.finishing_seconds(ensemble))
+            reserved = self._reserved_seconds(ensemble)
         try:
             outcome = run_trial(
                 self.backbone(expert),
-                self.slim,
+                self.visible,
                 config,
                 folder=folder,
-                budget=max(budget, 0.1),
+                budget=max(self.budget.left - finishing - reserved, 0.1),
                 watch=watch,
-                report=self.reporter(f"trial {len(self.tried) + 1}: {expert.name} {config.strategy}"),
+                report=self.reporter(f"trial {len(self.trials) + 1}: {expert.name} {config.strategy}"),
             )
         except torch.OutOfMemoryError:
             raise
         except (ExpertiseError, RuntimeError) as error:
-            return failure(self.data, first_line(error))
-        self.pace.note(expert, outcome.epochs, outcome.seconds)
+            return failed_outcome(self.data, first_line(error))
+        self.speed.add(expert, outcome.epochs, outcome.seconds)
         write_json(folder / "outcome.json", {**asdict(outcome), "fits": outcome.fits.tolist()})
         return outcome
 
     def reporter(self, label: str) -> Report:
-        """Return what tells how far a training is."""
+        """Return a callback that shows how far a training is."""
 
         def report(progress: TrainingProgress) -> None:
-            self.report(label, progress.step, max(progress.steps, 1))
+            self.progress(label, progress.step, max(progress.steps, 1))
 
         return report
+
+
+def _replay(outcome: Outcome, should_prune: PruningRule) -> None:
+    """Tell the sampler the losses of a recorded trial, so that others are compared with it."""
+    lowest = np.inf
+    for row in outcome.history:
+        lowest = min(lowest, row["validation_loss"])
+        should_prune(row["epoch"], lowest)

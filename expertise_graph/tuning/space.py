@@ -12,8 +12,9 @@ from expertise_graph.core import Z_80, Candidate, Expert
 from expertise_graph.data import LabelledData
 from expertise_graph.training import TrainConfig
 
+# Parameters from which low-rank adapters are tried; smaller networks are trained whole in the same time.
 ADAPTERS_FROM = 20_000_000
-"""Parameters from which adapters are worth their cost; small networks are trained whole."""
+# Experts that are less probably the best are not tried: one trial in fifty would be theirs.
 LEAST_PROBABILITY = 0.02
 
 
@@ -48,7 +49,7 @@ Dimension = Between | OneOf
 
 
 @dataclass(frozen=True)
-class Entrant:
+class Contender:
     """An expert that may be tried.
 
     Attributes:
@@ -63,7 +64,7 @@ class Entrant:
     deviation: float
 
 
-def entrants_of(candidates: Sequence[Candidate], most: int) -> list[Entrant]:
+def contenders_of(candidates: Sequence[Candidate], most: int) -> list[Contender]:
     """Return the first candidates that have weights here, with their shares of the probability.
 
     Those that are hardly ever the best are left out, the first never is.
@@ -72,7 +73,7 @@ def entrants_of(candidates: Sequence[Candidate], most: int) -> list[Entrant]:
     likely = [c for i, c in enumerate(found) if i == 0 or c.p_best >= LEAST_PROBABILITY][:most]
     shares = [max(c.p_best, LEAST_PROBABILITY) for c in likely]
     return [
-        Entrant(c.expert, share / sum(shares), c.predicted, (c.high - c.low) / (2 * Z_80))
+        Contender(c.expert, share / sum(shares), c.predicted, (c.high - c.low) / (2 * Z_80))
         for c, share in zip(likely, shares, strict=True)
     ]
 
@@ -85,12 +86,12 @@ class Space:
     """
 
     def __init__(
-        self, entrants: Sequence[Entrant], data: LabelledData, strategies: Sequence[str], seed: int
+        self, contenders: Sequence[Contender], data: LabelledData, strategies: Sequence[str], seed: int
     ) -> None:
-        self.entrants, self.seed = list(entrants), seed
-        large = any(e.expert.params >= ADAPTERS_FROM for e in entrants)
+        self.contenders, self.seed = list(contenders), seed
+        large = any(e.expert.params >= ADAPTERS_FROM for e in contenders)
         self.strategies = [s for s in strategies if s != "lora" or large or len(strategies) == 1]
-        self.edges = np.cumsum([e.probability for e in entrants])
+        self.edges = np.cumsum([e.probability for e in contenders])
         self.images = data.modality == "image"
 
     @property
@@ -116,24 +117,26 @@ class Space:
         """The settings of the first trial."""
         return TrainConfig(strategy=self.strategies[0], seed=self.seed)
 
-    def meaning(self, params: Mapping[str, Any]) -> tuple[Entrant, TrainConfig]:
+    def meaning(self, params: Mapping[str, Any]) -> tuple[Contender, TrainConfig]:
         """Return the expert and the settings that parameters stand for."""
-        place = min(int(np.searchsorted(self.edges, params["expert"], side="right")), len(self.entrants) - 1)
+        place = min(
+            int(np.searchsorted(self.edges, params["expert"], side="right")), len(self.contenders) - 1
+        )
         used = {n: params[n] for n in ("strategy", "lr", "weight_decay", "epochs", "augment") if n in params}
         if used["strategy"] == "l2-sp":
             used["prior"] = params["prior"]
         if used["strategy"] == "lora":
             used["rank"] = params["rank"]
-        return self.entrants[place], TrainConfig(seed=self.seed, **used)
+        return self.contenders[place], TrainConfig(seed=self.seed, **used)
 
-    def parameters(self, entrant: Entrant, config: TrainConfig) -> dict[str, Any]:
+    def parameters(self, contender: Contender, config: TrainConfig) -> dict[str, Any]:
         """Return the parameters that stand for an expert and settings, moved into the space."""
-        values: dict[str, Any] = {**config.as_dict(), "expert": self._middle(entrant)}
+        values: dict[str, Any] = {**config.as_dict(), "expert": self._middle(contender)}
         return {name: dimension.nearest(values[name]) for name, dimension in self.dimensions.items()}
 
-    def _middle(self, entrant: Entrant) -> float:
-        place = self.entrants.index(entrant)
-        return float(self.edges[place] - entrant.probability / 2)
+    def _middle(self, contender: Contender) -> float:
+        place = self.contenders.index(contender)
+        return float(self.edges[place] - contender.probability / 2)
 
 
 def differences(config: TrainConfig) -> dict[str, Any]:

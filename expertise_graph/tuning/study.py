@@ -1,4 +1,4 @@
-"""The search itself, by optuna: what to try next, and what to give up.
+"""Which settings to try next, and which trials to stop early: TPE and successive halving, by optuna.
 
 References:
     Akiba et al., arXiv:1907.10902, optuna; Li et al., arXiv:1810.05934, asynchronous successive halving.
@@ -14,14 +14,16 @@ import optuna
 
 from expertise_graph.tuning.space import Between, Dimension
 
+# Epochs after which a trial is compared with the others after as many: halving among a dozen trials of 10 to
+# 40 epochs; before the third epoch it is mostly the warm-up of the learning rate that is compared.
 RUNGS = (3, 7, 15, 31)
-"""Epochs after which a trial is compared with the others after as many."""
+# Trials at random before TPE models them; most budgets allow a dozen trials, so fewer than optuna's default
+# of 10.
 RANDOM_TRIALS = 8
-"""So many trials are drawn at random before the search learns from them."""
 
 
 class Study:
-    """A seeded search in memory; the same answers lead to the same questions."""
+    """A seeded search in memory: the same losses lead to the same suggestions."""
 
     def __init__(self, dimensions: Mapping[str, Dimension], seed: int) -> None:
         self._distributions = {name: _distribution(d) for name, d in dimensions.items()}
@@ -31,19 +33,19 @@ class Study:
                 pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=RUNGS[0], reduction_factor=2),
             )
 
-    def propose(self, params: Mapping[str, Any]) -> None:
-        """Let these parameters be the next but for those proposed before."""
+    def enqueue(self, params: Mapping[str, Any]) -> None:
+        """Let these parameters be suggested next, after those that were enqueued before."""
         with _quietly():
             self._study.enqueue_trial(dict(params))
 
-    def ask(self) -> Question:
+    def ask(self) -> Suggestion:
         """Return the next parameters to try."""
         with _quietly():
-            return Question(self._study, self._study.ask(self._distributions))
+            return Suggestion(self._study, self._study.ask(self._distributions))
 
 
-class Question:
-    """Parameters to try, and what becomes of them."""
+class Suggestion:
+    """Parameters to try; it is told how the trial goes and how it ended."""
 
     def __init__(self, study: optuna.Study, trial: optuna.Trial) -> None:
         self._study, self._trial = study, trial
@@ -53,14 +55,14 @@ class Question:
         """The parameters by name."""
         return dict(self._trial.params)
 
-    def hopeless(self, epochs: int, loss: float) -> bool:
-        """Report the loss after so many epochs; tell whether others were better after as many."""
+    def should_prune(self, epochs: int, loss: float) -> bool:
+        """Report the loss after so many epochs; return whether enough others were better after as many."""
         if epochs not in RUNGS:
             return False
         self._trial.report(loss, epochs)
         return bool(self._trial.should_prune())
 
-    def answer(self, loss: float | None, *, pruned: bool = False) -> None:
+    def tell(self, loss: float | None, *, pruned: bool = False) -> None:
         """End the trial with its loss, None when it failed."""
         with _quietly():
             if loss is None:
@@ -79,7 +81,7 @@ def _distribution(dimension: Dimension) -> optuna.distributions.BaseDistribution
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Keep optuna from telling each step, and leave its verbosity as it was."""
+    """Silence optuna's log of each step, and leave its verbosity as it was."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:

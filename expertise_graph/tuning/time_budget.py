@@ -1,4 +1,4 @@
-"""The time budget: what is left of it, what it went to, and what training is going to take."""
+"""The time budget: what is left, what it was spent on, and how long trainings are going to take."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from expertise_graph.features import Timings, predicted_seconds
 from expertise_graph.store import Store
 from expertise_graph.training import BACKWARD_COST, TrainConfig
 
+# Seconds that opening, writing and registering a small model take.
 OVERHEAD = 0.5
-"""Seconds that opening, writing and registering a small model take."""
+# Predicted seconds are multiplied by this: ending late breaks a promise, ending early costs a part of a
+# trial.
 MARGIN = 1.2
 
 
-class Deadline:
-    """Counts the seconds of one call from `started`, a time of `time.perf_counter`.
+class SearchBudget:
+    """The seconds of one call, counted from `started`, a time of `time.perf_counter`.
 
     Attributes:
-        spent: seconds by what they went to; those before now to the start.
+        spent: seconds by what they were spent on; those before now by the start.
     """
 
     def __init__(self, seconds: float, started: float) -> None:
@@ -40,7 +42,7 @@ class Deadline:
 
     @contextmanager
     def spending(self, what: str) -> Iterator[None]:
-        """Add the time inside the block to what it went to."""
+        """Book the time inside the block under `what`."""
         started = time.perf_counter()
         try:
             yield
@@ -48,7 +50,7 @@ class Deadline:
             self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - started
 
 
-class Pace:
+class TrainingSpeed:
     """How long trainings of an expert take here, from those that were run, else from its forward pass.
 
     Args:
@@ -64,40 +66,40 @@ class Pace:
         self._epoch: dict[str, float] = {}
         self._item: dict[str, float] = {}
 
-    def note(self, expert: Expert, epochs: int, seconds: float) -> None:
+    def add(self, expert: Expert, epochs: int, seconds: float) -> None:
         """Add that training took `seconds` for `epochs`, its beginning included."""
         if epochs:
             self._epoch[expert.id] = max(self._epoch.get(expert.id, 0.0), seconds / epochs)
             passes = self.train * (1 + epochs * BACKWARD_COST)
             self._item[expert.id] = max(self._item.get(expert.id, 0.0), seconds / passes)
 
-    def epoch(self, expert: Expert) -> float:
+    def epoch_seconds(self, expert: Expert) -> float:
         """Return the seconds that an epoch is expected to take."""
         known = self._epoch.get(expert.id)
         return self.timings.seconds_per_item(expert) * BACKWARD_COST * self.train if known is None else known
 
-    def probe(self, expert: Expert) -> float:
+    def probe_seconds(self, expert: Expert) -> float:
         """Return the seconds that a linear probe and its final measurement are expected to take."""
         return OVERHEAD + MARGIN * predicted_seconds(expert, self.train + self.measured, self.timings)
 
-    def ending(self, *team: tuple[Expert, TrainConfig]) -> float:
+    def finishing_seconds(self, *ensemble: tuple[Expert, TrainConfig]) -> float:
         """Return the seconds to keep for measuring, writing and registering the final model.
 
         The first of several networks is registered. An expert that was left as it is has been embedded
         before.
         """
         seconds = 0.0
-        for place, (expert, config) in enumerate(team):
+        for place, (expert, config) in enumerate(ensemble):
             embedded = self.probes if not place and config.way.fine_tunes else 0
             running = predicted_seconds(expert, self.measured + embedded, self.timings)
-            seconds += OVERHEAD + MARGIN * (running + self.measured * self._slower(expert))
+            seconds += OVERHEAD + MARGIN * (running + self.measured * self._extra_seconds_per_item(expert))
         return seconds
 
-    def tunes(self, expert: Expert, config: TrainConfig, epochs: int, seconds: float) -> bool:
+    def fits_in(self, expert: Expert, config: TrainConfig, epochs: int, seconds: float) -> bool:
         """Tell whether a trial of so many epochs, and all that comes after it, fits into so many seconds."""
         head = MARGIN * predicted_seconds(expert, self.train, self.timings)
-        return head + epochs * self.epoch(expert) + self.ending((expert, config)) < seconds
+        return head + epochs * self.epoch_seconds(expert) + self.finishing_seconds((expert, config)) < seconds
 
-    def _slower(self, expert: Expert) -> float:
-        """Return how many seconds more an item takes here than elsewhere, e.g. a longer text."""
+    def _extra_seconds_per_item(self, expert: Expert) -> float:
+        """Return how many seconds more an item takes here than on other data, e.g. a longer text."""
         return max(0.0, self._item.get(expert.id, 0.0) - self.timings.seconds_per_item(expert))

@@ -134,7 +134,7 @@ def test_the_same_command_reads_back_the_answer(searched, letters):
     with Workspace(folder) as opened:
         again = opened.auto(letters, folder / "out", settings=AutoSettings(time_budget=BUDGET))
         other = AutoSettings(time_budget=BUDGET, seed=1)
-        with pytest.raises(InvalidInputError, match=r"another command or other data: use --force"):
+        with pytest.raises(InvalidInputError, match=r"another command or other data: set `force`"):
             opened.auto(letters, folder / "out", settings=other)
     assert json.dumps(again.as_dict()) == json.dumps(result.as_dict())
 
@@ -289,7 +289,7 @@ def test_nothing_is_written_where_nothing_can_be_done(workspace, letters, tmp_pa
     taken.mkdir()
     (taken / "note.txt").write_text("mine")
     with Workspace(workspace) as opened:
-        with pytest.raises(InvalidInputError, match=r"taken holds other files: give a new or empty folder"):
+        with pytest.raises(InvalidInputError, match=r"taken holds other files: choose a new or empty folder"):
             opened.auto(letters, taken, settings=AutoSettings(time_budget=3.0))
         none = AutoSettings(time_budget=3.0, query=Query(max_params=1000))
         with pytest.raises(NotFoundError, match=r"--max-params"):
@@ -321,7 +321,7 @@ def test_the_command_refuses_bad_lines(workspace, letters):
     other.mkdir()
     (other / "x").write_text("")
     line = ("auto", letters, "--out", "other", "--time-budget", "3s")
-    invoke(*line, "--force").failed("is not the folder of a search: nothing was removed")
+    invoke(*line, "--force").failed("other is not the output of auto: nothing was removed")
     invoke(*line).failed("holds other files")
     invoke(*line[:3], "o", *line[4:], "--strategy", "lp-tf").failed("Did you mean 'lp-ft'")
 

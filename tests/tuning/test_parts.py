@@ -1,4 +1,4 @@
-"""The parts of the search: its space, its questions, the choice, the probe on all items, the record."""
+"""The parts of the search: its space, its suggestions, the choice, the probe on all items, the record."""
 
 import dataclasses
 
@@ -16,12 +16,18 @@ from expertise_graph.training.learner import Learner
 from expertise_graph.training.time_budget import BACKWARD_COST
 from expertise_graph.training.trial import trial_splits
 from expertise_graph.tuning.ensemble import select, weights_of, within
-from expertise_graph.tuning.model_selection import SETTINGS_DEVIATION, SETTINGS_GAIN, Tried, choose, compare
-from expertise_graph.tuning.proposals import proposals_of
-from expertise_graph.tuning.record import failure
-from expertise_graph.tuning.search import engines
-from expertise_graph.tuning.space import Between, Entrant, OneOf, Space, differences
-from expertise_graph.tuning.time_budget import MARGIN, Pace
+from expertise_graph.tuning.model_selection import (
+    SETTINGS_DEVIATION,
+    SETTINGS_GAIN,
+    TrialRecord,
+    choose,
+    compare,
+)
+from expertise_graph.tuning.priors import first_trials
+from expertise_graph.tuning.record import failed_outcome
+from expertise_graph.tuning.space import Between, Contender, OneOf, Space, differences
+from expertise_graph.tuning.study import Study
+from expertise_graph.tuning.time_budget import MARGIN, TrainingSpeed
 from expertise_graph.tuning.trial import Everything, all_to_train, train_on_all, without_test
 from expertise_graph.workspace import Workspace
 from tests import materials
@@ -37,51 +43,51 @@ def experts():
     return [resolve(f"zoo:{name}", SourceOptions()) for name in ("clipart", "emoji")]
 
 
-def entrants(experts, *predicted, deviation=0.05):
+def contenders(experts, *predicted, deviation=0.05):
     shares = (0.75, 0.25)
-    return [Entrant(e, p, m, deviation) for e, p, m in zip(experts, shares, predicted, strict=True)]
+    return [Contender(e, p, m, deviation) for e, p, m in zip(experts, shares, predicted, strict=True)]
 
 
 OTHER = TrainConfig(lr=2e-3)
 
 
-def tried(entrant, fits, data, *, status="done", config=OTHER):
-    outcome = dataclasses.replace(failure(data, ""), fits=np.asarray(fits), kept=1)
-    run = f"{entrant.expert.id} {np.sum(fits)}"
-    return Tried(run=run, entrant=entrant, config=config, outcome=outcome, status=status)
+def tried(contender, fits, data, *, status="done", config=OTHER):
+    outcome = dataclasses.replace(failed_outcome(data, ""), fits=np.asarray(fits), kept=1)
+    run = f"{contender.expert.id} {np.sum(fits)}"
+    return TrialRecord(run=run, contender=contender, config=config, outcome=outcome, status=status)
 
 
 def test_parameters_mean_the_settings_they_stand_for(experts, letters):
-    space = Space(entrants(experts, 0.8, 0.7), letters, ("lp-ft", "l2-sp"), seed=3)
+    space = Space(contenders(experts, 0.8, 0.7), letters, ("lp-ft", "l2-sp"), seed=3)
     config = TrainConfig(strategy="l2-sp", lr=2e-3, epochs=40, prior=0.1, augment=False, seed=3)
-    for entrant in space.entrants:
-        assert space.meaning(space.parameters(entrant, config)) == (entrant, config)
+    for contender in space.contenders:
+        assert space.meaning(space.parameters(contender, config)) == (contender, config)
         usual = TrainConfig(seed=3)
-        assert space.meaning(space.parameters(entrant, usual)) == (entrant, usual)
+        assert space.meaning(space.parameters(contender, usual)) == (contender, usual)
     assert differences(config) == {
         "strategy": "l2-sp", "lr": 2e-3, "epochs": 40, "prior": 0.1, "augment": False
     }  # fmt: skip
-    far = space.parameters(space.entrants[0], TrainConfig(lr=1.0, epochs=33))
+    far = space.parameters(space.contenders[0], TrainConfig(lr=1.0, epochs=33))
     assert (far["lr"], far["epochs"]) == (5e-3, 40)
 
 
 def test_an_even_draw_gives_experts_with_their_probabilities(experts, letters):
-    space = Space(entrants(experts, 0.8, 0.7), letters, ("lp-ft",), seed=0)
-    params = space.parameters(space.entrants[0], TrainConfig())
+    space = Space(contenders(experts, 0.8, 0.7), letters, ("lp-ft",), seed=0)
+    params = space.parameters(space.contenders[0], TrainConfig())
     draws = [space.meaning({**params, "expert": u})[0] for u in np.linspace(0, 1, 1001)]
-    assert np.mean([d is space.entrants[0] for d in draws]) == pytest.approx(0.75, abs=0.01)
+    assert np.mean([d is space.contenders[0] for d in draws]) == pytest.approx(0.75, abs=0.01)
 
 
 def test_the_same_seed_asks_the_same(experts):
     dimensions = {"lr": Between(1e-4, 1e-2, log=True), "augment": OneOf((True, False))}
 
     def asked(seed):
-        study, found = engines["tpe"](dimensions, seed), []
-        study.propose({"lr": 3e-3, "augment": False})
+        study, found = Study(dimensions, seed), []
+        study.enqueue({"lr": 3e-3, "augment": False})
         for _ in range(12):
-            question = study.ask()
-            found.append(question.params)
-            question.answer(abs(np.log(question.params["lr"] / 1e-3)))
+            suggestion = study.ask()
+            found.append(suggestion.params)
+            suggestion.tell(abs(np.log(suggestion.params["lr"] / 1e-3)))
         return found
 
     first = asked(0)
@@ -91,47 +97,47 @@ def test_the_same_seed_asks_the_same(experts):
 
 
 def test_what_is_behind_after_as_many_epochs_is_given_up():
-    study = engines["tpe"]({"lr": Between(0.0, 1.0)}, 0)
+    study = Study({"lr": Between(0.0, 1.0)}, 0)
     for loss in (0.5, 0.6):
-        question = study.ask()
-        assert not question.hopeless(2, 9.0)
-        behind = [question.hopeless(epochs, loss) for epochs in (3, 7, 15)]
-        question.answer(loss, pruned=any(behind))
+        suggestion = study.ask()
+        assert not suggestion.should_prune(2, 9.0)
+        behind = [suggestion.should_prune(epochs, loss) for epochs in (3, 7, 15)]
+        suggestion.tell(loss, pruned=any(behind))
         assert behind[0] == (loss == 0.6)
 
 
 def test_noise_does_not_replace_the_first_trial_and_evidence_does(experts, letters):
-    (entrant, _), rng = entrants(experts, 0.8, 0.8), np.random.default_rng(0)
+    (contender, _), rng = contenders(experts, 0.8, 0.8), np.random.default_rng(0)
     fits = rng.uniform(0.2, 0.9, size=40)
-    first = tried(entrant, fits, letters, config=TrainConfig())
+    first = tried(contender, fits, letters, config=TrainConfig())
     swing = np.where(np.arange(40) % 2, 0.3, -0.3)
-    lucky = tried(entrant, fits + swing + 0.04, letters)
-    kept, reason = choose([first, lucky], raw=0.5)
+    lucky = tried(contender, fits + swing + 0.04, letters)
+    kept, reason = choose([first, lucky], raw_accuracy=0.5)
     assert kept is first
     assert reason == "the first trial stays: none of 1 others is expected to be better"
-    better = tried(entrant, fits + 0.08, letters)
-    chosen, reason = choose([first, lucky, better], raw=0.5)
+    better = tried(contender, fits + 0.08, letters)
+    chosen, reason = choose([first, lucky, better], raw_accuracy=0.5)
     assert chosen is better
     assert reason.startswith("expected to be better than the first trial by ")
     assert reason.endswith("points, with probability 1.00")
-    only, reason = choose([first, dataclasses.replace(better, status="pruned")], raw=0.5)
+    only, reason = choose([first, dataclasses.replace(better, status="pruned")], raw_accuracy=0.5)
     assert only is first
     assert reason == "the first trial is taken: nothing else was finished on 40 validation items"
 
 
 def test_the_comparison_is_the_mean_of_what_was_known_and_measured_by_precision(experts, letters):
-    one, other = entrants(experts, 0.8, 0.7)
+    one, other = contenders(experts, 0.8, 0.7)
     fits = np.linspace(0.1, 0.9, 30)
     change = np.where(np.arange(30) % 2, 0.2, -0.1)
     first = tried(one, fits, letters, config=TrainConfig())
-    found = compare(first, tried(other, fits + change, letters), raw=0.5)
+    found = compare(first, tried(other, fits + change, letters), raw_accuracy=0.5)
     known = SETTINGS_DEVIATION**2 + 2 * 0.05**2
     measured = change.var(ddof=1) / 30
     weights = 1 / measured + 1 / known
     expected = (0.05 / measured + (SETTINGS_GAIN - 0.1) / known) / weights
     assert found.advantage == pytest.approx(expected)
     alike = tried(other, fits + change, letters, config=TrainConfig())
-    unknown = compare(first, alike, raw=None)
+    unknown = compare(first, alike, raw_accuracy=None)
     assert unknown.advantage == pytest.approx((0.05 / measured) / (1 / measured + 1 / (2 * 0.05**2)))
 
 
@@ -142,11 +148,11 @@ def chosen_with(first, all_tried, most=5, query=NO_LIMITS):
     def allowed(team):
         return len(team) <= most and within(query, team)
 
-    return select(first, all_tried, weights=weights_of(first, all_tried, raw=0.5), allowed=allowed)
+    return select(first, all_tried, weights=weights_of(first, all_tried, raw_accuracy=0.5), allowed=allowed)
 
 
 def test_an_ensemble_takes_those_that_complement_each_other(experts, letters):
-    one, other = entrants(experts, 0.8, 0.8)
+    one, other = contenders(experts, 0.8, 0.8)
     half = np.arange(40) % 2
     first = tried(one, np.where(half, 0.9, 0.2), letters)
     alike = tried(one, np.where(half, 0.95, 0.25), letters)
@@ -159,7 +165,7 @@ def test_an_ensemble_takes_those_that_complement_each_other(experts, letters):
 
 
 def test_an_expert_counts_once_and_random_weights_each_time(experts, letters):
-    one, other = entrants(experts, 0.8, 0.8)
+    one, other = contenders(experts, 0.8, 0.8)
     rng, scratch = np.random.default_rng(0), TrainConfig(strategy="from-scratch")
     first, *others = (tried(e, rng.uniform(0.4, 0.9, 30), letters) for e in (one, one, other, other))
     cold = [tried(one, rng.uniform(0.4, 0.9, 30), letters, config=scratch) for _ in range(3)]
@@ -171,21 +177,21 @@ def test_an_expert_counts_once_and_random_weights_each_time(experts, letters):
 
 
 def test_an_answer_counts_by_how_good_it_is_expected_to_be(experts, letters):
-    one, other = entrants(experts, 0.8, 0.7)
+    one, other = contenders(experts, 0.8, 0.7)
     fits = np.linspace(0.1, 0.9, 30)
     first, worse = tried(one, fits, letters), tried(other, fits - 0.05, letters)
-    weights = weights_of(first, [first, worse], raw=0.5)
+    weights = weights_of(first, [first, worse], raw_accuracy=0.5)
     assert weights[first.run] == 1
-    assert weights[worse.run] == pytest.approx(np.exp(15 * compare(first, worse, raw=0.5).advantage))
+    assert weights[worse.run] == pytest.approx(np.exp(15 * compare(first, worse, raw_accuracy=0.5).advantage))
     assert 0.2 < weights[worse.run] < 0.7
-    turned = weights_of(worse, [first, worse], raw=0.5)
+    turned = weights_of(worse, [first, worse], raw_accuracy=0.5)
     assert (turned[worse.run], turned[first.run]) == (1, pytest.approx(1 / weights[worse.run]))
     hopeless = tried(other, fits * 0.1, letters)
     assert chosen_with(first, [first, hopeless]) == [first]
 
 
 def test_limits_are_for_all_networks_together(experts, letters):
-    one, other = entrants(experts, 0.8, 0.8)
+    one, other = contenders(experts, 0.8, 0.8)
     first, second = (tried(e, np.full(20, 0.7), letters) for e in (one, other))
     params, size = (sum(getattr(e, name) for e in experts) for name in ("params", "bytes"))
     for query, together in (
@@ -246,21 +252,21 @@ def test_what_is_known_of_training_from_scratch_does_not_depend_on_whose_shape_i
     fits, cold = np.linspace(0.1, 0.9, 30), TrainConfig(strategy="from-scratch")
     usual = TrainConfig()
     for predicted, promised in ((0.8, -0.1), (0.6, 0.0), (0.45, 0.05), (0.3, 0.1)):
-        one, other = entrants(experts, predicted, 0.1)
+        one, other = contenders(experts, predicted, 0.1)
         first = tried(one, fits, letters, config=usual)
         for shape in (one, other):
-            found = compare(first, tried(shape, fits, letters, config=cold), raw=0.5)
+            found = compare(first, tried(shape, fits, letters, config=cold), raw_accuracy=0.5)
             # Equal fits: one item's worth of error.
             weight = 0.1**2 / (0.1**2 + (1 / 30) ** 2 / 30)
             assert found.advantage == pytest.approx((1 - weight) * promised)
-    back = compare(tried(one, fits, letters, config=cold), first, raw=0.5)
+    back = compare(tried(one, fits, letters, config=cold), first, raw_accuracy=0.5)
     assert back.advantage == pytest.approx(-(1 - weight) * 0.1)
 
 
 def test_from_scratch_comes_second_or_first_where_no_expert_is_worth_more_than_the_raw_input(
     experts, letters
 ):
-    space = Space(entrants(experts, 0.8, 0.7), letters, ("lp-ft", "from-scratch"), seed=0)
+    space = Space(contenders(experts, 0.8, 0.7), letters, ("lp-ft", "from-scratch"), seed=0)
     smallest = min(experts, key=lambda e: e.params).name
     expected = [
         ("defaults", "clipart", "lp-ft"),
@@ -268,19 +274,19 @@ def test_from_scratch_comes_second_or_first_where_no_expert_is_worth_more_than_t
         ("next expert", "emoji", "lp-ft"),
     ]
     for raw in (None, 0.75):
-        assert [(w, e.expert.name, c.strategy) for w, e, c in proposals_of(space, [], raw)] == expected
-    turned = [why for why, _, _ in proposals_of(space, [], 0.85)]
+        assert [(w, e.expert.name, c.strategy) for w, e, c in first_trials(space, [], raw)] == expected
+    turned = [why for why, _, _ in first_trials(space, [], 0.85)]
     assert turned == ["from scratch", "defaults", "next expert"]
-    twin = dataclasses.replace(space.entrants[0], expert=dataclasses.replace(experts[0], id="dir:twin"))
-    cold = Space([twin, *space.entrants], letters, ("from-scratch",), seed=0)
-    assert [e.expert.name for _, e, _ in proposals_of(cold, [], 0.85)] == ["clipart", "emoji"]
+    twin = dataclasses.replace(space.contenders[0], expert=dataclasses.replace(experts[0], id="dir:twin"))
+    cold = Space([twin, *space.contenders], letters, ("from-scratch",), seed=0)
+    assert [e.expert.name for _, e, _ in first_trials(cold, [], 0.85)] == ["clipart", "emoji"]
     fits = np.linspace(0.1, 0.6, 40)
-    first = tried(space.entrants[0], fits, letters, config=TrainConfig())
-    scratch = tried(space.entrants[0], fits + 0.1, letters, config=TrainConfig(strategy="from-scratch"))
-    assert choose([first, scratch], raw=0.5)[0] is scratch
+    first = tried(space.contenders[0], fits, letters, config=TrainConfig())
+    scratch = tried(space.contenders[0], fits + 0.1, letters, config=TrainConfig(strategy="from-scratch"))
+    assert choose([first, scratch], raw_accuracy=0.5)[0] is scratch
     # The same fits: from scratch is expected to add what a ridge on the raw input has over the expert.
-    alike = tried(space.entrants[0], fits, letters, config=TrainConfig(strategy="from-scratch"))
-    priors = [compare(first, alike, raw=raw).advantage for raw in (None, 0.7, 0.85, 0.9, 0.99)]
+    alike = tried(space.contenders[0], fits, letters, config=TrainConfig(strategy="from-scratch"))
+    priors = [compare(first, alike, raw_accuracy=raw).advantage for raw in (None, 0.7, 0.85, 0.9, 0.99)]
     assert priors[:2] == [0.0, 0.0]
     assert 0 < priors[2] < priors[3] == pytest.approx(priors[4])
 
@@ -289,10 +295,10 @@ def test_items_that_take_longer_than_those_timed_before_have_their_time_kept(exp
     """Texts of one task are longer than those of another: an epoch tells what the final measurement takes."""
     setting = (experts[0], TrainConfig())
     with Workspace.init(tmp_path / "zoo") as workspace:
-        pace = Pace(workspace.store, train=100, measured=50, probes=0)
+        speed = TrainingSpeed(workspace.store, train=100, measured=50, probes=0)
         usual = Timings(workspace.store).seconds_per_item(experts[0])
-        before, passes = pace.ending(setting), 100 * (1 + 2 * BACKWARD_COST)
-        pace.note(experts[0], 2, passes * usual)
-        assert pace.ending(setting) == pytest.approx(before)
-        pace.note(experts[0], 2, passes * (usual + 0.02))
-        assert pace.ending(setting) == pytest.approx(before + MARGIN * 50 * 0.02)
+        before, passes = speed.finishing_seconds(setting), 100 * (1 + 2 * BACKWARD_COST)
+        speed.add(experts[0], 2, passes * usual)
+        assert speed.finishing_seconds(setting) == pytest.approx(before)
+        speed.add(experts[0], 2, passes * (usual + 0.02))
+        assert speed.finishing_seconds(setting) == pytest.approx(before + MARGIN * 50 * 0.02)
