@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from expertise_graph.core.types import Score as Score
     from expertise_graph.core.types import Task as Task
     from expertise_graph.core.types import WarmStart as WarmStart
-    from expertise_graph.data.records import Columns as Columns
+    from expertise_graph.data.dataset import Columns as Columns
     from expertise_graph.models.base import SourceOptions as SourceOptions
     from expertise_graph.training.config import TrainConfig as TrainConfig
     from expertise_graph.tuning.settings import AutoSettings as AutoSettings

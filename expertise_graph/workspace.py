@@ -364,8 +364,8 @@ class Workspace:
         )
         if modality not in (None, found.modality):
             raise InvalidInputError(
-                f"{setting('modality', modality)}: {data} holds {found.modality}s; leave it out, or name "
-                f"the column with {setting('text_column')} or {setting('image_column')}"
+                f"{setting('modality', modality)}: {data} holds {datasets.plural_of(found.modality)}; leave "
+                f"it out, or name the column with {setting(f'{modality}_column')}"
             )
         return found
 
@@ -733,7 +733,7 @@ class Workspace:
 
         Args:
             model: as for `model`.
-            inputs: files, folders and tables.
+            inputs: files, folders and tables; for a model that reads texts also texts themselves.
             texts: texts, for a model that reads texts.
             columns: which column of a table holds the inputs.
             top: how many classes to name for each input, likeliest first.
@@ -747,13 +747,14 @@ class Workspace:
         opened = self.model(model, trust_code=trust_code)
         if texts and not self.reads_texts(opened):
             raise InvalidInputError(
-                f"{opened.folder} takes {opened.modality}s: give files or folders, not {setting('text')}"
+                f"{opened.folder} takes {datasets.plural_of(opened.modality)}: give files or folders, not "
+                f"{setting('text')}"
             )
         records = [datasets.Record(where=text, item=text, label=None) for text in texts]
         skipped: list[Skip] = []
         for name in inputs:
-            raw = datasets.read_inputs(
-                Path(name).expanduser(), modality=opened.modality, columns=columns or datasets.Columns()
+            raw = datasets.read_argument(
+                str(name), modality=opened.modality, columns=columns or datasets.NO_COLUMNS
             )
             records += raw.records
             skipped += raw.skipped
@@ -765,7 +766,7 @@ class Workspace:
     @staticmethod
     def reads_texts(model: Model) -> bool:
         """Tell whether the inputs of a model are texts."""
-        return model.modality == datasets.TEXT.name
+        return datasets.known_modalities[model.modality].written_out
 
     def evaluate(
         self,
@@ -902,7 +903,8 @@ class Workspace:
                 raise KeyboardInterrupt
             chosen, reason = ranking.start, f"best of a query that ran {ranking.experts_run} experts"
         if chosen is None or chosen.modality != labelled.modality:
-            raise NotFoundError(f"there is no such expert for {labelled.modality}s; register one")
+            inputs = datasets.plural_of(labelled.modality)
+            raise NotFoundError(f"there is no such expert for {inputs}; register one")
         prober, expert = self._prober(trust_code), chosen
         return diagnostics.Lens(
             expert=expert.short, reason=reason, features=lambda inputs: prober.features(expert, inputs)

@@ -174,6 +174,32 @@ def test_every_owner_uses_what_it_owns():
     assert {(package, room) for package, rooms in OWNERS.items() for room in rooms} <= used
 
 
+# What names a modality: elsewhere its properties decide, so that a further one needs no change there.
+NAMES_OF_MODALITIES = {"image", "text"}
+MODALITIES_ARE_NAMED_IN = ("data/modalities", "models", "starter")
+
+
+def named_modalities(source):
+    """Return the lines of the string constants that are the name of a modality."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and node.value in NAMES_OF_MODALITIES
+    ]
+
+
+def test_modalities_are_named_where_they_are_defined_loaded_or_shipped():
+    places = {
+        path.relative_to(PACKAGE).as_posix(): named_modalities(path.read_text(encoding="utf-8"))
+        for path in FILES
+    }
+    elsewhere = {
+        p: lines for p, lines in places.items() if lines and not p.startswith(MODALITIES_ARE_NAMED_IN)
+    }
+    assert elsewhere == {}
+    assert named_modalities("'''text'''\nx = {'image': 1, 'an image': 2}") == [1, 2]
+
+
 @pytest.mark.parametrize(
     ("source", "room", "expected"),
     [

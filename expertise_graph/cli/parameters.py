@@ -9,7 +9,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
+from expertise_graph.data import BUILT_IN
+
 F = TypeVar("F", bound=Callable[..., Any])
+
+_ANY = "item"
+_ITEM_COLUMNS = (*BUILT_IN, _ANY)
 
 
 class Count(click.ParamType[int]):
@@ -92,11 +97,34 @@ def column_options(command: F) -> F:
         type=click.Choice(["class", "labels", "value"]),
         help="What the labels are: one class an item, several labels, or a measured value.",
     )(command)
-    for name in ("split", "label", "image", "text"):
+    for name in ("split", "label"):
         command = click.option(
             f"--{name}-column", metavar="NAME", help=f"Column of a table with the {name}s."
         )(command)
+    return item_column_options(command)
+
+
+def item_column_options(command: F) -> F:
+    """Add options that say which column of a table holds the inputs, and their modality with it."""
+    for name in reversed(_ITEM_COLUMNS):
+        what = "inputs, whatever they are" if name == _ANY else f"{name}s"
+        option = click.option(f"--{name}-column", metavar="NAME", help=f"Column of a table with the {what}.")
+        command = option(command)
     return command
+
+
+def item_column(given: dict[str, Any]) -> tuple[str | None, str | None]:
+    """Return the modality, if it is said, and the name of the column of the inputs.
+
+    Raises:
+        UsageError: when two columns are named.
+    """
+    named = {name: given[f"{name}_column"] for name in _ITEM_COLUMNS if given[f"{name}_column"]}
+    if len(named) > 1:
+        flags = " or ".join(f"--{name}-column" for name in named)
+        raise click.UsageError(f"name one column to learn from: {flags}, not both")
+    modality, column = next(iter(named.items()), (_ANY, None))
+    return None if modality == _ANY else modality, column
 
 
 # As in retrieval.constraints, which --help does not load.

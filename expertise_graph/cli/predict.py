@@ -11,7 +11,7 @@ import click
 
 from expertise_graph.cli.app import Context, app, pass_context
 from expertise_graph.cli.output import clean, emit_json, table, to_csv
-from expertise_graph.cli.parameters import trust_option
+from expertise_graph.cli.parameters import item_column, item_column_options, trust_option
 from expertise_graph.cli.progress import Bars
 from expertise_graph.core import DatasetError, InvalidInputError, NotFoundError
 
@@ -51,8 +51,7 @@ def _in_registry(context: Context, name: str) -> Path:
 @click.argument("model")
 @click.argument("inputs", nargs=-1)
 @click.option("--text", "texts", multiple=True, help="A text to classify; may be repeated.")
-@click.option("--text-column", metavar="NAME", help="Column of a table with the texts.")
-@click.option("--image-column", metavar="NAME", help="Column of a table with the images.")
+@item_column_options
 @click.option(
     "--top", default=1, show_default=True, type=click.IntRange(1), help="Likeliest classes to name."
 )
@@ -72,7 +71,7 @@ def predict(
 ) -> None:
     """Classify INPUTS with MODEL: the folder of a warm start, or its child or run in the registry.
 
-    INPUTS are images, folders of images, tables, a .txt with one text a line, or - for lines on
+    INPUTS are images, folders of images, texts, a .txt with one text a line, tables, or - for lines on
     standard input (texts, or paths of images). What cannot be read is skipped, and the exit code is 1.
 
     \b
@@ -101,33 +100,35 @@ def _gather(
     model: Model, inputs: tuple[str, ...], given: dict[str, Any]
 ) -> tuple[list[Record], list[tuple[str, str]]]:
     """Return what is to be classified, and what could not be taken."""
-    from expertise_graph.data import Columns, Record, decode_utf8, read_inputs, text_inputs
+    from expertise_graph.data import (
+        Columns,
+        Record,
+        decode_utf8,
+        known_modalities,
+        plural_of,
+        read_argument,
+        read_lines,
+    )
 
-    if given["texts"] and model.modality != "text":
-        raise InvalidInputError(f"{model.folder} takes {model.modality}s: give files or folders, not --text")
+    if given["texts"] and not known_modalities[model.modality].written_out:
+        raise InvalidInputError(
+            f"{model.folder} takes {plural_of(model.modality)}: give files or folders, not --text"
+        )
     if not inputs and not given["texts"]:
         raise click.UsageError("nothing to classify: give files, folders, - for standard input, or --text")
-    columns = Columns(text=given["text_column"], image=given["image_column"])
+    modality, item = item_column(given)
+    columns = Columns(item=item, modality=modality)
     records = [Record(where=text, item=text, label=None) for text in given["texts"]]
     skipped: list[tuple[str, str]] = []
     for name in inputs:
         if name == "-":
-            for line in text_inputs(decode_utf8(sys.stdin.buffer.read(), "standard input")).records:
-                records += _at(model, line)
+            lines = decode_utf8(sys.stdin.buffer.read(), "standard input")
+            raw = read_lines(lines, modality=model.modality)
         else:
-            raw = read_inputs(Path(name).expanduser(), modality=model.modality, columns=columns)
-            records += raw.records
-            skipped += raw.skipped
+            raw = read_argument(name, modality=model.modality, columns=columns)
+        records += raw.records
+        skipped += raw.skipped
     return records, skipped
-
-
-def _at(model: Model, line: Record) -> Sequence[Record]:
-    """Return a line of standard input as a text, or the inputs at the path that it names."""
-    from expertise_graph.data import read_inputs
-
-    if model.modality == "text":
-        return [line]
-    return read_inputs(Path(line.where), modality=model.modality).records
 
 
 def _show_predictions(

@@ -11,7 +11,14 @@ import click
 
 from expertise_graph.cli.app import INTERRUPTED, Context, app, pass_context
 from expertise_graph.cli.output import clean, emit, emit_json, listing_options
-from expertise_graph.cli.parameters import SEED, Budget, column_options, constraint_options, trust_option
+from expertise_graph.cli.parameters import (
+    SEED,
+    Budget,
+    column_options,
+    constraint_options,
+    item_column,
+    trust_option,
+)
 from expertise_graph.cli.progress import Bars
 from expertise_graph.core import InvalidInputError
 
@@ -59,13 +66,15 @@ def query(context: Context, /, data: str, style: str | None, trust_code: bool, *
     Example:
       expertise-graph query ./my-images --top 5 --budget 8
     """
+    from expertise_graph.data import plural_of
+
     wanted = _query(given)
     with Bars() as bars, context.workspace(bars) as workspace:
         labelled = workspace.read(data, columns=columns_from(given))
         if given["modality"] not in (None, labelled.modality):
             raise InvalidInputError(
-                f"--modality {given['modality']}: {data} holds {labelled.modality}s; leave it out, or "
-                "name the column with --text-column or --image-column"
+                f"--modality {given['modality']}: {data} holds {plural_of(labelled.modality)}; leave it "
+                "out, or name the column with --text-column or --image-column"
             )
         report_skipped(labelled.skipped, context.verbose)
         ranking = workspace.query(labelled, wanted, columns=columns_from(given), trust_code=trust_code)
@@ -110,8 +119,15 @@ def columns_from(given: dict[str, Any]) -> Any:
     """Return the `Columns` that the column options name."""
     from expertise_graph.data import Columns
 
-    named = {name: given[f"{name}_column"] for name in ("text", "image", "label", "split")}
-    return Columns(**named, target=given["target"], separator=given["separator"])
+    modality, item = item_column(given)
+    return Columns(
+        item=item,
+        modality=modality,
+        label=given["label_column"],
+        split=given["split_column"],
+        target=given["target"],
+        separator=given["separator"],
+    )
 
 
 def report_skipped(skipped: tuple[tuple[str, str], ...], verbose: bool) -> None:

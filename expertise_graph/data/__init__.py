@@ -1,20 +1,43 @@
-"""Labelled datasets and probe sets: reading, checking, sampling."""
+"""Labelled datasets and probe sets: reading, checking, sampling; kinds of input."""
 
 from typing import TYPE_CHECKING
 
 from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
-    from expertise_graph.data.dataset import CLASS, KINDS, LABELS, VALUE, Inputs, Item, LabelledData
+    from expertise_graph.data.dataset import (
+        CLASS,
+        KINDS,
+        LABELS,
+        NO_COLUMNS,
+        SPLITS,
+        VALUE,
+        Columns,
+        Inputs,
+        Item,
+        LabelledData,
+        Record,
+    )
     from expertise_graph.data.files import MAX_TABLE_BYTES, Skip, decode_utf8, read_regular
-    from expertise_graph.data.modalities.base import Modality, known_modalities
-    from expertise_graph.data.modalities.image import IMAGE, kind_of
-    from expertise_graph.data.modalities.text import TEXT
-    from expertise_graph.data.probe_files import ProbeFile, ProbeItem, read_probe_set, write_probe_set
-    from expertise_graph.data.probe_sampling import ProbeDraft, probe_set_from
-    from expertise_graph.data.readers import read_data
-    from expertise_graph.data.records import SPLITS, Columns, Record
+    from expertise_graph.data.modalities import BUILT_IN
+    from expertise_graph.data.modalities.base import (
+        MOST_PAIRS,
+        Inspection,
+        Modality,
+        Odd,
+        known_modalities,
+        plural_of,
+    )
+    from expertise_graph.data.probe_sets import (
+        ProbeDraft,
+        ProbeFile,
+        ProbeItem,
+        probe_set_from,
+        read_probe_set,
+        write_probe_set,
+    )
+    from expertise_graph.data.reading import read_argument, read_data, read_inputs, read_lines
     from expertise_graph.data.sampling import DRAW_VERSION, Splits, holdout, stratified_sample
-    from expertise_graph.data.unlabelled import read_inputs, text_inputs
+    from expertise_graph.data.tables import table_formats
 
 __getattr__, __dir__, __all__ = door(__name__)

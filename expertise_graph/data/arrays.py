@@ -1,4 +1,4 @@
-"""Arrays in a .npz file: images or texts with labels."""
+"""Arrays in a .npz file: inputs with labels."""
 
 from __future__ import annotations
 
@@ -12,33 +12,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.core import DatasetError
-from expertise_graph.data.dataset import Item
-from expertise_graph.data.records import RawData, Record, Request, split_name
+from expertise_graph.data.dataset import Columns, Item, RawData, Record, split_name
+from expertise_graph.data.modalities.base import known_modalities
 
+# Unpacked; more would not fit beside its decoded copy in the memory of a laptop.
 MAX_ARRAY_BYTES = 4 << 30
-_ITEM_NAMES = ("images", "image", "texts", "text", "x", "data")
+# Besides the names of the modalities.
+_ITEM_NAMES = ("x", "data")
 _LABEL_NAMES = ("labels", "label", "y", "targets", "target")
 _SPLIT_ARRAY = re.compile(r"(x|y)_([a-z]+)")
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def read_npz(request: Request) -> RawData:
-    """Read arrays named images, x or texts with labels or y, or x_train, y_train, x_test, y_test.
+def read_npz(path: Path, root: Path, columns: Columns) -> RawData:
+    """Read arrays named images, texts or x with labels or y, or x_train, y_train, x_test, y_test.
 
-    Images are (n, H, W) or (n, H, W, C) uint8 with one, three or four channels.
+    What an array may be is up to the modalities; images are (n, H, W) or (n, H, W, C) uint8. Arrays
+    have no columns, and files beside them play no part.
 
     Raises:
         DatasetError: when the arrays are not there, do not fit each other, or need pickle.
     """
-    arrays = _load(request.path)
-    pairs = _pairs(arrays, request.path)
+    arrays = _load(path)
     names = arrays.get("classes")
     records: list[Record] = []
     modality = ""
-    for split, (x, y) in pairs.items():
-        modality, items = _items(x, request.path)
-        labels = _labels(y, names, n=len(items), path=request.path)
+    for split, (x, y) in _pairs(arrays, path).items():
+        modality, items = _items(x, path)
+        labels = _labels(y, names, n=len(items), path=path)
         where = f"{split} item" if split else "item"
         records += [
             Record(where=f"{where} {i}", item=item, label=label, split=split)
@@ -70,35 +72,31 @@ def _pairs(arrays: Arrays, path: Path) -> dict[str | None, tuple[NDArray[Any], N
             declared[split] = (arrays[name], arrays[f"y_{match[2]}"])
     if declared:
         return declared
-    x = next((arrays[name] for name in _ITEM_NAMES if name in arrays), None)
+    nouns = [noun for name in known_modalities for noun in (known_modalities[name].plural, name)]
+    x = next((arrays[name] for name in (*nouns, *_ITEM_NAMES) if name in arrays), None)
     y = next((arrays[name] for name in _LABEL_NAMES if name in arrays), None)
     if x is None or y is None:
         raise DatasetError(
             f"{path} holds the arrays {', '.join(sorted(arrays)) or 'none'}; "
-            "needed are images or texts with labels, or x_train, y_train, x_test, y_test"
+            f"needed are {_either('plural')} with labels, or x_train, y_train, x_test, y_test"
         )
     return {None: (x, y)}
 
 
 def _items(x: NDArray[Any], path: Path) -> tuple[str, list[Item]]:
-    if x.ndim == 1 and x.dtype.kind in "US":
-        return "text", [t.decode("utf-8", "replace") if isinstance(t, bytes) else t for t in x.tolist()]
-    channels = x.shape[3] if x.ndim == 4 else 1
-    if x.dtype != np.uint8 or x.ndim not in (3, 4) or channels not in (1, 3, 4) or 0 in x.shape[1:]:
-        raise DatasetError(
-            f"{path}: items are {x.dtype} {x.shape}; possible are uint8 images (n, H, W) or "
-            "(n, H, W, 1 | 3 | 4), and texts (n,)"
-        )
-    return "image", [_netpbm(image) for image in x]
+    """Return the modality of an array, and its items."""
+    for name in known_modalities:
+        read = known_modalities[name].from_array
+        items = read(x) if read else None
+        if items is not None:
+            return name, items
+    raise DatasetError(f"{path}: items are {x.dtype} {x.shape}; possible are {_either('array_forms')}")
 
 
-def _netpbm(image: NDArray[np.uint8]) -> bytes:
-    # Not PNG: the bytes are hashed, and those of a compressor change with its version.
-    if image.ndim == 3 and image.shape[2] == 4:
-        alpha = image[:, :, 3:].astype(np.uint16)
-        image = ((image[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    kind = "P6" if image.ndim == 3 and image.shape[2] == 3 else "P5"
-    return f"{kind}\n{image.shape[1]} {image.shape[0]}\n255\n".encode() + image.tobytes()
+def _either(field: str) -> str:
+    """Return what the modalities that are read from arrays have in a field."""
+    kinds = [known_modalities[name] for name in known_modalities]
+    return " or ".join(getattr(kind, field) for kind in kinds if kind.from_array)
 
 
 def _labels(y: NDArray[Any], names: NDArray[Any] | None, *, n: int, path: Path) -> list[object]:

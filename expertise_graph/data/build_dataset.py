@@ -1,57 +1,56 @@
-"""From raw records to checked data: every item opened once, hashed, its class numbered."""
+"""From raw records to a checked dataset: every item opened and hashed, every label a target."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from expertise_graph.core import DatasetError, IntArray
-from expertise_graph.data.dataset import Item, LabelledData
+from expertise_graph.core import DatasetError, IntArray, count, sha256_of_bytes, sha256_of_texts
+from expertise_graph.data.dataset import NO_COLUMNS, SPLITS, Columns, Item, LabelledData, RawData, Record
 from expertise_graph.data.files import Skip
 from expertise_graph.data.modalities.base import Modality, known_modalities
-from expertise_graph.data.records import SPLITS, Columns, RawData, Record
-from expertise_graph.data.targets import Reading, reading_of
+from expertise_graph.data.targets import LabelFormat, label_format
 
+# Two classes of two items are the least that an item to train on and one to measure on can be drawn from.
 MIN_ITEMS = 4
-_NO_COLUMNS = Columns()
+# Decoding releases the interpreter's lock; more threads wait for the disk, and hold as many images at a time.
 _THREADS = 4
+# Items handed to a thread at once: single ones cost more to hand over than small images to decode.
 _CHUNK = 64
 
 
 @dataclass(frozen=True)
 class _Checked:
     record: Record
-    name: str
+    label: str
     sha256: str
 
 
-def assemble(
-    raw: RawData, *, name: str, locator: str, columns: Columns = _NO_COLUMNS, strict: bool = True
+def build_dataset(
+    raw: RawData, *, name: str, locator: str, columns: Columns = NO_COLUMNS, strict: bool = True
 ) -> LabelledData:
     """Check the records and number their classes.
 
     Args:
-        raw: what a reader found.
+        raw: what a reader gave.
         name: of the dataset.
         locator: where it was read from.
         columns: say what the labels are, where they do not show it.
-        strict: whether to refuse what nothing can be learnt from.
+        strict: whether to refuse what nothing can be learned from.
 
     Raises:
         DatasetError: when `strict`, and fewer than four usable items or a single class remain.
     """
-    reading = reading_of([record.label for record in raw.records], columns)
-    labelled, unlabelled = _with_names(raw.records, reading)
-    checked, corrupt = _check(labelled, raw.modality)
+    labels = label_format([record.label for record in raw.records], columns)
+    labelled, unlabelled = _with_labels(raw.records, labels)
+    checked, corrupt = _check(labelled, known_modalities[raw.modality])
     skipped = (*raw.skipped, *unlabelled, *corrupt)
     if strict:
         _require_enough(checked, skipped, locator=locator)
-    targets = reading.number([item.name for item in checked])
+    targets = labels.to_targets([item.label for item in checked])
     if strict:
         _require_classes(targets.classes, locator)
     return LabelledData(
@@ -71,22 +70,29 @@ def assemble(
     )
 
 
-def _with_names(records: Sequence[Record], reading: Reading) -> tuple[list[tuple[Record, str]], list[Skip]]:
-    names = [reading.one(record.label) for record in records]
-    labelled = [(r, name) for r, name in zip(records, names, strict=True) if name is not None]
-    missing = [(r.where, "no label") for r, name in zip(records, names, strict=True) if name is None]
-    return labelled, missing
+def _with_labels(
+    records: Sequence[Record], labels: LabelFormat
+) -> tuple[list[tuple[Record, str]], list[Skip]]:
+    labelled: list[tuple[Record, str]] = []
+    unlabelled: list[Skip] = []
+    for record in records:
+        label = labels.text_of(record.label)
+        if label is None:
+            unlabelled.append((record.where, "no label"))
+        else:
+            labelled.append((record, label))
+    return labelled, unlabelled
 
 
-def _check(labelled: Sequence[tuple[Record, str]], modality: str) -> tuple[list[_Checked], list[Skip]]:
-    hashes = _hash_all([record.item for record, _ in labelled], known_modalities[modality])
+def _check(labelled: Sequence[tuple[Record, str]], modality: Modality) -> tuple[list[_Checked], list[Skip]]:
+    hashes = _hash_all([record.item for record, _ in labelled], modality)
     checked: list[_Checked] = []
     corrupt: list[Skip] = []
-    for (record, name), result in zip(labelled, hashes, strict=True):
+    for (record, label), result in zip(labelled, hashes, strict=True):
         if isinstance(result, DatasetError):
             corrupt.append((record.where, str(result)))
         else:
-            checked.append(_Checked(record, name, result))
+            checked.append(_Checked(record, label, result))
     return checked, corrupt
 
 
@@ -99,12 +105,10 @@ def _hash_all(items: Sequence[Item], modality: Modality) -> list[str | DatasetEr
 
 def _hash_one(item: Item, modality: Modality) -> str | DatasetError:
     try:
-        data = modality.to_bytes(item)
-        # A file is read only once: what was hashed is what was opened.
-        modality.decode(data if isinstance(item, Path) else item)
+        data, _ = modality.opened(item)
     except DatasetError as error:
         return error
-    return hashlib.sha256(data).hexdigest()
+    return sha256_of_bytes(data)
 
 
 def _require_enough(checked: Sequence[_Checked], skipped: Sequence[Skip], *, locator: str) -> None:
@@ -112,11 +116,11 @@ def _require_enough(checked: Sequence[_Checked], skipped: Sequence[Skip], *, loc
         return
     example = f"; for example {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
     if not checked and skipped:
-        raise DatasetError(f"{locator}: none of {len(skipped)} items can be used{example}")
+        raise DatasetError(f"{locator}: none of {count(len(skipped), 'item')} can be used{example}")
     if not checked:
         raise DatasetError(f"{locator} holds no items; give at least {MIN_ITEMS} in two classes")
     raise DatasetError(
-        f"{locator} has {len(checked)} usable items and {len(skipped)} skipped ones; "
+        f"{locator} has {count(len(checked), 'usable item')} and {len(skipped):,} skipped; "
         f"at least {MIN_ITEMS} are needed{example}"
     )
 
@@ -138,5 +142,4 @@ def _splits(checked: Sequence[_Checked]) -> dict[str, IntArray]:
 
 
 def _content_hash(checked: Sequence[_Checked]) -> str:
-    lines = sorted(f"{item.sha256} {item.name} {item.record.split or '-'}" for item in checked)
-    return hashlib.sha256("\n".join(lines).encode("utf-8")).hexdigest()
+    return sha256_of_texts(sorted(f"{c.sha256} {c.label} {c.record.split or '-'}" for c in checked))

@@ -1,4 +1,4 @@
-"""A labelled dataset in memory, whatever it was read from."""
+"""What a dataset is: records as they were read, and labelled data in memory, whatever they were read from."""
 
 from __future__ import annotations
 
@@ -10,12 +10,104 @@ from pathlib import Path
 import numpy as np
 
 from expertise_graph.core import FloatArray, IntArray, Task
+from expertise_graph.data.files import Skip
 
 CLASS, LABELS, VALUE = KINDS = "class", "labels", "value"
 """Kinds of target: one class an item, any number of labels an item, or a measured value."""
 
+SPLITS = ("train", "validation", "test")
+_SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+}
+
 Item = Path | bytes | str
-"""An undecoded input: a file, an encoded image, or a text."""
+"""An undecoded input: a file, the bytes of one, or a text."""
+
+
+def split_name(name: str) -> str | None:
+    """Return train, validation or test for the usual spellings, None for other names.
+
+    Example:
+        >>> split_name("Valid"), split_name("cats")
+        ('validation', None)
+    """
+    return _SPLIT_NAMES.get(name.strip().lower())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns:
+    """Which columns of a table hold what; what is left out is guessed where only one column fits.
+
+    Attributes:
+        item: column of the inputs.
+        modality: of the inputs; in a folder or table that holds several modalities it chooses one.
+        label: column of the labels.
+        split: column of the split names.
+        target: what the labels are, where they do not show it: class, labels (several an item) or value.
+        separator: of several labels in one cell.
+    """
+
+    item: str | None = None
+    modality: str | None = None
+    label: str | None = None
+    split: str | None = None
+    target: str | None = None
+    separator: str | None = None
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The settings that say the same to a verb of the workspace, for `core.Command`.
+
+        Example:
+            >>> Columns(item="body", modality="text", label="stars").settings
+            {'text_column': 'body', 'label_column': 'stars'}
+        """
+        # Where several modalities are in one folder, any name of a column chooses one.
+        item = self.item or (self.modality and "any")
+        given = {
+            f"{self.modality or 'item'}_column": item,
+            "label_column": self.label,
+            "split_column": self.split,
+            "target": self.target,
+            "separator": self.separator,
+        }
+        return {name: value for name, value in given.items() if value}
+
+    @property
+    def options(self) -> list[str]:
+        """What says the same on the command line."""
+        flags = {f"--{name.replace('_', '-')}": value for name, value in self.settings.items()}
+        return [word for pair in flags.items() for word in pair]
+
+
+NO_COLUMNS = Columns()
+"""Everything is guessed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """An item as it was read, unchecked; `where` says in messages where it stood."""
+
+    where: str
+    item: Item
+    label: object
+    split: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawData:
+    """The records of one dataset, and what its reader left out."""
+
+    modality: str
+    records: Sequence[Record]
+    skipped: Sequence[Skip] = field(default_factory=tuple)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,14 +7,17 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from expertise_graph.core import DatasetError
+from expertise_graph.core import DatasetError, InvalidInputError, read_json_object
 
 Skip = tuple[str, str]
 """What was left out, and why."""
 
+# Items are decoded in memory by several threads, and tables are read whole.
 MAX_ITEM_BYTES = 64 << 20
 MAX_TABLE_BYTES = 2 << 30
+# Left by archives of macOS and by Python.
 _IGNORED_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
 
 
@@ -122,6 +125,18 @@ def _unusable(entry: os.DirEntry[str], root: Path) -> str | None:
     if target.is_dir():
         return "symlink to a folder"
     return None if target.is_file() else "not a regular file"
+
+
+def read_json_in_data(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file of a dataset.
+
+    Raises:
+        DatasetError: when it is missing, is no regular file, or holds something else.
+    """
+    try:
+        return read_json_object(path)
+    except InvalidInputError as error:
+        raise DatasetError(str(error)) from error
 
 
 def decode_utf8(data: bytes, name: str) -> str:

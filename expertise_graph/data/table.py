@@ -1,39 +1,52 @@
-"""A table of named columns, and the records its rows stand for."""
+"""A table of named columns in memory, and the text files it is read from: .csv, .tsv and .jsonl."""
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath
-from typing import Literal
+from pathlib import Path
 
-from expertise_graph.core import DatasetError, did_you_mean
-from expertise_graph.data.dataset import Item
-from expertise_graph.data.files import Skip, contained
-from expertise_graph.data.labels import parse_cell
-from expertise_graph.data.modalities.base import known_modalities
-from expertise_graph.data.records import Record, split_name
+from expertise_graph.core import DatasetError, did_you_mean, listed
+from expertise_graph.data.files import MAX_TABLE_BYTES, Skip, decode_utf8, read_regular
+from expertise_graph.data.modalities.base import modality_of_cell
 
+# Wider tables hold features or a matrix, not items with labels; reading them would fill the memory.
 MAX_COLUMNS = 4096
-Kind = Literal["image", "string", "class", "other"]
+# A million characters: no label or text to classify is longer, but an unclosed quote swallows the file.
+MAX_FIELD_CHARACTERS = 1 << 20
+# Columns that a message lists, and characters of a name.
+_LISTED, _NAME = 20, 40
+
+CLASSES, OTHER = "class", "other"
+"""Kinds of a column that holds no inputs: numbered classes, and anything else."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column; `kind` is what its schema or its first value says, `names` those of its classes."""
+    """One column.
+
+    Attributes:
+        values: reads the cells.
+        kind: what its schema or its first value says: a modality, `CLASSES` or `OTHER`.
+        names: of its classes.
+    """
 
     values: Callable[[], Sequence[object]]
-    kind: Kind
+    kind: str
     names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class DataTable:
     """The columns of one file; in an `untyped` one (CSV) every cell is a string.
 
     `rows` numbers the rows from one where some were skipped.
-    Images given by path stand in the folder of the file and must not leave `root`.
+    Items given by path stand in the folder of the file and must not leave `root`.
     """
 
     path: Path
@@ -44,14 +57,54 @@ class Table:
     skipped: Sequence[Skip] = field(default_factory=tuple)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Roles:
-    """The columns chosen for one dataset."""
+def csv_table(path: Path, *, root: Path) -> DataTable:
+    """Read a table with a header line; quoted fields may hold line breaks.
 
-    modality: Literal["image", "text"]
-    item: str
-    label: str
-    split: str | None
+    Raises:
+        DatasetError: when it is not UTF-8, has no header, or quotes that do not match.
+    """
+    text = decode_utf8(read_regular(path, limit=MAX_TABLE_BYTES), str(path))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text), strict=True)
+    try:
+        with _field_limit():
+            header = next(reader, [])
+            check_width(len(header), path)
+            rows, numbers, skipped = _even_rows(reader, width=len(header), path=path)
+    except csv.Error as error:
+        raise DatasetError(
+            f"{path} line {reader.line_num}: {error}; close the quotes, and keep longer texts in .jsonl"
+        ) from error
+    names = [name.strip() for name in header]
+    if not any(names):
+        raise DatasetError(f"{path} has no header line; the first line must name the columns")
+    check_names(names, path)
+    columns = dict(_columns(names, rows))
+    return DataTable(path=path, root=root, columns=columns, untyped=True, rows=numbers, skipped=skipped)
+
+
+def jsonl_table(path: Path, *, root: Path) -> DataTable:
+    """Read one JSON object a line; lines that are none are skipped with a reason.
+
+    Raises:
+        DatasetError: when it is not UTF-8.
+    """
+    text = decode_utf8(read_regular(path, limit=MAX_TABLE_BYTES), str(path))
+    objects: dict[int, dict[str, object]] = {}
+    skipped: list[Skip] = []
+    # Not splitlines(): JSON strings may hold the other line separators of Unicode.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        value = _parse(line)
+        if isinstance(value, dict):
+            objects[number] = value
+        else:
+            skipped.append((f"{path.name} row {number}", "not a JSON object"))
+    names = list(dict.fromkeys(name for value in objects.values() for name in value))
+    check_width(len(names), path)
+    rows = [[value.get(name) for name in names] for value in objects.values()]
+    columns = dict(_columns(names, rows))
+    return DataTable(path=path, root=root, columns=columns, rows=list(objects), skipped=skipped)
 
 
 def check_width(count: int, path: Path) -> None:
@@ -64,10 +117,10 @@ def check_names(names: Sequence[str], path: Path) -> None:
     """Refuse tables in which a name stands for two columns."""
     repeated = next((name for name, count in Counter(names).items() if name and count > 1), None)
     if repeated is not None:
-        raise DatasetError(f"{path} has two columns called {repeated[:40]!r}; rename one")
+        raise DatasetError(f"{path} has two columns called {repeated[:_NAME]!r}; rename one")
 
 
-def require_column(table: Table, name: str | None) -> None:
+def require_column(table: DataTable, name: str | None) -> None:
     """Check that a column named by the user or by another table is there.
 
     Raises:
@@ -79,103 +132,21 @@ def require_column(table: Table, name: str | None) -> None:
         )
 
 
-def present(table: Table) -> str:
+def present(table: DataTable) -> str:
     """Return a sentence that lists the columns of `table`."""
-    names = [name[:40] for name in table.columns]
-    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return f"its columns are {', '.join(names[:20])}{more}."
+    return f"its columns are {listed([name[:_NAME] for name in table.columns], most=_LISTED)}."
 
 
-def kind_of(value: object) -> Kind:
-    """Return what a column whose first value is `value` may hold."""
-    if isinstance(value, bytes) or (isinstance(value, dict) and "bytes" in value):
-        return "image"
-    if not isinstance(value, str):
-        return "other"
-    is_image = PurePath(value).suffix.lower() in known_modalities["image"].suffixes and "://" not in value
-    return "image" if is_image and "\n" not in value else "string"
+def kind_of_values(value: object) -> str:
+    """Return the kind of a column whose first value is `value`."""
+    return modality_of_cell(value) or OTHER
 
 
-def table_records(table: Table, roles: Roles, *, split: str | None) -> tuple[list[Record], list[Skip]]:
-    """Return a record for each row, and the rows that give none."""
-    require_column(table, roles.item)
-    values = table.columns[roles.item].values()
-    labels = _labels(table, roles.label)
-    splits = _splits(table, roles.split) if roles.split else [split] * len(values)
-    records: list[Record] = []
-    skipped = list(table.skipped)
-    rows = table.rows or range(1, len(values) + 1)
-    for number, value, label, row_split in zip(rows, values, labels, splits, strict=True):
-        where = f"{table.path.name} row {number}"
-        try:
-            if roles.split and row_split is None:
-                raise DatasetError("its split is not train, validation or test")
-            item = _image(value, table) if roles.modality == "image" else _text(value)
-        except DatasetError as error:
-            skipped.append((where, str(error)))
-        else:
-            records.append(Record(where=where, item=item, label=label, split=row_split))
-    return records, skipped
-
-
-def item_records(table: Table, name: str, modality: str) -> tuple[list[Record], list[Skip]]:
-    """Return an unlabelled record for each row, called by its text or path, and the rows that give none."""
-    values = table.columns[name].values()
-    records: list[Record] = []
-    skipped = list(table.skipped)
-    for number, value in zip(table.rows or range(1, len(values) + 1), values, strict=True):
-        where = f"{table.path.name} row {number}"
-        try:
-            item = _image(value, table) if modality == "image" else _text(value)
-        except DatasetError as error:
-            skipped.append((where, str(error)))
-        else:
-            shown = where if isinstance(item, bytes) else str(item)
-            records.append(Record(where=shown, item=item, label=None))
-    return records, skipped
-
-
-def _labels(table: Table, name: str) -> list[object]:
-    column = table.columns[name]
-    labels = _named(column)
-    return [parse_cell(str(label)) for label in labels] if table.untyped else labels
-
-
-def _splits(table: Table, name: str) -> list[str | None]:
-    require_column(table, name)
-    return [split_name(str(value)) for value in _named(table.columns[name])]
-
-
-def _named(column: Column) -> list[object]:
-    """Return the values, numbers of classes replaced by their names (None for those without)."""
-    values = column.values()
-    if column.kind != "class":
-        return list(values)
-    known = dict(enumerate(column.names))
-    return [known.get(value) if isinstance(value, int) else value for value in values]
-
-
-def _text(value: object) -> Item:
-    if isinstance(value, str):
-        return value
-    raise DatasetError("no text" if value is None else f"not a text but {type(value).__name__}")
-
-
-def _image(value: object, table: Table) -> Item:
-    if isinstance(value, dict):
-        value = value.get("bytes") or value.get("path")
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, str) and value:
-        return contained(value, table.path.parent, root=table.root)
-    raise DatasetError("no image" if not value else f"not an image but {type(value).__name__}")
-
-
-def columns_from_rows(names: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[tuple[str, Column]]:
+def _columns(names: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[tuple[str, Column]]:
     """Yield the columns of rows that are all as long as `names`."""
     for position, name in enumerate(names):
         first = next((row[position] for row in rows if row[position] not in (None, "")), None)
-        yield name, Column(values=_Picked(rows, position), kind=kind_of(first))
+        yield name, Column(values=_Picked(rows, position), kind=kind_of_values(first))
 
 
 @dataclass(frozen=True)
@@ -185,3 +156,43 @@ class _Picked:
 
     def __call__(self) -> list[object]:
         return [row[self.position] for row in self.rows]
+
+
+def _even_rows(
+    reader: Iterator[list[str]], *, width: int, path: Path
+) -> tuple[list[list[str]], list[int], list[Skip]]:
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    skipped: list[Skip] = []
+    for number, row in enumerate(reader, start=1):
+        if len(row) == width:
+            rows.append(row)
+            numbers.append(number)
+        elif row:
+            skipped.append((f"{path.name} row {number}", f"{len(row)} fields where the header has {width}"))
+    return rows, numbers, skipped
+
+
+def _delimiter(path: Path, text: str) -> str:
+    """Return the delimiter: spreadsheets of many countries write semicolons into .csv files."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    header = text.partition("\n")[0]
+    return next((mark for mark in ",;\t" if mark in header), ",")
+
+
+def _parse(line: str) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+@contextmanager
+def _field_limit() -> Iterator[None]:
+    # The limit of the csv module is one for the whole process.
+    before = csv.field_size_limit(MAX_FIELD_CHARACTERS)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)

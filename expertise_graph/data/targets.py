@@ -1,26 +1,33 @@
-"""What is to be learned from raw labels: one class an item, several labels an item, or a value."""
+"""From raw labels to targets: one class an item, several labels an item, or a value."""
 
 from __future__ import annotations
 
 import math
 import numbers
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
-from expertise_graph.core import DatasetError, FloatArray, IntArray
-from expertise_graph.data.dataset import CLASS, LABELS, VALUE
-from expertise_graph.data.labels import class_name, is_fraction, sorted_classes
-from expertise_graph.data.records import Columns
+from expertise_graph.core import DatasetError, FloatArray, IntArray, setting
+from expertise_graph.data.dataset import CLASS, LABELS, VALUE, Columns
 
+# Of several labels in a cell: the first of these that any cell holds. Commas last, as names hold them, too.
 SEPARATORS = (";", "|", ",")
+# Ranges of values stand for classes where items are sampled and experts ranked: five tell low from high and
+# still leave each range a fifth of the items.
 RANGES = 5
+# Items that a range, or a label that stands for an item, should have: enough for each of the three splits.
 _ENOUGH = 8
 _NO_LABEL = "none"
+# Stands in no label: the unit separator of ASCII.
 _BETWEEN = "\x1f"
+_INTEGER = re.compile(r"-?\d{1,18}")
+_DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,21 +42,21 @@ class Targets:
 
 
 @dataclass(frozen=True)
-class Reading:
+class LabelFormat:
     """How raw labels of one kind are read.
 
     Attributes:
         kind: of the target.
-        one: a raw label to its text, None where it is missing; equal texts are equal labels.
-        number: n texts to targets.
+        text_of: a raw label to its text, None where it is missing; equal texts are equal labels.
+        to_targets: n texts to targets.
     """
 
     kind: str
-    one: Callable[[object], str | None]
-    number: Callable[[Sequence[str]], Targets]
+    text_of: Callable[[object], str | None]
+    to_targets: Callable[[Sequence[str]], Targets]
 
 
-def reading_of(raw: Sequence[object], columns: Columns) -> Reading:
+def label_format(raw: Sequence[object], columns: Columns) -> LabelFormat:
     """Return how to read labels: as the columns say, else as they look.
 
     Lists are labels, fractions are values, all else is a class.
@@ -59,11 +66,11 @@ def reading_of(raw: Sequence[object], columns: Columns) -> Reading:
     """
     kind = columns.target or _kind(raw)
     if kind == VALUE:
-        return Reading(VALUE, _value, lambda texts: _values(texts, columns.label or "value"))
+        return LabelFormat(VALUE, _value, lambda texts: _values(texts, columns.label or "value"))
     if kind == LABELS:
         separator = columns.separator or _separator(raw)
-        return Reading(LABELS, lambda label: _joined(label, separator), _several)
-    return Reading(CLASS, class_name, _classes)
+        return LabelFormat(LABELS, lambda label: _joined(label, separator), _several)
+    return LabelFormat(CLASS, class_name, _classes)
 
 
 def _kind(raw: Sequence[object]) -> str:
@@ -86,10 +93,10 @@ def _value(label: object) -> str | None:
     try:
         value = float(label)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise DatasetError(f"{str(label)[:40]!r} is no number, and values are to be learned") from None
+        raise DatasetError(f"{str(label)[:40]!r} is not a number, and values are to be learned") from None
     if math.isinf(value):
         raise DatasetError(
-            f"{str(label)[:40]!r} is infinite, and values to be learned are finite: mend or remove it"
+            f"{str(label)[:40]!r} is infinite; values to learn must be finite: correct or remove it"
         )
     return None if math.isnan(value) else repr(value)
 
@@ -145,3 +152,68 @@ def _several(texts: Sequence[str]) -> Targets:
     for row, item in enumerate(items):
         marks[row, [column[name] for name in item]] = 1.0
     return Targets(kind=LABELS, classes=strata.classes, labels=strata.labels, names=names, values=marks)
+
+
+def parse_cell(cell: str) -> object:
+    """Return the label that a cell of an untyped table means.
+
+    Only decimals are read as numbers: an identifier such as 007 is a name.
+
+    Example:
+        >>> parse_cell("007"), parse_cell("2.0"), parse_cell(" NaN ")
+        ('007', 2.0, None)
+    """
+    cell = cell.strip()
+    if cell.lower() in ("", "nan"):
+        return None
+    return float(cell) if _DECIMAL.fullmatch(cell) else cell
+
+
+def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the distinct names, by value when all of them are integers.
+
+    Example:
+        >>> sorted_classes(["10", "9", "9"]), sorted_classes(["b", "10", "9"])
+        (('9', '10'), ('10', '9', 'b'))
+    """
+    distinct = set(names)
+    if all(_INTEGER.fullmatch(name) for name in distinct):
+        return tuple(sorted(distinct, key=lambda name: (int(name), name)))
+    return tuple(sorted(distinct))
+
+
+def class_name(label: object) -> str | None:
+    """Return the class that a label names, None where it is missing (None, NaN or blank).
+
+    Raises:
+        DatasetError: when it is no single label.
+    """
+    if label is None or (isinstance(label, numbers.Real) and math.isnan(label)):
+        return None
+    if isinstance(label, bool | np.bool_):
+        return str(bool(label)).lower()
+    if isinstance(label, numbers.Integral):
+        return str(int(label))
+    if isinstance(label, numbers.Real):
+        return str(label) if is_fraction(label) else f"{float(label):.0f}"
+    if isinstance(label, bytes):
+        label = label.decode("utf-8", "replace")
+    if not isinstance(label, str):
+        raise DatasetError(
+            f"a label must be one string or integer, not {type(label).__name__}; for several labels an "
+            f"item set {setting('target', 'labels')}"
+        )
+    return _clean(label) or None
+
+
+def _clean(name: str) -> str:
+    # File systems differ in how they compose accents, and store bytes that are no characters.
+    name = unicodedata.normalize("NFC", name.encode("utf-8", "replace").decode("utf-8"))
+    return " ".join(name.split())
+
+
+def is_fraction(label: object) -> bool:
+    """Tell whether a label is a number that is not whole."""
+    if not isinstance(label, numbers.Real) or isinstance(label, numbers.Integral):
+        return False
+    return not float(label).is_integer()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from expertise_graph.core import IntArray, InvalidInputError
-from expertise_graph.data import Item, LabelledData
+from expertise_graph.data import Item, LabelledData, plural_of
 
 TEST_OPTION = "--test"
 """The split that the items of a separate test set are in."""
@@ -83,8 +83,8 @@ def collect(data: LabelledData, test: LabelledData | None = None) -> Collection:
 def _joined(own: Collection, test: LabelledData) -> Collection:
     if test.modality != own.modality:
         raise InvalidInputError(
-            f"{own.locator} holds {own.modality}s and --test {test.locator} holds {test.modality}s: "
-            "give a test set of the same kind"
+            f"{own.locator} holds {plural_of(own.modality)} and --test {test.locator} holds "
+            f"{plural_of(test.modality)}: give a test set of the same kind"
         )
     strange = tuple(name for name in test.classes if name not in own.classes)
     classes = (*own.classes, *strange)

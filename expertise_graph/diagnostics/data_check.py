@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -19,18 +18,16 @@ from expertise_graph.core import (
     first_line,
     silent,
 )
-from expertise_graph.data import Item, LabelledData, known_modalities, stratified_sample
+from expertise_graph.data import MOST_PAIRS, Item, LabelledData, known_modalities, stratified_sample
 from expertise_graph.diagnostics.baselines import NAMES, how_hard
 from expertise_graph.diagnostics.collection import Collection, collect, short_path
-from expertise_graph.diagnostics.duplicates import SAME_PIXELS, Pair, confirm, cosines, group, group_numbers
+from expertise_graph.diagnostics.duplicates import Pair, confirm, cosines, group, group_numbers
 from expertise_graph.diagnostics.feature_extractor import Choose, features_of, no_expert
-from expertise_graph.diagnostics.findings import Basics, DataFindings, Odd
-from expertise_graph.diagnostics.images import MOST_PAIRS, Images
+from expertise_graph.diagnostics.findings import Basics, DataFindings
 from expertise_graph.diagnostics.label_errors import label_noise
 from expertise_graph.diagnostics.learning_curve import learning_curve
 from expertise_graph.diagnostics.probe import folds_of, reduced, too_small
 from expertise_graph.diagnostics.recommend import next_command, recommend
-from expertise_graph.diagnostics.texts import Texts
 
 LOOKED_AT = 20_000
 LEARNT_FROM = 2_000
@@ -71,31 +68,6 @@ def check_data(
     return check.findings
 
 
-class _Look(Protocol):
-    """What one kind of input can be asked without a model."""
-
-    def look(self, index: int, item: Item) -> None: ...
-    def traits(self) -> tuple[str, ...]: ...
-    def odd(self) -> tuple[Odd, ...]: ...
-    def near(self) -> list[tuple[int, int, float]]: ...
-
-
-class _Closed:
-    """A kind of input of another package, of which nothing is known here."""
-
-    def look(self, index: int, item: Item) -> None:
-        pass
-
-    def traits(self) -> tuple[str, ...]:
-        return ()
-
-    def odd(self) -> tuple[Odd, ...]:
-        return ()
-
-    def near(self) -> list[tuple[int, int, float]]:
-        return []
-
-
 class _Check:
     def __init__(self, collection: Collection, choose: Choose, seed: int, progress: Progress) -> None:
         self.collection, self.choose, self.seed, self.progress = collection, choose, seed, progress
@@ -107,14 +79,14 @@ class _Check:
             basics=_basics(collection),
         )
         self.hashes: list[str | None] = []
-        looks: dict[str, type[_Look]] = {"image": Images, "text": Texts}
-        self.look: _Look = looks.get(collection.modality, _Closed)()
+        self.modality = known_modalities[collection.modality]
+        self.inspection = self.modality.inspection()
 
     def run(self) -> None:
         """Do all parts, those that need no expert first."""
         found = self.findings
         self._read_files()
-        pairs = self.look.near()
+        pairs = self.inspection.near_duplicates()
         if len(pairs) >= MOST_PAIRS:
             found.notes.append(f"near-duplicates: only the first {MOST_PAIRS:,} similar pairs were compared")
         self._group(pairs, {})
@@ -136,16 +108,16 @@ class _Check:
         for i, item in enumerate(self.collection.items):
             self.hashes.append(_hash(item, self.collection.modality))
             if i in looked:
-                self.look.look(i, item)
+                self.inspection.look(i, item, modality=self.modality)
             self.progress("looking at the items", i + 1, n)
-        self.findings.basics = dataclasses.replace(self.findings.basics, traits=self.look.traits())
-        self.findings.odd = self.look.odd()
+        self.findings.basics = dataclasses.replace(self.findings.basics, traits=self.inspection.traits())
+        self.findings.odd = self.inspection.odd()
 
     def _group(self, pairs: list[Pair], near: dict[tuple[int, int], float]) -> None:
-        by = "wording"
-        if self.collection.modality == "image":
-            pairs = confirm(pairs, near)
-            by = f"pixels and features of {self.findings.expert}" if near else "pixels"
+        by, certain = self.inspection.compared_by, self.inspection.certain
+        if certain is not None:
+            pairs = confirm(pairs, near, certain=certain)
+            by = f"{by} and features of {self.findings.expert}" if near else by
         self.findings.duplicates = group(self.collection, self.hashes, pairs, confirmed_by=by)
 
     def _sample(self) -> IntArray:
@@ -186,7 +158,8 @@ class _Check:
         """Return features of the sample, and tell near-duplicates apart by features as well."""
         try:
             lens = self.choose()
-            doubtful = [i for a, b, r in pairs if r < SAME_PIXELS for i in (a, b)]
+            certain = self.inspection.certain or 0.0
+            doubtful = [i for a, b, r in pairs if r < certain for i in (a, b)]
             extra = [i for i in dict.fromkeys(doubtful) if i not in set(sample.tolist())][:LEARNT_FROM]
             rows = [*sample.tolist(), *extra]
             features = features_of(lens, self.collection, rows, self.hashes)
@@ -195,18 +168,17 @@ class _Check:
             self.findings.notes.append(f"no expert was used, so wrong labels are not searched for: {error}")
             return None
         self.findings.expert, self.findings.expert_reason = lens.expert, lens.reason
-        if self.collection.modality == "image":
+        if self.inspection.certain is not None:
             places = {item: row for row, item in enumerate(rows)}
             self._group(pairs, cosines(pairs, places, features))
         return reduced(features[: len(sample)])
 
     def _raw(self, sample: IntArray) -> FloatArray:
-        modality = known_modalities[self.collection.modality]
         # In parts, as decoded images take far more room than what is kept of them.
         parts = np.array_split(sample, max(1, len(sample) // 256))
         return np.concatenate(
             [
-                modality.raw_features([modality.decode(self.collection.items[i]) for i in part])
+                self.modality.raw_features([self.modality.decode(self.collection.items[i]) for i in part])
                 for part in parts
             ]
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from expertise_graph.data import plural_of
 from expertise_graph.diagnostics.charts import Line, bar_chart, line_chart
 from expertise_graph.diagnostics.findings import DataFindings, Duplicates, Growth, Need, Noise
 from expertise_graph.diagnostics.page import Cell, Html, Thumbnails, heading, numbered, page, paragraph, table
@@ -128,7 +129,9 @@ def _basics(findings: DataFindings) -> Iterator[Html]:
     basics = findings.basics
     yield heading("What there is")
     splits = ", ".join(f"{count:,} in {split}" for split, count in basics.splits.items())
-    yield paragraph(f"{basics.items:,} {basics.modality}s in {len(basics.classes):,} classes: {splits}.")
+    yield paragraph(
+        f"{basics.items:,} {plural_of(basics.modality)} in {len(basics.classes):,} classes: {splits}."
+    )
     yield from (paragraph(trait) for trait in basics.traits)
     rows: list[list[Cell]] = [[name, count] for name, count in list(basics.classes.items())[:_CLASSES]]
     yield table(f"The first {len(rows)} of {len(basics.classes):,} classes", ("class", "items"), rows)

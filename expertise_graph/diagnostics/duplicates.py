@@ -13,23 +13,17 @@ from expertise_graph.diagnostics.findings import Duplicates, Group
 
 Pair = tuple[int, int, float]
 
-SAME_PIXELS = 0.97
-SIMILAR_PIXELS = 0.95
 SAME_FEATURES = 0.95
 
 
-def confirm(pairs: Sequence[Pair], cosines: Mapping[tuple[int, int], float]) -> list[Pair]:
-    """Return the pairs of images that are the same picture.
+def confirm(pairs: Sequence[Pair], cosines: Mapping[tuple[int, int], float], *, certain: float) -> list[Pair]:
+    """Return the pairs of items that are the same input.
 
-    The small versions correlate at .97, or at .95 where the features of an expert, centred, have a
-    cosine of .95. Features alone do not tell: an expert for letters hardly sees the typeface, and to another
-    one the same picture compressed anew is far away.
+    They are as similar as is `certain`, or the features of an expert, centred, have a cosine of .95.
+    Features alone do not tell: an expert for letters hardly sees the typeface, and to another one the same
+    picture compressed anew is far away.
     """
-    return [
-        (a, b, r)
-        for a, b, r in pairs
-        if r >= SAME_PIXELS or (r >= SIMILAR_PIXELS and cosines.get((a, b), -1.0) >= SAME_FEATURES)
-    ]
+    return [p for p in pairs if p[2] >= certain or cosines.get(p[:2], -1.0) >= SAME_FEATURES]
 
 
 def cosines(

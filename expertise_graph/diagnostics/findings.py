@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from expertise_graph.core import IntArray
-from expertise_graph.data import Item
+from expertise_graph.data import Item, Odd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +33,6 @@ class Basics:
     traits: tuple[str, ...]
     skipped: tuple[tuple[str, str], ...] = ()
     strange: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Odd:
-    """Items that look unlike an input somebody meant to give; `items` are indices."""
-
-    kind: str
-    items: tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

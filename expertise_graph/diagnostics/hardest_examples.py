@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from expertise_graph.core import DatasetError, FloatArray, IntArray, Progress, log_softmax, sigmoid
-from expertise_graph.data import CLASS, IMAGE, LABELS, VALUE, Item, LabelledData, holdout
+from expertise_graph.data import CLASS, LABELS, VALUE, Item, LabelledData, Modality, holdout, known_modalities
 from expertise_graph.diagnostics.collection import item_names
 from expertise_graph.inference import Model
 
@@ -127,13 +127,14 @@ def _of_values(model: Model, data: LabelledData, rows: IntArray, logits: FloatAr
 _ANSWERS = {CLASS: _of_classes, LABELS: _of_labels, VALUE: _of_values}
 
 
-def contact_sheet(mistakes: Sequence[Mistake], items: Sequence[Item]) -> bytes:
-    """Return a PNG of images, with the label given and the one predicted below each.
+def contact_sheet(mistakes: Sequence[Mistake], data: LabelledData) -> bytes:
+    """Return a PNG of the items' pictures, with the label given and the one predicted below each.
 
     Args:
         mistakes: worst first.
-        items: that `Mistake.item` counts.
+        data: whose items `Mistake.item` counts.
     """
+    modality = known_modalities[data.modality]
     cell_width, cell_height = _PICTURE + _PAD, _PICTURE + 2 * _LINE + 2 * _PAD
     rows = -(-len(mistakes) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * cell_width + _PAD, max(1, rows) * cell_height + _PAD), "white")
@@ -141,7 +142,7 @@ def contact_sheet(mistakes: Sequence[Mistake], items: Sequence[Item]) -> bytes:
     for place, mistake in enumerate(mistakes):
         left = _PAD + place % _COLUMNS * cell_width
         top = _PAD + place // _COLUMNS * cell_height
-        _paste(sheet, items[mistake.item], left, top)
+        _paste(sheet, data.items[mistake.item], modality, (left, top))
         right = mistake.predicted == mistake.given
         draw.text((left, top + _PICTURE + 2), f"is {_short(mistake.given)}", fill="black", font=font)
         colour = "#2a7a4a" if right else "#b3261e"
@@ -152,11 +153,14 @@ def contact_sheet(mistakes: Sequence[Mistake], items: Sequence[Item]) -> bytes:
     return buffer.getvalue()
 
 
-def _paste(sheet: Image.Image, item: Item, left: int, top: int) -> None:
+def _paste(sheet: Image.Image, item: Item, modality: Modality, corner: tuple[int, int]) -> None:
     try:
-        picture = IMAGE.decode(item)
+        picture = modality.picture and modality.picture(modality.decode(item))
     except DatasetError:
+        picture = None
+    if picture is None:
         return
+    left, top = corner
     scale = _PICTURE / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     sheet.paste(picture.resize(size), (left + (_PICTURE - size[0]) // 2, top + (_PICTURE - size[1]) // 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from expertise_graph.data import plural_of
 from expertise_graph.diagnostics.findings import DataFindings, Duplicates, Group, Growth, Need, Noise
 
 SHOWN = 3
@@ -38,7 +39,8 @@ def _title(findings: DataFindings) -> str:
     basics = findings.basics
     splits = ", ".join(f"{count:,} {split}" for split, count in basics.splits.items())
     parts = f" ({splits})" if len(basics.splits) > 1 else ""
-    return f"{basics.name}: {basics.items:,} {basics.modality}s in {len(basics.classes):,} classes{parts}"
+    inputs = f"{basics.items:,} {plural_of(basics.modality)}"
+    return f"{basics.name}: {inputs} in {len(basics.classes):,} classes{parts}"
 
 
 def _faults(findings: DataFindings) -> Iterator[str]:

@@ -14,7 +14,7 @@ from string import Template
 from PIL import Image
 
 from expertise_graph.core import DatasetError, InvalidInputError
-from expertise_graph.data import IMAGE, Item
+from expertise_graph.data import Item, known_modalities
 
 MARK = '<meta name="generator" content="expertise-graph check">'
 THUMBNAIL = 64
@@ -95,19 +95,19 @@ def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> 
 
 
 class Thumbnails:
-    """Small pictures of image items, or the beginning of texts, up to a number in all."""
+    """Small pictures of items that can be shown, up to a number in all, or their names."""
 
     def __init__(self, items: Sequence[Item], modality: str) -> None:
-        self.items, self.modality = items, modality
+        self.items, self.modality = items, known_modalities[modality]
         self.left = MOST_THUMBNAILS
 
     def show(self, item: int, name: str) -> Html:
         """Return a picture with its name, or the name alone."""
         label = escape(_cut(name))
-        if self.modality != "image" or not self.left:
+        if self.modality.picture is None or not self.left:
             return Html(label)
         try:
-            data = thumbnail(IMAGE.decode(self.items[item]))
+            data = thumbnail(self.modality.picture(self.modality.decode(self.items[item])))
         except DatasetError:
             return Html(label)
         self.left -= 1

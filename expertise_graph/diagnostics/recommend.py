@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator, Sequence
 
+from expertise_graph.data import plural_of
 from expertise_graph.diagnostics.findings import Accuracy, DataFindings, Need
 
 FEW = 5
@@ -83,8 +84,8 @@ def start_from(findings: DataFindings) -> str:
         return "What to start from cannot be told from so little, so add items and check again."
     if findings.expert is None:
         return (
-            f"Register experts for {findings.basics.modality}s and check again, to see whether they beat the "
-            f"{_percent(need.methods['raw'].value)} of a linear model on the raw input."
+            f"Register experts for {plural_of(findings.basics.modality)} and check again, to see whether "
+            f"they beat the {_percent(need.methods['raw'].value)} of a linear model on the raw input."
         )
     if not need.network_adds:
         return (

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from expertise_graph.core import InvalidInputError
-from expertise_graph.data import CLASS, VALUE, LabelledData
+from expertise_graph.data import CLASS, VALUE, LabelledData, plural_of
 from expertise_graph.training import METRICS
 
 
@@ -99,5 +99,5 @@ def check_same_classes(record: RunRecord, data: LabelledData) -> None:
 
 def _held(modality: str, kind: str, names: Sequence[str]) -> str:
     if kind == VALUE:
-        return f"{modality}s with a value each"
-    return f"{len(names)} {'classes' if kind == CLASS else 'labels'} of {modality}s"
+        return f"{plural_of(modality)} with a value each"
+    return f"{len(names)} {'classes' if kind == CLASS else 'labels'} of {plural_of(modality)}"

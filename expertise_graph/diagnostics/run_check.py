@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from expertise_graph.core import ExpertiseError, Progress, UntrustedError, silent
-from expertise_graph.data import CLASS, LABELS, LabelledData
+from expertise_graph.data import CLASS, LABELS, LabelledData, known_modalities, plural_of
 from expertise_graph.diagnostics.charts import Line, line_chart
 from expertise_graph.diagnostics.hardest_examples import Mistake, contact_sheet, worst_items
 from expertise_graph.diagnostics.lines import shorten
@@ -91,8 +91,8 @@ def check_run(
         found.mistakes, found.looked_at = worst_items(
             found.model, found.data, seed=int(record.result["seed"]), progress=progress
         )
-        if record.modality == "image":
-            found.sheet = contact_sheet(found.mistakes, found.data.items)
+        if known_modalities[record.modality].picture:
+            found.sheet = contact_sheet(found.mistakes, found.data)
     except ExpertiseError as error:
         found.notes.append(f"the worst examples are left out: {error}")
     except KeyboardInterrupt:
@@ -105,7 +105,7 @@ def run_lines(found: RunFindings) -> Iterator[str]:
     record, result = found.record, found.record.result
     what = {CLASS: f"in {len(record.classes):,} classes", LABELS: f"with {len(record.classes):,} labels"}
     yield (
-        f"{record.folder.name}: {result['strategy']} on {result['n_train']:,} {record.modality}s "
+        f"{record.folder.name}: {result['strategy']} on {result['n_train']:,} {plural_of(record.modality)} "
         f"{what.get(record.kind, 'with values')}, {result['epochs']} epochs in {result['seconds']:.0f} s"
     )
     yield (

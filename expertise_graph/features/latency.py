@@ -25,7 +25,7 @@ from expertise_graph.core import (
     UntrustedError,
     first_line,
 )
-from expertise_graph.data import Inputs, Item, known_modalities
+from expertise_graph.data import Inputs, Item, known_modalities, plural_of
 from expertise_graph.models import Backbone, load
 from expertise_graph.store import Store
 
@@ -88,7 +88,7 @@ def measure(
         raise
     except Exception as error:  # networks of strangers raise anything
         raise SourceError(
-            f"{expert.name} cannot be run on {probes.modality}s: {first_line(error)}"
+            f"{expert.name} cannot be run on {plural_of(probes.modality)}: {first_line(error)}"
         ) from error
     store.put_latency(expert, machine(), milliseconds)
     return milliseconds

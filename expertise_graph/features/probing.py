@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch.overrides import TorchFunctionMode
 
 from expertise_graph.core import Expert, ExpertiseError, Progress, SourceError, first_line, silent
-from expertise_graph.data import Inputs, Item, known_modalities
+from expertise_graph.data import Inputs, Item, known_modalities, plural_of
 from expertise_graph.models import Backbone, load
 from expertise_graph.store import Arrays, features_key
 
@@ -69,7 +69,7 @@ class Prober:
             raise
         except Exception as error:  # networks of strangers raise anything
             raise SourceError(
-                f"{expert.name} cannot be run on {inputs.modality}s: {first_line(error)}"
+                f"{expert.name} cannot be run on {plural_of(inputs.modality)}: {first_line(error)}"
             ) from error
         if not np.isfinite(features).all():
             raise SourceError(f"{expert.name} gives NaN or infinite features; its weights are not usable")
@@ -107,11 +107,11 @@ def extract(
 def _batches(backbone: Backbone, items: Sequence[Item], size: int) -> Iterator[tuple[list[int], Batch]]:
     """Return batches of all items with their places, long texts first."""
     order = sorted(range(len(items)), key=lambda i: -len(items[i]) if isinstance(items[i], str) else 0)  # type: ignore[arg-type]
-    decode = known_modalities[backbone.modality].decode
-    step = max(size, _WINDOW) if backbone.modality == "text" else size
+    modality = known_modalities[backbone.modality]
+    step = size if modality.overlong is None else max(size, _WINDOW)
     for start in range(0, len(order), step):
         window = order[start : start + step]
-        decoded = [decode(items[i]) for i in window]
+        decoded = [modality.decode(items[i]) for i in window]
         if step == size:
             yield window, backbone.collate(decoded)
             continue

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.core import DatasetError, FloatArray, IntArray, Progress, metrics, silent, stats
-from expertise_graph.data import CLASS, LABELS, LabelledData
+from expertise_graph.data import CLASS, LABELS, LabelledData, plural_of
 from expertise_graph.inference.base import Model
 from expertise_graph.inference.items import Chosen, choose, marks_of, match_classes, same_task, values_of
 
@@ -73,8 +73,8 @@ def evaluate(
     """
     if data.modality != model.modality:
         raise DatasetError(
-            f"{data.name} holds {data.modality}s and the model takes {model.modality}s; name the column "
-            f"with --{model.modality}-column if there is one"
+            f"{data.name} holds {plural_of(data.modality)} and the model takes {plural_of(model.modality)}; "
+            f"name the column with --{model.modality}-column if there is one"
         )
     if model.kind == CLASS and data.kind == LABELS:
         raise DatasetError(

@@ -20,7 +20,7 @@ from expertise_graph.core import (
     first_line,
     silent,
 )
-from expertise_graph.data import KINDS, Item
+from expertise_graph.data import KINDS, Item, plural_of
 from expertise_graph.features import extract
 from expertise_graph.inference.base import CHUNK, Model, is_positive, noted_score, shifted
 from expertise_graph.models import Backbone, SourceOptions, existing_folder, inspect, load, read_json, resolve
@@ -71,7 +71,7 @@ class Network(Model):
             raise
         except Exception as error:  # networks of strangers raise anything
             raise SourceError(
-                f"{self.folder} cannot be run on {self.modality}s: {first_line(error)}"
+                f"{self.folder} cannot be run on {plural_of(self.modality)}: {first_line(error)}"
             ) from error
         with torch.inference_mode():
             logits: NDArray[np.float32] = self.head(torch.from_numpy(features)).numpy()

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from expertise_graph.core import InvalidInputError, SourceError, first_line
-from expertise_graph.data import known_modalities, read_probe_set
+from expertise_graph.data import known_modalities, plural_of, read_probe_set
 from expertise_graph.inference.base import Model
 from expertise_graph.inference.network import Network
 from expertise_graph.starter import probe_files
 from expertise_graph.training import Batch, Classifier
 
 BATCH, TOKENS = "batch", "tokens"
-TEXT_INPUTS = ("input_ids", "attention_mask")
+TOKEN_INPUTS = ("input_ids", "attention_mask")
 CHECKED = 12
 
 
@@ -70,10 +70,8 @@ def trace(model: Model) -> Traced:
         SourceError: when a network does what such a graph cannot hold.
     """
     raw = _real_batches(model)
-    names = (
-        tuple(name for name in TEXT_INPUTS if name in raw[0]) if model.modality == "text" else tuple(raw[0])
-    )
-    longest = _longest(model) if model.modality == "text" else None
+    names = tuple(name for name in TOKEN_INPUTS if name in raw[0]) or tuple(raw[0])
+    longest = _longest(model)
     dynamic = _dynamic(names, longest)
     batches = tuple(tuple(batch[name] for name in names) for batch in raw)
     try:
@@ -102,7 +100,9 @@ def _real_batches(model: Model) -> tuple[Batch, Batch]:
     probes = (read_probe_set(path) for path in probe_files())
     items = next((p.items for p in probes if p.probe_set.modality == model.modality), None)
     if items is None:
-        raise InvalidInputError(f"models of {model.modality} cannot be exported: no inputs to check them on")
+        raise InvalidInputError(
+            f"models of {plural_of(model.modality)} cannot be exported: no inputs to check them on"
+        )
     decoded = [known_modalities[model.modality].decode(item) for item in items[:CHECKED]]
     collated = [(n.backbone.collate(decoded[:1]), n.backbone.collate(decoded[1:])) for n in model.networks]
     for network, pair in zip(model.networks, collated, strict=True):
@@ -111,9 +111,12 @@ def _real_batches(model: Model) -> tuple[Batch, Batch]:
     return collated[0]
 
 
-def _longest(model: Model) -> int:
-    """Return how many tokens a text is cut to."""
-    lengths = [n.backbone.collate(["word " * 10_000])[TEXT_INPUTS[0]].shape[1] for n in model.networks]
+def _longest(model: Model) -> int | None:
+    """Return how many tokens an input is cut to, None for inputs of one shape."""
+    overlong = known_modalities[model.modality].overlong
+    if overlong is None:
+        return None
+    lengths = [n.backbone.collate([overlong])[TOKEN_INPUTS[0]].shape[1] for n in model.networks]
     for network, length in zip(model.networks, lengths, strict=True):
         if length != lengths[0]:
             raise _different(model, network)

@@ -61,7 +61,7 @@ class Learner:
         self.parts, self.mirror = config.accumulate, False
         self.teacher = teacher_for(data, teacher) if config.distill else None
         self.answers: torch.Tensor | None = None
-        self.changes_inputs = config.augment and data.modality == "image"
+        self.changes_inputs = config.augment and known_modalities[data.modality].augmented
         self.may_mirror = self.changes_inputs and data.kind == CLASS
         trains = config.way.fine_tunes and config.way.probe and data.kind == CLASS
         self.may_shorten, self.length = trains and not self.changes_inputs, 1.0

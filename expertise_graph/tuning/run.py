@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from expertise_graph.core import DatasetError, InvalidInputError, Query, Ranking, SourceError
-from expertise_graph.data import LabelledData, Splits
+from expertise_graph.data import LabelledData, Splits, known_modalities
 from expertise_graph.features import Context, probe_sets
 from expertise_graph.training import TrainConfig, trial_splits
 from expertise_graph.tuning.final import FinalModel, finish, finish_with_probe
@@ -123,7 +123,7 @@ class _Auto:
                 "the query knows experts by name only; register one: expertise-graph register hf:ORG/NAME"
             )
         usual = TrainConfig(strategy=settings.strategies[0])
-        least = usual.epochs if data.modality == "image" else LEAST_EPOCHS
+        least = usual.epochs if known_modalities[data.modality].augmented else LEAST_EPOCHS
         tunable = [c for c in ranking.candidates if self.speed.fits_in(c.expert, usual, least, budget.left)]
         self.tuned = contenders_of(tunable, settings.experts)
         contenders = self.tuned or self.contenders

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from expertise_graph.core import Z_80, Candidate, Expert
-from expertise_graph.data import LabelledData
+from expertise_graph.data import LabelledData, known_modalities
 from expertise_graph.training import TrainConfig
 
 # Parameters from which low-rank adapters are tried; smaller networks are trained whole in the same time.
@@ -92,7 +92,7 @@ class Space:
         large = any(e.expert.params >= ADAPTERS_FROM for e in contenders)
         self.strategies = [s for s in strategies if s != "lora" or large or len(strategies) == 1]
         self.edges = np.cumsum([e.probability for e in contenders])
-        self.images = data.modality == "image"
+        self.augmented = known_modalities[data.modality].augmented
 
     @property
     def dimensions(self) -> dict[str, Dimension]:
@@ -104,7 +104,7 @@ class Space:
             "weight_decay": Between(1e-3, 0.3, log=True),
             "epochs": OneOf((10, 20, 40)),
         }
-        if self.images:
+        if self.augmented:
             found["augment"] = OneOf((True, False))
         if "l2-sp" in self.strategies:
             found["prior"] = Between(1e-3, 0.3, log=True)

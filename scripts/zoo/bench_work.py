@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from expertise_graph.data.modalities.base import known_modalities
-from expertise_graph.data.probe_files import read_probe_set
+from expertise_graph.data.probe_sets import read_probe_set
 from expertise_graph.features.similarity import centred_gram, sketch
 from expertise_graph.starter import __file__ as STARTER
 from expertise_graph.training.build import private_rng

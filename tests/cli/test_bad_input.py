@@ -52,6 +52,14 @@ def test_a_table_without_the_named_column(tmp_path):
     refused(table, "no column 'y'", "text, label", options=("--label-column", "y"))
 
 
+def test_columns_of_two_modalities(tmp_path):
+    table = materials.glosses(tmp_path / "t.csv", 5)
+    both = ("--text-column", "text", "--image-column", "text")
+    done = invoke("query", table, *both)
+    assert done.code == 2
+    assert "name one column to learn from: --image-column or --text-column, not both" in done.err
+
+
 def test_a_table_without_a_clear_label(tmp_path):
     path = text_csv(tmp_path / "t.csv", [(f"t{i}", f"{i},{i}") for i in range(9)], header="a,b,c")
     refused(path, "name one")

@@ -5,7 +5,7 @@ import pytest
 
 from expertise_graph.core.errors import DatasetError
 from expertise_graph.data.modalities import image
-from expertise_graph.data.readers import read_data
+from expertise_graph.data.reading import read_data
 
 
 def pixels(*shape):

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from expertise_graph.core.errors import DatasetError
+from expertise_graph.data.dataset import Columns
 from expertise_graph.data.modalities import image
-from expertise_graph.data.readers import read_data
-from expertise_graph.data.records import Columns
+from expertise_graph.data.reading import read_data
 from tests.data.files import IMAGE_FEATURES, image_folder, image_table, picture, png, save_to_disk, text_csv
 
 ROWS = [("one", "a"), ("two", "b"), ("three", "a"), ("four", "b")]
@@ -78,7 +78,7 @@ def test_missing_columns_list_those_present(tmp_path):
     with pytest.raises(
         DatasetError, match=r"no column 'txt'; its columns are text, label\. Did you mean 'text'"
     ):
-        read_data(tmp_path / "t.csv", columns=Columns(text="txt"))
+        read_data(tmp_path / "t.csv", columns=Columns(item="txt"))
     text_csv(tmp_path / "u.csv", ROWS, header="q1,q2")
     with pytest.raises(DatasetError, match="its columns are q1, q2"):
         read_data(tmp_path / "u.csv")
@@ -90,7 +90,7 @@ def test_columns_are_guessed_only_when_one_fits(tmp_path):
     (tmp_path / "b.csv").write_text("id,sentence,review,target\n1,a,b,0\n2,c,d,1\n3,e,f,0\n4,g,h,1\n")
     with pytest.raises(DatasetError, match="text may be 'sentence' or 'review'; name the text column"):
         read_data(tmp_path / "b.csv")
-    assert read_data(tmp_path / "b.csv", columns=Columns(text="review")).items == ("b", "d", "f", "h")
+    assert read_data(tmp_path / "b.csv", columns=Columns(item="review")).items == ("b", "d", "f", "h")
 
 
 def test_split_column(tmp_path):
@@ -169,8 +169,10 @@ def test_images_and_captions_need_a_choice(tmp_path):
     (tmp_path / "t.csv").write_text("\n".join(lines) + "\n")
     with pytest.raises(DatasetError, match=r"both images \('image'\) and texts \('text'\)"):
         read_data(tmp_path / "t.csv")
-    assert read_data(tmp_path / "t.csv", columns=Columns(text="text")).items[1] == "caption 1"
-    assert read_data(tmp_path / "t.csv", columns=Columns(image="image")).modality == "image"
+    assert (
+        read_data(tmp_path / "t.csv", columns=Columns(item="text", modality="text")).items[1] == "caption 1"
+    )
+    assert read_data(tmp_path / "t.csv", columns=Columns(item="image")).modality == "image"
 
 
 def test_rows_keep_their_numbers_when_others_are_skipped(tmp_path):
@@ -186,9 +188,7 @@ def test_semicolons_of_spreadsheets(tmp_path):
 def test_one_column_has_one_role(tmp_path):
     text_csv(tmp_path / "t.csv", ROWS)
     with pytest.raises(DatasetError, match="'label' cannot be the text and something else"):
-        read_data(tmp_path / "t.csv", columns=Columns(text="label", label="label"))
-    with pytest.raises(DatasetError, match="not both"):
-        read_data(tmp_path / "t.csv", columns=Columns(text="text", image="text"))
+        read_data(tmp_path / "t.csv", columns=Columns(item="label", label="label"))
 
 
 def test_tables_without_usable_rows(tmp_path):
@@ -295,7 +295,7 @@ def test_saved_dataset_that_points_elsewhere_or_is_damaged(tmp_path):
     with pytest.raises(DatasetError, match="leads out"):
         read_data(tmp_path / "two")
     (good / "state.json").write_text("[" * 100_000)
-    with pytest.raises(DatasetError, match="not valid JSON"):
+    with pytest.raises(DatasetError, match="nested too deeply"):
         read_data(good)
 
 

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from expertise_graph.core.errors import DatasetError
-from expertise_graph.data.dataset import CLASS, LABELS, VALUE
-from expertise_graph.data.readers import read_data
-from expertise_graph.data.records import Columns
+from expertise_graph.data.dataset import CLASS, LABELS, VALUE, Columns
+from expertise_graph.data.reading import read_data
 from expertise_graph.data.sampling import holdout
 
 
@@ -82,11 +81,15 @@ def test_the_order_of_labels_does_not_change_the_task(tmp_path):
     ("cells", "columns", "problem"),
     [
         (["1.5"] * 8, Columns(), "all 8 values are 1.5; there is nothing to learn"),
-        (["1.5", "high"] * 4, Columns(target="value"), "'high' is no number, and values are to be learned"),
+        (
+            ["1.5", "high"] * 4,
+            Columns(target="value"),
+            "'high' is not a number, and values are",
+        ),
         (
             ["1.5", "inf"] * 4,
             Columns(target="value"),
-            "'inf' is infinite, and values to be learned are finite",
+            "'inf' is infinite; values to learn must be finite",
         ),
         ([";"] * 8, Columns(target="labels"), "none of 8 items has a label"),
     ],

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from expertise_graph.core.errors import InvalidInputError
-from expertise_graph.data.readers import read_data
+from expertise_graph.data.reading import read_data
 from expertise_graph.deltas.client import accuracy_of, blank_head, class_sums, prototype_head, train_locally
 from expertise_graph.deltas.delta import make_delta
 from expertise_graph.deltas.federated import federated_round

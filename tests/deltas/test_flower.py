@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import pytest
 
-from expertise_graph.data.readers import read_data
+from expertise_graph.data.reading import read_data
 from expertise_graph.deltas.client import accuracy_of, class_sums, prototype_head, train_locally
 from expertise_graph.deltas.federated import federated_round
 from expertise_graph.merging.models import open_expert

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from expertise_graph.data.readers import read_data
+from expertise_graph.data.reading import read_data
 from expertise_graph.workspace import Workspace
 from tests.materials import GLOSSES, LETTERS
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from expertise_graph import diagnostics as advice
-from expertise_graph.data.readers import read_data
+from expertise_graph.data.reading import read_data
 from expertise_graph.diagnostics import data_check as examine
 from tests.diagnostics.planted import letters, single_colour
 from tests.materials import GLOSSES, LETTERS, gloss_rows, glosses

@@ -8,15 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
+from expertise_graph.data.modalities.base import known_modalities
 from expertise_graph.data.modalities.image import decode
-from expertise_graph.data.readers import read_data
+from expertise_graph.data.modalities.image_inspection import ImageInspection, perceptual_hash
+from expertise_graph.data.modalities.text_inspection import TextInspection, jaccard, normal_form, shingles_of
+from expertise_graph.data.reading import read_data
 from expertise_graph.diagnostics.collection import collect
 from expertise_graph.diagnostics.data_check import check_data
 from expertise_graph.diagnostics.duplicates import confirm, cosines, group, group_numbers
-from expertise_graph.diagnostics.images import Images, perceptual_hash
-from expertise_graph.diagnostics.texts import Texts, jaccard, normal_form, shingles_of
 from tests.diagnostics.planted import letters, saved_anew, single_colour
 from tests.materials import LETTERS, gloss_rows
+
+IMAGE = known_modalities["image"]
 
 
 def groups_of(found):
@@ -65,21 +68,23 @@ def test_all_that_was_planted_is_found_and_nothing_else(planted):
 
 
 def test_real_letters_are_not_taken_for_copies(armenian, latin_features):
-    images = Images()
+    images = ImageInspection()
     for i, item in enumerate(armenian.items):
-        images.look(i, item)
-    pairs = images.near()
+        images.look(i, item, modality=IMAGE)
+    pairs = images.near_duplicates()
     near = cosines(pairs, {i: i for i in range(len(armenian))}, latin_features)
-    assert len(confirm(pairs, near)) <= 2
+    assert len(confirm(pairs, near, certain=0.97)) <= 2
 
 
 def test_pictures_saved_anew_are_recognised(tmp_path):
-    images, originals = Images(), sorted(LETTERS.glob("train/*/0[0-1].png"))
+    images, originals = ImageInspection(), sorted(LETTERS.glob("train/*/0[0-1].png"))
     for k, path in enumerate(originals):
-        images.look(2 * k, path)
+        images.look(2 * k, path, modality=IMAGE)
         side = (None, 48, 96)[k % 3]
-        images.look(2 * k + 1, saved_anew(path, tmp_path / f"{k}.jpg", side=side))
-    found = {(a, b) for a, b, _ in confirm(images.near(), {})}
+        images.look(2 * k + 1, saved_anew(path, tmp_path / f"{k}.jpg", side=side), modality=IMAGE)
+    pairs = images.near_duplicates()
+    assert min(r for _, _, r in pairs) >= 0.95
+    found = {(a, b) for a, b, _ in confirm(pairs, {}, certain=0.97)}
     assert len(found & {(2 * k, 2 * k + 1) for k in range(len(originals))}) >= 0.85 * len(originals)
     assert all(b == a + 1 and a % 2 == 0 for a, b in found)
 
@@ -92,13 +97,13 @@ def test_the_hash_survives_brightness_and_tells_letters_apart():
 
 
 def test_features_confirm_what_pixels_leave_open():
-    pairs = [(0, 1, 0.99), (0, 2, 0.96), (0, 3, 0.96), (0, 4, 0.93)]
-    rows = {0: 0, 2: 1, 3: 2, 4: 3}
+    pairs = [(0, 1, 0.99), (0, 2, 0.96), (0, 3, 0.96)]
+    rows = {0: 0, 2: 1, 3: 2}
     features = np.array([[1.0, 0.0], [1.0, 0.1], [-1.0, 0.5], [1.0, 0.0], [-2.0, -0.6]])
     near = cosines(pairs, rows, features)
-    assert set(near) == {(0, 2), (0, 3), (0, 4)}
+    assert set(near) == {(0, 2), (0, 3)}
     assert near[0, 2] > 0.95 > near[0, 3]
-    assert [(a, b) for a, b, _ in confirm(pairs, near)] == [(0, 1), (0, 2)]
+    assert [(a, b) for a, b, _ in confirm(pairs, near, certain=0.97)] == [(0, 1), (0, 2)]
 
 
 def test_a_separate_test_set_is_compared(tmp_path):
@@ -127,16 +132,16 @@ def test_groups_keep_their_number():
 
 
 def look_at(texts):
-    found = Texts()
+    found = TextInspection()
     for i, text in enumerate(texts):
-        found.look(i, text)
+        found.look(i, text, modality=known_modalities["text"])
     return found
 
 
 def test_near_texts_are_found_as_an_exhaustive_search_finds_them():
     rows = [text for text, _ in gloss_rows(30, 12)]
     texts = [*rows, rows[0].upper() + "!", rows[5] + " indeed", rows[7].replace(" ", "  ", 1), rows[9][1:]]
-    found = {(a, b) for a, b, _ in look_at(texts).near()}
+    found = {(a, b) for a, b, _ in look_at(texts).near_duplicates()}
     plain = [shingles_of(normal_form(text)) for text in texts]
     wanted = {(a, b) for b in range(len(texts)) for a in range(b) if jaccard(plain[a], plain[b]) >= 0.8}
     assert wanted >= {(0, len(rows)), (7, len(rows) + 2)}

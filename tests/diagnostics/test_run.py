@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from expertise_graph.core.metrics import log_softmax
-from expertise_graph.data.readers import read_data
-from expertise_graph.data.records import Columns
+from expertise_graph.data.dataset import Columns
+from expertise_graph.data.reading import read_data
 from expertise_graph.data.sampling import holdout
 from expertise_graph.diagnostics.hardest_examples import SHOWN
 from expertise_graph.diagnostics.record import RunRecord, is_run
@@ -221,7 +221,9 @@ def several(registered, tmp_path_factory):
     (folder / "t.csv").write_text("\n".join(rows) + "\n")
     with Workspace(folder) as workspace:
         for label, target in (("kinds", "labels"), ("much", "value")):
-            columns = Columns(image="photo", label=label, target=target, separator=SLASH.get(label))
+            columns = Columns(
+                item="photo", modality="image", label=label, target=target, separator=SLASH.get(label)
+            )
             config = TrainConfig(epochs=1, batch_size=8)
             out = folder / label
             workspace.warm_start(folder / "t.csv", out, expert="emoji", config=config, columns=columns)
@@ -249,7 +251,9 @@ def test_runs_on_labels_and_values_are_judged_by_their_own_measure(several, monk
 
     data = read_data(
         several / "t.csv",
-        columns=Columns(image="photo", label=label, target=target[1], separator=SLASH.get(label)),
+        columns=Columns(
+            item="photo", modality="image", label=label, target=target[1], separator=SLASH.get(label)
+        ),
     )
     model, splits = open_model(several / label), holdout(data, seed=0)
     rows = np.sort(np.concatenate([splits.validation, splits.test]))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from expertise_graph.data.dataset import Inputs
-from expertise_graph.data.probe_files import read_probe_set
+from expertise_graph.data.probe_sets import read_probe_set
 from expertise_graph.features.cost import Fit, Timings, cached, predicted_seconds
 from expertise_graph.features.probing import Prober, extract
 from expertise_graph.models.base import SourceOptions

@@ -12,7 +12,7 @@ from expertise_graph.core.errors import InvalidInputError, NotFoundError, Source
 from expertise_graph.core.types import METADATA
 from expertise_graph.data.dataset import Inputs
 from expertise_graph.data.modalities.base import known_modalities
-from expertise_graph.data.probe_files import read_probe_set
+from expertise_graph.data.probe_sets import read_probe_set
 from expertise_graph.features import latency
 from expertise_graph.features.latency import Meter, machine, measure, typical
 from expertise_graph.models.base import SourceOptions

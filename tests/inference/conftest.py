@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from expertise_graph.data.dataset import LabelledData
-from expertise_graph.data.readers import read_data
+from expertise_graph.data.reading import read_data
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
 from expertise_graph.training.config import TrainConfig

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from expertise_graph.core.errors import InvalidInputError, NotFoundError
-from expertise_graph.data.readers import read_data
+from expertise_graph.data.reading import read_data
 from expertise_graph.inference.export import export_model
 from expertise_graph.inference.model import Ensemble, open_model, write_ensemble
 from expertise_graph.training.run_folder import discard

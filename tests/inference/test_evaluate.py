@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from expertise_graph.core import metrics, stats
 from expertise_graph.core.errors import InvalidInputError
-from expertise_graph.data.readers import read_data
+from expertise_graph.data.reading import read_data
 from expertise_graph.data.sampling import holdout
 from expertise_graph.features.probing import extract
 from expertise_graph.inference.evaluation import evaluate

@@ -16,7 +16,7 @@ from expertise_graph.core.errors import (
     SourceError,
     UntrustedError,
 )
-from expertise_graph.data.readers import read_data
+from expertise_graph.data.reading import read_data
 from expertise_graph.data.sampling import holdout
 from expertise_graph.inference import network as room
 from expertise_graph.inference.model import open_model

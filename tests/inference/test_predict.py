@@ -71,6 +71,8 @@ def test_texts_of_every_kind_of_file_give_the_same(text_run, tmp_path):
         for text in TEXTS:
             assert found[text][0]["class"] == expected[text][0]["class"]
             assert found[text][0]["probability"] == pytest.approx(expected[text][0]["probability"], rel=1e-4)
+    assert said(text_run, *TEXTS) == expected
+    assert said(text_run, tmp_path / "t.parquet", "--item-column", "first").keys() == expected.keys()
     piped = said(text_run, "-", stdin="\n".join(TEXTS))
     assert {t: c[0]["class"] for t, c in piped.items()} == {t: c[0]["class"] for t, c in expected.items()}
 
@@ -108,7 +110,7 @@ def test_nothing_readable_is_one_error(image_run, text_run, tmp_path):
     assert "none of 1 inputs could be read" in done.err
     (tmp_path / "empty").mkdir()
     invoke("predict", image_run, tmp_path / "empty").failed("holds no image file")
-    invoke("predict", text_run, tmp_path / "empty").failed("is a folder", "--text")
+    invoke("predict", text_run, tmp_path / "empty").failed("is a folder", "give texts as arguments")
     invoke("predict", text_run, "gone.txt").failed("gone.txt")
     (tmp_path / "x.png").write_bytes(b"")
     invoke("predict", text_run, tmp_path / "x.png").failed("cannot be read as texts")

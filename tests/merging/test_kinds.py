@@ -10,9 +10,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from expertise_graph.data.dataset import LabelledData
-from expertise_graph.data.readers import read_data
-from expertise_graph.data.records import Columns
+from expertise_graph.data.dataset import Columns, LabelledData
+from expertise_graph.data.reading import read_data
 from expertise_graph.merging.evaluator import Yardstick
 from expertise_graph.merging.models import open_folder
 from expertise_graph.training.config import TrainConfig
@@ -21,8 +20,8 @@ from tests import materials
 from tests.program import invoke
 
 COLUMNS = {
-    "labels": Columns(image="photo", label="kinds", target="labels", separator="/"),
-    "value": Columns(image="photo", label="much", target="value"),
+    "labels": Columns(item="photo", modality="image", label="kinds", target="labels", separator="/"),
+    "value": Columns(item="photo", modality="image", label="much", target="value"),
 }
 METRIC = {"labels": "average_precision", "value": "r2"}
 

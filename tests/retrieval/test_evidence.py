@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from expertise_graph.core.types import Edge, Query
-from expertise_graph.data.readers import read_data
+from expertise_graph.data.reading import read_data
 from expertise_graph.features import probe_sets as probes
 from expertise_graph.features.cost import Timings
 from expertise_graph.features.probing import Prober

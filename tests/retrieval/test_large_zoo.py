@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from expertise_graph.core.types import Embedding, Query
-from expertise_graph.data.readers import read_data
+from expertise_graph.data.reading import read_data
 from expertise_graph.features import probe_sets as probes
 from expertise_graph.features.cost import Timings
 from expertise_graph.features.latency import Meter

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from expertise_graph.core.errors import SourceError
-from expertise_graph.data.readers import read_data
+from expertise_graph.data.reading import read_data
 from expertise_graph.features import probing
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve

@@ -10,7 +10,7 @@ import pytest
 
 from expertise_graph.core.errors import InvalidInputError, NotFoundError
 from expertise_graph.core.types import Query
-from expertise_graph.data.records import Columns
+from expertise_graph.data.dataset import Columns
 from expertise_graph.data.sampling import holdout
 from expertise_graph.features.latency import machine
 from expertise_graph.inference.evaluation import evaluate

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from expertise_graph.core.types import Query
-from expertise_graph.data.readers import read_data
+from expertise_graph.data.reading import read_data
 from expertise_graph.features.cost import Timings
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve

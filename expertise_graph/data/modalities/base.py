@@ -1,13 +1,90 @@
-"""Kinds of input; a further one is one file that registers a `Modality`, or an entry point."""
+"""Kinds of input. A further one is one file that registers a `Modality`, by call or by entry point."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from expertise_graph.core import FloatArray, Registry
+from numpy.typing import NDArray
+
+from expertise_graph.core import DatasetError, FloatArray, Registry
 from expertise_graph.data.dataset import Item
+from expertise_graph.data.modalities import BUILT_IN
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+# What a cell is taken for that no modality recognises and no schema declares. Binary columns without a
+# declared type are nearly always images; a wrong guess shows at once, as no item can be decoded.
+_BYTES_ARE, _STRINGS_ARE = "image", "text"
+
+# Key of the probe set manifest for items that are written out in it. It is part of the file format.
+WRITTEN_OUT = "text"
+
+# Pairs of near-duplicates that are looked at: more are a template or a burst, of which the first tell enough.
+MOST_PAIRS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Odd:
+    """Items that look unlike an input somebody meant to give; `items` are indices."""
+
+    kind: str
+    items: tuple[int, ...]
+
+
+@dataclass
+class Inspection:
+    """What can be told of the items of a dataset without a model; a modality adds its own by a subclass.
+
+    Attributes:
+        compared_by: what near-duplicates are found by, for the reader of a report.
+        certain: similarity from which a pair of near-duplicates needs no features of an expert as a
+            second witness; None where none does.
+        seen: indices of the items that were added.
+        unreadable: indices of items that can no longer be opened.
+    """
+
+    compared_by: str = "content"
+    certain: float | None = None
+    seen: list[int] = field(default_factory=list)
+    unreadable: list[int] = field(default_factory=list)
+
+    def look(self, index: int, item: Item, *, modality: Modality) -> None:
+        """Open an item and add it; one that cannot be opened any more is noted as unreadable."""
+        try:
+            data, decoded = modality.opened(item)
+        except DatasetError:
+            self.unreadable.append(index)
+        else:
+            self.seen.append(index)
+            self.add(index, data, decoded)
+
+    def add(self, index: int, data: bytes, decoded: Any) -> None:
+        """Keep what the later questions need of an item, given its canonical bytes and decoded."""
+
+    def traits(self) -> tuple[str, ...]:
+        """Return lines about sizes, lengths and formats."""
+        return ()
+
+    def oddities(self) -> dict[str, list[int]]:
+        """Return the indices of items that nobody can have meant, by what is odd about them."""
+        return {}
+
+    def near_duplicates(self) -> list[tuple[int, int, float]]:
+        """Return pairs of items that are nearly the same, with their similarity, `MOST_PAIRS` at most."""
+        return []
+
+    def odd(self) -> tuple[Odd, ...]:
+        """Return the odd items, the unreadable ones last."""
+        found = {**self.oddities(), "no longer readable": self.unreadable}
+        return tuple(Odd(kind=kind, items=tuple(items)) for kind, items in found.items() if items)
+
+
+def _recognise_nothing(value: str | bytes) -> bool:
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,21 +93,106 @@ class Modality:
 
     Attributes:
         name: the name it is registered under.
+        plural: its inputs in messages: "images".
         suffixes: file name endings in lower case, the one of stored probes first.
         decode: opens an item; raises DatasetError when that is impossible.
         to_bytes: canonical bytes of an item, the same wherever it was read from.
         raw_features: n decoded items to (n, d) float32 without any pretrained model.
         compact: a decoded item as it is stored in a probe set: bytes of a small file, or a text.
+        column_names: of tables, in lower case, that name inputs of it; the first wins.
+        written_out: whether an item is a string, in a cell, on a line or as an argument, and not a file.
+        recognises: whether a string or the bytes of a cell are an input of it, judged by themselves.
+        datasets_type: of its columns in files written by the `datasets` library: "Image".
+        from_array: n inputs from an array (n, ...), or None when the array holds something else.
+        array_forms: the arrays that `from_array` takes, for messages.
+        augmented: whether training may change inputs at random, as `training.augmentation` can images.
+        overlong: a decoded item longer than any model takes; None where all inputs have one shape.
+        inspection: makes what `check` asks about the items.
+        picture: a decoded item as an image for reports; None where its name says enough.
     """
 
     name: str
+    plural: str
     suffixes: tuple[str, ...]
     decode: Callable[[Item], Any]
     to_bytes: Callable[[Item], bytes]
     raw_features: Callable[[Sequence[Any]], FloatArray]
     compact: Callable[[Any], bytes | str]
+    column_names: tuple[str, ...] = ()
+    written_out: bool = False
+    recognises: Callable[[str | bytes], bool] = _recognise_nothing
+    datasets_type: str = ""
+    from_array: Callable[[NDArray[Any]], list[Item] | None] | None = None
+    array_forms: str = ""
+    augmented: bool = False
+    overlong: Any = None
+    inspection: Callable[[], Inspection] = Inspection
+    picture: Callable[[Any], Image] | None = None
+
+    def item(self, value: object, inside: Callable[[str], Path]) -> Item:
+        """Return the item that a cell of a table holds.
+
+        Args:
+            value: a string, bytes, or what the `datasets` library stores: {"bytes": ..., "path": ...}.
+            inside: a name to a path that does not leave the dataset's folder; raises DatasetError.
+
+        Raises:
+            DatasetError: when the cell is empty or holds something else.
+        """
+        if self.written_out:
+            if isinstance(value, str):
+                return value
+        else:
+            if isinstance(value, dict):
+                value = value.get("bytes") or value.get("path")
+            if isinstance(value, bytes) and value:
+                return value
+            if isinstance(value, str) and value:
+                return inside(value)
+        if value is None or not (value or self.written_out):
+            raise DatasetError(f"no {self.name}")
+        raise DatasetError(f"{type(value).__name__} where {self.plural} are expected")
+
+    def opened(self, item: Item) -> tuple[bytes, Any]:
+        """Return the canonical bytes of an item and the item decoded; a file is read only once.
+
+        Raises:
+            DatasetError: when it cannot be opened.
+        """
+        data = self.to_bytes(item)
+        return data, self.decode(data if isinstance(item, Path) else item)
 
 
 known_modalities: Registry[Modality] = Registry("modality")
-known_modalities.point("image", "expertise_graph.data.modalities.image:IMAGE")
-known_modalities.point("text", "expertise_graph.data.modalities.text:TEXT")
+for _name, _path in BUILT_IN.items():
+    known_modalities.point(_name, _path)
+
+
+def plural_of(modality: str) -> str:
+    """Return the plural noun for inputs of a modality, also of one that nothing here is known of.
+
+    Example:
+        >>> plural_of("image"), plural_of("smell")
+        ('images', 'smell inputs')
+    """
+    return known_modalities[modality].plural if modality in known_modalities else f"{modality} inputs"
+
+
+def modality_of_cell(value: object) -> str | None:
+    """Return the name of the modality of a cell whose column nothing else is known of; None for neither."""
+    if isinstance(value, dict) and "bytes" in value:
+        value = value["bytes"] or value.get("path") or b""
+    if not isinstance(value, str | bytes):
+        return None
+    default = _BYTES_ARE if isinstance(value, bytes) else _STRINGS_ARE
+    return next((name for name in known_modalities if known_modalities[name].recognises(value)), default)
+
+
+def modality_of_type(datasets_type: object) -> str | None:
+    """Return the name of the modality that a column type of the `datasets` library stands for."""
+    return next((n for n in known_modalities if known_modalities[n].datasets_type == datasets_type), None)
+
+
+def binary_modality() -> str:
+    """Return the name of the modality that columns of bytes are taken for."""
+    return _BYTES_ARE

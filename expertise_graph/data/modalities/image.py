@@ -1,106 +1,24 @@
-"""Images: any common file to RGB, and plain pixel features as a baseline."""
+"""Images: how they are named, recognised, described without a model and shown."""
 
 from __future__ import annotations
 
-import io
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from numpy.typing import NDArray
+from PIL import Image
 
-from expertise_graph.core import DatasetError, FloatArray
+from expertise_graph.core import FloatArray
 from expertise_graph.data.dataset import Item
-from expertise_graph.data.files import read_regular
 from expertise_graph.data.modalities.base import Modality
+from expertise_graph.data.modalities.image_codec import SUFFIXES, compact, decode, netpbm, to_bytes
+from expertise_graph.data.modalities.image_inspection import ImageInspection
 
-# EPS would start Ghostscript, and the rare formats have the least tested parsers.
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "ICO")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".ico")
+# Raw features: enough to see layout and palette, and few enough for a linear model on some hundred items.
 GREY_SIDE = 16
 COLOUR_LEVELS = 4
-PROBE_SIDE = 224
-
-
-class _Quiet:
-    """Silence warnings for all threads that decode at the same time.
-
-    `warnings.catch_warnings` swaps global state, so overlapping uses from several threads would
-    leave the wrong filters behind; the first one in saves them and the last one out restores them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._depth = 0
-        self._saved = warnings.catch_warnings()
-
-    @contextmanager
-    def __call__(self) -> Iterator[None]:
-        with self._lock:
-            self._depth += 1
-            if self._depth == 1:
-                self._saved = warnings.catch_warnings()
-                self._saved.__enter__()
-                warnings.simplefilter("ignore")
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._depth -= 1
-                if self._depth == 0:
-                    self._saved.__exit__(None, None, None)
-
-
-_quiet = _Quiet()
-
-
-def decode(item: Item) -> Image.Image:
-    """Open an image as 8-bit RGB, upright, transparent parts on white.
-
-    Raises:
-        DatasetError: when the bytes are no image, are truncated, or hold too many pixels.
-    """
-    data = to_bytes(item)
-    where = str(item) if isinstance(item, Path) else "the image"
-    with _quiet():
-        try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return _to_rgb(ImageOps.exif_transpose(image))
-        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            limit = Image.MAX_IMAGE_PIXELS or 0
-            raise DatasetError(f"{where} has more than {limit:,} pixels; scale it down") from error
-        except UnidentifiedImageError as error:
-            raise DatasetError(f"{where} is not a readable image") from error
-        except Exception as error:  # the decoders raise nearly every built-in exception on bad bytes
-            raise DatasetError(f"{where} cannot be decoded: {error}") from error
-
-
-def to_bytes(item: Item) -> bytes:
-    """Return the bytes of the encoded image."""
-    if isinstance(item, Path):
-        return read_regular(item)
-    if isinstance(item, bytes):
-        return item
-    raise DatasetError(f"an image is given as a path or as bytes, not as the text {item[:40]!r}")
-
-
-def kind_of(data: bytes) -> tuple[str, str]:
-    """Return file format and colour mode of an encoded image, e.g. ("PNG", "RGBA").
-
-    Raises:
-        DatasetError: when the bytes are no image.
-    """
-    with _quiet():
-        try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return image.format or "", image.mode
-        except Exception as error:  # as in decode
-            raise DatasetError(f"the image cannot be opened: {error}") from error
 
 
 def raw_features(images: Sequence[Any]) -> FloatArray:
@@ -114,34 +32,19 @@ def raw_features(images: Sequence[Any]) -> FloatArray:
     return np.asarray(rows, dtype=np.float32).reshape(len(rows), width)
 
 
-def compact(image: Image.Image) -> bytes:
-    """Encode an image as PNG with no side longer than 224 pixels."""
-    small = image.copy()
-    small.thumbnail((PROBE_SIDE, PROBE_SIDE), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+def recognises(value: str | bytes) -> bool:
+    """Tell whether a cell is the path of an image; of bytes nothing is said without decoding them."""
+    if isinstance(value, bytes) or "://" in value or "\n" in value:
+        return False
+    return PurePath(value).suffix.lower() in SUFFIXES
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode[0] in "IF":
-        return _to_8_bit(image).convert("RGB")
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    layer = image.convert("RGBA")
-    white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-    return Image.alpha_composite(white, layer).convert("RGB")
-
-
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    values = np.asarray(image, dtype=np.float64)
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite([low, high]).all():
-        raise DatasetError("its pixels hold NaN or infinity")
-    if image.mode[0] == "I" and low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0
-    scaled = (values - low) * (255.0 / max(high - low, np.finfo(np.float64).tiny))
-    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))
+def from_array(x: NDArray[Any]) -> list[Item] | None:
+    """Return n images from uint8 pixels (n, H, W) or (n, H, W, channels), None for other arrays."""
+    channels = x.shape[3] if x.ndim == 4 else 1
+    if x.dtype != np.uint8 or x.ndim not in (3, 4) or channels not in (1, 3, 4) or 0 in x.shape[1:]:
+        return None
+    return [netpbm(image) for image in x]
 
 
 def _grey(image: Image.Image) -> FloatArray:
@@ -156,11 +59,34 @@ def _colours(image: Image.Image) -> FloatArray:
     return (counts / len(codes)).astype(np.float32)
 
 
+def _as_it_is(image: Image.Image) -> Image.Image:
+    return image
+
+
 IMAGE = Modality(
     name="image",
+    plural="images",
     suffixes=SUFFIXES,
     decode=decode,
     to_bytes=to_bytes,
     raw_features=raw_features,
     compact=compact,
+    column_names=(
+        "image",
+        "img",
+        "image_path",
+        "file_name",
+        "filename",
+        "file",
+        "path",
+        "picture",
+        "photo",
+    ),
+    recognises=recognises,
+    datasets_type="Image",
+    from_array=from_array,
+    array_forms="uint8 images (n, H, W) or (n, H, W, 1 | 3 | 4)",
+    augmented=True,
+    inspection=ImageInspection,
+    picture=_as_it_is,
 )

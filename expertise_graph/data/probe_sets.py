@@ -1,27 +1,41 @@
-"""Probe set files: one uncompressed zip with a manifest, hashed item by item."""
+"""Probe sets: drawn from any dataset or folder, and kept as one uncompressed zip, hashed item by item."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
-import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.core import UNKNOWN, DatasetError, NotFoundError, ProbeSet
-from expertise_graph.data.dataset import Item
-from expertise_graph.data.modalities.base import Modality, known_modalities
+import numpy as np
 
+from expertise_graph.core import (
+    UNKNOWN,
+    DatasetError,
+    IntArray,
+    NotFoundError,
+    ProbeSet,
+    replacing,
+    sha256_of_bytes,
+    sha256_of_texts,
+)
+from expertise_graph.data.class_folders import modality_of_files
+from expertise_graph.data.dataset import Item, LabelledData
+from expertise_graph.data.files import containment_root, list_files
+from expertise_graph.data.modalities.base import WRITTEN_OUT, Modality, known_modalities
+from expertise_graph.data.sampling import stratified_sample
+
+# Every expert is run on all items, so a probe set stays small; the file is read whole.
 MAX_BYTES = 64 << 20
 MAX_ITEMS = 4096
+# Debiased similarity divides by n - 3.
 MIN_ITEMS = 4
 MANIFEST = "manifest.json"
 _MEMBER = re.compile(r"items/[A-Za-z0-9_-]+(\.[A-Za-z0-9]+)?")
+# The first time that a zip can hold: the same items give the same bytes.
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -35,12 +49,50 @@ class ProbeItem:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ProbeDraft:
+    """Inputs drawn for a probe set, ready for `write_probe_set`."""
+
+    modality: str
+    items: tuple[ProbeItem, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProbeFile:
     """A probe set with its inputs: texts, or the bytes of small files."""
 
     probe_set: ProbeSet
     items: tuple[Item, ...]
     manifest: Mapping[str, Any]
+
+
+def probe_set_from(
+    source: LabelledData | Path, n: int = 512, *, seed: int, license: str = UNKNOWN
+) -> ProbeDraft:
+    """Draw `n` different inputs, spread over the classes of a dataset or the sub-folders of a folder.
+
+    They are stored compactly: images as PNG with no side longer than 224 pixels. What cannot be opened is
+    passed over; fewer than `n` inputs are returned when there are no more.
+
+    Raises:
+        NotFoundError: when there is no such folder.
+        DatasetError: when fewer than four inputs are there.
+    """
+    if isinstance(source, LabelledData):
+        modality, items, groups = source.modality, source.items, source.labels
+        origins = [f"{source.name} {number}" for number in range(len(items))]
+    else:
+        modality, files, groups = _files(source)
+        items, origins = tuple(files), [f"{source.name}/{f.relative_to(source).as_posix()}" for f in files]
+    probes: dict[str, ProbeItem] = {}
+    order = _order(groups, n, seed=seed)
+    for number, item in _compacted(items, order, modality=known_modalities[modality]):
+        key = sha256_of_bytes(item if isinstance(item, bytes) else item.encode("utf-8"))
+        probes.setdefault(key, ProbeItem(item=item, origin=origins[number], license=license))
+        if len(probes) == n:
+            break
+    if len(probes) < MIN_ITEMS:
+        raise DatasetError(f"only {len(probes)} different inputs were drawn; at least {MIN_ITEMS} are needed")
+    return ProbeDraft(modality=modality, items=tuple(probes.values()))
 
 
 def write_probe_set(
@@ -62,10 +114,13 @@ def write_probe_set(
         "license": _license(items),
         "items": [entry for entry, _ in stored],
     }
-    members = {entry["file"]: data for entry, data in stored if "file" in entry}
     text = json.dumps(manifest, ensure_ascii=False, sort_keys=True, indent=1)
-    checked = _check(manifest, {**members, MANIFEST: text.encode("utf-8")}, path=path)
-    _write_zip(path, {MANIFEST: text.encode("utf-8"), **members})
+    files = {entry["file"]: data for entry, data in stored if "file" in entry}
+    members = {MANIFEST: text.encode("utf-8"), **files}
+    checked = _check(manifest, members, path=path)
+    with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        for member, data in members.items():
+            archive.writestr(_fixed(member), data)
     return checked
 
 
@@ -88,12 +143,43 @@ def read_probe_set(path: Path) -> ProbeFile:
     return _check(manifest, members, path=path)
 
 
+def _files(folder: Path) -> tuple[str, list[Path], IntArray]:
+    """Return the modality of a folder's files, those of it, and the sub-folder of each as a number."""
+    if not folder.is_dir():
+        raise NotFoundError(f"there is no folder {folder} to draw inputs from")
+    files, _ = list_files(folder, root=containment_root(folder))
+    modality = modality_of_files(files)
+    if modality is None:
+        raise DatasetError(f"{folder} holds no file that can be read as an input")
+    files = [file for file in files if file.suffix.lower() in known_modalities[modality].suffixes]
+    _, groups = np.unique([str(file.parent) for file in files], return_inverse=True)
+    return modality, files, groups
+
+
+def _order(groups: IntArray, n: int, *, seed: int) -> list[int]:
+    """Return the sample first, shuffled, then the others to take the place of what drops out."""
+    rng = np.random.default_rng(seed)
+    first = stratified_sample(groups, n, seed=seed)
+    rest = np.setdiff1d(np.arange(len(groups)), first)
+    return [*rng.permutation(first).tolist(), *rng.permutation(rest).tolist()]
+
+
+def _compacted(
+    items: Sequence[Item], order: Sequence[int], *, modality: Modality
+) -> Iterator[tuple[int, bytes | str]]:
+    for number in order:
+        try:
+            yield number, modality.compact(modality.decode(items[number]))
+        except DatasetError:
+            continue
+
+
 def _stored(probe: ProbeItem, number: int, *, modality: Modality) -> tuple[dict[str, str], bytes]:
-    data = modality.to_bytes(probe.item)
-    decoded = modality.decode(probe.item)
-    entry = {"origin": probe.origin, "license": probe.license, "sha256": hashlib.sha256(data).hexdigest()}
-    if isinstance(decoded, str):
-        return {**entry, "text": decoded}, data
+    """Return the manifest's entry of an item, and its bytes."""
+    data, decoded = modality.opened(probe.item)
+    entry = {"origin": probe.origin, "license": probe.license, "sha256": sha256_of_bytes(data)}
+    if modality.written_out:
+        return {**entry, WRITTEN_OUT: decoded}, data
     suffix = probe.item.suffix.lower() if isinstance(probe.item, Path) else modality.suffixes[0]
     return {**entry, "file": f"items/{number:04d}{suffix}"}, data
 
@@ -128,7 +214,7 @@ def _check(manifest: Any, members: Mapping[str, bytes], *, path: Path) -> ProbeF
         raise DatasetError(f"{path} holds the same input twice; each must differ")
     if {entry["file"] for entry in manifest["items"] if "file" in entry} | {MANIFEST} != set(members):
         raise DatasetError(f"{path} holds files that its manifest does not list")
-    digest = hashlib.sha256("\n".join([fields["modality"], *hashes]).encode("utf-8")).hexdigest()
+    digest = sha256_of_texts([fields["modality"], *hashes])
     probe_set = ProbeSet(id=f"probe:{digest}", n=len(items), **fields)
     return ProbeFile(probe_set=probe_set, items=tuple(items), manifest=manifest)
 
@@ -141,6 +227,7 @@ def _fields(manifest: Any, path: Path) -> dict[str, str]:
     if missing:
         raise DatasetError(f"{path}: {MANIFEST} has no {', '.join(missing)}")
     fields: dict[str, str] = {name: manifest[name] for name in names}
+    # Raises NotFoundError where this version does not know it.
     known_modalities[fields["modality"]]
     return fields
 
@@ -148,34 +235,21 @@ def _fields(manifest: Any, path: Path) -> dict[str, str]:
 def _item(entry: Any, members: Mapping[str, bytes], *, path: Path) -> Item:
     if not isinstance(entry, dict) or not all(isinstance(value, str) for value in entry.values()):
         raise DatasetError(f"{path}: an item of {MANIFEST} is not made of texts")
-    if ("text" in entry) == ("file" in entry) or not {"origin", "license", "sha256"} <= set(entry):
-        raise DatasetError(f"{path}: an item of {MANIFEST} needs text or file, origin, license and sha256")
-    item: Item = entry["text"] if "text" in entry else members.get(entry["file"], b"")
+    written = WRITTEN_OUT in entry
+    if written == ("file" in entry) or not {"origin", "license", "sha256"} <= set(entry):
+        raise DatasetError(
+            f"{path}: an item of {MANIFEST} needs {WRITTEN_OUT} or file, origin, license and sha256"
+        )
+    item: Item = entry[WRITTEN_OUT] if written else members.get(entry["file"], b"")
     data = item if isinstance(item, bytes) else str(item).encode("utf-8", "surrogatepass")
-    if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-        label = entry.get("file") or repr(entry["text"][:40])
+    if sha256_of_bytes(data) != entry["sha256"]:
+        label = entry.get("file") or repr(entry[WRITTEN_OUT][:40])
         raise DatasetError(f"{path}: {label} is not what its sha256 says; fetch the file again")
     return item
 
 
-def _write_zip(path: Path, members: Mapping[str, bytes]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-                for name, data in members.items():
-                    archive.writestr(_fixed(name), data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
 def _fixed(name: str) -> zipfile.ZipInfo:
+    """Return a member that is the same on every machine and at every time."""
     info = zipfile.ZipInfo(name, date_time=_EPOCH)
     info.create_system = 3
     info.external_attr = 0o644 << 16

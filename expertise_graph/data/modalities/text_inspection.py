@@ -10,18 +10,23 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import DatasetError
-from expertise_graph.data import TEXT, Item
-from expertise_graph.diagnostics.findings import Odd
+from expertise_graph.data.modalities.base import MOST_PAIRS, Inspection
 
+# Characters of a shingle: long enough that unrelated texts share few, short enough to survive typing errors.
 SHINGLE = 5
+# Share of common shingles of two texts that are nearly the same: a changed word or two in a sentence.
 ALIKE = 0.8
-_SHINGLED = 4000
+# Only the beginning of a text is looked at: what repeats or is broken shows there, and time stays linear.
+_BEGINNING = 4000
+# 16 bands of 4 min-hashes find a pair that shares .8 of its shingles with probability 1 - (1 - .8^4)^16 =
+# .9998, and one that shares .3 with .12; candidates are then compared in full.
 _ROWS, _BANDS = 4, 16
+# Members of a bucket that are all compared with one another: 1,225 pairs; the square of hundreds is too many.
 _CROWD = 50
 _PRIME = (1 << 61) - 1
 _MARKUP = re.compile(r"</?[a-zA-Z][^<>]{0,80}>|&(?:[a-z]{2,8}|#\d{2,6});")
@@ -35,38 +40,32 @@ _ODD: dict[str, Callable[[str], bool]] = {
         unicodedata.category(c) == "Cc" and c not in "\n\r\t" for c in text
     ),
 }
+# "no", "ok" and "5" are answers, but hardly anything to learn from.
 _TINY = 3
 
 
 @dataclass
-class Texts:
-    """What is kept of each text that was looked at; `looked` are indices of the items."""
+class TextInspection(Inspection):
+    """What is kept of each text: its length, its number of words, and the words without case and marks."""
 
-    looked: list[int] = field(default_factory=list)
+    compared_by: str = "wording"
     lengths: list[int] = field(default_factory=list)
     words: list[int] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)
     found: dict[str, list[int]] = field(default_factory=dict)
-    gone: list[int] = field(default_factory=list)
 
-    def look(self, index: int, item: Item) -> None:
-        """Add an item; one that cannot be opened any more is noted as gone."""
-        try:
-            text = TEXT.decode(item)
-        except DatasetError:
-            self.gone.append(index)
-            return
-        self.looked.append(index)
-        self.lengths.append(len(text))
-        self.words.append(len(text.split()))
-        self.plain.append(normal_form(text[:_SHINGLED]))
+    def add(self, index: int, data: bytes, decoded: Any) -> None:
+        """Keep lengths, the normal form, and what is odd about the beginning."""
+        self.lengths.append(len(decoded))
+        self.words.append(len(decoded.split()))
+        self.plain.append(normal_form(decoded[:_BEGINNING]))
         for kind, test in _ODD.items():
-            if test(text[:_SHINGLED]):
+            if test(decoded[:_BEGINNING]):
                 self.found.setdefault(kind, []).append(index)
 
     def traits(self) -> tuple[str, ...]:
         """Return lines about lengths."""
-        if not self.looked:
+        if not self.seen:
             return ()
         low, middle, high = np.quantile(self.words, [0.05, 0.5, 0.95])
         return (
@@ -74,21 +73,21 @@ class Texts:
             f"characters: from {min(self.lengths):,} to {max(self.lengths):,}",
         )
 
-    def odd(self) -> tuple[Odd, ...]:
+    def oddities(self) -> dict[str, list[int]]:
         """Return texts that are very short or very long, or hold what no author meant."""
-        found = dict(self.found)
         middle = float(np.median(self.lengths)) if self.lengths else 0.0
         tests: dict[str, Callable[[int], bool]] = {
             f"of fewer than {_TINY} characters": lambda n: n < _TINY,
             "over 20 times as long as the median": lambda n: n > max(20 * middle, 1000),
         }
-        for kind, test in tests.items():
-            found[kind] = [i for i, n in zip(self.looked, self.lengths, strict=True) if test(n)]
-        found["no longer readable"] = self.gone
-        return tuple(Odd(kind=kind, items=tuple(items)) for kind, items in found.items() if items)
+        by_length = {
+            kind: [i for i, n in zip(self.seen, self.lengths, strict=True) if test(n)]
+            for kind, test in tests.items()
+        }
+        return {**self.found, **by_length}
 
-    def near(self) -> list[tuple[int, int, float]]:
-        """Return pairs of items that share most of their wording, with the Jaccard index of their shingles.
+    def near_duplicates(self) -> list[tuple[int, int, float]]:
+        """Return pairs of texts that share most of their wording, with the Jaccard index of their shingles.
 
         Texts that differ in case, spaces, accents' encoding or punctuation only have an index of 1. The
         others are found by min-hashing and then compared in full.
@@ -100,7 +99,7 @@ class Texts:
         pairs = []
         for place, text in enumerate(self.plain):
             if text in first:
-                pairs.append((self.looked[first[text]], self.looked[place], 1.0))
+                pairs.append((self.seen[first[text]], self.seen[place], 1.0))
             else:
                 first[text] = place
         kept = [place for text, place in first.items() if len(text) >= 2 * SHINGLE]
@@ -108,8 +107,8 @@ class Texts:
         for a, b in sorted(_candidates(shingles)):
             index = jaccard(shingles[a], shingles[b])
             if index >= ALIKE:
-                pairs.append((self.looked[a], self.looked[b], index))
-        return pairs
+                pairs.append((self.seen[a], self.seen[b], index))
+        return pairs[:MOST_PAIRS]
 
 
 def normal_form(text: str) -> str:

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from expertise_graph.core.errors import DatasetError, NotFoundError
+from expertise_graph.data.dataset import Columns
 from expertise_graph.data.modalities import image
 from expertise_graph.data.modalities import text as texts
-from expertise_graph.data.readers import read_data
-from expertise_graph.data.records import Columns
+from expertise_graph.data.reading import read_data
 from tests.data.files import image_folder, picture, png, text_csv
 
 
@@ -185,13 +185,13 @@ def test_images_and_texts_in_one_folder_need_a_choice(tmp_path):
             (tmp_path / name / f"{i}.txt").write_text(f"{name}{i}")
     with pytest.raises(DatasetError, match="6 image files and 4 text files"):
         read_data(tmp_path)
-    assert read_data(tmp_path, columns=Columns(image="file")).modality == "image"
-    assert len(read_data(tmp_path, columns=Columns(text="file"))) == 4
+    assert read_data(tmp_path, columns=Columns(modality="image")).modality == "image"
+    assert len(read_data(tmp_path, columns=Columns(modality="text"))) == 4
 
 
 def test_an_unknown_kind_of_file(tmp_path):
     (tmp_path / "a.xlsx").write_bytes(b"x")
-    with pytest.raises(DatasetError, match=r"\.csv, \.tsv, \.jsonl, \.parquet, \.npz"):
+    with pytest.raises(DatasetError, match=r"\.csv, \.jsonl, \.npz, \.parquet, \.tsv"):
         read_data(tmp_path / "a.xlsx")
 
 

@@ -7,9 +7,8 @@ import pytest
 
 from expertise_graph.core.errors import DatasetError, NotFoundError
 from expertise_graph.data.modalities import image
-from expertise_graph.data.probe_files import ProbeItem, read_probe_set, write_probe_set
-from expertise_graph.data.probe_sampling import probe_set_from
-from expertise_graph.data.readers import read_data
+from expertise_graph.data.probe_sets import ProbeItem, probe_set_from, read_probe_set, write_probe_set
+from expertise_graph.data.reading import read_data
 from tests.data.files import image_folder, picture, png, text_csv
 
 

@@ -1,0 +1,143 @@
+"""Image files: any common format to RGB and back to small ones."""
+
+from __future__ import annotations
+
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from expertise_graph.core import DatasetError
+from expertise_graph.data.dataset import Item
+from expertise_graph.data.files import read_regular
+
+# EPS would start Ghostscript, and the rare formats have the least tested parsers.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "ICO")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".ico")
+# Most experts take 224 pixels or fewer: a larger probe image would be scaled down by each of them.
+PROBE_SIDE = 224
+
+
+class _Quiet:
+    """Silence warnings for all threads that decode at the same time.
+
+    `warnings.catch_warnings` swaps global state, so overlapping uses from several threads would
+    leave the wrong filters behind; the first one in saves them and the last one out restores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._depth = 0
+        self._saved = warnings.catch_warnings()
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._depth += 1
+            if self._depth == 1:
+                self._saved = warnings.catch_warnings()
+                self._saved.__enter__()
+                warnings.simplefilter("ignore")
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._saved.__exit__(None, None, None)
+
+
+_quiet = _Quiet()
+
+
+def decode(item: Item) -> Image.Image:
+    """Open an image as 8-bit RGB, upright, transparent parts on white.
+
+    Raises:
+        DatasetError: when the bytes are no image, are truncated, or hold too many pixels.
+    """
+    data = to_bytes(item)
+    where = str(item) if isinstance(item, Path) else "the image"
+    with _quiet():
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                return _to_rgb(ImageOps.exif_transpose(image))
+        except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+            limit = Image.MAX_IMAGE_PIXELS or 0
+            raise DatasetError(f"{where} has more than {limit:,} pixels; scale it down") from error
+        except UnidentifiedImageError as error:
+            raise DatasetError(f"{where} is not a readable image") from error
+        except Exception as error:  # the decoders raise nearly every built-in exception on bad bytes
+            raise DatasetError(f"{where} cannot be decoded: {error}") from error
+
+
+def to_bytes(item: Item) -> bytes:
+    """Return the bytes of the encoded image."""
+    if isinstance(item, Path):
+        return read_regular(item)
+    if isinstance(item, bytes):
+        return item
+    raise DatasetError(f"an image is given as a path or as bytes, not as the text {item[:40]!r}")
+
+
+def header(data: bytes) -> tuple[str, str]:
+    """Return file format and colour mode of an encoded image, e.g. ("PNG", "RGBA").
+
+    Raises:
+        DatasetError: when the bytes are no image.
+    """
+    with _quiet():
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                return image.format or "", image.mode
+        except Exception as error:  # as in decode
+            raise DatasetError(f"the image cannot be opened: {error}") from error
+
+
+def compact(image: Image.Image) -> bytes:
+    """Encode an image as PNG with no side longer than 224 pixels."""
+    small = image.copy()
+    small.thumbnail((PROBE_SIDE, PROBE_SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def netpbm(image: NDArray[np.uint8]) -> bytes:
+    """Encode pixels (H, W) or (H, W, 1 | 3 | 4) without compression, transparent parts on white.
+
+    Not as PNG: the bytes are hashed, and those of a compressor change with its version.
+    """
+    if image.ndim == 3 and image.shape[2] == 4:
+        alpha = image[:, :, 3:].astype(np.uint16)
+        image = ((image[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    kind = "P6" if image.ndim == 3 and image.shape[2] == 3 else "P5"
+    return f"{kind}\n{image.shape[1]} {image.shape[0]}\n255\n".encode() + image.tobytes()
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode[0] in "IF":
+        return _to_8_bit(image).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, layer).convert("RGB")
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    values = np.asarray(image, dtype=np.float64)
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        raise DatasetError("its pixels hold NaN or infinity")
+    if image.mode[0] == "I" and low >= 0 and high <= 65535:
+        low, high = 0.0, 65535.0
+    scaled = (values - low) * (255.0 / max(high - low, np.finfo(np.float64).tiny))
+    return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))

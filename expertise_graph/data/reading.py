@@ -1,0 +1,245 @@
+"""From a locator to data: finds out what is there, and lets the reader of that format read it.
+
+A labelled dataset is read in four steps: a reader gives records (`tables`, `arrays`, `class_folders`),
+`targets` says what their labels are, and `build_dataset` opens every item once and numbers the classes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from expertise_graph.core import DatasetError, NotFoundError, did_you_mean
+from expertise_graph.data.arrays import read_npz
+from expertise_graph.data.build_dataset import build_dataset
+from expertise_graph.data.class_folders import read_class_folders
+from expertise_graph.data.columns import choose_item, item_records
+from expertise_graph.data.dataset import NO_COLUMNS, Columns, LabelledData, RawData, Record
+from expertise_graph.data.files import (
+    MAX_TABLE_BYTES,
+    containment_root,
+    decode_utf8,
+    folders_in,
+    list_files,
+    read_regular,
+)
+from expertise_graph.data.modalities.base import Modality, known_modalities
+from expertise_graph.data.tables import (
+    is_saved,
+    lone_table,
+    read_saved,
+    read_split_tables,
+    read_table,
+    split_tables,
+    table_formats,
+)
+
+Download = Callable[[str, str | None], Path]
+"""Fetches the files of a dataset repository, given its id and revision, and returns their folder."""
+
+Reader = Callable[[Path, Path, Columns], RawData]
+"""Reads a path, whose files must not leave a folder, by its columns."""
+
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
+_HUB = re.compile(rf"hf:(?P<repo>({_NAME}/)?(?P<name>{_NAME}))(@(?P<revision>[A-Za-z0-9_][\w./-]*))?")
+# Characters of a locator that an error repeats.
+_SHOWN = 200
+_ARRAYS = ".npz"
+
+
+def read_data(
+    locator: str | Path,
+    *,
+    columns: Columns = NO_COLUMNS,
+    name: str | None = None,
+    download: Download | None = None,
+    strict: bool = True,
+) -> LabelledData:
+    """Read a labelled dataset of one modality.
+
+    Args:
+        locator: a folder (a folder per class, tables named for splits, or one written by
+            `datasets.save_to_disk`), a .csv, .tsv, .jsonl, .parquet or .npz file, or
+            ``hf:org/name[@revision]``. A local path wins over a Hub name.
+        columns: the columns of a table; those left out are guessed.
+        name: of the dataset; the file's or folder's name when left out.
+        download: fetches a Hub dataset, given its id and revision, and returns its folder.
+        strict: whether to refuse what nothing can be learned from: under four items, or one class.
+
+    Returns:
+        The items that can be opened, each with its class; the others are listed in `skipped`.
+
+    Raises:
+        NotFoundError: when there is no such path.
+        DatasetError: when nothing can be learned from what is there.
+    """
+    text, path = str(locator), Path(locator)
+    if not _exists(path) and text.startswith("hf:"):
+        path, own_name, where = *_fetch(text, download), text
+    else:
+        path = existing_path(path)
+        own_name, where = path.name if path.is_dir() else path.stem, str(path)
+    raw = _reader_of(path)(path, containment_root(path), columns)
+    return build_dataset(raw, name=name or own_name, locator=where, columns=columns, strict=strict)
+
+
+def read_inputs(path: Path, *, modality: str, columns: Columns = NO_COLUMNS) -> RawData:
+    """Return the unlabelled inputs at `path`; nothing is decoded yet, and a text is its own name.
+
+    Args:
+        path: a table; for texts a .txt with one a line; otherwise a file, or a folder whose files
+            are taken at any depth.
+        modality: of the inputs.
+        columns: the column of a table; guessed when left out.
+
+    Raises:
+        NotFoundError: when there is no such table, folder or file of texts.
+        DatasetError: when it cannot hold inputs of that modality.
+    """
+    kind = known_modalities[modality]
+    if path.suffix.lower() in table_formats:
+        return _inputs_of_table(existing_path(path), kind, columns)
+    if kind.written_out:
+        return read_lines(_text_of(path, kind), modality=modality)
+    if path.is_dir():
+        return _inputs_of_folder(path, kind)
+    return RawData(modality=modality, records=[Record(where=str(path), item=path, label=None)])
+
+
+def read_argument(word: str, *, modality: str, columns: Columns = NO_COLUMNS) -> RawData:
+    """Return the inputs that an argument is or names: a path as `read_inputs` takes it, or a text itself.
+
+    Args:
+        word: the argument; for texts a word that names no file, and has no suffix of one, is the input.
+        modality: of the inputs.
+        columns: the column of a table; guessed when left out.
+
+    Raises:
+        NotFoundError, DatasetError: as `read_inputs`.
+    """
+    kind, path = known_modalities[modality], Path(word).expanduser()
+    named = path.suffix.lower() in (*kind.suffixes, *table_formats) or _exists(path)
+    if kind.written_out and not named:
+        return RawData(modality=modality, records=[Record(where=word, item=word, label=None)])
+    return read_inputs(path, modality=modality, columns=columns)
+
+
+def read_lines(text: str, *, modality: str) -> RawData:
+    """Return the inputs that the lines of a text are, or name; blank lines are left out.
+
+    Args:
+        text: for a modality of texts one input a line; otherwise paths, as `read_inputs` takes them.
+        modality: of the inputs.
+
+    Raises:
+        NotFoundError, DatasetError: as `read_inputs`.
+    """
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    if known_modalities[modality].written_out:
+        return RawData(modality=modality, records=[Record(where=t, item=t, label=None) for t in lines])
+    parts = [read_inputs(Path(line), modality=modality) for line in lines]
+    return RawData(
+        modality=modality,
+        records=[record for part in parts for record in part.records],
+        skipped=[skip for part in parts for skip in part.skipped],
+    )
+
+
+def existing_path(path: Path) -> Path:
+    """Return `path` made absolute.
+
+    Raises:
+        NotFoundError: naming what is near it.
+    """
+    if _exists(path):
+        return path.resolve()
+    folder = next((parent for parent in path.absolute().parents if _exists(parent)), Path.cwd())
+    wanted = path.absolute().relative_to(folder).parts[0]
+    names = [child.name for child in folder.iterdir()] if folder.is_dir() else []
+    is_hub_like = len(path.parts) == 2 and not path.is_absolute()
+    hub = f" For a dataset on the Hub write hf:{path}." if is_hub_like else ""
+    given = repr(str(path)[:_SHOWN])
+    raise NotFoundError(f"there is no {given}; looked in {folder}.{did_you_mean(wanted, names)}{hub}")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _fetch(locator: str, download: Download | None) -> tuple[Path, str]:
+    """Return the local folder and the name of a Hub dataset.
+
+    Raises:
+        DatasetError: when the locator is malformed or no client was passed in.
+    """
+    match = _HUB.fullmatch(locator)
+    if match is None or ".." in locator:
+        raise DatasetError(
+            f"{locator[:_SHOWN]!r} is no Hub dataset; write hf:org/name or hf:org/name@revision"
+        )
+    if download is None:
+        raise DatasetError(f"{locator} is on the Hub and no download was given; give a local folder instead")
+    return Path(download(match["repo"], match["revision"])), match["name"]
+
+
+def _reader_of(path: Path) -> Reader:
+    if path.is_dir():
+        return _reader_of_folder(path)
+    if not path.is_file():
+        raise DatasetError(f"{path} is neither a file nor a folder")
+    suffix = path.suffix.lower()
+    if suffix == _ARRAYS:
+        return read_npz
+    if suffix in table_formats:
+        return read_table
+    possible = ", ".join(sorted([*table_formats, _ARRAYS]))
+    raise DatasetError(f"{path} cannot be read as a dataset; possible are a folder, or a file in {possible}")
+
+
+def _reader_of_folder(folder: Path) -> Reader:
+    root = containment_root(folder)
+    if is_saved(folder):
+        return read_saved
+    if split_tables(folder, root=root):
+        return read_split_tables
+    table = lone_table(folder, root=root)
+    if table and not any(folders_in(folder)):
+        return lambda _, root, columns: read_table(table, root, columns)
+    return read_class_folders
+
+
+def _inputs_of_table(path: Path, modality: Modality, columns: Columns) -> RawData:
+    table = table_formats[path.suffix.lower()](path, root=containment_root(path))
+    if not table.columns:
+        raise DatasetError(f"{path} holds no rows")
+    records, skipped = item_records(table, choose_item(table, columns, modality), modality)
+    return RawData(modality=modality.name, records=records, skipped=skipped)
+
+
+def _text_of(path: Path, modality: Modality) -> str:
+    if path.is_dir():
+        raise DatasetError(
+            f"{path} is a folder; give {modality.plural} as arguments, as a table, or as a "
+            f"{' or '.join(modality.suffixes)} with one a line"
+        )
+    if existing_path(path).suffix.lower() not in modality.suffixes:
+        possible = ", ".join((*modality.suffixes, *table_formats))
+        raise DatasetError(
+            f"{path} cannot be read as {modality.plural}; possible are files in {possible}, or "
+            f"{modality.plural} as arguments"
+        )
+    return decode_utf8(read_regular(path, limit=MAX_TABLE_BYTES), str(path))
+
+
+def _inputs_of_folder(path: Path, modality: Modality) -> RawData:
+    files, skipped = list_files(path, root=containment_root(path))
+    used = [file for file in files if file.suffix.lower() in modality.suffixes]
+    if not used:
+        readable = ", ".join(modality.suffixes)
+        raise DatasetError(f"{path} holds no {modality.name} file; readable are {readable}")
+    records = [Record(where=str(file), item=file, label=None) for file in used]
+    return RawData(modality=modality.name, records=records, skipped=skipped)
