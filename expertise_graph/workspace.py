@@ -747,8 +747,8 @@ class Workspace:
         opened = self.model(model, trust_code=trust_code)
         if texts and not self.reads_texts(opened):
             raise InvalidInputError(
-                f"{opened.folder} takes {datasets.plural_of(opened.modality)}: give files or folders, not "
-                f"{setting('text')}"
+                f"{opened.folder} takes {datasets.plural_of(opened.modality)}: give files or "
+                "folders, not texts"
             )
         records = [datasets.Record(where=text, item=text, label=None) for text in texts]
         skipped: list[Skip] = []
