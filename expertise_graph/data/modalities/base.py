@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from numpy.typing import NDArray
 
@@ -47,8 +47,8 @@ class Inspection:
         unreadable: indices of items that can no longer be opened.
     """
 
-    compared_by: str = "content"
-    certain: float | None = None
+    compared_by: ClassVar[str] = "content"
+    certain: ClassVar[float | None] = None
     seen: list[int] = field(default_factory=list)
     unreadable: list[int] = field(default_factory=list)
 

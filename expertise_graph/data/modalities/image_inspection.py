@@ -44,8 +44,8 @@ class ImageInspection(Inspection):
         flat: whether it is of a single colour.
     """
 
-    compared_by: str = "pixels"
-    certain: float | None = SAME_PICTURE
+    compared_by = "pixels"
+    certain = SAME_PICTURE
     sizes: list[tuple[int, int]] = field(default_factory=list)
     formats: list[str] = field(default_factory=list)
     modes: list[str] = field(default_factory=list)

@@ -48,7 +48,7 @@ _TINY = 3
 class TextInspection(Inspection):
     """What is kept of each text: its length, its number of words, and the words without case and marks."""
 
-    compared_by: str = "wording"
+    compared_by = "wording"
     lengths: list[int] = field(default_factory=list)
     words: list[int] = field(default_factory=list)
     plain: list[str] = field(default_factory=list)
