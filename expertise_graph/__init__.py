@@ -1,4 +1,4 @@
-"""The graph of expertise: find the pretrained model that is nearest to a task, and start from it.
+"""The graph of expertise: find the pretrained model that transfers best to a task, and start from it.
 
 The public names below are loaded when first used, so that importing the package is cheap.
 """
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from expertise_graph.core.errors import UntrustedError as UntrustedError
     from expertise_graph.core.types import Baseline as Baseline
     from expertise_graph.core.types import Candidate as Candidate
+    from expertise_graph.core.types import Command as Command
     from expertise_graph.core.types import Edge as Edge
     from expertise_graph.core.types import Embedding as Embedding
+    from expertise_graph.core.types import Excluded as Excluded
     from expertise_graph.core.types import Expert as Expert
     from expertise_graph.core.types import Neighbour as Neighbour
     from expertise_graph.core.types import ProbeSet as ProbeSet
@@ -31,10 +33,39 @@ if TYPE_CHECKING:
     from expertise_graph.core.types import Score as Score
     from expertise_graph.core.types import Task as Task
     from expertise_graph.core.types import WarmStart as WarmStart
-    from expertise_graph.data.dataset import Columns as Columns
-    from expertise_graph.models.base import SourceOptions as SourceOptions
-    from expertise_graph.training.config import TrainConfig as TrainConfig
-    from expertise_graph.tuning.settings import AutoSettings as AutoSettings
+    from expertise_graph.data import Columns as Columns
+    from expertise_graph.data import MODALITIES as MODALITIES
+    from expertise_graph.data import LabelledData as LabelledData
+    from expertise_graph.deltas import Applied as Applied
+    from expertise_graph.deltas import ApplySettings as ApplySettings
+    from expertise_graph.deltas import DeltaReport as DeltaReport
+    from expertise_graph.deltas import Packing as Packing
+    from expertise_graph.diagnostics import DataFindings as DataFindings
+    from expertise_graph.diagnostics import RunFindings as RunFindings
+    from expertise_graph.inference import Evaluation as Evaluation
+    from expertise_graph.inference import Exported as Exported
+    from expertise_graph.inference import Model as Model
+    from expertise_graph.inference import Prediction as Prediction
+    from expertise_graph.merging import MergeResult as MergeResult
+    from expertise_graph.merging import MergeSettings as MergeSettings
+    from expertise_graph.models import InputSpec as InputSpec
+    from expertise_graph.models import SourceOptions as SourceOptions
+    from expertise_graph.registry import DistanceOptions as DistanceOptions
+    from expertise_graph.registry import HistoryOptions as HistoryOptions
+    from expertise_graph.registry import ImportOptions as ImportOptions
+    from expertise_graph.registry import ImportReport as ImportReport
+    from expertise_graph.registry import ScoreOptions as ScoreOptions
+    from expertise_graph.retrieval import Backtest as Backtest
+    from expertise_graph.retrieval import Explanation as Explanation
+    from expertise_graph.training import TrainConfig as TrainConfig
+    from expertise_graph.training import TrainingProgress as TrainingProgress
+    from expertise_graph.tuning import AutoResult as AutoResult
+    from expertise_graph.tuning import AutoSettings as AutoSettings
+    from expertise_graph.workspace import ExpertDetails as ExpertDetails
+    from expertise_graph.workspace import KnownTask as KnownTask
+    from expertise_graph.workspace import Predictions as Predictions
+    from expertise_graph.workspace import ProbeSetContent as ProbeSetContent
+    from expertise_graph.workspace import ProbeSetDetails as ProbeSetDetails
     from expertise_graph.workspace import Workspace as Workspace
 
 __version__ = "0.1.0"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shlex
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +32,7 @@ from expertise_graph import (
     tuning,
 )
 from expertise_graph.core import (
+    Command,
     Edge,
     Expert,
     ExpertiseError,
@@ -360,7 +360,7 @@ class Workspace:
         if isinstance(data, datasets.LabelledData):
             return data
         found = datasets.read_data(
-            data, columns=columns or datasets.Columns(), download=models.download_dataset, strict=strict
+            data, columns=columns or datasets.NO_COLUMNS, download=models.download_dataset, strict=strict
         )
         if modality not in (None, found.modality):
             raise InvalidInputError(
@@ -531,7 +531,7 @@ class Workspace:
             tracker=tracker,
             launcher=launcher,
             architecture=self._architecture(config.into),
-            columns=columns or datasets.Columns(),
+            columns=columns or datasets.NO_COLUMNS,
         )
         return training.execute(self.store, self._prober(trust_code), plan, report)
 
@@ -724,6 +724,7 @@ class Workspace:
         inputs: Sequence[str | Path] = (),
         *,
         texts: Sequence[str] = (),
+        lines: str = "",
         columns: Columns | None = None,
         top: int = 1,
         threshold: float = 0.5,
@@ -735,6 +736,7 @@ class Workspace:
             model: as for `model`.
             inputs: files, folders and tables; for a model that reads texts also texts themselves.
             texts: texts, for a model that reads texts.
+            lines: one input a line: a text, or for other models a file or folder.
             columns: which column of a table holds the inputs.
             top: how many classes to name for each input, likeliest first.
             threshold: least probability of a label, for a model that gives several.
@@ -745,28 +747,21 @@ class Workspace:
             InvalidInputError: when the model does not read texts.
         """
         opened = self.model(model, trust_code=trust_code)
-        if texts and not self.reads_texts(opened):
+        modality, columns = opened.modality, columns or datasets.NO_COLUMNS
+        if texts and not datasets.known_modalities[modality].written_out:
             raise InvalidInputError(
-                f"{opened.folder} takes {datasets.plural_of(opened.modality)}: give files or "
-                "folders, not texts"
+                f"{opened.folder} takes {datasets.plural_of(modality)}: give files or folders, not "
+                f"{setting('text')}"
             )
+        parts = [datasets.read_argument(str(name), modality=modality, columns=columns) for name in inputs]
+        parts.append(datasets.read_lines(lines, modality=modality))
         records = [datasets.Record(where=text, item=text, label=None) for text in texts]
-        skipped: list[Skip] = []
-        for name in inputs:
-            raw = datasets.read_argument(
-                str(name), modality=opened.modality, columns=columns or datasets.NO_COLUMNS
-            )
-            records += raw.records
-            skipped += raw.skipped
+        records += [record for part in parts for record in part.records]
+        skipped = [skip for part in parts for skip in part.skipped]
         found, unread = inference.predict(
             opened, records, top=top, threshold=threshold, progress=self.progress
         )
         return Predictions(model=opened, predictions=tuple(found), skipped=(*skipped, *unread))
-
-    @staticmethod
-    def reads_texts(model: Model) -> bool:
-        """Tell whether the inputs of a model are texts."""
-        return datasets.known_modalities[model.modality].written_out
 
     def evaluate(
         self,
@@ -1069,16 +1064,17 @@ def draw_sample(labelled: LabelledData, query: Query) -> Sample:
     )
 
 
-def _next_command(labelled: LabelledData, columns: Columns | None, ranking: Ranking) -> str:
-    """Return what to type next: start from the best, or register it where only its name is known."""
+def _next_command(labelled: LabelledData, columns: Columns | None, ranking: Ranking) -> Command:
+    """Return what to do next: start from the best, or register it where only its name is known."""
     expert = ranking.best.expert
     if not expert.runnable:
         reference = expert.name if ":" in expert.name else f"hf:{expert.name}"
-        return shlex.join(["expertise-graph", "register", reference])
-    words = ["expertise-graph", "warm-start", labelled.locator, "--expert", expert.short]
-    words += columns.options if columns else []
-    words += ["--trust-code"] if expert.trusted_code else []
-    return shlex.join([*words, "--out", f"runs/{labelled.name}"])
+        return Command("register", (reference,))
+    settings: dict[str, str | float | bool | None] = {"expert": expert.short}
+    settings |= columns.settings if columns else {}
+    if expert.trusted_code:
+        settings["trust_code"] = True
+    return Command("warm_start", (labelled.locator,), {**settings, "out": f"runs/{labelled.name}"})
 
 
 def _options(columns: Columns | None, trust_code: bool) -> list[str]:

@@ -29,6 +29,7 @@ RANKS = {
     "diagnostics": 8,
     "tuning": 8,
     "workspace": 9,
+    "views": 10,
     "demo": 10,
     "plots": 10,
     "cli": 11,

@@ -1,86 +1,183 @@
-"""The program: global options, and the one place where errors become exit codes."""
+"""The program: global options, and the one place where errors and settings take the form of options."""
 
 from __future__ import annotations
 
 import errno
+import shlex
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from expertise_graph import __version__
-from expertise_graph.cli.output import clean
-from expertise_graph.cli.progress import Bars
-from expertise_graph.core import ExpertiseError
+from expertise_graph.cli.output import Bars
+from expertise_graph.core import ExpertiseError, printable, with_settings
+from expertise_graph.views import Form
 
 if TYPE_CHECKING:
-    from expertise_graph.store import Store
+    from expertise_graph.core import Command
     from expertise_graph.workspace import Workspace
 
 INTERRUPTED = 130
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
+# Settings whose option has another name; all others are called as the setting, with dashes.
+_IRREGULAR = {
+    "excluded_licenses": "exclude_license",
+    "image": "image_column",
+    "kinds": "kind",
+    "label": "label_column",
+    "licenses": "license",
+    "split": "split_column",
+    "strategies": "strategy",
+    "tags": "tag",
+    "tasks": "task",
+    "text": "text_column",
+    "texts": "text",
+}
 
-class Program(click.Group):
-    """A group whose commands fail with one line: 1 for an error, 130 for Ctrl-C."""
+
+class Verb(click.Command):
+    """A command whose errors name its options, and which takes -v as the program does."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(_verbose_option())
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error that names settings names the options instead."""
+        try:
+            return super().invoke(ctx)
+        except ExpertiseError as error:
+            error.args = (in_options(str(error), ctx),)
+            raise
+
+
+class Group(click.Group):
+    """A group of verbs."""
+
+    command_class = Verb
+
+
+class Program(Group):
+    """The group of all commands; they fail with one line: exit code 1 for an error, 130 for Ctrl-C."""
+
+    group_class = Group
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, turning errors into one line on stderr."""
         try:
             return super().invoke(ctx)
         except ExpertiseError as error:
-            raise click.ClickException(clean(str(error))) from error
+            raise click.ClickException(printable(str(error))) from error
         except KeyboardInterrupt:
-            click.echo("interrupted; what was done is kept, run the same command to go on", err=True)
+            click.echo("interrupted; finished work is kept: re-run the same command to resume", err=True)
             sys.exit(INTERRUPTED)
         except OSError as error:
             if isinstance(error, BrokenPipeError):
                 raise
             where = f": {error.filename}" if error.filename else ""
-            full = "; free some space and run the same command again" if error.errno in _FULL else ""
-            raise click.ClickException(clean(f"{error.strerror or error}{where}{full}")) from error
+            full = "; free some space and re-run the same command" if error.errno in _FULL else ""
+            raise click.ClickException(printable(f"{error.strerror or error}{where}{full}")) from error
 
 
-@dataclass(frozen=True)
+@dataclass
 class Context:
-    """What every command is given: where the workspace is, how much to say, and when it all began."""
+    """What every command is given: where the workspace is, how much to print, and when it all began."""
 
     workspace_path: str | None
     verbose: bool
     started: float = field(default_factory=time.perf_counter)
 
-    def workspace(self, bars: Bars | None = None) -> Workspace:
+    def workspace(self, bars: Bars | None = None, *, must_exist: bool = True) -> Workspace:
         """Open the workspace; long work is shown on `bars`."""
+        from expertise_graph.core import silent
         from expertise_graph.workspace import Workspace
 
-        return (
-            Workspace(self.workspace_path, progress=bars.update) if bars else Workspace(self.workspace_path)
-        )
-
-    @contextmanager
-    def store(self) -> Iterator[Store]:
-        """Open the registry alone, for commands that run no model and should start at once."""
-        from expertise_graph.store import Store, find_workspace
-
-        store = Store(find_workspace(self.workspace_path))
-        try:
-            yield store
-        finally:
-            store.close()
+        return Workspace(self.workspace_path, progress=bars.update if bars else silent, must_exist=must_exist)
 
 
 pass_context = click.make_pass_decorator(Context)
 
 
+def _verbose_option() -> click.Option:
+    return click.Option(
+        ["-v", "--verbose"],
+        is_flag=True,
+        expose_value=False,
+        callback=_set_verbose,
+        help="Print more on stderr, e.g. which files were skipped.",
+    )
+
+
+def _set_verbose(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value and isinstance(context.obj, Context):
+        context.obj.verbose = True
+
+
+def in_options(message: str, context: click.Context | None = None) -> str:
+    """Return a message whose settings are written as options of the command that runs.
+
+    A setting that is no option of it stays as it is.
+    """
+    context = context or click.get_current_context(silent=True)
+    if context is None:
+        return message
+    params = [*context.command.params, *context.find_root().command.params]
+    options = {_name(flag): p for p in params if isinstance(p, click.Option) for flag in p.opts}
+
+    def form(name: str, value: str | None) -> str:
+        option = options.get(name) or options.get(_IRREGULAR.get(name, ""))
+        if option is None:
+            return f"`{name}`" if value is None else f"`{name}={value}`"
+        flag = max(option.opts, key=len)
+        if value is None or (option.is_flag and value == "True"):
+            return flag
+        if option.is_flag:
+            return (option.secondary_opts or option.opts)[-1]
+        values = value.split(", ") if option.multiple else [value]
+        return " ".join(f"{flag} {shlex.quote(v) if ' ' in v else v}" for v in values)
+
+    return with_settings(message, form)
+
+
+def _name(flag: str) -> str:
+    return flag.lstrip("-").replace("-", "_")
+
+
+def command_line(command: Command | None) -> str:
+    """Return a command as it is typed in a shell.
+
+    Example:
+        >>> from expertise_graph.core import Command
+        >>> command_line(Command("warm_start", ("my pets",), {"strategy": "lp-ft", "trust_code": True}))
+        "expertise-graph warm-start 'my pets' --strategy lp-ft --trust-code"
+    """
+    if command is None:
+        return ""
+    words = ["expertise-graph", command.verb.replace("_", "-"), *command.arguments]
+    for name, value in command.settings.items():
+        if value is not None and value is not False:
+            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
+    return shlex.join(words)
+
+
+FORM = Form(command=command_line, message=in_options)
+"""How views write commands and settings for the command line."""
+
+
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--workspace", metavar="PATH", help="Folder that holds registry.db [env EXPERTISE_GRAPH_HOME].")
-@click.option("-v", "--verbose", is_flag=True, help="Say more on stderr, e.g. which files were skipped.")
+@click.option(
+    "--workspace",
+    metavar="PATH",
+    help="Folder that holds registry.db; by default $EXPERTISE_GRAPH_HOME, else the nearest folder upwards "
+    "that holds one.",
+)
+@click.option("-v", "--verbose", is_flag=True, help="Print more on stderr, e.g. which files were skipped.")
 @click.version_option(__version__)
 @click.pass_context
 def app(ctx: click.Context, workspace: str | None, verbose: bool) -> None:
-    """Find the pretrained model that is nearest to your task, and start fine-tuning from it."""
+    """Find the pretrained model that transfers best to your task, and fine-tune from it."""
     ctx.obj = Context(workspace, verbose)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from expertise_graph import views
 from expertise_graph.cli.app import Context, app, pass_context
-from expertise_graph.cli.output import clean, emit, emit_json
+from expertise_graph.cli.output import Bars, emit, emit_json
 from expertise_graph.cli.parameters import SEED
-from expertise_graph.cli.progress import Bars
+from expertise_graph.core import percent, printable, write_text
 
 if TYPE_CHECKING:
-    from expertise_graph.retrieval import Backtest, Task
+    from expertise_graph import Backtest
 
 COLUMNS = ("method", "tasks", "pearson", "tau_w", "ndcg", "rel@1", "regret@1", "regret@3", "regret@5")
 GAINS = ("gain@1", "gain@5")
@@ -30,75 +32,48 @@ _LONGEST_NAME = 120
     default="task",
     show_default=True,
     type=click.Choice(["task", "expert"]),
-    help="Hide all results of a task, or also all of a fold of the experts.",
+    help="Hold out each task; with expert also a fold of the experts, as if they were new.",
 )
 @click.option("--folds", default=5, show_default=True, type=click.IntRange(2), help="Folds of experts.")
-@click.option("--seed", default=0, show_default=True, type=SEED, help="Of folds and intervals.")
+@click.option(
+    "--seed", default=0, show_default=True, type=SEED, help="Random seed of folds and confidence intervals."
+)
 @click.option(
     "--baseline",
     metavar="FILE.csv",
-    help="What the vanilla start gives, as columns task and value; adds gain@1 and gain@5.",
+    help="Results of your usual starting model, in columns task and value; adds gain@1 and gain@5.",
 )
-@click.option("--baseline-column", default="value", show_default=True, help="Its column with the value.")
-@click.option("--task", "only", multiple=True, help="Only hold out this task; may be repeated.")
 @click.option(
-    "--predictions", metavar="DIR", type=click.Path(file_okay=False), help="Write TASK.csv: model, score."
+    "--baseline-column", default="value", show_default=True, help="Column of --baseline with the results."
+)
+@click.option("--task", "tasks", multiple=True, help="Hold out only this task; repeatable.")
+@click.option(
+    "--predictions",
+    metavar="DIR",
+    type=click.Path(file_okay=False),
+    help="Write the predictions as DIR/TASK.csv with columns model and score.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def backtest(context: Context, /, predictions: str | None, as_json: bool, **given: Any) -> None:
-    """Ask how well the registry would have predicted its own measured results.
+    """Backtest the ranking on the registry's measured results.
 
-    Each task in turn is held out with all its results, predicted from everything else, and
-    compared with what was measured, beside simple methods that see the same.
+    Each task in turn is held out with all its results, predicted from everything else, and compared with
+    what was measured, next to simple baselines that see the same data.
 
     \b
     Example:
       expertise-graph backtest --predictions predictions/
     """
-    from expertise_graph.retrieval import backtest as run
-    from expertise_graph.retrieval import read_baseline, read_plan
-
-    path, column = given.pop("baseline"), given.pop("baseline_column")
-    baseline = read_baseline(path, column) if path else {}
-    with context.store() as store, Bars() as bars:
-        only = [store.find_task(name).id for name in given.pop("only")]
-        history, plan = read_plan(store, baseline=baseline, only=only, **given)
-        names = {e.id: e.name for e in store.experts()}
-        report = run(history, plan, bars.update)
+    with Bars() as bars, context.workspace(bars) as workspace:
+        report = workspace.backtest(**given)
+        names = {e.id: e.name for e in workspace.experts()}
     if predictions is not None:
         _write(Path(predictions), report, names)
     if as_json:
-        emit_json(backtest_json(report))
+        emit_json(views.backtest_json(report))
     else:
         _show(report)
-
-
-def backtest_json(report: Backtest) -> dict[str, Any]:
-    """Return the documented JSON form of a back-test."""
-    return {
-        "by": report.by,
-        "tasks": [_task_json(t, m) for t, m in zip(report.tasks, report.metrics, strict=True)],
-        "methods": {method: dict(metrics) for method, metrics in report.table.items()},
-        "ours_minus": {
-            method: {m: {"low": low, "high": high} for m, (low, high) in found.items()}
-            for method, found in report.difference.items()
-        },
-        "folds": [list(fold) for fold in report.folds],
-    }
-
-
-def _task_json(task: Task, metrics: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    return {
-        "task": task.id,
-        "name": task.name,
-        "experts": len(task.experts),
-        "pick": task.pick,
-        "best": task.best,
-        "complementary": [task.experts[i] for i in task.first],
-        "baseline": task.baseline,
-        "methods": {method: dict(found) for method, found in metrics.items()},
-    }
 
 
 def _show(report: Backtest) -> None:
@@ -109,32 +84,30 @@ def _show(report: Backtest) -> None:
     emit(rows, None, columns=(*COLUMNS, *gains), title=f"{len(report.tasks)} tasks, {what} held out")
     rival = next((name for name in RIVALS if name in report.difference), None)
     for metric, (low, high) in report.difference[rival].items() if rival else ():
-        click.echo(f"ours minus {rival}, {metric}: {low:+.3f} to {high:+.3f} (95 %)")
+        click.echo(f"{metric} of ours minus {rival}: {low:+.3f} to {high:+.3f} (95 % interval)")
     covered = report.table["ours"]["coverage"]
-    click.echo(
-        f"the 80 % intervals of ours hold {covered:.0%} of the results, in units of each task's spread"
-    )
+    click.echo(f"coverage of our 80 % intervals: {percent(covered)} of the results")
 
 
 def _write(folder: Path, report: Backtest, names: Mapping[str, str]) -> None:
-    """Write the predictions of each task; experts that share a name are given by id."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the predictions of each task as CSV; experts that share a name are given by id."""
     shared = Counter(names.values())
-    for task, file in zip(report.tasks, _file_names(report.tasks), strict=True):
+    for task, file in zip(report.tasks, _file_names([task.name for task in report.tasks]), strict=True):
         pairs = zip(task.experts, task.predicted["ours"], strict=True)
-        with (folder / file).open("w", encoding="utf-8", newline="") as out:
-            writer = csv.writer(out, lineterminator="\n")
-            writer.writerow(["model", "score"])
-            for expert, score in sorted(pairs, key=lambda pair: -pair[1]):
-                model = names.get(expert, expert)
-                writer.writerow([model if shared[model] == 1 else expert, f"{score:.9g}"])
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["model", "score"])
+        for expert, score in sorted(pairs, key=lambda pair: -pair[1]):
+            model = names.get(expert, expert)
+            writer.writerow([model if shared[model] == 1 else expert, f"{score:.9g}"])
+        write_text(folder / file, out.getvalue())
 
 
-def _file_names(tasks: Sequence[Task]) -> list[str]:
-    """Return a file name for each task, none twice also where upper case does not count."""
+def _file_names(tasks: Sequence[str]) -> list[str]:
+    """Return a file name for each task, none twice, ignoring case as some file systems do."""
     found: list[str] = []
     for task in tasks:
-        name = clean(task.name).replace("/", "_").replace("\\", "_")[:_LONGEST_NAME]
+        name = printable(task).replace("/", "_").replace("\\", "_")[:_LONGEST_NAME]
         taken = {other.casefold() for other in found}
         tries = (f"{name}{suffix}.csv" for suffix in ("", *(f"-{n}" for n in range(2, len(tasks) + 2))))
         found.append(next(file for file in tries if file.casefold() not in taken))

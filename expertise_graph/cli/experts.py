@@ -1,104 +1,181 @@
-"""Commands about experts: init, register, ls, show, similar, rm, export."""
+"""Commands about experts: init, register, ls, show, similar, rm."""
 
 from __future__ import annotations
 
+import shlex
+import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
+import yaml
 
-from expertise_graph.cli.app import Context, app, pass_context
-from expertise_graph.cli.output import clean, emit, emit_json, listing_options
+import expertise_graph as xg
+from expertise_graph import views
+from expertise_graph.cli.app import FORM, Context, app, pass_context
+from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, shown
 from expertise_graph.cli.parameters import trust_option
-from expertise_graph.cli.progress import Bars
-from expertise_graph.core import ExpertiseError
+from expertise_graph.core import InvalidInputError, count, printable
 
 if TYPE_CHECKING:
-    from expertise_graph.core import Expert
-    from expertise_graph.models import InputSpec, SourceOptions
-    from expertise_graph.store import Store
-    from expertise_graph.workspace import Workspace
+    from expertise_graph import InputSpec, SourceOptions
 
 
 @app.command()
-@click.argument("path", default=".")
+@click.argument("path", required=False)
 @pass_context
-def init(context: Context, path: str) -> None:
-    """Make PATH a workspace: registry.db, and embeddings/ with the shipped probe sets.
+def init(context: Context, path: str | None) -> None:
+    """Create a workspace in PATH.
+
+    It holds registry.db, and embeddings/ with the shipped probe sets. By default PATH is
+    $EXPERTISE_GRAPH_HOME, else the current folder. A workspace that is there stays.
 
     \b
     Example:
       expertise-graph init
     """
-    from expertise_graph.workspace import Workspace
+    with xg.Workspace.init(path or context.workspace_path) as workspace:
+        experts = count(len(workspace.experts()), "expert")
+        click.echo(f"workspace at {workspace.folder}: {experts}", err=True)
 
-    with Workspace.init(context.workspace_path or path) as workspace:
-        click.echo(f"workspace at {workspace.folder}: {len(workspace.experts())} experts", err=True)
+
+_SOURCE_OPTIONS = (
+    click.option("--name", help="Name of the expert.  [default: that of its source]"),
+    click.option("--tag", "tags", multiple=True, help="Tag to filter by later; repeatable."),
+    click.option("--license", "license_", metavar="SPDX", help="Licence, if the model card states none."),
+    click.option("--modality", help="image or text, for a model that takes both."),
+    click.option("--revision", help="Branch, tag or commit on the Hub.  [default: main]"),
+    click.option("--weights", metavar="FILE", help="safetensors file with the weights of a factory: expert."),
+    click.option("--input-size", type=int, help="Input height and width of a factory: expert, in pixels."),
+    click.option(
+        "--channels", type=int, default=3, show_default=True, help="Input channels of a factory: expert."
+    ),
+    click.option(
+        "--mean",
+        help="Mean per channel to subtract from inputs in 0-1, e.g. 0.485,0.456,0.406.  [default: 0.5]",
+    ),
+    click.option(
+        "--std",
+        help="Standard deviation per channel to divide by, e.g. 0.229,0.224,0.225.  [default: 0.5]",
+    ),
+    click.option(
+        "--transform",
+        metavar="MODULE:NAME",
+        help="Function from a PIL image to a tensor, instead of resizing and scaling.",
+    ),
+    trust_option,
+)
+
+
+def _source_options(command: Any) -> Any:
+    for option in reversed(_SOURCE_OPTIONS):
+        command = option(command)
+    return command
 
 
 @app.command()
 @click.argument("references", nargs=-1, metavar="[SOURCE]...")
-@click.option("--from-file", type=click.File(), help="File with one source a line; - for stdin.")
-@click.option("--name", help="Name of the expert; by default that of its source.")
-@click.option("--tag", "tags", multiple=True, help="Tag to find it by; may be repeated.")
-@click.option("--license", "license_", metavar="SPDX", help="Licence, where the model card states none.")
-@click.option("--modality", help="image or text, where the source leaves it open.")
-@click.option("--revision", help="Branch, tag or commit on the Hub.")
-@click.option("--weights", metavar="FILE", help="Weights of a factory: expert.")
-@click.option("--input-size", type=int, help="Side in pixels of a factory: expert's input.")
 @click.option(
-    "--channels", type=int, default=3, show_default=True, help="Channels of a factory: expert's input."
+    "--from-file",
+    type=click.File(encoding="utf-8"),
+    help="File of sources, - for stdin: one per line, with options as on the command line; or a YAML list "
+    "of mappings such as {source: hf:org/name, license: mit}.",
 )
-@click.option("--mean", help="Means that are subtracted, e.g. 0.485,0.456,0.406.")
-@click.option("--std", help="Deviations that are divided by, e.g. 0.229,0.224,0.225.")
-@click.option(
-    "--transform", metavar="MODULE:NAME", help="Callable from an image to a tensor, instead of these."
-)
-@trust_option
+@_source_options
 @listing_options
 @pass_context
 def register(
     context: Context, /, references: tuple[str, ...], from_file: Any, style: str | None, **given: Any
 ) -> None:
-    """Register experts: dir:PATH, hf:ORG/NAME, timm:ARCH.TAG, factory:MODULE:CALLABLE, zoo:NAME.
+    """Register experts.
 
-    Each is run on the probe set of its modality and takes its place in the graph. An error with
-    one of several does not keep the others out; the exit code is then 1.
+    SOURCE is dir:PATH, hf:ORG/NAME, timm:ARCH.TAG, factory:MODULE:CALLABLE or zoo:NAME. Each expert is
+    run on the probe set of its modality and compared with the others. Sources that fail do not keep the
+    others out; the exit code is then 1.
 
     \b
     Example:
       expertise-graph register zoo:latin-letters zoo:emoji --tag vision
     """
-    wanted = [*references, *_lines(from_file)]
+    wanted = [(reference, _options(given)) for reference in references]
+    if from_file is not None:
+        wanted += list(_read_sources(from_file, given))
     if not wanted:
         raise click.UsageError(
-            "name at least one source, e.g. dir:./my-checkpoint or hf:org/name, or --from-file"
+            "give at least one source, e.g. dir:./my-checkpoint or hf:org/name, or --from-file FILE"
         )
-    options = _options(given)
     with Bars() as bars, context.workspace(bars) as workspace:
-        rows = [_register_one(workspace, reference, options) for reference in wanted]
+        outcomes = workspace.register_many(wanted)
+    rows = [views.registered_json(reference, outcome, FORM) for reference, outcome in outcomes]
+    for row in rows:
+        if row["error"]:
+            click.echo(printable(f"{row['source']}: {row['error']}"), err=True)
     emit(rows, style, columns=("source", "expert", "modality", "params", "license", "error"))
     if any(row["error"] for row in rows):
-        raise SystemExit(1)
+        sys.exit(1)
 
 
-def _lines(file: Any) -> list[str]:
-    lines = [line.strip() for line in file or ()]
-    return [line for line in lines if line and not line.startswith("#")]
+@click.command(add_help_option=False)
+@click.argument("source")
+@_source_options
+def _line(**given: Any) -> dict[str, Any]:
+    return given
 
 
-def _register_one(workspace: Workspace, reference: str, options: SourceOptions) -> dict[str, Any]:
+def _read_sources(file: Any, common: dict[str, Any]) -> Iterator[tuple[str, SourceOptions]]:
+    """Return the sources of a file with their options; those of the command line hold where it has none."""
+    text = file.read()
+    for where, words in _words(text, file.name):
+        try:
+            context = _line.make_context(where, words, default_map=common)
+        except click.UsageError as error:
+            raise InvalidInputError(f"{where}: {error.format_message()}") from error
+        given = dict(context.params)
+        yield given.pop("source"), _options(given)
+
+
+def _words(text: str, name: str) -> Iterator[tuple[str, list[str]]]:
+    """Return where each source is given, and its words as on the command line."""
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
+    lines = [(number, line) for number, line in lines if line and not line.startswith("#")]
+    if lines and lines[0][1].startswith("- "):
+        yield from _yaml_words(text, name)
+        return
+    for number, line in lines:
+        try:
+            yield f"{name} line {number}", shlex.split(line, comments=True)
+        except ValueError as error:
+            raise InvalidInputError(f"{name} line {number}: {error}; quote as in a shell") from error
+
+
+def _yaml_words(text: str, name: str) -> Iterator[tuple[str, list[str]]]:
     try:
-        row = expert_row(workspace.register(reference, options=options))
-        return {**row, "source": reference, "expert": row["short"], "error": None}
-    except ExpertiseError as error:
-        click.echo(clean(f"{reference}: {error}"), err=True)
-        return {"source": reference, "expert": None, "id": "", "error": str(error)}
+        entries = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidInputError(f"{name} cannot be read as YAML: {' '.join(str(error).split())}") from error
+    for number, entry in enumerate(entries, 1):
+        where = f"{name} entry {number}"
+        settings = {"source": entry} if isinstance(entry, str) else entry
+        if not isinstance(settings, dict) or not isinstance(settings.get("source"), str):
+            raise InvalidInputError(
+                f"{where} names no source: write e.g. - {{source: hf:org/name, license: mit}}"
+            )
+        words = [settings["source"]]
+        for option, value in settings.items():
+            for one in value if isinstance(value, list) and option in ("tag", "tags") else [value]:
+                words += [] if option == "source" else _yaml_option(str(option), one)
+        yield where, words
+
+
+def _yaml_option(name: str, value: Any) -> list[str]:
+    flag = f"--{'tag' if name == 'tags' else name.replace('_', '-')}"
+    if isinstance(value, bool):
+        return [flag] if value else []
+    return [flag, ",".join(map(str, value)) if isinstance(value, list) else str(value)]
 
 
 def _options(given: dict[str, Any]) -> SourceOptions:
-    from expertise_graph.models import SourceOptions
-
-    return SourceOptions(
+    return xg.SourceOptions(
         trust_code=given["trust_code"],
         revision=given["revision"],
         weights=given["weights"],
@@ -106,16 +183,14 @@ def _options(given: dict[str, Any]) -> SourceOptions:
         modality=given["modality"],
         name=given["name"],
         license=given["license_"],
-        tags=given["tags"],
+        tags=tuple(given["tags"]),
     )
 
 
 def _input(given: dict[str, Any]) -> InputSpec | None:
-    from expertise_graph.models import InputSpec
-
     if given["input_size"] is None:
         return None
-    return InputSpec(
+    return xg.InputSpec(
         size=given["input_size"],
         channels=given["channels"],
         mean=_numbers("--mean", given["mean"]) or (0.5,),
@@ -128,37 +203,13 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...]:
     try:
         return tuple(float(part) for part in text.split(",")) if text else ()
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} is not numbers with commas between", param_hint=option) from error
-
-
-def expert_row(expert: Expert) -> dict[str, Any]:
-    """Return what listings and JSON say of an expert."""
-    return {
-        "id": expert.id,
-        "short": expert.short,
-        "name": expert.name,
-        "runnable": expert.runnable,
-        "source": expert.source,
-        "locator": expert.locator,
-        "revision": expert.revision,
-        "modality": expert.modality,
-        "architecture": expert.architecture,
-        "params": expert.params,
-        "bytes": expert.bytes,
-        "dim": expert.dim,
-        "license": expert.license,
-        "base_model": expert.base_model,
-        "datasets": list(expert.datasets),
-        "tags": list(expert.tags),
-        "trusted_code": expert.trusted_code,
-        "weights_format": expert.weights_format,
-        "weights_sha": expert.weights_sha,
-        "created_at": expert.created_at,
-    }
+        raise click.BadParameter(
+            f"{text!r} is not a list of numbers like 0.5,0.5,0.5", param_hint=option
+        ) from error
 
 
 @app.command()
-@click.option("--modality", help="Only experts of this modality.")
+@click.option("--modality", help="Only experts of this modality: image or text.")
 @click.option("--tag", help="Only experts with this tag.")
 @click.option("--license", "license_", metavar="SPDX", help="Only experts with this licence.")
 @click.option(
@@ -166,7 +217,7 @@ def expert_row(expert: Expert) -> dict[str, Any]:
     type=click.Choice(["created_at", "name", "params", "bytes", "license"]),
     default="created_at",
     show_default=True,
-    help="Order of the list.",
+    help="Column to sort by, ascending.",
 )
 @listing_options
 @pass_context
@@ -184,9 +235,8 @@ def ls(
     Example:
       expertise-graph ls --modality image --sort params
     """
-    with context.store() as store:
-        rows = [expert_row(e) for e in store.experts(modality)]
-    rows = [r for r in rows if tag in (None, *r["tags"]) and license_ in (None, r["license"])]
+    with context.workspace() as workspace:
+        rows = [views.expert_json(e) for e in workspace.experts(modality, tag=tag, license=license_)]
     rows.sort(key=lambda row: (row[sort], row["id"]))
     if style is None:
         rows = [r if r["runnable"] else {**r, "short": f"{r['short']} [metadata only]"} for r in rows]
@@ -202,72 +252,42 @@ def ls(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def show(context: Context, expert: str, as_json: bool) -> None:
-    """Show one expert: what it is, where it comes from, whom it is near, what it was measured on.
+    """Show one expert with its relations and measured results.
 
     \b
     Example:
       expertise-graph show latin-letters
     """
-    with context.store() as store:
-        node = store.find_expert(expert)
-        content = {**expert_row(node), "meta": dict(node.meta), "relations": _relations(store, node)}
-        content["covariates"] = store.covariates().get(node.id, {})
+    with context.workspace() as workspace:
+        content = views.details_json(workspace.show(expert))
     if as_json:
         emit_json(content)
         return
     relations, covariates = content.pop("relations"), content.pop("covariates")
-    emit([{"field": k, "value": v} for k, v in content.items()], None, columns=("field", "value"))
+    emit([{"field": k, "value": shown(k, v)} for k, v in content.items()], None, columns=("field", "value"))
     if covariates:
         known = [{"covariate": k, "value": v} for k, v in covariates.items()]
         emit(known, None, columns=("covariate", "value"))
     emit(relations, None, columns=("kind", "source", "target", "weight", "metric", "method", "created_at"))
 
 
-def _relations(store: Store, node: Expert) -> list[dict[str, Any]]:
-    names = store.names()
-    return [
-        {
-            "kind": edge.kind,
-            "source": names.get(edge.source, edge.source),
-            "target": names.get(edge.target, edge.target),
-            "weight": edge.weight,
-            "metric": edge.metric,
-            "method": edge.method,
-            "created_at": edge.created_at,
-        }
-        for edge in store.edges(node=node.id)
-    ]
-
-
 @app.command()
 @click.argument("expert")
-@click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="How many.")
+@click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="Number of experts to list.")
 @listing_options
 @pass_context
 def similar(context: Context, expert: str, k: int, style: str | None) -> None:
-    """List the experts that respond to the probe set most like EXPERT, with debiased CKA.
+    """List the experts most similar to EXPERT.
+
+    Similarity is the debiased CKA of the features on the probe set: 1 is identical up to rotation and
+    scale, around 0 unrelated.
 
     \b
     Example:
       expertise-graph similar latin-letters -k 5
     """
-    from expertise_graph.features import probe_sets as probes
-    from expertise_graph.registry import neighbours
-
-    with context.store() as store:
-        node = store.find_runnable(expert)
-        found = neighbours.similar(store, probes.current(store, node.modality).id, node, k)
-    rows = [
-        {
-            "id": n.expert.id,
-            "expert": n.expert.short,
-            "cka": n.cka,
-            "duplicate": n.duplicate,
-            "architecture": n.expert.architecture,
-            "license": n.expert.license,
-        }
-        for n in found
-    ]
+    with context.workspace() as workspace:
+        rows = [views.neighbour_json(n) for n in workspace.similar(expert, k)]
     emit(rows, style, columns=("expert", "cka", "duplicate", "architecture", "license"))
 
 
@@ -275,7 +295,7 @@ def similar(context: Context, expert: str, k: int, style: str | None) -> None:
 @click.argument("experts", nargs=-1, required=True, metavar="EXPERT...")
 @pass_context
 def rm(context: Context, experts: tuple[str, ...]) -> None:
-    """Take experts out of the graph; their files and the results measured with them stay.
+    """Remove experts; their files and measured results stay.
 
     \b
     Example:
@@ -283,4 +303,4 @@ def rm(context: Context, experts: tuple[str, ...]) -> None:
     """
     with context.workspace() as workspace:
         for expert in experts:
-            click.echo(f"removed {clean(workspace.remove(expert).short)}", err=True)
+            click.echo(f"removed {printable(workspace.remove(expert).short)}", err=True)

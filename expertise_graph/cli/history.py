@@ -1,22 +1,28 @@
-"""Commands about what was measured: history ls, tasks ls, and the groups of the imports."""
+"""Commands about measured results: history and tasks ls, and the imports of results, scores and the like."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from expertise_graph.cli.app import Context, app, pass_context
-from expertise_graph.cli.output import emit, listing_options
+import expertise_graph as xg
+from expertise_graph import views
+from expertise_graph.cli.app import Context, app, in_options, pass_context
+from expertise_graph.cli.output import emit, emit_json, listing_options
+from expertise_graph.core import printable
 
 if TYPE_CHECKING:
-    from expertise_graph.core import Edge, Expert, Task
+    from typing import BinaryIO
+
+    from expertise_graph import ImportReport
 
 
 @app.group()
 def history() -> None:
-    """Results of experts on tasks, measured here or elsewhere."""
+    """Measured results of experts on tasks."""
 
 
 @app.group()
@@ -26,12 +32,12 @@ def scores() -> None:
 
 @app.group()
 def meta() -> None:
-    """What is known about experts besides their results."""
+    """Covariates of experts, such as their training data."""
 
 
 @app.group()
 def tasks() -> None:
-    """The tasks that experts were measured on."""
+    """The tasks that experts were measured or scored on."""
 
 
 @history.command("ls")
@@ -40,74 +46,201 @@ def tasks() -> None:
 @listing_options
 @pass_context
 def history_ls(context: Context, task: str | None, expert: str | None, style: str | None) -> None:
-    """List the measured results, the best of each task and metric first.
+    """List the measured results by task and metric, best first.
 
     \b
     Example:
       expertise-graph history ls --task pets
     """
-    with context.store() as store:
-        edges = store.edges("transfer")
-        source = _id(expert, {e.source for e in edges}, store.find_expert)
-        target = _id(task, {e.target for e in edges}, store.find_task)
-        names = store.names()
-    chosen = [e for e in edges if source in (None, e.source) and target in (None, e.target)]
-    rows = [_row(edge, names) for edge in chosen]
-    rows.sort(key=lambda r: (r["task"], r["metric"] or "", r["value"] * (1 if r["lower_is_better"] else -1)))
+    with context.workspace() as workspace:
+        names = workspace.names()
+        rows = [views.result_json(edge, names) for edge in workspace.history(task=task, expert=expert)]
     columns = ("expert", "task", "metric", "value", "method", "seed", "n_train", "n", "seconds", "origin")
     emit(rows, style, columns=columns)
-
-
-def _id(text: str | None, present: set[str], find: Callable[[str], Expert | Task]) -> str | None:
-    """Return the id that `text` names; a node that was removed is known by its id only."""
-    return text if text is None or text in present else find(text).id
-
-
-def _row(edge: Edge, names: dict[str, str]) -> dict[str, Any]:
-    return {
-        "id": edge.source,
-        "expert": names.get(edge.source, edge.source),
-        "task_id": edge.target,
-        "task": names.get(edge.target, edge.target),
-        "metric": edge.metric,
-        "value": edge.weight,
-        "lower_is_better": bool(edge.meta.get("lower_is_better")),
-        "method": edge.method,
-        "seed": edge.seed,
-        "n_train": edge.meta.get("n_train"),
-        "n": edge.n,
-        "seconds": edge.seconds,
-        "date": edge.meta.get("date"),
-        "run": edge.run,
-        "origin": edge.meta.get("origin") or edge.run,
-        "created_at": edge.created_at,
-    }
 
 
 @tasks.command("ls")
 @listing_options
 @pass_context
 def tasks_ls(context: Context, style: str | None) -> None:
-    """List the tasks, with how many results and scores there are on each.
+    """List the tasks with their numbers of measured results and transferability scores.
 
     \b
     Example:
       expertise-graph tasks ls
     """
-    with context.store() as store:
-        known, counts = store.tasks(), store.task_counts()
-    rows = [
-        {
-            "id": task.id,
-            "name": task.name,
-            "modality": task.modality,
-            "items": task.n,
-            "classes": len(task.classes),
-            "results": counts.get(task.id, (0, 0))[0],
-            "scores": counts.get(task.id, (0, 0))[1],
-            "locator": task.locator,
-            "created_at": task.created_at,
-        }
-        for task in known
-    ]
+    with context.workspace() as workspace:
+        rows = [views.task_json(task) for task in workspace.tasks()]
     emit(rows, style, columns=("name", "modality", "items", "classes", "results", "scores"))
+
+
+# Imports
+
+_WHAT = {
+    "expert": "experts",
+    "task": "tasks",
+    "other": "tasks that the distance leads to",
+    "metric": "names of the metrics",
+    "estimator": "names of the estimators",
+    "value": "values",
+    "distance": "distances",
+    "seed": "random seeds",
+    "n_train": "numbers of training items",
+    "method": "training methods",
+    "seconds": "training times in seconds",
+    "date": "dates",
+    "n": "numbers of test items",
+}
+
+
+def _import_options(*roles: str) -> Callable[[Any], Any]:
+    """Add the file, the options that map columns to roles, and those that all imports share."""
+
+    def add(command: Any) -> Any:
+        decorators: tuple[Callable[[Any], Any], ...] = (
+            click.option("--json", "as_json", is_flag=True, help="Print a summary of the import as JSON."),
+            click.option("--dry-run", is_flag=True, help="Check the file and store nothing."),
+            click.option(
+                "--skip-invalid",
+                is_flag=True,
+                help="Skip and count rows that cannot be read, instead of failing.",
+            ),
+            click.option(
+                "--modality",
+                help="Modality of new experts and tasks: image or text.  [default: that of known ones]",
+            ),
+            click.option("--ignore", multiple=True, metavar="NAME", help="Column to ignore; repeatable."),
+            *(_column_option(role) for role in reversed(roles)),
+            click.argument("file"),
+        )
+        for decorate in decorators:
+            command = decorate(command)
+        return command
+
+    return add
+
+
+def _column_option(role: str) -> Callable[[Any], Any]:
+    return click.option(
+        f"--{role.replace('_', '-')}-column",
+        f"column_{role}",
+        metavar="NAME",
+        help=f"Column with the {_WHAT[role]}.  [default: {role}]",
+    )
+
+
+@history.command("import")
+@_import_options("expert", "task", "metric", "value", "seed", "n_train", "method", "seconds", "date", "n")
+@click.option("--metric", help="Metric of all rows, if there is no such column, e.g. accuracy.")
+@click.option(
+    "--unit",
+    type=click.Choice(["auto", "fraction", "percent"]),
+    default="auto",
+    show_default=True,
+    help="Unit of accuracies and other metrics between 0 and 1.",
+)
+@click.option(
+    "--lower-is-better", multiple=True, metavar="METRIC", help="Metric that is better when lower; repeatable."
+)
+@click.option(
+    "--higher-is-better",
+    multiple=True,
+    metavar="METRIC",
+    help="Metric that is better when higher though its name says loss or error; repeatable.",
+)
+@click.option(
+    "--wide", is_flag=True, help="One column per task instead of one row per result; needs --metric."
+)
+@pass_context
+def history_import(context: Context, /, file: str, as_json: bool, **given: Any) -> None:
+    """Import measured results from a CSV or TSV file, - for stdin: expert, task, metric, value.
+
+    Optional columns: seed, n_train, method, seconds, date, n (test items). Experts and tasks that are not
+    registered become nodes known by name only.
+
+    \b
+    Example:
+      expertise-graph history import results.csv
+    """
+    with context.workspace() as workspace:
+        report = workspace.import_history(_open(file), xg.HistoryOptions(**_given(given)))
+    _show(report, as_json)
+
+
+@scores.command("import")
+@_import_options("expert", "task", "estimator", "value", "seconds")
+@click.option("--rename", multiple=True, metavar="OLD=NEW", help="Rename an estimator; repeatable.")
+@click.option("--wide", is_flag=True, help="One column per estimator instead of one row per score.")
+@pass_context
+def scores_import(
+    context: Context, /, file: str, as_json: bool, rename: tuple[str, ...], **given: Any
+) -> None:
+    """Import transferability scores (higher is better) from CSV or TSV: expert, task, estimator, value.
+
+    \b
+    Example:
+      expertise-graph scores import scores.csv
+    """
+    options = xg.ScoreOptions(**_given(given), rename=dict(_pairs(rename)))
+    with context.workspace() as workspace:
+        report = workspace.import_scores(_open(file), options)
+    _show(report, as_json)
+
+
+@meta.command("import")
+@_import_options("expert")
+@pass_context
+def meta_import(context: Context, /, file: str, as_json: bool, **given: Any) -> None:
+    """Import covariates from CSV or TSV: one row per expert, every other column is a covariate.
+
+    \b
+    Example:
+      expertise-graph meta import models.csv --expert-column model
+    """
+    with context.workspace() as workspace:
+        report = workspace.import_meta(_open(file), xg.ImportOptions(**_given(given)))
+    _show(report, as_json)
+
+
+@tasks.command("import-distance")
+@_import_options("task", "other", "distance")
+@click.option("--method", default="imported", show_default=True, help="Name of the distance measure.")
+@pass_context
+def tasks_import_distance(context: Context, /, file: str, as_json: bool, **given: Any) -> None:
+    """Import distances between tasks from CSV or TSV: task, other, distance; or a matrix.
+
+    A matrix has task names in its first column and its header; it need not be square.
+
+    \b
+    Example:
+      expertise-graph tasks import-distance distances.csv
+    """
+    with context.workspace() as workspace:
+        report = workspace.import_distances(_open(file), xg.DistanceOptions(**_given(given)))
+    _show(report, as_json)
+
+
+def _given(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments of the options class, with the columns as a mapping."""
+    columns = {k.removeprefix("column_"): v for k, v in given.items() if k.startswith("column_") and v}
+    return {"columns": columns, **{k: v for k, v in given.items() if not k.startswith("column_")}}
+
+
+def _open(file: str) -> str | BinaryIO:
+    return sys.stdin.buffer if file == "-" else file
+
+
+def _pairs(rename: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for text in rename:
+        old, mark, new = text.partition("=")
+        if not (old and mark and new):
+            raise click.BadParameter(f"{text!r} is not OLD=NEW", param_hint="--rename")
+        yield old, new
+
+
+def _show(report: ImportReport, as_json: bool) -> None:
+    if as_json:
+        emit_json(views.import_json(report))
+        return
+    for line in report.lines():
+        click.echo(printable(in_options(line)))

@@ -1,4 +1,4 @@
-"""How results reach the user: tables for people, JSON, CSV and bare ids for programs."""
+"""How results reach the user: tables and progress bars for people, JSON, CSV and bare ids for programs."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ import csv
 import io
 import json
 import os
-import shlex
-import unicodedata
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from expertise_graph.core import byte_size, compact_number, count, printable
+
 if TYPE_CHECKING:
-    from expertise_graph.core import Command
+    from rich.progress import Progress, TaskID
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+# Characters that make a spreadsheet take a cell for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+_UNITS: dict[str, Callable[[float], str]] = {"params": compact_number, "bytes": byte_size}
 
 
 def listing_options(command: F) -> F:
     """Add --json, --csv and -q to a command, as its argument `style`."""
     for flags, value, text in (
-        (("-q", "--quiet"), "quiet", "Print one id a line."),
-        (("--csv",), "csv", "Print CSV; cells that a spreadsheet would run are quoted."),
+        (("-q", "--quiet"), "quiet", "Print one id per line."),
+        (("--csv",), "csv", "Print CSV; cells that a spreadsheet would run as a formula are escaped."),
         (("--json",), "json", "Print JSON."),
     ):
         command = click.option(*flags, "style", flag_value=value, help=text)(command)
@@ -42,24 +47,9 @@ def emit(
         click.echo(to_csv(rows), nl=False)
     elif style == "quiet":
         for row in rows:
-            click.echo(clean(str(row["id"])))
+            click.echo(printable(str(row["id"])))
     else:
         table(rows, columns, title)
-
-
-def command_line(command: Command) -> str:
-    """Return a command as it is typed in a shell.
-
-    Example:
-        >>> from expertise_graph.core import Command
-        >>> command_line(Command("warm_start", ("my pets",), {"strategy": "lp-ft", "trust_code": True}))
-        "expertise-graph warm-start 'my pets' --strategy lp-ft --trust-code"
-    """
-    words = ["expertise-graph", command.verb.replace("_", "-"), *command.arguments]
-    for name, value in command.settings.items():
-        if value is not None and value is not False:
-            words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
-    return shlex.join(words)
 
 
 def emit_json(content: Any) -> None:
@@ -81,8 +71,8 @@ def _csv_cell(value: Any) -> Any:
     if isinstance(value, list | tuple):
         value = ";".join(str(v) for v in value)
     if isinstance(value, str) and value.startswith(_FORMULA):
-        return "'" + clean(value)
-    return clean(value) if isinstance(value, str) else value
+        return "'" + printable(value)
+    return printable(value) if isinstance(value, str) else value
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str = "") -> None:
@@ -97,38 +87,66 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str 
         right = bool(rows) and isinstance(rows[0].get(name), int | float)
         drawn.add_column(name.replace("_", " "), justify="right" if right else "left", overflow="fold")
     for row in rows:
-        drawn.add_row(*(Text(clean(_cell(name, row.get(name)))) for name in columns))
+        drawn.add_row(*(Text(printable(shown(name, row.get(name)))) for name in columns))
     console = Console()
     if not console.is_terminal:
         console.width = int(os.environ.get("COLUMNS") or 160)
     console.print(drawn)
 
 
-def _cell(name: str, value: Any) -> str:
+def shown(name: str, value: Any) -> str:
+    """Return a value as a table shows it; numbers with the unit of what they are called."""
     if value is None:
         return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if name in ("params", "bytes"):
-        return human(value)
+    if name in _UNITS:
+        return _UNITS[name](value)
     if isinstance(value, float):
         return f"{value:.3f}"
+    if isinstance(value, dict):
+        value = [f"{key}: {one}" for key, one in value.items()]
     return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def human(number: float) -> str:
-    """Return a number with a decimal prefix.
-
-    Example:
-        >>> human(497_120)
-        '497.1k'
-    """
-    for limit, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= limit:
-            return f"{number / limit:.1f}{suffix}"
-    return str(int(number))
+def report_skipped(skipped: Sequence[tuple[str, str]], verbose: bool) -> None:
+    """Print on stderr how many items were left out, and which where that was asked for."""
+    if skipped:
+        click.echo(f"{count(len(skipped), 'item')} skipped{'' if verbose else ' (-v lists them)'}", err=True)
+    for what, why in skipped if verbose else ():
+        click.echo(printable(f"  {what}: {why}"), err=True)
 
 
-def clean(text: str) -> str:
-    """Return `text` without characters that control a terminal or the direction of writing."""
-    return "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in text)
+class Bars:
+    """Progress bars on stderr, one for each label; none when stderr is not a terminal."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._bars: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Bars:
+        """Start drawing, if there is a terminal to draw on."""
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+            text = TextColumn("{task.description}", markup=False)
+            columns = (text, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+            self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop drawing."""
+        if self._progress:
+            self._progress.stop()
+
+    def update(self, label: str, done: int, total: int) -> None:
+        """Show that `done` of `total` steps of the work called `label` are done."""
+        if self._progress is None:
+            return
+        if label not in self._bars:
+            self._bars[label] = self._progress.add_task(printable(label), total=total)
+        self._progress.update(self._bars[label], completed=done, total=total)

@@ -1,20 +1,28 @@
-"""Options that several commands share, and the units that they take."""
+"""Options that several commands share, the units they take, and options kept in a YAML file."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
+import yaml
 
-from expertise_graph.data import BUILT_IN
+import expertise_graph as xg
+from expertise_graph.core import InvalidInputError, did_you_mean, write_text
+
+if TYPE_CHECKING:
+    from expertise_graph import Columns, Query
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+SEED = click.IntRange(0, 2**32 - 1)
+
+# `--item-column` names the column of the inputs and leaves their modality open.
 _ANY = "item"
-_ITEM_COLUMNS = (*BUILT_IN, _ANY)
 
 
 class Count(click.ParamType[int]):
@@ -28,9 +36,6 @@ class Count(click.ParamType[int]):
         if not found:
             self.fail(f"{value!r} is not a number like 500k, 25M or 1000", param, ctx)
         return int(float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]])
-
-
-SEED = click.IntRange(0, 2**32 - 1)
 
 
 class Seconds(click.ParamType[float]):
@@ -87,88 +92,243 @@ class Positive(click.ParamType[float]):
         return number
 
 
+class Numbers(click.ParamType[tuple[float, ...]]):
+    """Numbers with commas between them: 1,1,2."""
+
+    name = "numbers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Return the numbers."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers like 1,1,2", param, ctx)
+
+
+# Columns of a table
+
+
 def column_options(command: F) -> F:
     """Add the options that say which columns of a table hold what, and what the labels are."""
     command = click.option(
-        "--separator", metavar="TEXT", help="What stands between several labels in one cell: ; by default."
+        "--separator", metavar="TEXT", help="Separator of several labels in a cell.  [default: ;]"
     )(command)
     command = click.option(
         "--target",
         type=click.Choice(["class", "labels", "value"]),
-        help="What the labels are: one class an item, several labels, or a measured value.",
+        help="What the labels are: one class per item, several labels, or a number.  [default: guessed]",
     )(command)
     for name in ("split", "label"):
         command = click.option(
-            f"--{name}-column", metavar="NAME", help=f"Column of a table with the {name}s."
+            f"--{name}-column",
+            metavar="NAME",
+            help=f"Column of a table that holds the {name}s.  [default: guessed]",
         )(command)
     return item_column_options(command)
 
 
 def item_column_options(command: F) -> F:
     """Add options that say which column of a table holds the inputs, and their modality with it."""
-    for name in reversed(_ITEM_COLUMNS):
-        what = "inputs, whatever they are" if name == _ANY else f"{name}s"
-        option = click.option(f"--{name}-column", metavar="NAME", help=f"Column of a table with the {what}.")
-        command = option(command)
+    for name in reversed((*xg.MODALITIES, _ANY)):
+        what = "inputs, of any modality" if name == _ANY else f"{name}s"
+        command = click.option(
+            f"--{name}-column",
+            metavar="NAME",
+            help=f"Column of a table that holds the {what}.  [default: guessed]",
+        )(command)
     return command
 
 
-def item_column(given: dict[str, Any]) -> tuple[str | None, str | None]:
-    """Return the modality, if it is said, and the name of the column of the inputs.
+def columns_from(given: dict[str, Any]) -> Columns:
+    """Return the columns that the options of `column_options` name.
 
     Raises:
-        UsageError: when two columns are named.
+        UsageError: when two columns of inputs are named.
     """
-    named = {name: given[f"{name}_column"] for name in _ITEM_COLUMNS if given[f"{name}_column"]}
+    options = {name: given[f"{name}_column"] for name in (*xg.MODALITIES, _ANY)}
+    named = {name: column for name, column in options.items() if column}
     if len(named) > 1:
-        flags = " or ".join(f"--{name}-column" for name in named)
-        raise click.UsageError(f"name one column to learn from: {flags}, not both")
-    modality, column = next(iter(named.items()), (_ANY, None))
-    return None if modality == _ANY else modality, column
+        flags = " and ".join(f"--{name}-column" for name in named)
+        raise click.UsageError(f"{flags} both name the column of the inputs; give one of them")
+    modality, item = next(iter(named.items()), (_ANY, None))
+    return xg.Columns(
+        item=item,
+        modality=None if modality == _ANY else modality,
+        label=given.get("label_column"),
+        split=given.get("split_column"),
+        target=given.get("target"),
+        separator=given.get("separator"),
+    )
 
+
+# Constraints on experts
 
 # As in retrieval.constraints, which --help does not load.
 KINDS = ("original", "fine-tune", "adapter", "merge", "quantised")
 
 _CONSTRAINTS = (
-    click.option("--max-params", type=Count(), help="Only experts with at most so many parameters: 25M."),
     click.option(
-        "--max-mb", type=Positive(), help="Only experts whose weights take at most so many megabytes."
+        "--max-params", type=Count(), help="Only experts with at most this many parameters, e.g. 25M."
     ),
+    click.option("--max-mb", type=Positive(), help="Only experts whose weights take at most this many MB."),
     click.option(
         "--max-latency",
         type=Positive(),
         metavar="MS",
-        help="Only experts that take at most so many milliseconds for one input here; measured once each.",
-    ),
-    click.option("--min-dim", type=click.IntRange(1), help="Only experts with features at least so wide."),
-    click.option("--max-dim", type=click.IntRange(1), help="Only experts with features at most so wide."),
-    click.option(
-        "--kind", "kinds", multiple=True, type=click.Choice(KINDS), help="Only this kind; may be repeated."
+        help="Only experts that take at most this many milliseconds per input on this machine; each is "
+        "measured once.",
     ),
     click.option(
-        "--license", "licenses", multiple=True, metavar="SPDX", help="Only these licences; may be repeated."
+        "--min-dim", type=click.IntRange(1), help="Only experts with at least this feature dimension."
+    ),
+    click.option(
+        "--max-dim", type=click.IntRange(1), help="Only experts with at most this feature dimension."
+    ),
+    click.option(
+        "--kind",
+        "kinds",
+        multiple=True,
+        type=click.Choice(KINDS),
+        help="Only experts of this kind; repeatable.",
+    ),
+    click.option(
+        "--license",
+        "licenses",
+        multiple=True,
+        metavar="SPDX",
+        help="Only experts with this licence, e.g. mit; repeatable.",
     ),
     click.option(
         "--exclude-license",
         "excluded",
         multiple=True,
         metavar="SPDX",
-        help="Not these licences; unknown is one.",
+        help="No experts with this licence, e.g. unknown; repeatable.",
     ),
-    click.option("--tag", "tags", multiple=True, help="Only experts with this tag; may be repeated."),
+    click.option("--tag", "tags", multiple=True, help="Only experts with this tag; repeatable."),
 )
 
 
 def constraint_options(command: F) -> F:
-    """Add the options that say what an expert must be like to be an answer."""
+    """Add the options that restrict which experts may be an answer."""
     for option in reversed(_CONSTRAINTS):
         command = option(command)
     return command
 
 
+def constraints_from(given: dict[str, Any]) -> Query:
+    """Return a query with the constraints that `constraint_options` name, and defaults otherwise."""
+    narrow, wide = given["min_dim"], given["max_dim"]
+    if narrow is not None and wide is not None and narrow > wide:
+        raise click.UsageError(f"--min-dim {narrow} is above --max-dim {wide}; no expert can meet both")
+    return xg.Query(
+        max_params=given["max_params"],
+        max_bytes=None if given["max_mb"] is None else int(given["max_mb"] * 1e6),
+        licenses=tuple(name.lower() for name in given["licenses"]),
+        excluded_licenses=tuple(name.lower() for name in given["excluded"]),
+        tags=given["tags"],
+        max_latency=given["max_latency"],
+        min_dim=narrow,
+        max_dim=wide,
+        kinds=given["kinds"],
+    )
+
+
 trust_option = click.option(
     "--trust-code",
     is_flag=True,
-    help="Run code that comes with an expert (factory: experts), for this command.",
+    help="Allow this command to run Python code that comes with an expert (factory: experts).",
 )
+
+# Options in a YAML file
+
+# The form of the output, and what is done once only, are no settings of the work.
+_NOT_KEPT = ("config", "save_config", "as_json", "force", "trust_code", "verbose", "help")
+
+
+def config_options(command: F) -> F:
+    """Add ``--config``, which reads options from a YAML file, and ``--save-config``, which writes them."""
+    command = click.option(
+        "--save-config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        callback=_save,
+        expose_value=False,
+        help="Write the options in effect to this YAML file.",
+    )(command)
+    return click.option(
+        "--config",
+        type=click.Path(path_type=Path, dir_okay=False),
+        callback=_load,
+        is_eager=True,
+        expose_value=False,
+        help="Read options from this YAML file; options on the command line win.",
+    )(command)
+
+
+def _load(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    names = {p.name for p in _kept(context) if p.name}
+    for name in (found := _read(path)):
+        if name not in names:
+            raise InvalidInputError(
+                f"{path} sets {name!r}, which is no option of {context.info_name}; options: "
+                f"{', '.join(sorted(names))}.{did_you_mean(str(name), names)}"
+            )
+    context.default_map = {**(context.default_map or {}), **found}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content = read_yaml(path)
+    if not isinstance(content, dict):
+        raise InvalidInputError(f"{path} holds no options; write lines such as epochs: 10")
+    return {str(name).replace("-", "_"): value for name, value in content.items()}
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds.
+
+    Raises:
+        InvalidInputError: when it cannot be read as YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise InvalidInputError(f"{path} cannot be read as YAML: {reason}") from error
+
+
+def _save(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    if path is not None:
+        context.meta[__name__] = path
+
+
+def save_settings(context: click.Context) -> None:
+    """Write the options in effect, if that was asked for.
+
+    Raises:
+        InvalidInputError: when the file cannot be written.
+    """
+    path = context.meta.get(__name__)
+    if path is None:
+        return
+    values = {p.name: _plain(context.params.get(p.name or "")) for p in _kept(context)}
+    text = yaml.safe_dump({k: v for k, v in values.items() if v not in (None, [])}, sort_keys=False)
+    try:
+        write_text(path, text)
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _kept(context: click.Context) -> list[click.Parameter]:
+    return [p for p in context.command.params if isinstance(p, click.Option) and p.name not in _NOT_KEPT]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    return list(value) if isinstance(value, tuple) else value

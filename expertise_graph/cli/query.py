@@ -1,4 +1,4 @@
-"""The query command."""
+"""Commands that rank experts: query, and explain for one of them."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from expertise_graph.cli.app import INTERRUPTED, Context, app, pass_context
-from expertise_graph.cli.output import clean, emit, emit_json, listing_options
+from expertise_graph import views
+from expertise_graph.cli.app import FORM, INTERRUPTED, Context, app, command_line, in_options, pass_context
+from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, report_skipped
 from expertise_graph.cli.parameters import (
     SEED,
     Budget,
     column_options,
+    columns_from,
     constraint_options,
-    item_column,
+    constraints_from,
     trust_option,
 )
-from expertise_graph.cli.progress import Bars
-from expertise_graph.core import InvalidInputError
+from expertise_graph.core import count, duration, printable
 
 if TYPE_CHECKING:
-    from expertise_graph.core import Candidate, Excluded, Query, Ranking
+    from expertise_graph import Candidate, Explanation, Query, Ranking
 
 PERCENTILE = "percentile"
 COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why", "params", "bytes", "license")
@@ -31,53 +32,53 @@ COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why",
 
 @app.command()
 @click.argument("data")
-@click.option("--top", default=5, show_default=True, type=click.IntRange(1), help="How many experts to list.")
+@click.option(
+    "--top", default=5, show_default=True, type=click.IntRange(1), help="Number of experts to list."
+)
 @click.option(
     "--budget",
     default=8,
     show_default=True,
     type=Budget(),
-    help="How many experts may be run on the task, or how long, e.g. 60s, 5m.",
+    help="Number of experts that may be run on the data, or time for it, e.g. 60s, 5m; 0 runs none.",
 )
 @click.option(
     "--race",
     default=0,
+    show_default=True,
     type=click.IntRange(0),
     metavar="K",
-    help="Fine-tune the K most promising briefly before the answer; this comes on top of --budget.",
+    help="Fine-tune the K most promising experts briefly before ranking, in addition to --budget.",
 )
 @click.option(
-    "--sample", default=512, show_default=True, type=click.IntRange(4), help="Labelled items looked at."
+    "--sample",
+    default=512,
+    show_default=True,
+    type=click.IntRange(4),
+    help="Number of labelled items that experts are run on, stratified by class.",
 )
-@click.option("--seed", default=0, show_default=True, type=SEED, help="Of the sample and the draws.")
-@click.option("--modality", help="image or text, where the dataset leaves it open.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed.")
+@click.option("--modality", help="image or text; fail if the data are of the other.")
 @constraint_options
 @column_options
 @trust_option
 @listing_options
 @pass_context
 def query(context: Context, /, data: str, style: str | None, trust_code: bool, **given: Any) -> None:
-    """Find the expert to start from for DATA, with its evidence, cost and uncertainty.
+    """Rank the experts to fine-tune from on DATA.
 
-    DATA is a folder with a folder per class, a .csv, .tsv, .jsonl, .parquet or .npz file, a folder
+    DATA is a folder with one folder per class, a .csv, .tsv, .jsonl, .parquet or .npz file, a folder
     written by `datasets`, or hf:ORG/DATASET.
 
     \b
     Example:
       expertise-graph query ./my-images --top 5 --budget 8
     """
-    from expertise_graph.data import plural_of
-
-    wanted = _query(given)
+    wanted, columns = _query(given), columns_from(given)
     with Bars() as bars, context.workspace(bars) as workspace:
-        labelled = workspace.read(data, columns=columns_from(given))
-        if given["modality"] not in (None, labelled.modality):
-            raise InvalidInputError(
-                f"--modality {given['modality']}: {data} holds {plural_of(labelled.modality)}; leave it "
-                "out, or name the column with --text-column or --image-column"
-            )
+        labelled = workspace.read(data, columns=columns, modality=given["modality"])
         report_skipped(labelled.skipped, context.verbose)
-        ranking = workspace.query(labelled, wanted, columns=columns_from(given), trust_code=trust_code)
+        ranking = workspace.query(labelled, wanted, columns=columns, trust_code=trust_code)
     show_ranking(ranking, style)
     if ranking.interrupted:
         sys.exit(INTERRUPTED)
@@ -95,102 +96,10 @@ def _query(given: dict[str, Any]) -> Query:
     )
 
 
-def constraints_from(given: dict[str, Any]) -> Query:
-    """Return a query with the constraints that `constraint_options` name, and defaults otherwise."""
-    from expertise_graph.core import Query
-
-    narrow, wide = given["min_dim"], given["max_dim"]
-    if narrow is not None and wide is not None and narrow > wide:
-        raise click.UsageError(f"--min-dim {narrow} is above --max-dim {wide}; no expert can meet both")
-    return Query(
-        max_params=given["max_params"],
-        max_bytes=None if given["max_mb"] is None else int(given["max_mb"] * 1e6),
-        licenses=tuple(name.lower() for name in given["licenses"]),
-        excluded_licenses=tuple(name.lower() for name in given["excluded"]),
-        tags=given["tags"],
-        max_latency=given["max_latency"],
-        min_dim=narrow,
-        max_dim=wide,
-        kinds=given["kinds"],
-    )
-
-
-def columns_from(given: dict[str, Any]) -> Any:
-    """Return the `Columns` that the column options name."""
-    from expertise_graph.data import Columns
-
-    modality, item = item_column(given)
-    return Columns(
-        item=item,
-        modality=modality,
-        label=given["label_column"],
-        split=given["split_column"],
-        target=given["target"],
-        separator=given["separator"],
-    )
-
-
-def report_skipped(skipped: tuple[tuple[str, str], ...], verbose: bool) -> None:
-    """Say on stderr how many items were left out, and which with -v."""
-    if skipped:
-        click.echo(f"{len(skipped)} items skipped{'' if verbose else ' (list them with -v)'}", err=True)
-    for what, why in skipped if verbose else ():
-        click.echo(clean(f"  {what}: {why}"), err=True)
-
-
-def ranking_json(ranking: Ranking) -> dict[str, Any]:
-    """Return the documented JSON form of a ranking."""
-    return {
-        "task": ranking.task.id,
-        "task_name": ranking.task.name,
-        "experts_run": ranking.experts_run,
-        "unit": ranking.unit,
-        "baseline": {"name": ranking.baseline.name, "predicted": ranking.baseline.predicted},
-        "candidates": [
-            {
-                "expert": c.expert.id,
-                "name": c.expert.name,
-                "predicted": c.predicted,
-                "low": c.low,
-                "high": c.high,
-                "p_best": c.p_best,
-                "ran": c.ran,
-                "runnable": c.expert.runnable,
-                "tied": c.tied,
-                "license": c.expert.license,
-                "params": c.expert.params,
-                "bytes": c.expert.bytes,
-                "trusted_code": c.expert.trusted_code,
-                "evidence": list(c.evidence),
-                "same_as": list(c.same_as),
-            }
-            for c in ranking.candidates
-        ],
-        "together": [expert.id for expert in ranking.together],
-        "excluded": [_excluded_json(e) for e in ranking.excluded],
-        "interrupted": ranking.interrupted,
-        "notes": list(ranking.notes),
-        "seconds": ranking.seconds,
-        "command": ranking.command,
-    }
-
-
-def _excluded_json(excluded: Excluded) -> dict[str, Any]:
-    found = excluded.candidate
-    return {
-        "constraint": excluded.constraint,
-        "expert": found.expert.id,
-        "name": found.expert.name,
-        "predicted": found.predicted,
-        "low": found.low,
-        "high": found.high,
-    }
-
-
 def show_ranking(ranking: Ranking, style: str | None = None) -> None:
     """Print a ranking in the style asked for."""
     if style == "json":
-        emit_json(ranking_json(ranking))
+        emit_json(views.ranking_json(ranking, FORM))
         return
     rows = [_row(place, c) for place, c in enumerate(ranking.candidates, 1)]
     if style is not None:
@@ -201,12 +110,13 @@ def show_ranking(ranking: Ranking, style: str | None = None) -> None:
         columns = tuple(PERCENTILE if name == "predicted" else name for name in COLUMNS)
         rows = [{**row, PERCENTILE: row["predicted"]} for row in rows]
     else:
-        # An accuracy has no place among percentiles; there it is told below.
+        # The baseline is an accuracy: among percentiles it is printed below the table instead.
         rows.append({"id": "", "expert": ranking.baseline.name, "predicted": ranking.baseline.predicted})
-    title = f"{ranking.task.name}: {ranking.task.n} items, {len(ranking.task.classes)} classes"
-    emit(rows, None, columns=columns, title=clean(title))
+    task = ranking.task
+    title = f"{task.name}: {count(task.n, 'item')}, {count(len(task.classes), 'class')}"
+    emit(rows, None, columns=columns, title=printable(title))
     for line in _footer(ranking):
-        click.echo(clean(line))
+        click.echo(printable(line))
 
 
 def _row(place: int, candidate: Candidate) -> dict[str, Any]:
@@ -231,20 +141,87 @@ def _row(place: int, candidate: Candidate) -> dict[str, Any]:
 def _footer(ranking: Ranking) -> Iterator[str]:
     ties = [c.expert.name for c in ranking.candidates if c.tied]
     if ties:
-        yield f"= not told apart from the first: {', '.join(ties)}"
+        yield f"= statistically tied with rank 1: {', '.join(ties)}"
     if min(len(ranking.candidates), len(ranking.together)) > 1:
-        yield f"worth trying together: {', '.join(e.name for e in ranking.together)}"
+        yield f"complementary, worth fine-tuning side by side: {', '.join(e.name for e in ranking.together)}"
     what = PERCENTILE if ranking.unit == PERCENTILE else "predicted"
     for excluded in ranking.excluded:
         best = excluded.candidate
-        yield f"excluded by {excluded.constraint}: {best.expert.name} ({what} {best.predicted:.2f})"
+        constraint = in_options(excluded.constraint)
+        yield f"excluded by {constraint}: {best.expert.name} ({what} {best.predicted:.2f})"
     if ranking.unit == PERCENTILE:
         yield f"{ranking.baseline.name}: accuracy {ranking.baseline.predicted:.3f}"
-    yield from ranking.notes
-    run = f"{ranking.experts_run} experts run in {ranking.seconds:.1f} s."
+    yield from map(in_options, ranking.notes)
+    run = f"{count(ranking.experts_run, 'expert')} run in {duration(ranking.seconds)}."
     if ranking.best.expert.runnable:
-        yield f"{run} Start from the best with:"
+        yield f"{run} Fine-tune from rank 1 with:"
     else:
-        here = f"; of those here {ranking.start.short} is best" if ranking.start else ""
-        yield f"{run} The best is known by name only{here}. Register the best with:"
-    yield f"  {ranking.command}"
+        here = f" (best registered: {ranking.start.short})" if ranking.start else ""
+        yield f"{run} Rank 1 has no weights here{here}. Register it with:"
+    yield f"  {command_line(ranking.command)}"
+
+
+@app.command()
+@click.argument("task")
+@click.argument("expert")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def explain(context: Context, /, task: str, expert: str, as_json: bool) -> None:
+    """Explain the predicted score of EXPERT on TASK.
+
+    TASK is the name or id of a task in the registry, or a dataset that was queried before. The parts
+    add up to the prediction, in standard deviations (SD) of the results on the task.
+
+    \b
+    Example:
+      expertise-graph explain ./my-images latin-letters
+    """
+    with context.workspace() as workspace:
+        found = workspace.explain(task, expert)
+    if as_json:
+        emit_json(views.explanation_json(found))
+    else:
+        _show_explanation(found)
+
+
+def _show_explanation(found: Explanation) -> None:
+    click.echo(
+        printable(
+            f"{found.expert.short} on {found.task.name}: {found.predicted:+.2f} ± {found.deviation:.2f} SD, "
+            f"rank {found.rank} of {found.experts}"
+        )
+    )
+    if found.measured is not None:
+        click.echo(f"measured on this task: {found.measured:+.2f} SD (not used in the prediction)")
+    parts = [{"part": p.name, "contribution_sd": f"{p.moves:+.3f}"} for p in found.parts]
+    emit(parts, None, columns=("part", "contribution_sd"), title="contributions to the prediction")
+    columns = ("name", "similarity", "score_sd", "contribution_sd")
+    for title, carriers in (
+        ("its results on other tasks", found.tasks),
+        ("other experts scored on this task", found.others),
+    ):
+        if carriers:
+            rows = [
+                {
+                    "name": c.name,
+                    "similarity": c.likeness,
+                    "score_sd": c.value,
+                    "contribution_sd": f"{c.moves:+.3f}",
+                }
+                for c in carriers
+            ]
+            emit(rows, None, columns=columns, title=title)
+    _line("covariates by share of variance explained", found.traits)
+    _line("expected correlation of scores with results", found.reliability)
+    if found.would is not None:
+        click.echo(
+            f"running it would reduce the uncertainty from ±{found.would.deviation:.2f} to "
+            f"±{found.would.deviation_after:.2f} SD; probability that it becomes rank 1: "
+            f"{found.would.becomes_first:.2f}"
+        )
+
+
+def _line(title: str, values: dict[str, float]) -> None:
+    if values:
+        listed = ", ".join(f"{n} {v:.2f}" for n, v in sorted(values.items(), key=lambda pair: -pair[1]))
+        click.echo(printable(f"{title}: {listed}"))

@@ -1,150 +1,34 @@
-"""Commands about training: warm-start and runs."""
+"""Commands about training: warm-start, auto and runs."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from expertise_graph.cli.app import Context, app, pass_context
-from expertise_graph.cli.output import clean, emit, emit_json, listing_options
-from expertise_graph.cli.parameters import Seconds, column_options, trust_option
-from expertise_graph.cli.progress import Bars
-from expertise_graph.cli.query import columns_from, report_skipped
-from expertise_graph.cli.settings import config_options, save_settings
+import expertise_graph as xg
+from expertise_graph import views
+from expertise_graph.cli.app import FORM, INTERRUPTED, Context, app, in_options, pass_context
+from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, report_skipped
+from expertise_graph.cli.parameters import (
+    SEED,
+    Seconds,
+    column_options,
+    columns_from,
+    config_options,
+    constraint_options,
+    constraints_from,
+    save_settings,
+    trust_option,
+)
+from expertise_graph.core import count, duration, printable
 
 if TYPE_CHECKING:
-    from expertise_graph.core import WarmStart
-    from expertise_graph.training import TrainingProgress
-
-
-@app.command("warm-start")
-@click.argument("data")
-@click.argument("launcher_arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path), help="Folder for the model and its record."
-)
-@click.option("--expert", help="Expert to start from; by default the best of a query.")
-@click.option(
-    "--strategy",
-    default="lp-ft",
-    show_default=True,
-    help="How the expert's weights are used: lp-ft, full, linear-probe, lora, l2-sp, bitfit, norm-only, "
-    "gradual or from-scratch.",
-)
-@click.option("--epochs", default=20, show_default=True, type=int, help="Passes over the training items.")
-@click.option("--time-budget", type=Seconds(), help="Stop before this much time, e.g. 90s, 10m.")
-@click.option("--batch-size", default=32, show_default=True, type=int, help="Items a step.")
-@click.option("--lr", default=1e-3, show_default=True, type=float, help="Peak learning rate of the head.")
-@click.option("--seed", default=0, show_default=True, type=int, help="Of splits, batches and fresh weights.")
-@click.option(
-    "--accumulate", default=1, show_default=True, type=int, help="Parts that a step is computed in."
-)
-@click.option(
-    "--prior",
-    default=0.01,
-    show_default=True,
-    type=float,
-    help="Strength of the pull of l2-sp to the expert.",
-)
-@click.option("--rank", default=8, show_default=True, type=int, help="Rank of the adapters of lora.")
-@click.option(
-    "--head",
-    default="linear",
-    show_default=True,
-    type=click.Choice(["linear", "native"]),
-    help="What the new head sees: the expert's features, or those that transformers' classifier sees, so "
-    "that it reads the result.",
-)
-@click.option(
-    "--into",
-    metavar="ARCH",
-    help="Train a smaller network of the expert's family from the expert's weights: shrink:0.5, an expert, "
-    "hf:, dir:, timm: or factory: reference.",
-)
-@click.option(
-    "--distill",
-    default=0.0,
-    show_default=True,
-    type=float,
-    help="Share of the loss that is the expert's answers instead of the labels, e.g. 0.5.",
-)
-@click.option(
-    "--distill-temperature", default=2.0, show_default=True, type=float, help="Softens those answers."
-)
-@click.option("--augment/--no-augment", default=True, show_default=True, help="Change images at random.")
-@click.option(
-    "--precision",
-    default="auto",
-    show_default=True,
-    type=click.Choice(["auto", "no", "bf16", "fp16"]),
-    help="Of the computation; auto is the best on a GPU.",
-)
-@click.option(
-    "--tracker",
-    default="tensorboard",
-    show_default=True,
-    help="What shows the course: tensorboard, trackio, mlflow or wandb.",
-)
-@click.option(
-    "--launcher",
-    type=click.Choice(["accelerate"]),
-    help="Train by several processes; what stands behind -- is for accelerate launch.",
-)
-@click.option("--compare-cold", is_flag=True, help="Also train from scratch on the same budget.")
-@click.option("--force", is_flag=True, help="Discard what an earlier run left in the folder.")
-@column_options
-@trust_option
-@config_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@pass_context
-def warm_start(
-    context: Context, /, data: str, out: Path, expert: str | None, as_json: bool, **given: Any
-) -> None:
-    """Fine-tune from an expert on DATA, and register the child with its measured result.
-
-    The same command goes on where it was interrupted, and reads back what is done.
-
-    \b
-    Example:
-      expertise-graph warm-start ./my-images --out runs/first
-    """
-    from expertise_graph.training import TrainConfig, discard
-
-    config = TrainConfig(**{name: given[name] for name in CONFIG})
-    save_settings(click.get_current_context())
-    with Bars() as bars, context.workspace(bars) as workspace:
-        labelled = workspace.read(data, columns=columns_from(given))
-        report_skipped(labelled.skipped, context.verbose)
-        if given["force"]:
-            discard(out)
-        result = workspace.warm_start(
-            labelled,
-            out,
-            expert=expert,
-            config=config,
-            compare_cold=given["compare_cold"],
-            columns=columns_from(given),
-            trust_code=given["trust_code"],
-            tracker=given["tracker"],
-            launcher=_launcher(given["launcher"], given["launcher_arguments"]),
-            report=reporter(bars),
-        )
-        names_of = workspace.store.names()
-    if as_json:
-        emit_json(warm_start_json(result))
-    else:
-        show_result(result, names_of)
-
-
-def _launcher(name: str | None, arguments: tuple[str, ...]) -> tuple[str, ...] | None:
-    if name is None and arguments:
-        raise click.UsageError(
-            f"{arguments[0]!r} is not understood; arguments behind -- go with --launcher accelerate"
-        )
-    return arguments if name else None
-
+    from expertise_graph import AutoResult, TrainingProgress, WarmStart
+    from expertise_graph.tuning import TrialResult
 
 CONFIG = (
     *("strategy", "epochs", "time_budget", "batch_size", "accumulate", "lr", "seed"),
@@ -152,8 +36,163 @@ CONFIG = (
 )
 """The options that are settings of the training."""
 
+_TRIAL_COLUMNS = (
+    "trial",
+    "expert",
+    "why_tried",
+    "settings",
+    "epochs",
+    "validation",
+    "loss",
+    "seconds",
+    "status",
+)
 
-def reporter(bars: Bars) -> Any:
+
+@app.command("warm-start")
+@click.argument("data")
+@click.argument("launcher_arguments", nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Output folder for the model and its metrics.",
+)
+@click.option("--expert", help="Expert to fine-tune from.  [default: rank 1 of a query]")
+@click.option(
+    "--strategy",
+    default="lp-ft",
+    show_default=True,
+    help="Fine-tuning method: lp-ft (linear probe, then all weights), full, linear-probe, lora, l2-sp, "
+    "bitfit, norm-only, gradual or from-scratch.",
+)
+@click.option("--epochs", default=20, show_default=True, type=int, help="Maximum number of training epochs.")
+@click.option("--time-budget", type=Seconds(), help="Maximum training time, e.g. 90s, 10m.  [default: none]")
+@click.option("--batch-size", default=32, show_default=True, type=int, help="Items per optimizer step.")
+@click.option(
+    "--lr",
+    default=1e-3,
+    show_default=True,
+    type=float,
+    help="Peak learning rate of the head; pretrained layers use less.",
+)
+@click.option(
+    "--seed", default=0, show_default=True, type=int, help="Random seed of splits, batches and new weights."
+)
+@click.option(
+    "--accumulate",
+    default=1,
+    show_default=True,
+    type=int,
+    help="Gradient-accumulation steps: parts that a batch is split into to save memory.",
+)
+@click.option(
+    "--prior",
+    default=0.01,
+    show_default=True,
+    type=float,
+    help="Strength of the L2 penalty towards the expert's weights, for l2-sp.",
+)
+@click.option("--rank", default=8, show_default=True, type=int, help="Rank of the LoRA adapters.")
+@click.option(
+    "--head",
+    default="linear",
+    show_default=True,
+    type=click.Choice(["linear", "native"]),
+    help="Input of the new head: linear for the expert's features, native for those of the classification "
+    "model in transformers, which can then load the result.",
+)
+@click.option(
+    "--into",
+    metavar="ARCH",
+    help="Train a smaller network initialised from the expert's weights: shrink:0.5 (half the width), an "
+    "expert, or a hf:, dir:, timm: or factory: reference.",
+)
+@click.option(
+    "--distill",
+    default=0.0,
+    show_default=True,
+    type=float,
+    help="Weight of the distillation loss (0-1), with the expert as teacher.",
+)
+@click.option(
+    "--distill-temperature", default=2.0, show_default=True, type=float, help="Distillation temperature."
+)
+@click.option(
+    "--augment/--no-augment",
+    default=True,
+    show_default=True,
+    help="Random image augmentation while training.",
+)
+@click.option(
+    "--precision",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "no", "bf16", "fp16"]),
+    help="Mixed precision; auto is bf16 or fp16 on a GPU that has it, no is float32.",
+)
+@click.option(
+    "--tracker",
+    default="tensorboard",
+    show_default=True,
+    help="Experiment tracker: tensorboard, trackio, mlflow or wandb.",
+)
+@click.option(
+    "--launcher",
+    type=click.Choice(["accelerate"]),
+    help="Train with several processes; ARGUMENTS after -- go to accelerate launch.",
+)
+@click.option("--compare-cold", is_flag=True, help="Also train from scratch on the same budget, to compare.")
+@click.option("--force", is_flag=True, help="Delete an earlier run in the output folder first.")
+@column_options
+@trust_option
+@config_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def warm_start(context: Context, /, data: str, out: Path, as_json: bool, **given: Any) -> None:
+    """Fine-tune an expert on DATA and register the result.
+
+    Re-run the same command to resume, or to print the finished result.
+
+    \b
+    Example:
+      expertise-graph warm-start ./my-images --out runs/first
+    """
+    config = xg.TrainConfig(**{name: given[name] for name in CONFIG})
+    save_settings(click.get_current_context())
+    columns = columns_from(given)
+    with Bars() as bars, context.workspace(bars) as workspace:
+        labelled = workspace.read(data, columns=columns)
+        report_skipped(labelled.skipped, context.verbose)
+        result = workspace.warm_start(
+            labelled,
+            out,
+            expert=given["expert"],
+            config=config,
+            compare_cold=given["compare_cold"],
+            columns=columns,
+            trust_code=given["trust_code"],
+            tracker=given["tracker"],
+            launcher=_launcher(given["launcher"], given["launcher_arguments"]),
+            report=reporter(bars),
+            force=given["force"],
+        )
+        names = workspace.names()
+    if as_json:
+        emit_json(views.warm_start_json(result, FORM))
+    else:
+        show_result(result, names)
+
+
+def _launcher(name: str | None, arguments: tuple[str, ...]) -> tuple[str, ...] | None:
+    if name is None and arguments:
+        raise click.UsageError(
+            f"unexpected argument {arguments[0]!r}; arguments after -- need --launcher accelerate"
+        )
+    return arguments if name else None
+
+
+def reporter(bars: Bars) -> Callable[[TrainingProgress], None]:
     """Return a function that shows the progress of a training run on `bars`."""
 
     def report(progress: TrainingProgress) -> None:
@@ -162,34 +201,14 @@ def reporter(bars: Bars) -> Any:
     return report
 
 
-def warm_start_json(result: WarmStart) -> dict[str, Any]:
-    """Return the documented JSON form of a warm start."""
-    return {
-        "run": result.run,
-        "expert": result.expert,
-        "child": result.child,
-        "task": result.task,
-        "strategy": result.strategy,
-        "metric": result.metric,
-        "accuracy": result.accuracy,
-        "cold_accuracy": result.cold_accuracy,
-        "transfer_gain": result.transfer_gain,
-        "seed": result.seed,
-        "epochs": result.epochs,
-        "seconds": result.seconds,
-        "path": result.path,
-        "note": result.note,
-    }
-
-
-def show_result(result: WarmStart, names: dict[str, str]) -> None:
+def show_result(result: WarmStart, names: Mapping[str, str]) -> None:
     """Print what a warm start reached."""
-    expert = clean(names.get(result.expert, result.expert))
+    expert = printable(names.get(result.expert, result.expert))
     metric = result.metric.replace("_", " ")
-    child = clean(names.get(result.child, result.child))
+    child = printable(names.get(result.child, result.child))
     click.echo(
         f"{result.strategy} from {expert}: test {metric} {result.accuracy:.3f} "
-        f"after {result.epochs} epochs in {result.seconds:.0f} s"
+        f"after {count(result.epochs, 'epoch')} in {duration(result.seconds)}"
     )
     if result.cold_accuracy is not None:
         click.echo(
@@ -197,42 +216,158 @@ def show_result(result: WarmStart, names: dict[str, str]) -> None:
             f"transfer gain {100 * (result.transfer_gain or 0):+.1f} points"
         )
     if result.note:
-        click.echo(f"note: {clean(result.note)}")
-    click.echo(f"model in {clean(result.path)}, registered as {child}")
+        click.echo(f"note: {printable(in_options(result.note))}")
+    click.echo(f"model in {printable(result.path)}, registered as {child}")
 
 
 @app.command()
 @listing_options
 @pass_context
 def runs(context: Context, style: str | None) -> None:
-    """List the training runs, with what they reached.
+    """List the training runs with their test scores.
 
     \b
     Example:
       expertise-graph runs
     """
-    with context.store() as store:
-        names = store.names()
-        rows = [
-            {
-                "id": run.id,
-                "status": run.status,
-                "expert": names.get(run.expert, run.expert),
-                "task": names.get(run.task, run.task),
-                "strategy": run.strategy,
-                "accuracy": run.result.get("accuracy"),
-                "cold_accuracy": run.result.get("cold_accuracy"),
-                "seconds": run.result.get("seconds"),
-                "seed": run.seed,
-                "child": names.get(run.child or "", run.child),
-                "path": run.path,
-                "started_at": run.started_at,
-                "finished_at": run.finished_at,
-            }
-            for run in store.runs()
-        ]
+    with context.workspace() as workspace:
+        names = workspace.names()
+        rows = [views.run_json(run, names) for run in workspace.runs()]
     emit(
         rows,
         style,
         columns=("status", "expert", "task", "strategy", "accuracy", "cold_accuracy", "child", "path"),
     )
+
+
+@app.command()
+@click.argument("data")
+@click.option(
+    "--out",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Output folder for the model and its metrics.",
+)
+@click.option(
+    "--time-budget",
+    required=True,
+    type=Seconds(),
+    help="Time for the whole command, from query to final model, e.g. 90s, 10m, 2h.",
+)
+@click.option(
+    "--strategy",
+    "strategies",
+    multiple=True,
+    help="Try only this fine-tuning method, see warm-start; repeatable.  [default: all but linear-probe]",
+)
+@click.option(
+    "--experts",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Maximum number of experts to try.",
+)
+@click.option(
+    "--members",
+    default=5,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Maximum number of networks in the ensemble; 1 for a single network.",
+)
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed.")
+@click.option("--force", is_flag=True, help="Delete an earlier search in the output folder first.")
+@constraint_options
+@column_options
+@trust_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def auto(context: Context, /, data: str, out: Path, as_json: bool, **given: Any) -> None:
+    """Choose expert and hyper-parameters within a time budget.
+
+    Runs a query and short trials compared on the validation split, trains the best on all items but the
+    test split, and registers the model. Ctrl-C finishes with the best so far; re-run the same command to
+    resume.
+
+    \b
+    Example:
+      expertise-graph auto ./my-images --out runs/auto --time-budget 6s
+    """
+    chosen = {"strategies": given["strategies"]} if given["strategies"] else {}
+    settings = xg.AutoSettings(
+        time_budget=given["time_budget"],
+        seed=given["seed"],
+        experts=given["experts"],
+        members=given["members"],
+        query=constraints_from(given),
+        **chosen,
+    )
+    with Bars() as bars, context.workspace(bars) as workspace:
+        labelled = workspace.read(data, columns=columns_from(given))
+        report_skipped(labelled.skipped, context.verbose)
+        result = workspace.auto(
+            labelled,
+            out,
+            settings=settings,
+            trust_code=given["trust_code"],
+            started=context.started,
+            force=given["force"],
+        )
+        names = workspace.names()
+    if as_json:
+        emit_json(views.auto_json(result, FORM))
+    else:
+        _show_auto(result, names)
+    if result.interrupted:
+        sys.exit(INTERRUPTED)
+
+
+def _show_auto(result: AutoResult, names: Mapping[str, str]) -> None:
+    rows = [_trial_row(number, trial, result.chosen) for number, trial in enumerate(result.trials, 1)]
+    if rows:
+        emit(rows, None, columns=_TRIAL_COLUMNS, title="trials (* in the model)")
+    if result.members:
+        _show_members(result, names)
+    else:
+        show_result(result.model, names)
+    reason = in_options(result.reason)
+    click.echo(printable(f"{reason[:1].upper()}{reason[1:]}."))
+    for note in result.notes:
+        click.echo(printable(in_options(note)))
+    spent = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in result.spent.items())
+    click.echo(f"time: {result.seconds:.1f} of {result.time_budget:g} s ({spent})")
+
+
+def _trial_row(number: int, trial: TrialResult, chosen: tuple[str, ...]) -> dict[str, Any]:
+    settings = (f"{name} {_setting(value)}" for name, value in trial.settings.items())
+    return {
+        "trial": f"{number}{' *' if trial.run in chosen else ''}",
+        "expert": trial.name,
+        "why_tried": trial.origin,
+        "settings": ", ".join(settings) or "defaults",
+        "epochs": trial.epochs,
+        "validation": trial.accuracy,
+        "loss": trial.loss,
+        "seconds": trial.seconds,
+        "status": trial.status + (", on record" if trial.recorded else ""),
+    }
+
+
+def _setting(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _show_members(result: AutoResult, names: Mapping[str, str]) -> None:
+    """Print what an ensemble and each of its networks reach."""
+    model = result.model
+    metric = model.metric.replace("_", " ")
+    click.echo(f"ensemble of {len(result.members)} networks: test {metric} {result.accuracy:.3f}")
+    for member in result.members:
+        expert = printable(names.get(member.expert, member.expert))
+        click.echo(
+            f"  {member.path:10} weight {member.weight:.2f}, alone {member.accuracy:.3f}: "
+            f"{member.strategy} from {expert}"
+        )
+    child = printable(names.get(model.child, model.child))
+    click.echo(f"model in {printable(model.path)}, its first network registered as {child}")

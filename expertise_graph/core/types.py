@@ -264,6 +264,7 @@ class Ranking:
     """The answer to a query, best candidate first.
 
     Attributes:
+        command: the step to take next: a warm start from the best, or its registration.
         unit: of the predictions: accuracy, or percentile where the level of the task is unknown.
         together: a few experts to try side by side, chosen to complement each other.
         excluded: the best expert that each constraint alone keeps out.
@@ -274,7 +275,7 @@ class Ranking:
     experts_run: int
     baseline: Baseline
     candidates: tuple[Candidate, ...]
-    command: str
+    command: Command | None = None
     unit: str = "accuracy"
     together: tuple[Expert, ...] = ()
     excluded: tuple[Excluded, ...] = ()

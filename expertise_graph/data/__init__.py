@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         Record,
     )
     from expertise_graph.data.files import MAX_TABLE_BYTES, Skip, decode_utf8, read_regular
-    from expertise_graph.data.modalities import BUILT_IN
+    from expertise_graph.data.modalities import MODALITIES
     from expertise_graph.data.modalities.base import (
         MOST_PAIRS,
         Inspection,

@@ -52,7 +52,6 @@ def rank(search: Search, belief: Belief, baseline: Baseline, seconds: float) -> 
         experts_run=search.ran,
         baseline=baseline,
         candidates=listed,
-        command="",
         unit="accuracy" if belief.scale.known else PERCENTILE,
         together=tuple(search.experts[runnable[i]] for i in together),
         excluded=_best_excluded(search, order, candidates),

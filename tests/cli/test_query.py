@@ -204,7 +204,7 @@ def test_a_table_shows_places_ties_baseline_and_the_command(workspace, letters):
     for note in answer["notes"]:
         assert note in done.out
     tied = [c["name"] for c in answer["candidates"] if c["tied"]]
-    assert (f"told apart from the first: {', '.join(tied)}" in done.out) == bool(tied)
+    assert (f"statistically tied with rank 1: {', '.join(tied)}" in done.out) == bool(tied)
     assert answer["command"] in done.out.splitlines()[-1]
 
 

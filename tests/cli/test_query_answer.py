@@ -125,7 +125,7 @@ def test_an_expert_known_by_name_only_can_be_best_and_is_to_be_registered(worksp
     assert len(marked) == 1
     assert "org/net [not registered]" in marked[0]
     second = answer["candidates"][1]["name"]
-    assert f"The best is known by name only; of those here {second}@" in done.lines[-2]
+    assert f"Rank 1 has no weights here (best registered: {second}@" in done.lines[-2]
     assert done.lines[-1] == "  expertise-graph register hf:org/net"
     # Running the others does not run this one, and a warm start begins from one that is here.
     ran = invoke("query", letters, "--budget", 8, "--json").worked().json
@@ -204,5 +204,5 @@ def test_ctrl_c_in_the_query_of_a_warm_start_trains_nothing(workspace, tmp_path)
         out, err = child.communicate(timeout=60)
     # A partial answer is no reason to train from it.
     assert (child.returncode, out) == (130, "")
-    assert err == "interrupted; what was done is kept, run the same command to go on\n"
+    assert err == "interrupted; finished work is kept: re-run the same command to resume\n"
     assert not (workspace / "out").exists()

@@ -275,7 +275,7 @@ def test_ctrl_c_prints_what_is_known(workspace, planted, monkeypatch):
         if label == "searching for wrong labels":
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("expertise_graph.cli.progress.Bars.update", stop)
+    monkeypatch.setattr("expertise_graph.cli.output.Bars.update", stop)
     done = invoke("check", planted, "--expert", "latin-letters")
     assert done.code == 130
     assert "leakage     1 of 97" in done.out

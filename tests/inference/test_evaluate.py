@@ -131,7 +131,7 @@ def test_texts_and_the_table_for_people(text_run, glosses):
     assert f"{found['metrics']['accuracy']:.3f}  (95 % interval" in done.out
     assert "precision" in done.out
     worst = found["confused"][0]
-    assert f"{worst['items']} of {worst['class']} taken for {worst['predicted']}" in done.out
+    assert f"{worst['items']} of {worst['class']} predicted as {worst['predicted']}" in done.out
     assert "before the temperature" not in done.out
 
 

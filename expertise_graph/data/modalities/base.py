@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from expertise_graph.core import DatasetError, FloatArray, Registry
 from expertise_graph.data.dataset import Item
-from expertise_graph.data.modalities import BUILT_IN
+from expertise_graph.data.modalities import MODALITIES
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -164,7 +164,7 @@ class Modality:
 
 
 known_modalities: Registry[Modality] = Registry("modality")
-for _name, _path in BUILT_IN.items():
+for _name, _path in MODALITIES.items():
     known_modalities.point(_name, _path)
 
 

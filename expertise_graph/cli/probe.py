@@ -1,0 +1,92 @@
+"""Commands about the inputs that experts are compared on: probe ls, show, create, use."""
+
+from __future__ import annotations
+
+import click
+
+from expertise_graph import views
+from expertise_graph.cli.app import Context, app, in_options, pass_context
+from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, shown
+from expertise_graph.cli.parameters import SEED
+from expertise_graph.core import printable
+
+
+@app.group()
+def probe() -> None:
+    """Probe sets: unlabelled inputs that all experts are run on."""
+
+
+@probe.command("ls")
+@listing_options
+@pass_context
+def probe_ls(context: Context, style: str | None) -> None:
+    """List the probe sets; experts are embedded on the current one of their modality.
+
+    \b
+    Example:
+      expertise-graph probe ls
+    """
+    with context.workspace() as workspace:
+        rows = [views.probe_set_json(p) for p in workspace.probe_sets()]
+    emit(rows, style, columns=("name", "version", "modality", "n", "current", "experts", "license"))
+
+
+@probe.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the origin of each input.")
+@pass_context
+def probe_show(context: Context, name: str, as_json: bool) -> None:
+    """Show the size of a probe set and the licences of its inputs.
+
+    \b
+    Example:
+      expertise-graph probe show image
+    """
+    with context.workspace() as workspace:
+        content = views.probe_set_content_json(workspace.probe_set(name))
+    if as_json:
+        emit_json(content)
+        return
+    rows = [{"field": k, "value": shown(k, v)} for k, v in content.items() if k != "items"]
+    emit(rows, None, columns=("field", "value"))
+
+
+@probe.command("create")
+@click.argument("data")
+@click.option("--name", required=True, help="Name of the probe set.")
+@click.option("-n", "count", default=384, show_default=True, type=click.IntRange(4), help="Number of inputs.")
+@click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed of the sample.")
+@click.option("--license", "license_", default="unknown", show_default=True, help="Licence of the inputs.")
+@pass_context
+def probe_create(context: Context, data: str, name: str, count: int, seed: int, license_: str) -> None:
+    """Sample a probe set from DATA, make it current, and embed the experts of its modality on it.
+
+    \b
+    Example:
+      expertise-graph probe create ./my-images --name mine
+    """
+    with Bars() as bars, context.workspace(bars) as workspace:
+        made, failed = workspace.create_probe_set(data, name=name, n=count, seed=seed, license=license_)
+    click.echo(printable(f"{made.name}: {made.n} {made.modality} inputs, now current"), err=True)
+    _report(failed)
+
+
+@probe.command("use")
+@click.argument("name")
+@pass_context
+def probe_use(context: Context, name: str) -> None:
+    """Make a probe set the current one of its modality, and embed the experts that are not yet.
+
+    \b
+    Example:
+      expertise-graph probe use image
+    """
+    with Bars() as bars, context.workspace(bars) as workspace:
+        chosen, failed = workspace.use_probe_set(name)
+    click.echo(printable(f"{chosen.name} is current for {chosen.modality}"), err=True)
+    _report(failed)
+
+
+def _report(failed: list[str]) -> None:
+    for line in failed:
+        click.echo(printable(f"not embedded: {in_options(line)}"), err=True)

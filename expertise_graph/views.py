@@ -1,0 +1,429 @@
+"""Every result as plain values for JSON: one form for the command line, the API and the page.
+
+The keys and what they mean are documented in docs/reference.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from expertise_graph import diagnostics
+
+if TYPE_CHECKING:
+    from expertise_graph.core import Command, Edge, Expert, Neighbour, Ranking, Run, WarmStart
+    from expertise_graph.deltas import Applied, DeltaReport
+    from expertise_graph.diagnostics import DataFindings, RunFindings
+    from expertise_graph.inference import Evaluation, Model
+    from expertise_graph.merging import MergeResult
+    from expertise_graph.registry import ImportReport
+    from expertise_graph.retrieval import Backtest, Explanation
+    from expertise_graph.retrieval import Task as HeldOut
+    from expertise_graph.tuning import AutoResult
+    from expertise_graph.workspace import (
+        ExpertDetails,
+        KnownTask,
+        Predictions,
+        ProbeSetContent,
+        ProbeSetDetails,
+    )
+
+Json = dict[str, Any]
+Names = Mapping[str, str]
+
+
+def _as_it_is(text: str) -> str:
+    return text
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Form:
+    """How a face of the program writes commands, and messages that name settings.
+
+    Attributes:
+        command: writes a command; by default as a call in Python.
+        message: writes a message; by default settings are named as in Python.
+    """
+
+    command: Callable[[Command | None], str] = str
+    message: Callable[[str], str] = _as_it_is
+
+
+PYTHON = Form()
+
+
+# Experts
+
+
+def expert_json(expert: Expert) -> Json:
+    """Return the node of an expert."""
+    return {
+        "id": expert.id,
+        "short": expert.short,
+        "name": expert.name,
+        "runnable": expert.runnable,
+        "source": expert.source,
+        "locator": expert.locator,
+        "revision": expert.revision,
+        "modality": expert.modality,
+        "architecture": expert.architecture,
+        "params": expert.params,
+        "bytes": expert.bytes,
+        "dim": expert.dim,
+        "license": expert.license,
+        "base_model": expert.base_model,
+        "datasets": list(expert.datasets),
+        "tags": list(expert.tags),
+        "trusted_code": expert.trusted_code,
+        "weights_format": expert.weights_format,
+        "weights_sha": expert.weights_sha,
+        "created_at": expert.created_at,
+    }
+
+
+def registered_json(source: str, outcome: Expert | Exception, form: Form = PYTHON) -> Json:
+    """Return the node that a source became, or the error that kept it out."""
+    if isinstance(outcome, Exception):
+        return {"source": source, "expert": None, "id": "", "error": form.message(str(outcome))}
+    return {**expert_json(outcome), "source": source, "expert": outcome.short, "error": None}
+
+
+def details_json(details: ExpertDetails) -> Json:
+    """Return an expert with its covariates and relations."""
+    names = details.names
+    return {
+        **expert_json(details.expert),
+        "meta": dict(details.expert.meta),
+        "relations": [
+            {
+                "kind": edge.kind,
+                "source": names.get(edge.source, edge.source),
+                "target": names.get(edge.target, edge.target),
+                "weight": edge.weight,
+                "metric": edge.metric,
+                "method": edge.method,
+                "created_at": edge.created_at,
+            }
+            for edge in details.relations
+        ],
+        "covariates": dict(details.covariates),
+    }
+
+
+def neighbour_json(neighbour: Neighbour) -> Json:
+    """Return one of the nearest experts."""
+    return {
+        "id": neighbour.expert.id,
+        "expert": neighbour.expert.short,
+        "cka": neighbour.cka,
+        "duplicate": neighbour.duplicate,
+        "architecture": neighbour.expert.architecture,
+        "license": neighbour.expert.license,
+    }
+
+
+# Probe sets
+
+
+def probe_set_json(details: ProbeSetDetails) -> Json:
+    """Return a probe set of the list."""
+    found = details.probe_set
+    return {
+        "id": found.id,
+        "name": found.name,
+        "version": found.version,
+        "modality": found.modality,
+        "n": found.n,
+        "current": details.current,
+        "experts": details.experts,
+        "license": found.license,
+    }
+
+
+def probe_set_content_json(content: ProbeSetContent) -> Json:
+    """Return a probe set with its inputs."""
+    found = content.probe_set
+    return {
+        "id": found.id,
+        "name": found.name,
+        "version": found.version,
+        "modality": found.modality,
+        "n": found.n,
+        "licenses": dict(Counter(item["license"] for item in content.items).most_common()),
+        "items": [{k: item[k] for k in ("origin", "license", "sha256")} for item in content.items],
+    }
+
+
+# Ranking
+
+
+def ranking_json(ranking: Ranking, form: Form = PYTHON) -> Json:
+    """Return the answer to a query."""
+    return {
+        "task": ranking.task.id,
+        "task_name": ranking.task.name,
+        "experts_run": ranking.experts_run,
+        "unit": ranking.unit,
+        "baseline": {"name": ranking.baseline.name, "predicted": ranking.baseline.predicted},
+        "candidates": [
+            {
+                "expert": c.expert.id,
+                "name": c.expert.name,
+                "predicted": c.predicted,
+                "low": c.low,
+                "high": c.high,
+                "p_best": c.p_best,
+                "ran": c.ran,
+                "runnable": c.expert.runnable,
+                "tied": c.tied,
+                "license": c.expert.license,
+                "params": c.expert.params,
+                "bytes": c.expert.bytes,
+                "trusted_code": c.expert.trusted_code,
+                "evidence": list(c.evidence),
+                "same_as": list(c.same_as),
+            }
+            for c in ranking.candidates
+        ],
+        "together": [expert.id for expert in ranking.together],
+        "excluded": [
+            {
+                "constraint": form.message(e.constraint),
+                "expert": e.candidate.expert.id,
+                "name": e.candidate.expert.name,
+                "predicted": e.candidate.predicted,
+                "low": e.candidate.low,
+                "high": e.candidate.high,
+            }
+            for e in ranking.excluded
+        ],
+        "interrupted": ranking.interrupted,
+        "notes": [form.message(note) for note in ranking.notes],
+        "seconds": ranking.seconds,
+        "command": form.command(ranking.command),
+    }
+
+
+def explanation_json(found: Explanation) -> Json:
+    """Return how a predicted score comes about."""
+    content = {f.name: getattr(found, f.name) for f in dataclasses.fields(found)}
+    return {k: _plain(v) for k, v in content.items() if k not in ("task", "expert")} | {
+        "task": found.task.id,
+        "task_name": found.task.name,
+        "expert": found.expert.id,
+        "name": found.expert.name,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(v) for v in value]
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
+
+
+def backtest_json(report: Backtest) -> Json:
+    """Return what a back-test measured."""
+    return {
+        "by": report.by,
+        "tasks": [_held_out_json(t, m) for t, m in zip(report.tasks, report.metrics, strict=True)],
+        "methods": {method: dict(metrics) for method, metrics in report.table.items()},
+        "ours_minus": {
+            method: {m: {"low": low, "high": high} for m, (low, high) in found.items()}
+            for method, found in report.difference.items()
+        },
+        "folds": [list(fold) for fold in report.folds],
+    }
+
+
+def _held_out_json(task: HeldOut, metrics: Mapping[str, Mapping[str, float]]) -> Json:
+    return {
+        "task": task.id,
+        "name": task.name,
+        "experts": len(task.experts),
+        "pick": task.pick,
+        "best": task.best,
+        "complementary": [task.experts[i] for i in task.first],
+        "baseline": task.baseline,
+        "methods": {method: dict(found) for method, found in metrics.items()},
+    }
+
+
+# Training, merging, deltas
+
+
+def warm_start_json(result: WarmStart, form: Form = PYTHON) -> Json:
+    """Return the result of a warm start."""
+    return {
+        "run": result.run,
+        "expert": result.expert,
+        "child": result.child,
+        "task": result.task,
+        "strategy": result.strategy,
+        "metric": result.metric,
+        "accuracy": result.accuracy,
+        "cold_accuracy": result.cold_accuracy,
+        "transfer_gain": result.transfer_gain,
+        "seed": result.seed,
+        "epochs": result.epochs,
+        "seconds": result.seconds,
+        "path": result.path,
+        "note": form.message(result.note),
+    }
+
+
+def run_json(run: Run, names: Names) -> Json:
+    """Return a training run of the list."""
+    return {
+        "id": run.id,
+        "status": run.status,
+        "expert": names.get(run.expert, run.expert),
+        "task": names.get(run.task, run.task),
+        "strategy": run.strategy,
+        "accuracy": run.result.get("accuracy"),
+        "cold_accuracy": run.result.get("cold_accuracy"),
+        "seconds": run.result.get("seconds"),
+        "seed": run.seed,
+        "child": names.get(run.child or "", run.child),
+        "path": run.path,
+        "started_at": run.started_at,
+        "finished_at": run.finished_at,
+    }
+
+
+def auto_json(result: AutoResult, form: Form = PYTHON) -> Json:
+    """Return what a search for expert and settings chose, with its trials."""
+    plain = result.as_dict()
+    return {
+        **warm_start_json(result.model, form),
+        "accuracy": result.accuracy,
+        "members": plain["members"],
+        "reason": form.message(result.reason),
+        "chosen": list(result.chosen),
+        "trials": plain["trials"],
+        "experts_run": result.experts_run,
+        "time_budget": result.time_budget,
+        "total_seconds": result.seconds,
+        "spent": dict(result.spent),
+        "interrupted": result.interrupted,
+        "notes": [form.message(note) for note in result.notes],
+    }
+
+
+def merge_json(result: MergeResult, form: Form = PYTHON) -> Json:
+    """Return what a merge and each of its children reach."""
+    return result.as_dict() | {"notes": [form.message(note) for note in result.notes]}
+
+
+def delta_json(report: DeltaReport) -> Json:
+    """Return what a delta file holds."""
+    return report.as_dict()
+
+
+def applied_json(applied: Applied) -> Json:
+    """Return the model that deltas were added to."""
+    return applied.as_dict()
+
+
+# Inference
+
+
+def predictions_json(answer: Predictions) -> Json:
+    """Return the answers of a model."""
+    model = answer.model
+    return {
+        "model": str(model.folder),
+        "kind": model.kind,
+        "temperature": model.temperature,
+        "predictions": [
+            {
+                "input": p.input,
+                "classes": [{"class": name, "probability": share} for name, share in p.classes],
+                "value": p.value,
+            }
+            for p in answer.predictions
+        ],
+        "skipped": [{"input": what, "reason": why} for what, why in answer.skipped],
+    }
+
+
+def evaluation_json(model: Model, found: Evaluation, form: Form = PYTHON) -> Json:
+    """Return what a model is worth on labelled data."""
+    return {
+        "model": str(model.folder),
+        "kind": found.kind,
+        "n": found.n,
+        "split": found.split,
+        "metrics": dict(found.metrics),
+        "interval_95": list(found.interval) if found.interval else None,
+        "temperature": model.temperature,
+        "classes": [dataclasses.asdict(score) for score in found.classes],
+        "confused": [{"class": a, "predicted": b, "items": n} for a, b, n in found.confused],
+        "labels": list(model.classes),
+        "confusion": found.confusion.tolist(),
+        "notes": [form.message(note) for note in found.notes],
+    }
+
+
+# Diagnostics
+
+
+def check_json(findings: DataFindings | RunFindings, form: Form = PYTHON) -> Json:
+    """Return the findings of a check of data or of a run."""
+    if isinstance(findings, diagnostics.DataFindings):
+        return diagnostics.data_json(findings)
+    return diagnostics.run_json(findings)
+
+
+def check_lines(findings: DataFindings | RunFindings, form: Form = PYTHON) -> Sequence[str]:
+    """Return the findings of a check as lines of text."""
+    if isinstance(findings, diagnostics.DataFindings):
+        return list(diagnostics.data_lines(findings))
+    return list(diagnostics.run_lines(findings))
+
+
+# History
+
+
+def result_json(edge: Edge, names: Names) -> Json:
+    """Return a measured result of the list."""
+    return {
+        "id": edge.source,
+        "expert": names.get(edge.source, edge.source),
+        "task_id": edge.target,
+        "task": names.get(edge.target, edge.target),
+        "metric": edge.metric,
+        "value": edge.weight,
+        "lower_is_better": bool(edge.meta.get("lower_is_better")),
+        "method": edge.method,
+        "seed": edge.seed,
+        "n_train": edge.meta.get("n_train"),
+        "n": edge.n,
+        "seconds": edge.seconds,
+        "date": edge.meta.get("date"),
+        "run": edge.run,
+        "origin": edge.meta.get("origin") or edge.run,
+        "created_at": edge.created_at,
+    }
+
+
+def task_json(known: KnownTask) -> Json:
+    """Return a task of the list."""
+    task = known.task
+    return {
+        "id": task.id,
+        "name": task.name,
+        "modality": task.modality,
+        "items": task.n,
+        "classes": len(task.classes),
+        "results": known.results,
+        "scores": known.scores,
+        "locator": task.locator,
+        "created_at": task.created_at,
+    }
+
+
+def import_json(report: ImportReport) -> Json:
+    """Return what an import read, added and left out."""
+    return dataclasses.asdict(report)
