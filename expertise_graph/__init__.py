@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from expertise_graph.training import TrainingProgress as TrainingProgress
     from expertise_graph.tuning import AutoResult as AutoResult
     from expertise_graph.tuning import AutoSettings as AutoSettings
+    from expertise_graph.tuning import TrialResult as TrialResult
     from expertise_graph.workspace import ExpertDetails as ExpertDetails
     from expertise_graph.workspace import KnownTask as KnownTask
     from expertise_graph.workspace import Predictions as Predictions

@@ -63,7 +63,7 @@ def history_ls(context: Context, task: str | None, expert: str | None, style: st
 @listing_options
 @pass_context
 def tasks_ls(context: Context, style: str | None) -> None:
-    """List the tasks with their numbers of measured results and transferability scores.
+    """List the tasks with their numbers of results and scores.
 
     \b
     Example:
@@ -153,10 +153,11 @@ def _column_option(role: str) -> Callable[[Any], Any]:
 )
 @pass_context
 def history_import(context: Context, /, file: str, as_json: bool, **given: Any) -> None:
-    """Import measured results from a CSV or TSV file, - for stdin: expert, task, metric, value.
+    """Import measured results of experts on tasks.
 
-    Optional columns: seed, n_train, method, seconds, date, n (test items). Experts and tasks that are not
-    registered become nodes known by name only.
+    FILE is CSV or TSV, - for stdin, with columns expert, task, metric, value; optional are seed, n_train,
+    method, seconds, date, n (test items). Experts and tasks that are not registered become nodes known
+    by name only.
 
     \b
     Example:
@@ -175,7 +176,9 @@ def history_import(context: Context, /, file: str, as_json: bool, **given: Any) 
 def scores_import(
     context: Context, /, file: str, as_json: bool, rename: tuple[str, ...], **given: Any
 ) -> None:
-    """Import transferability scores (higher is better) from CSV or TSV: expert, task, estimator, value.
+    """Import transferability scores of experts on tasks.
+
+    FILE is CSV or TSV, - for stdin, with columns expert, task, estimator, value; higher is better.
 
     \b
     Example:
@@ -191,7 +194,9 @@ def scores_import(
 @_import_options("expert")
 @pass_context
 def meta_import(context: Context, /, file: str, as_json: bool, **given: Any) -> None:
-    """Import covariates from CSV or TSV: one row per expert, every other column is a covariate.
+    """Import covariates of experts.
+
+    FILE is CSV or TSV, - for stdin, with one row per expert; every other column is a covariate.
 
     \b
     Example:
@@ -207,9 +212,10 @@ def meta_import(context: Context, /, file: str, as_json: bool, **given: Any) -> 
 @click.option("--method", default="imported", show_default=True, help="Name of the distance measure.")
 @pass_context
 def tasks_import_distance(context: Context, /, file: str, as_json: bool, **given: Any) -> None:
-    """Import distances between tasks from CSV or TSV: task, other, distance; or a matrix.
+    """Import distances between tasks.
 
-    A matrix has task names in its first column and its header; it need not be square.
+    FILE is CSV or TSV, - for stdin, with columns task, other, distance; or a matrix, which has task names
+    in its first column and its header; it need not be square.
 
     \b
     Example:

@@ -172,9 +172,9 @@ def delta() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def delta_make(context: Context, /, child: str, out: Path, as_json: bool, **given: Any) -> None:
-    """Write the weight difference between CHILD and its parent as a safetensors file.
+    """Write the weight difference between CHILD and its parent.
 
-    CHILD is a registered expert or the folder of a run.
+    The file is a safetensors file. CHILD is a registered expert or the folder of a run.
 
     \b
     Example:
@@ -233,9 +233,9 @@ def _show_delta(report: DeltaReport) -> None:
 def delta_apply(
     context: Context, /, parent: str, deltas: tuple[Path, ...], out: Path, as_json: bool, **given: Any
 ) -> None:
-    """Add the weighted average of DELTAs to PARENT, which they must have been made from.
+    """Add the weighted average of DELTAs to PARENT.
 
-    PARENT is a registered expert or the folder of a run.
+    The deltas must have been made from these weights. PARENT is a registered expert or the folder of a run.
 
     \b
     Example:

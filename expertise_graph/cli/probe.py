@@ -20,7 +20,9 @@ def probe() -> None:
 @listing_options
 @pass_context
 def probe_ls(context: Context, style: str | None) -> None:
-    """List the probe sets; experts are embedded on the current one of their modality.
+    """List the probe sets.
+
+    Experts are embedded on the current one of their modality.
 
     \b
     Example:
@@ -59,7 +61,9 @@ def probe_show(context: Context, name: str, as_json: bool) -> None:
 @click.option("--license", "license_", default="unknown", show_default=True, help="Licence of the inputs.")
 @pass_context
 def probe_create(context: Context, data: str, name: str, count: int, seed: int, license_: str) -> None:
-    """Sample a probe set from DATA, make it current, and embed the experts of its modality on it.
+    """Sample a probe set from DATA and make it current.
+
+    All experts of its modality are embedded on it.
 
     \b
     Example:
@@ -75,7 +79,9 @@ def probe_create(context: Context, data: str, name: str, count: int, seed: int, 
 @click.argument("name")
 @pass_context
 def probe_use(context: Context, name: str) -> None:
-    """Make a probe set the current one of its modality, and embed the experts that are not yet.
+    """Make a probe set the current one of its modality.
+
+    Experts that were not embedded on it yet are embedded now.
 
     \b
     Example:

@@ -27,8 +27,7 @@ from expertise_graph.cli.parameters import (
 from expertise_graph.core import count, duration, printable
 
 if TYPE_CHECKING:
-    from expertise_graph import AutoResult, TrainingProgress, WarmStart
-    from expertise_graph.tuning import TrialResult
+    from expertise_graph import AutoResult, TrainingProgress, TrialResult, WarmStart
 
 CONFIG = (
     *("strategy", "epochs", "time_budget", "batch_size", "accumulate", "lr", "seed"),

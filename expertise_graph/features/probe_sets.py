@@ -6,8 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
+from expertise_graph import data as datasets
 from expertise_graph.core import DatasetError, NotFoundError, ProbeSet, did_you_mean
-from expertise_graph.data import Inputs, LabelledData, ProbeFile, read_data, read_probe_set
+from expertise_graph.data import Inputs, LabelledData, ProbeFile, read_probe_set
 from expertise_graph.store import Store
 
 
@@ -33,7 +34,7 @@ def install(store: Store, path: Path, *, use: bool = False) -> ProbeSet:
 def drawn_from(data: str | Path) -> LabelledData | Path:
     """Return a folder as it is, and any other dataset read, for a probe set to be drawn from."""
     path = Path(data)
-    return path if path.is_dir() else read_data(data)
+    return path if path.is_dir() else datasets.read_data(data)
 
 
 def make_current(store: Store, probe_set: ProbeSet) -> None:
