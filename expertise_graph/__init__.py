@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from expertise_graph.core.types import Score as Score
     from expertise_graph.core.types import Task as Task
     from expertise_graph.core.types import WarmStart as WarmStart
-    from expertise_graph.data import Columns as Columns
     from expertise_graph.data import MODALITIES as MODALITIES
+    from expertise_graph.data import Columns as Columns
     from expertise_graph.data import LabelledData as LabelledData
     from expertise_graph.deltas import Applied as Applied
     from expertise_graph.deltas import ApplySettings as ApplySettings

@@ -26,15 +26,11 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Settings whose option has another name; all others are called as the setting, with dashes.
 _IRREGULAR = {
     "excluded_licenses": "exclude_license",
-    "image": "image_column",
     "kinds": "kind",
-    "label": "label_column",
     "licenses": "license",
-    "split": "split_column",
     "strategies": "strategy",
     "tags": "tag",
     "tasks": "task",
-    "text": "text_column",
     "texts": "text",
 }
 

@@ -37,7 +37,7 @@ def of(command, message):
         ("warm-start", setting("strategy", "lora"), "--strategy lora"),
         ("warm-start", setting("augment", False), "--no-augment"),
         ("warm-start", setting("text_column"), "--text-column"),
-        ("warm-start", setting("text"), "--text-column"),
+        ("warm-start", setting("item_column", "photo"), "--item-column photo"),
         ("predict", setting("text"), "--text"),
         ("auto", setting("strategies"), "--strategy"),
         ("history import", setting("lower_is_better", "my loss"), "--lower-is-better 'my loss'"),
@@ -139,14 +139,13 @@ def reader(workspace, tmp_path):
 
 
 def test_a_model_of_texts_takes_texts_as_arguments_and_lines_of_stdin(reader):
-    asked = ("a small bird of the sea", "x.y is fine", "word")
+    asked = ("a small bird of the sea", "and/or is fine", "word")
     plain = invoke("predict", reader, *asked, "--json").worked().json["predictions"]
     assert [p["input"] for p in plain] == list(asked)
     named = invoke("predict", reader, "--text", asked[0], "--text", asked[1], "--text", asked[2], "--json")
     assert named.worked().json["predictions"] == plain
     piped = invoke("predict", reader, "-", "--json", stdin="\n".join(asked)).worked().json["predictions"]
     assert piped == plain
-    (reader.parent / "word").mkdir()
     invoke("predict", reader, "missing.csv").failed("there is no", "missing.csv")
     with xg.Workspace(reader.parent, must_exist=False) as anywhere:
         answer = anywhere.predict(reader, ["a small bird of the sea"], texts=["missing.csv"])
