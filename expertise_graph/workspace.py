@@ -750,8 +750,7 @@ class Workspace:
         modality, columns = opened.modality, columns or datasets.NO_COLUMNS
         if texts and not datasets.known_modalities[modality].written_out:
             raise InvalidInputError(
-                f"{opened.folder} takes {datasets.plural_of(modality)}: give files or folders, not "
-                f"{setting('text')}"
+                f"{opened.folder} takes {datasets.plural_of(modality)}: give files or folders, not texts"
             )
         parts = [datasets.read_argument(str(name), modality=modality, columns=columns) for name in inputs]
         parts.append(datasets.read_lines(lines, modality=modality))

@@ -31,7 +31,6 @@ _IRREGULAR = {
     "strategies": "strategy",
     "tags": "tag",
     "tasks": "task",
-    "texts": "text",
 }
 
 

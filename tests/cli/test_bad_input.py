@@ -57,7 +57,7 @@ def test_columns_of_two_modalities(tmp_path):
     both = ("--text-column", "text", "--image-column", "text")
     done = invoke("query", table, *both)
     assert done.code == 2
-    assert "name one column to learn from: --image-column or --text-column, not both" in done.err
+    assert "--image-column and --text-column both name the column of the inputs; give one" in done.err
 
 
 def test_a_table_without_a_clear_label(tmp_path):

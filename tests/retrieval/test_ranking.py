@@ -40,7 +40,7 @@ def test_the_best_mean_comes_first_as_an_accuracy_with_its_interval(store):
         centre = mean[int(candidate.expert.name[1])]
         ends = accuracy_of(np.array([centre - 0.12815515655446004, centre, centre + 0.12815515655446004]))
         assert [candidate.low, candidate.predicted, candidate.high] == pytest.approx(list(ends))
-    assert (ranking.baseline, ranking.seconds, ranking.command) == (BASELINE, 1.5, "")
+    assert (ranking.baseline, ranking.seconds, ranking.command) == (BASELINE, 1.5, None)
 
 
 def test_equal_experts_keep_the_order_of_their_ids(store):
