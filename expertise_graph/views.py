@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from expertise_graph import diagnostics
@@ -15,7 +15,7 @@ from expertise_graph import diagnostics
 if TYPE_CHECKING:
     from expertise_graph.core import Command, Edge, Expert, Neighbour, Ranking, Run, WarmStart
     from expertise_graph.deltas import Applied, DeltaReport
-    from expertise_graph.diagnostics import DataFindings, RunFindings
+    from expertise_graph.diagnostics import DataFindings, Report, RunFindings
     from expertise_graph.inference import Evaluation, Model
     from expertise_graph.merging import MergeResult
     from expertise_graph.registry import ImportReport
@@ -49,6 +49,10 @@ class Form:
 
     command: Callable[[Command | None], str] = str
     message: Callable[[str], str] = _as_it_is
+
+    def written(self, value: str | Command) -> str:
+        """Return a message or a command in this form."""
+        return self.message(value) if isinstance(value, str) else self.command(value)
 
 
 PYTHON = Form()
@@ -372,15 +376,15 @@ def evaluation_json(model: Model, found: Evaluation, form: Form = PYTHON) -> Jso
 def check_json(findings: DataFindings | RunFindings, form: Form = PYTHON) -> Json:
     """Return the findings of a check of data or of a run."""
     if isinstance(findings, diagnostics.DataFindings):
-        return diagnostics.data_json(findings)
-    return diagnostics.run_json(findings)
+        return diagnostics.data_json(findings, form.written)
+    return diagnostics.run_json(findings, form.written)
 
 
-def check_lines(findings: DataFindings | RunFindings, form: Form = PYTHON) -> Sequence[str]:
-    """Return the findings of a check as lines of text."""
+def check_report(findings: DataFindings | RunFindings, form: Form = PYTHON) -> Report:
+    """Return the findings of a check as a report, for a terminal or a page."""
     if isinstance(findings, diagnostics.DataFindings):
-        return list(diagnostics.data_lines(findings))
-    return list(diagnostics.run_lines(findings))
+        return diagnostics.report_on_data(findings, form.written)
+    return diagnostics.report_on_run(findings, form.written)
 
 
 # History

@@ -54,7 +54,7 @@ from expertise_graph.store import HOME_VARIABLE, Store, find_workspace
 if TYPE_CHECKING:
     from expertise_graph.data import Columns, LabelledData, Skip
     from expertise_graph.deltas import Applied, ApplySettings, DeltaReport, Packing
-    from expertise_graph.diagnostics import DataFindings, Lens, RunFindings, RunRecord
+    from expertise_graph.diagnostics import DataFindings, FeatureExtractor, RunFindings, RunRecord
     from expertise_graph.inference import Evaluation, Exported, Model, Prediction
     from expertise_graph.merging import MergeResult, MergeSettings
     from expertise_graph.models import SourceOptions
@@ -874,21 +874,23 @@ class Workspace:
         named = None if expert is None else self.store.find_runnable(expert)
         labelled = self.read(data, columns=columns, strict=False)
 
-        def choose() -> Lens:
+        def choose() -> FeatureExtractor:
             if named is None and not self.exists:
                 return diagnostics.no_expert()
-            return self._lens(labelled, named, seed=seed, trust_code=trust_code)
+            return self._extractor(labelled, named, seed=seed, trust_code=trust_code)
 
         return diagnostics.check_data(
             labelled,
             test=None if test is None else self.read(test, columns=columns, strict=False),
             choose=choose,
-            options=_options(columns, trust_code),
+            settings=_reading(columns, trust_code),
             seed=seed,
             progress=self.progress,
         )
 
-    def _lens(self, labelled: LabelledData, named: Expert | None, *, seed: int, trust_code: bool) -> Lens:
+    def _extractor(
+        self, labelled: LabelledData, named: Expert | None, *, seed: int, trust_code: bool
+    ) -> FeatureExtractor:
         chosen, reason = named, "as asked for"
         if chosen is None:
             query = Query(budget=_CHECK_BUDGET, sample=_CHECK_SAMPLE, seed=seed)
@@ -900,7 +902,7 @@ class Workspace:
             inputs = datasets.plural_of(labelled.modality)
             raise NotFoundError(f"there is no such expert for {inputs}; register one")
         prober, expert = self._prober(trust_code), chosen
-        return diagnostics.Lens(
+        return diagnostics.FeatureExtractor(
             expert=expert.short, reason=reason, features=lambda inputs: prober.features(expert, inputs)
         )
 
@@ -938,7 +940,7 @@ class Workspace:
         return diagnostics.check_run(
             Path(folder).absolute(),
             find,
-            options=_options(columns, trust_code),
+            settings=_reading(columns, trust_code),
             trust_code=trust_code,
             progress=self.progress,
         )
@@ -956,22 +958,6 @@ class Workspace:
             InvalidInputError: when `path` is a folder, another file, or in no folder.
         """
         diagnostics.check_writable(Path(path))
-
-    def write_report(self, findings: DataFindings | RunFindings, path: str | Path) -> list[Path]:
-        """Write the findings of a check as one HTML file, and of a run on images its hardest examples.
-
-        Returns:
-            The files written.
-        """
-        path, written = Path(path), [Path(path)]
-        if isinstance(findings, diagnostics.DataFindings):
-            diagnostics.write(path, diagnostics.data_page(findings))
-            return written
-        diagnostics.write(path, diagnostics.run_page(findings))
-        if findings.sheet is not None:
-            written.append(path.with_name(f"{path.stem}-worst.png"))
-            diagnostics.write(written[-1], findings.sheet)
-        return written
 
     # History
 
@@ -1076,6 +1062,6 @@ def _next_command(labelled: LabelledData, columns: Columns | None, ranking: Rank
     return Command("warm_start", (labelled.locator,), {**settings, "out": f"runs/{labelled.name}"})
 
 
-def _options(columns: Columns | None, trust_code: bool) -> list[str]:
-    """Return what a command needs to read the same data."""
-    return [*(columns.options if columns else []), *(["--trust-code"] if trust_code else [])]
+def _reading(columns: Columns | None, trust_code: bool) -> dict[str, str | bool]:
+    """Return the settings that a command needs to read the same data."""
+    return {**(columns.settings if columns else {}), **({"trust_code": True} if trust_code else {})}

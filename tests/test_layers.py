@@ -48,6 +48,7 @@ OWNERS = {
     "networkx": {"registry"},
     "peft": {"models"},
     "matplotlib": {"plots"},
+    "jinja2": {"diagnostics"},
     "pyarrow": {"data"},
     "accelerate": {"training"},
     "optuna": {"tuning"},

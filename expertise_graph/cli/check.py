@@ -51,11 +51,12 @@ def check(context: Context, /, data: str, out: Path | None, as_json: bool, **giv
         if out is not None:
             workspace.check_report_path(out)
         findings = _findings(workspace, data, given)
-        written = workspace.write_report(findings, out) if out is not None else []
+        report = views.check_report(findings, FORM)
+        written = report.write(out) if out is not None else []
     if as_json:
         emit_json(views.check_json(findings, FORM))
     else:
-        for line in views.check_lines(findings, FORM):
+        for line in report.lines():
             click.echo(printable(line))
     for path in written:
         click.echo(printable(f"report in {path}"), err=True)

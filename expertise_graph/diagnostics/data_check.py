@@ -1,11 +1,10 @@
-"""The course of a check: from the files alone to what needs an expert, each part as soon as it is known."""
+"""A check of a dataset: from the files alone to what needs an expert, each part as soon as it is known."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -16,21 +15,32 @@ from expertise_graph.core import (
     IntArray,
     Progress,
     first_line,
+    sha256_of_bytes,
     silent,
 )
 from expertise_graph.data import MOST_PAIRS, Item, LabelledData, known_modalities, stratified_sample
-from expertise_graph.diagnostics.baselines import NAMES, how_hard
-from expertise_graph.diagnostics.collection import Collection, collect, short_path
-from expertise_graph.diagnostics.duplicates import Pair, confirm, cosines, group, group_numbers
-from expertise_graph.diagnostics.feature_extractor import Choose, features_of, no_expert
-from expertise_graph.diagnostics.findings import Basics, DataFindings
-from expertise_graph.diagnostics.label_errors import label_noise
-from expertise_graph.diagnostics.learning_curve import learning_curve
-from expertise_graph.diagnostics.probe import folds_of, reduced, too_small
-from expertise_graph.diagnostics.recommend import next_command, recommend
+from expertise_graph.diagnostics.advice import advise, next_command
+from expertise_graph.diagnostics.duplicates import (
+    Pair,
+    confirm,
+    cosines,
+    group_duplicates,
+    group_numbers,
+)
+from expertise_graph.diagnostics.findings import DataFindings, DatasetSummary
+from expertise_graph.diagnostics.items import CheckedItems, Choose, checked_items, no_expert, short_path
+from expertise_graph.diagnostics.label_issues import find_label_issues
+from expertise_graph.diagnostics.learning_curve import measure_learning_curve
+from expertise_graph.diagnostics.probe import NAMES, folds_of, measure_baselines, reduced, too_small
 
+# Items that are opened and compared pair by pair: about a minute of images, and 60 MB of small versions.
 LOOKED_AT = 20_000
+
+# Items that probes are fitted to: some sixty fits take a minute, and intervals are narrow by then.
 LEARNT_FROM = 2_000
+
+# Items decoded at a time, as decoded images take far more room than what is kept of them.
+_DECODED = 256
 
 
 def check_data(
@@ -38,7 +48,7 @@ def check_data(
     *,
     test: LabelledData | None = None,
     choose: Choose = no_expert,
-    options: Sequence[str] = (),
+    settings: Mapping[str, str | bool] | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> DataFindings:
@@ -48,38 +58,38 @@ def check_data(
 
     Args:
         data: may be too small to learn from, see `read_data(strict=False)`.
-        test: a test set of its own, only compared with the data.
-        choose: finds the expert to look through; without one the parts that need none are done.
-        options: of the command line, that the advised command needs to read the data.
-        seed: of samples, folds and draws.
+        test: a separate test set, only compared with the data.
+        choose: finds the expert whose features are used; without one the parts that need none are done.
+        settings: that a command needs to read the data.
+        seed: random seed of samples, folds and draws.
         progress: told how far each part is.
 
     Raises:
         InvalidInputError: when the two datasets are of different kinds.
     """
-    check = _Check(collect(data, test), choose, seed, progress)
+    check = _DataCheck(checked_items(data, test), choose, seed, progress)
     if data.stand_in:
         check.findings.notes.append(f"classes here are {data.stand_in}")
     try:
         check.run()
-        check.findings.command = next_command(check.findings, data.locator, options)
+        check.findings.command = next_command(check.findings, data.locator, settings or {})
     except KeyboardInterrupt:
         check.findings.interrupted = True
     return check.findings
 
 
-class _Check:
-    def __init__(self, collection: Collection, choose: Choose, seed: int, progress: Progress) -> None:
-        self.collection, self.choose, self.seed, self.progress = collection, choose, seed, progress
+class _DataCheck:
+    def __init__(self, checked: CheckedItems, choose: Choose, seed: int, progress: Progress) -> None:
+        self.checked, self.choose, self.seed, self.progress = checked, choose, seed, progress
         self.findings = DataFindings(
-            names=collection.names,
-            labels=collection.labels,
-            class_names=collection.classes,
-            items=collection.items,
-            basics=_basics(collection),
+            names=checked.names,
+            labels=checked.labels,
+            class_names=checked.classes,
+            items=checked.items,
+            summary=_summary(checked),
         )
         self.hashes: list[str | None] = []
-        self.modality = known_modalities[collection.modality]
+        self.modality = known_modalities[checked.modality]
         self.inspection = self.modality.inspection()
 
     def run(self) -> None:
@@ -91,130 +101,120 @@ class _Check:
             found.notes.append(f"near-duplicates: only the first {MOST_PAIRS:,} similar pairs were compared")
         self._group(pairs, {})
         sample = self._sample()
-        reason = too_small(self.collection.labels[sample])
+        reason = too_small(self.checked.labels[sample])
         if reason:
-            found.notes.append(f"wrong labels, accuracies and the effect of more data are left out: {reason}")
+            found.notes.append(f"label issues, accuracies and the learning curve are left out: {reason}")
         else:
             self._learn(sample, pairs)
-        found.advice = recommend(found)
+        found.advice = advise(found)
 
     def _read_files(self) -> None:
-        n = len(self.collection)
-        looked = set(stratified_sample(self.collection.labels, LOOKED_AT, seed=self.seed).tolist())
+        n = len(self.checked)
+        looked = set(stratified_sample(self.checked.labels, LOOKED_AT, seed=self.seed).tolist())
         if len(looked) < n:
             self.findings.notes.append(
-                f"sizes, odd items and near-duplicates rest on {len(looked):,} of {n:,} items"
+                f"sizes, unusual items and near-duplicates rest on {len(looked):,} of {n:,} items"
             )
-        for i, item in enumerate(self.collection.items):
-            self.hashes.append(_hash(item, self.collection.modality))
+        for i, item in enumerate(self.checked.items):
+            self.hashes.append(self._hash(item))
             if i in looked:
                 self.inspection.look(i, item, modality=self.modality)
             self.progress("looking at the items", i + 1, n)
-        self.findings.basics = dataclasses.replace(self.findings.basics, traits=self.inspection.traits())
+        self.findings.summary = dataclasses.replace(self.findings.summary, traits=self.inspection.traits())
         self.findings.odd = self.inspection.odd()
+
+    def _hash(self, item: Item) -> str | None:
+        try:
+            return sha256_of_bytes(self.modality.to_bytes(item))
+        except DatasetError:
+            return None
 
     def _group(self, pairs: list[Pair], near: dict[tuple[int, int], float]) -> None:
         by, certain = self.inspection.compared_by, self.inspection.certain
         if certain is not None:
             pairs = confirm(pairs, near, certain=certain)
             by = f"{by} and features of {self.findings.expert}" if near else by
-        self.findings.duplicates = group(self.collection, self.hashes, pairs, confirmed_by=by)
+        self.findings.duplicates = group_duplicates(self.checked, self.hashes, pairs, confirmed_by=by)
 
     def _sample(self) -> IntArray:
         """Return the items to learn from: none of a test split, and those that can still be read."""
-        pool = np.array([i for i in self.collection.learnable if self.hashes[i] is not None], dtype=np.int64)
-        chosen = pool[stratified_sample(self.collection.labels[pool], LEARNT_FROM, seed=self.seed)]
+        pool = np.array([i for i in self.checked.learnable if self.hashes[i] is not None], dtype=np.int64)
+        chosen = pool[stratified_sample(self.checked.labels[pool], LEARNT_FROM, seed=self.seed)]
         if len(chosen) < len(pool):
             self.findings.notes.append(
-                f"wrong labels, accuracies and the effect of more data rest on {len(chosen):,} of "
+                f"label issues, accuracies and the learning curve rest on {len(chosen):,} of "
                 f"{len(pool):,} items"
             )
         self.findings.sampled = len(chosen)
         return chosen
 
     def _learn(self, sample: IntArray, pairs: list[Pair]) -> None:
-        found, collection = self.findings, self.collection
-        labels = collection.labels[sample]
+        found, labels = self.findings, self.checked.labels[sample]
         features = self._features(sample, pairs)
         assert found.duplicates is not None
-        groups = group_numbers(len(collection), found.duplicates.groups)
+        groups = group_numbers(len(self.checked), found.duplicates.groups)
         fold = folds_of(labels, [groups[i] for i in sample], seed=self.seed)
-        self._tell("measuring simple methods", 0)
+        self.progress("measuring simple methods", 0, 3)
         raw = self._raw(sample)
-        found.need = how_hard(raw, labels, fold, expert=features, name=found.expert or "")
-        self._tell("measuring the effect of more data", 1)
+        found.baselines = measure_baselines(raw, labels, fold, expert=features, name=found.expert or "")
+        self.progress("measuring the learning curve", 1, 3)
+        methods = found.baselines.methods
         basis, method = features, found.expert or ""
-        if basis is None or found.need.methods["raw"].value > found.need.methods["expert"].value:
+        if basis is None or methods["raw"].value > methods["expert"].value:
             basis, method = reduced(raw), NAMES["raw"]
-        found.growth = learning_curve(basis, labels, fold, seed=self.seed, method=method)
-        self._tell("searching for wrong labels", 2)
+        found.learning_curve = measure_learning_curve(basis, labels, fold, seed=self.seed, method=method)
+        self.progress("searching for wrong labels", 2, 3)
         if features is not None:
-            found.noise = label_noise(
-                basis, labels, fold, items=sample, classes=collection.classes, seed=self.seed
+            found.label_issues = find_label_issues(
+                basis, labels, fold, items=sample, classes=self.checked.classes, seed=self.seed
             )
-        self._tell("done", 3)
+        self.progress("done", 3, 3)
 
     def _features(self, sample: IntArray, pairs: list[Pair]) -> FloatArray | None:
         """Return features of the sample, and tell near-duplicates apart by features as well."""
         try:
-            lens = self.choose()
-            certain = self.inspection.certain or 0.0
-            doubtful = [i for a, b, r in pairs if r < certain for i in (a, b)]
-            extra = [i for i in dict.fromkeys(doubtful) if i not in set(sample.tolist())][:LEARNT_FROM]
+            extractor = self.choose()
+            sampled, certain = set(sample.tolist()), self.inspection.certain or 0.0
+            doubtful = dict.fromkeys(i for a, b, similarity in pairs if similarity < certain for i in (a, b))
+            extra = [i for i in doubtful if i not in sampled][:LEARNT_FROM]
             rows = [*sample.tolist(), *extra]
-            features = features_of(lens, self.collection, rows, self.hashes)
+            features = extractor.of(self.checked, rows, self.hashes)
         except ExpertiseError as error:
             self.findings.expert_reason = first_line(error)
             self.findings.notes.append(f"no expert was used, so wrong labels are not searched for: {error}")
             return None
-        self.findings.expert, self.findings.expert_reason = lens.expert, lens.reason
+        self.findings.expert, self.findings.expert_reason = extractor.expert, extractor.reason
         if self.inspection.certain is not None:
-            places = {item: row for row, item in enumerate(rows)}
-            self._group(pairs, cosines(pairs, places, features))
+            self._group(pairs, cosines(pairs, {item: row for row, item in enumerate(rows)}, features))
         return reduced(features[: len(sample)])
 
     def _raw(self, sample: IntArray) -> FloatArray:
-        # In parts, as decoded images take far more room than what is kept of them.
-        parts = np.array_split(sample, max(1, len(sample) // 256))
-        return np.concatenate(
-            [
-                self.modality.raw_features([self.modality.decode(self.collection.items[i]) for i in part])
-                for part in parts
-            ]
-        )
-
-    def _tell(self, what: str, done: int) -> None:
-        self.progress(what, done, 3)
+        """Return the raw features (n, d) of the sample."""
+        decode, items = self.modality.decode, self.checked.items
+        parts = np.array_split(sample, max(1, len(sample) // _DECODED))
+        return np.concatenate([self.modality.raw_features([decode(items[i]) for i in p]) for p in parts])
 
 
-def _basics(collection: Collection) -> Basics:
-    own = [collection.label(i) for i in range(len(collection))]
-    counts = dict(sorted(Counter(own).items(), key=lambda pair: (-pair[1], pair[0])))
-    sizes = list(counts.values())
-    return Basics(
-        name=collection.name,
-        modality=collection.modality,
-        items=len(collection),
-        classes=counts,
-        splits=collection.split_sizes,
+def _summary(checked: CheckedItems) -> DatasetSummary:
+    counts = Counter(checked.classes[label] for label in checked.labels)
+    classes = dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+    sizes = list(classes.values())
+    return DatasetSummary(
+        name=checked.name,
+        modality=checked.modality,
+        items=len(checked),
+        classes=classes,
+        splits=checked.split_sizes,
         imbalance=sizes[0] / sizes[-1] if sizes else 1.0,
-        per_class=_per_class(collection),
+        per_class=_per_class(checked),
         traits=(),
         skipped=tuple(
-            (short_path(what, collection.locator), why.removeprefix(f"{what} "))
-            for what, why in collection.skipped
+            (short_path(what, checked.locator), why.removeprefix(f"{what} ")) for what, why in checked.skipped
         ),
-        strange=collection.strange,
+        only_in_test=checked.only_in_test,
     )
 
 
-def _per_class(collection: Collection) -> int:
-    counts = np.bincount(collection.labels[collection.learnable])
+def _per_class(checked: CheckedItems) -> int:
+    counts = np.bincount(checked.labels[checked.learnable])
     return int(np.median(counts[counts > 0])) if counts.any() else 0
-
-
-def _hash(item: Item, modality: str) -> str | None:
-    try:
-        return hashlib.sha256(known_modalities[modality].to_bytes(item)).hexdigest()
-    except DatasetError:
-        return None

@@ -1,139 +1,339 @@
-"""The page about a dataset."""
+"""The findings about a dataset as a report and as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
 
+from expertise_graph.core import count, percent, shorten
 from expertise_graph.data import plural_of
-from expertise_graph.diagnostics.charts import Line, bar_chart, line_chart
-from expertise_graph.diagnostics.findings import DataFindings, Duplicates, Growth, Need, Noise
-from expertise_graph.diagnostics.page import Cell, Html, Thumbnails, heading, numbered, page, paragraph, table
+from expertise_graph.diagnostics.charts import BarChart, ChartLine, LineChart
+from expertise_graph.diagnostics.findings import (
+    Baselines,
+    DataFindings,
+    DuplicateGroup,
+    Duplicates,
+    LabelIssues,
+    LearningCurve,
+)
+from expertise_graph.diagnostics.items import separate_test_named
+from expertise_graph.diagnostics.report import (
+    NAME,
+    Cell,
+    ItemName,
+    Point,
+    Report,
+    ReportTable,
+    Section,
+    Wording,
+)
 
-_ROWS = 30
-_CLASSES = 100
-_IN_GROUP = 3
+# Examples in a line of a terminal, which they are to fill and not to flood.
+SHOWN = 3
 
-
-def data_page(findings: DataFindings) -> str:
-    """Return the report on a dataset as one page of HTML."""
-    return page(f"Check of {findings.basics.name}", list(_parts(findings)))
-
-
-def _parts(findings: DataFindings) -> Iterator[Html]:
-    thumbnails = Thumbnails(findings.items, findings.basics.modality)
-    if findings.interrupted:
-        yield paragraph("The check was interrupted: this is what was known until then.", "note")
-    if findings.advice:
-        yield heading("Advice")
-        yield numbered(findings.advice)
-        yield paragraph(findings.command, "note")
-    if findings.duplicates is not None and findings.duplicates.groups:
-        yield from _duplicates(findings, findings.duplicates, thumbnails)
-    if findings.noise is not None:
-        yield from _noise(findings, findings.noise, thumbnails)
-    yield from _files(findings, thumbnails)
-    if findings.need is not None:
-        yield from _need(findings.need)
-    if findings.growth is not None:
-        yield from _growth(findings.growth)
-    yield from _basics(findings)
-    if findings.notes:
-        yield heading("Notes")
-        yield from (paragraph(note, "note") for note in findings.notes)
+# Rows and classes in tables of the page, and items of a group or kind in a cell: a page is read, not
+# searched; JSON lists a hundred of each.
+_ROWS, _CLASSES, _IN_CELL = 30, 100, 4
+LISTED = 100
 
 
-def _duplicates(findings: DataFindings, found: Duplicates, thumbnails: Thumbnails) -> Iterator[Html]:
-    yield heading("Duplicates")
-    yield paragraph(
-        f"{len(found.leaked):,} of {found.held_out:,} items for validation or test are in training too; "
-        f"{len(found.conflicts):,} groups bear different labels; {found.exact_copies:,} items are exact "
-        f"copies, {found.near_copies:,} near ones (told apart by {found.confirmed_by})."
+def report_on_data(findings: DataFindings, wording: Wording = str) -> Report:
+    """Return the report on a dataset.
+
+    Args:
+        findings: of `check_data`.
+        wording: puts settings and commands into the form of the program's face.
+    """
+    summary = findings.summary
+    splits = ", ".join(f"{n:,} {split}" for split, n in _splits(findings, wording).items())
+    parts = f" ({splits})" if len(summary.splits) > 1 else ""
+    held = f"{summary.items:,} {plural_of(summary.modality)} in {count(len(summary.classes), 'class')}"
+    sections = list(_DataSections(findings, wording).all())
+    sound = findings.duplicates is not None and not any(section.problem for section in sections)
+    return Report(
+        title=f"Check of {summary.name}",
+        headline=[f"{summary.name}: {held}{parts}", *(["no problems found"] if sound else [])],
+        sections=sections,
+        advice=findings.advice,
+        commands=[] if findings.command is None else [wording(findings.command)],
+        notes=[wording(note) for note in findings.notes],
+        interrupted=findings.interrupted,
+        items=findings.items,
+        modality=summary.modality,
     )
-    rows: list[list[Cell]] = [
-        [
-            Html("<br>".join(thumbnails.show(i, findings.names[i]).text for i in g.items[:_IN_GROUP])),
-            len(g.items),
-            "equal" if g.exact else "nearly equal",
-            ", ".join(sorted({findings.class_of(i) for i in g.items})),
-            "; ".join(["in several splits"] * g.leak + ["different labels"] * g.conflict) or "copy",
+
+
+class _DataSections:
+    def __init__(self, findings: DataFindings, wording: Wording) -> None:
+        self.findings, self.summary = findings, findings.summary
+        self.names = [separate_test_named(name, wording) for name in findings.names]
+
+    def all(self) -> Iterator[Section]:
+        """Yield the sections, problems first."""
+        found = self.findings
+        if found.duplicates is not None and found.duplicates.groups:
+            yield self.duplicates(found.duplicates)
+        if found.label_issues is not None and found.label_issues.issues:
+            yield self.label_issues(found.label_issues)
+        if self.summary.skipped or found.odd or self.summary.only_in_test:
+            yield self.items()
+        if found.baselines is not None:
+            yield _baselines(found.baselines)
+        if found.learning_curve is not None:
+            yield _learning_curve(found.learning_curve)
+        yield self.contents()
+
+    def duplicates(self, found: Duplicates) -> Section:
+        rows = [
+            (
+                self.cell(group.items),
+                len(group.items),
+                "identical" if group.exact else "nearly identical",
+                ", ".join(sorted({self.findings.class_of(i) for i in group.items})),
+                "; ".join(["in several splits"] * group.leak + ["different labels"] * group.conflict)
+                or "copy",
+            )
+            for group in found.groups[:_ROWS]
         ]
-        for g in found.groups[:_ROWS]
-    ]
-    yield table(
-        f"The first {len(rows)} of {len(found.groups):,} groups",
-        ("items", "how many", "how alike", "labels", "problem"),
-        rows,
-    )
-
-
-def _noise(findings: DataFindings, noise: Noise, thumbnails: Thumbnails) -> Iterator[Html]:
-    yield heading("Labels that look wrong")
-    yield paragraph(
-        f"{noise.found:,} of {noise.checked:,} labels are confidently contradicted by a probe "
-        "that has not seen the item. Of labels swapped on purpose the same search finds "
-        f"{100 * noise.found_share:.0f} %, so at most some {noise.estimated:,} are wrong; "
-        "hard but rightly labelled items are among them" + ("." if noise.clear else ", here probably most.")
-    )
-    rows: list[list[Cell]] = [
-        [thumbnails.show(s.item, findings.names[s.item]), s.given, s.suggested, f"{s.confidence:.0%}"]
-        for s in noise.suspects[:_ROWS]
-    ]
-    yield table("The most confident first", ("item", "label given", "label suggested", "confidence"), rows)
-
-
-def _files(findings: DataFindings, thumbnails: Thumbnails) -> Iterator[Html]:
-    skipped = findings.basics.skipped
-    if not skipped and not findings.odd:
-        return
-    yield heading("Files")
-    yield table(
-        f"{len(skipped):,} items cannot be used", ("item", "why"), [list(pair) for pair in skipped[:_ROWS]]
-    )
-    rows: list[list[Cell]] = [
-        [
-            odd.kind,
-            len(odd.items),
-            Html("<br>".join(thumbnails.show(i, findings.names[i]).text for i in odd.items[:4])),
-        ]
-        for odd in findings.odd or ()
-    ]
-    yield table("Odd items", ("kind", "how many", "the first"), rows)
-
-
-def _need(need: Need) -> Iterator[Html]:
-    yield heading("How hard the task is")
-    bars = {found.method: (found.value, found.low, found.high) for found in need.methods.values()}
-    yield Html(bar_chart("Accuracy of simple methods with 95 % intervals", bars))
-    rows = [[m.method, f"{m.value:.1%}", f"{m.low:.1%} to {m.high:.1%}"] for m in need.methods.values()]
-    caption = f"Accuracy on {need.folds} held-out parts of {need.items:,} items, duplicates kept together"
-    yield table(caption, ("method", "accuracy", "95 % interval"), rows)
-
-
-def _growth(growth: Growth) -> Iterator[Html]:
-    yield heading("Would more data help?")
-    points = list(zip(growth.sizes, growth.accuracies, strict=True))
-    lines = [Line("measured", points)]
-    if growth.doubled is not None:
-        lines.append(Line("predicted", [points[-1], (2.0 * growth.sizes[-1], growth.doubled)], dashed=True))
-    yield Html(line_chart("Accuracy against number of items", lines, across="items to learn from"))
-    if growth.doubled is None or growth.low is None or growth.high is None:
-        yield paragraph(f"Nothing is predicted: {growth.reason}.")
-    else:
-        yield paragraph(
-            f"With twice as many items about {growth.doubled:.0%} ({growth.low:.0%} to {growth.high:.0%}), "
-            "if the new ones are like these."
+        table = ReportTable(
+            caption=f"The first {len(rows)} of {count(len(found.groups), 'group')}",
+            head=("items", "how many", "how similar", "labels", "problem"),
+            rows=rows,
         )
+        points = list(self.duplicate_points(found))
+        return Section(title="Duplicates and leakage", points=points, tables=[table], problem=True)
+
+    def duplicate_points(self, found: Duplicates) -> Iterator[Point]:
+        if found.leaked:
+            text = f"{len(found.leaked):,} of {found.held_out:,} validation and test items also in training"
+            yield Point("leakage", text, self.pairs(g for g in found.groups if g.leak))
+        if found.conflicts:
+            text = f"{count(len(found.conflicts), 'group')} of duplicates with different labels"
+            yield Point("conflicts", text, self.pairs(found.conflicts, labels=True))
+        if found.copies:
+            copies = "copy" if found.copies == 1 else "copies"
+            text = (
+                f"{found.exact_copies:,} exact and {found.near_copies:,} near-duplicate {copies}, "
+                f"compared by {found.confirmed_by}"
+            )
+            yield Point(
+                "duplicates", text, self.pairs(g for g in found.groups if not g.leak and not g.conflict)
+            )
+
+    def label_issues(self, found: LabelIssues) -> Section:
+        rows = [
+            (self.cell((issue.item,)), issue.given, issue.suggested, percent(issue.confidence))
+            for issue in found.issues[:_ROWS]
+        ]
+        examples = "; ".join(
+            f"{self.short(i.item)} is {shorten(i.given, NAME)}, looks like {shorten(i.suggested, NAME)}"
+            for i in found.issues[:SHOWN]
+        )
+        doubt = "probably wrong" if found.clear else "possibly wrong, or only hard"
+        points = [
+            Point("labels", f"{found.found:,} of {found.checked:,} {doubt}", examples),
+            Point(
+                "",
+                f"at most about {found.estimated:,} in all, as the search finds {percent(found.recall)} of "
+                "labels swapped on purpose",
+            ),
+        ]
+        table = ReportTable(
+            caption="Labels that a cross-validated probe contradicts, the most confident first",
+            head=("item", "label given", "label suggested", "confidence"),
+            rows=rows,
+        )
+        return Section(title="Label issues", points=points, tables=[table], problem=True)
+
+    def items(self) -> Section:
+        skipped, odd = self.summary.skipped, self.findings.odd or ()
+        points = []
+        if skipped:
+            shown = "; ".join(f"{shorten(what, NAME)} ({why[: 2 * NAME]})" for what, why in skipped[:SHOWN])
+            points.append(Point("unusable", count(len(skipped), "item"), shown))
+        for kind in odd:
+            points.append(Point("unusual", f"{len(kind.items):,} {kind.kind}", self.first(kind.items)))
+        if self.summary.only_in_test:
+            classes = self.summary.only_in_test
+            shown = ", ".join(shorten(name, NAME) for name in classes[:SHOWN])
+            points.append(Point("classes", f"{count(len(classes), 'class')} only in the test set: {shown}"))
+        tables = [
+            ReportTable(
+                caption=f"{count(len(skipped), 'item')} that cannot be used",
+                head=("item", "why"),
+                rows=skipped[:_ROWS],
+            ),
+            ReportTable(
+                caption="Unusual items",
+                head=("first items", "how many", "what is unusual"),
+                rows=[(self.cell(kind.items), len(kind.items), kind.kind) for kind in odd],
+            ),
+        ]
+        return Section(title="Unusable and unusual items", points=points, tables=tables, problem=True)
+
+    def contents(self) -> Section:
+        summary, classes = self.summary, list(self.summary.classes.items())
+        points = []
+        if len(classes) > 1:
+            (most, high), (least, low) = classes[0], classes[-1]
+            text = (
+                f"{high:,} items in the largest ({shorten(most, NAME)}), {low:,} in the smallest "
+                f"({shorten(least, NAME)}), {summary.imbalance:.1f} to 1"
+            )
+            points.append(Point("classes", text))
+        if summary.traits:
+            points.append(Point(plural_of(summary.modality), "; ".join(summary.traits)))
+        if self.findings.expert:
+            points.append(Point("features", f"of {self.findings.expert} ({self.findings.expert_reason})"))
+        table = ReportTable(
+            caption=f"The first {min(_CLASSES, len(classes)):,} of {count(len(classes), 'class')}",
+            head=("class", "items"),
+            rows=classes[:_CLASSES],
+        )
+        return Section(title="Contents", points=points, tables=[table])
+
+    def pairs(self, groups: Iterable[DuplicateGroup], *, labels: bool = False) -> str:
+        """Return two items of each of the first groups; of different labels if these are asked for."""
+        shown = []
+        for group in list(groups)[:SHOWN]:
+            first, *others = group.items
+            if labels:
+                others = [i for i in others if self.findings.labels[i] != self.findings.labels[first]]
+            names = [self.short(i) for i in (first, *others[:1])]
+            if labels:
+                names = [
+                    f"{name} ({shorten(self.findings.class_of(i), NAME)})"
+                    for name, i in zip(names, (first, *others[:1]), strict=True)
+                ]
+            shown.append(" = ".join(names))
+        return "; ".join(shown)
+
+    def first(self, items: Sequence[int]) -> str:
+        return ", ".join(self.short(i) for i in items[:SHOWN]) + (", ..." if len(items) > SHOWN else "")
+
+    def short(self, item: int) -> str:
+        return shorten(self.names[item], NAME)
+
+    def cell(self, items: Sequence[int]) -> Cell:
+        return tuple(ItemName(i, self.names[i]) for i in items[:_IN_CELL])
 
 
-def _basics(findings: DataFindings) -> Iterator[Html]:
-    basics = findings.basics
-    yield heading("What there is")
-    splits = ", ".join(f"{count:,} in {split}" for split, count in basics.splits.items())
-    yield paragraph(
-        f"{basics.items:,} {plural_of(basics.modality)} in {len(basics.classes):,} classes: {splits}."
+def _baselines(found: Baselines) -> Section:
+    methods = found.methods.values()
+    text = f"cross-validated on {found.items:,} items in {found.folds} folds, duplicates kept together"
+    return Section(
+        title="Accuracy of simple methods",
+        text=[text],
+        charts=[
+            BarChart(
+                title="Accuracy of simple methods with 95 % intervals",
+                bars=[(method.method, method.value, method.low, method.high) for method in methods],
+            )
+        ],
+        tables=[
+            ReportTable(
+                caption="Accuracy of simple methods",
+                head=("method", "accuracy", "95 % interval"),
+                rows=[
+                    (m.method, f"{100 * m.value:.1f} %", f"{100 * m.low:.0f} to {percent(m.high)}")
+                    for m in methods
+                ],
+                brief=len(methods),
+            )
+        ],
     )
-    yield from (paragraph(trait) for trait in basics.traits)
-    rows: list[list[Cell]] = [[name, count] for name, count in list(basics.classes.items())[:_CLASSES]]
-    yield table(f"The first {len(rows)} of {len(basics.classes):,} classes", ("class", "items"), rows)
-    if findings.expert:
-        yield paragraph(f"Expert: {findings.expert} ({findings.expert_reason}).", "note")
+
+
+def _learning_curve(found: LearningCurve) -> Section:
+    points = list(zip(found.sizes, found.accuracies, strict=True))
+    lines = [ChartLine("measured", points)]
+    steps = ", ".join(f"{percent(accuracy)} with {size:,}" for size, accuracy in points)
+    if found.predicted is None:
+        ahead = f"no prediction for more items: {found.reason}"
+    else:
+        low, doubled, high = found.predicted
+        lines.append(ChartLine("predicted", [points[-1], (2.0 * found.sizes[-1], doubled)], dashed=True))
+        ahead = (
+            f"about {percent(doubled)} predicted with twice as many like these "
+            f"({percent(low)} to {percent(high)})"
+        )
+    chart = LineChart(title="Accuracy by number of items", given=lines, across="items to learn from")
+    return Section(title="Learning curve", text=[f"{steps} items; {ahead}"], charts=[chart])
+
+
+def data_json(findings: DataFindings, wording: Wording = str) -> dict[str, Any]:
+    """Return the documented JSON form; items are named, lists of items are cut to a hundred.
+
+    Args:
+        findings: of `check_data`.
+        wording: puts settings and commands into the form of the program's face.
+    """
+    names = [separate_test_named(name, wording) for name in findings.names]
+    summary = asdict(findings.summary)
+    skipped, only_in_test = summary.pop("skipped"), summary.pop("only_in_test")
+    return {
+        "kind": "data",
+        **summary,
+        "splits": _splits(findings, wording),
+        "strange": only_in_test,
+        "skipped": [{"item": what, "reason": why} for what, why in skipped],
+        "odd": None
+        if findings.odd is None
+        else [
+            {"kind": o.kind, "count": len(o.items), "items": _listed(names, o.items)} for o in findings.odd
+        ],
+        "duplicates": findings.duplicates and _duplicates_json(findings, findings.duplicates, names),
+        "noise": findings.label_issues and _label_issues_json(findings.label_issues, names),
+        "need": findings.baselines and asdict(findings.baselines),
+        "growth": findings.learning_curve and asdict(findings.learning_curve),
+        "expert": findings.expert,
+        "expert_reason": findings.expert_reason,
+        "sampled": findings.sampled,
+        "advice": list(findings.advice),
+        "command": "" if findings.command is None else wording(findings.command),
+        "notes": [wording(note) for note in findings.notes],
+        "interrupted": findings.interrupted,
+    }
+
+
+def _duplicates_json(findings: DataFindings, found: Duplicates, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "exact_copies": found.exact_copies,
+        "near_copies": found.near_copies,
+        "held_out": found.held_out,
+        "leaked": len(found.leaked),
+        "leaked_items": _listed(names, found.leaked),
+        "conflicts": len(found.conflicts),
+        "confirmed_by": found.confirmed_by,
+        "groups": [
+            {
+                "items": _listed(names, group.items),
+                "labels": sorted({findings.class_of(i) for i in group.items}),
+                "exact": group.exact,
+                "leak": group.leak,
+                "conflict": group.conflict,
+            }
+            for group in found.groups[:LISTED]
+        ],
+    }
+
+
+def _label_issues_json(found: LabelIssues, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "suspects": [{**asdict(issue), "item": names[issue.item]} for issue in found.issues],
+        "found": found.found,
+        "checked": found.checked,
+        "errors": found.errors,
+        "found_share": found.recall,
+        "estimated": found.estimated,
+        "clear": found.clear,
+    }
+
+
+def _listed(names: Sequence[str], items: Sequence[int]) -> list[str]:
+    return [names[i] for i in items[:LISTED]]
+
+
+def _splits(findings: DataFindings, wording: Wording) -> dict[str, int]:
+    return {wording(split): n for split, n in findings.summary.splits.items()}

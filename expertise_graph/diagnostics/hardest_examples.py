@@ -10,19 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from expertise_graph.core import DatasetError, FloatArray, IntArray, Progress, log_softmax, sigmoid
+from expertise_graph.core import DatasetError, FloatArray, IntArray, Progress, log_softmax, percent, sigmoid
 from expertise_graph.data import CLASS, LABELS, VALUE, Item, LabelledData, Modality, holdout, known_modalities
-from expertise_graph.diagnostics.collection import item_names
+from expertise_graph.diagnostics.items import item_names
 from expertise_graph.inference import Model
 
+# Four rows of the sheet: a mistake that is made often shows several times among them.
 SHOWN = 24
+
+# Items that are predicted: a minute or two on a CPU, and the hardest of 2,000 are hard enough to learn from.
 MOST = 2_000
+
+# Layout of the sheet in pixels: pictures a row, side of a picture, height of a line of text, space between.
 _COLUMNS, _PICTURE, _LINE, _PAD = 6, 128, 14, 8
+
+# Of a label, so that two words and a number fit below a picture in the default font.
 _LETTERS = 19
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mistake:
+class HardExample:
     """An item of high loss.
 
     Attributes:
@@ -41,12 +48,12 @@ class Mistake:
     @property
     def doubt(self) -> str:
         """How sure the prediction was, or how far off it is."""
-        return f"off by {self.loss:.4g}" if self.confidence is None else f"{self.confidence:.0%}"
+        return f"off by {self.loss:.4g}" if self.confidence is None else percent(self.confidence)
 
 
-def worst_items(
+def hardest_examples(
     model: Model, data: LabelledData, *, seed: int, progress: Progress
-) -> tuple[tuple[Mistake, ...], int]:
+) -> tuple[tuple[HardExample, ...], int]:
     """Return the validation and test items of the highest loss, and how many were looked at.
 
     Args:
@@ -64,7 +71,7 @@ def worst_items(
     answers = _ANSWERS[data.kind](model, data, rows, logits)
     names = item_names(data.items, data.locator)
     return tuple(
-        Mistake(
+        HardExample(
             item=int(rows[place]),
             name=names[rows[place]],
             split=split_of[int(rows[place])],
@@ -127,26 +134,26 @@ def _of_values(model: Model, data: LabelledData, rows: IntArray, logits: FloatAr
 _ANSWERS = {CLASS: _of_classes, LABELS: _of_labels, VALUE: _of_values}
 
 
-def contact_sheet(mistakes: Sequence[Mistake], data: LabelledData) -> bytes:
+def contact_sheet(examples: Sequence[HardExample], data: LabelledData) -> bytes:
     """Return a PNG of the items' pictures, with the label given and the one predicted below each.
 
     Args:
-        mistakes: worst first.
-        data: whose items `Mistake.item` counts.
+        examples: hardest first.
+        data: whose items `HardExample.item` counts.
     """
     modality = known_modalities[data.modality]
     cell_width, cell_height = _PICTURE + _PAD, _PICTURE + 2 * _LINE + 2 * _PAD
-    rows = -(-len(mistakes) // _COLUMNS)
+    rows = -(-len(examples) // _COLUMNS)
     sheet = Image.new("RGB", (_COLUMNS * cell_width + _PAD, max(1, rows) * cell_height + _PAD), "white")
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default()
-    for place, mistake in enumerate(mistakes):
+    for place, example in enumerate(examples):
         left = _PAD + place % _COLUMNS * cell_width
         top = _PAD + place // _COLUMNS * cell_height
-        _paste(sheet, data.items[mistake.item], modality, (left, top))
-        right = mistake.predicted == mistake.given
-        draw.text((left, top + _PICTURE + 2), f"is {_short(mistake.given)}", fill="black", font=font)
+        _paste(sheet, data.items[example.item], modality, (left, top))
+        right = example.predicted == example.given
+        draw.text((left, top + _PICTURE + 2), f"is {_short(example.given)}", fill="black", font=font)
         colour = "#2a7a4a" if right else "#b3261e"
-        text = f"as {_short(mistake.predicted)} {mistake.doubt}"
+        text = f"as {_short(example.predicted)} {example.doubt}"
         draw.text((left, top + _PICTURE + 2 + _LINE), text, fill=colour, font=font)
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG", optimize=True)

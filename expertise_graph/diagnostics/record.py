@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.core import InvalidInputError
+from expertise_graph.core import InvalidInputError, percent
 from expertise_graph.data import CLASS, VALUE, LabelledData, plural_of
 from expertise_graph.training import METRICS
 
@@ -42,11 +42,11 @@ class RunRecord:
 
     def shown(self, score: float) -> str:
         """Return a score as it is written: in per cent where it is a share of the items."""
-        return f"{score:.1%}" if self.kind == CLASS else f"{score:.3f}"
+        return f"{100 * score:.1f} %" if self.kind == CLASS else f"{score:.3f}"
 
     def said(self, score: float) -> str:
         """Return how good that is, in a sentence."""
-        return f"{score:.0%} right" if self.kind == CLASS else f"{self.metric} {score:.2f}"
+        return f"{percent(score)} right" if self.kind == CLASS else f"{self.metric} {score:.2f}"
 
 
 def is_run(folder: str | Path) -> bool:

@@ -1,23 +1,34 @@
-"""Over- and under-fitting, by rules on the history of a run, and what to try next."""
+"""The verdict on a run, by rules on its history: over-fitting, under-fitting and so on; what to try next."""
 
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from expertise_graph.core import Command
 from expertise_graph.diagnostics.record import RunRecord
 
+# Training accuracy above that of validation from which on items are memorised; smaller gaps are usual with
+# frozen features and harmless.
 GAP = 0.1
+
+# A validation loss so many times its lowest has risen for good and not by the noise of an epoch.
 RISEN = 1.1
+
+# Training accuracy below which the model has not even learnt what it was shown.
 LOW = 0.9
+
+# Validation accuracy that further epochs can hardly raise.
 DONE = 0.99
+
+# Test items count as harder from this difference on, or two standard errors where these are more.
+_HARDER = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class RunVerdict:
     """How a run went.
 
     Attributes:
@@ -28,31 +39,31 @@ class Verdict:
 
     kind: str
     text: str
-    commands: tuple[str, ...]
+    commands: tuple[Command, ...]
 
 
-def judge(record: RunRecord, data: str, options: Sequence[str] = ()) -> Verdict:
+def judge(record: RunRecord, data: str, settings: Mapping[str, str | bool] | None = None) -> RunVerdict:
     """Return the verdict on a run; the first rule that fits counts.
 
     Args:
         record: of the run.
         data: its data as a command names them.
-        options: that commands need to read them.
+        settings: that commands need to read them.
     """
     kind, numbers = kind_of_run(record), _numbers(record)
     scores = {name: record.said(numbers[name]) for name in ("train", "validation", "test")}
     text = _TEXTS[kind].format(kept=f"{numbers['kept']:.0f}", **scores) + _shift(record)
-    return Verdict(kind=kind, text=text, commands=_commands(record, kind, (data, *options)))
+    return RunVerdict(kind=kind, text=text, commands=_commands(record, kind, data, settings or {}))
 
 
 def kind_of_run(record: RunRecord) -> str:
-    """Return which rule fits, see `Verdict`.
+    """Return which rule fits, see `RunVerdict`.
 
-    diverged: the loss was not a number. probe: nothing was trained but the head. probe-kept: no epoch was
-    better than the linear probe. unfinished: the last epoch had the best validation accuracy or loss, and
-    the number of epochs or the time ended it. over-fitting: training accuracy is a tenth, and two
-    standard errors, above validation, whose loss has risen by a tenth from its lowest. gap: it is two
-    tenths above, and the loss has not risen. under-fitting: training accuracy itself stays below 90 %.
+    diverged: the loss became NaN. probe: only the head was trained. probe-kept: no epoch was better than
+    the linear probe. unfinished: the last epoch had the best validation accuracy or loss, and the number
+    of epochs or the time ended it. over-fitting: training accuracy is a tenth, and two standard errors, above
+    validation, whose loss has risen by a tenth from its lowest. gap: it is two tenths above, and the loss
+    has not risen. under-fitting: training accuracy itself stays below 90 %.
     """
     rows = [row for row in record.history if row["epoch"] > 0]
     if record.result["stopped"] == "nan":
@@ -76,15 +87,15 @@ def kind_of_run(record: RunRecord) -> str:
 def _shift(record: RunRecord) -> str:
     """Return a sentence when the test items are clearly harder than those of validation, else nothing."""
     numbers, n_test = _numbers(record), max(float(record.result["n_test"]), 1.0)
-    # Smoothed, as of few items all may be right by chance.
+    # Smoothed by four items, as of few all may be right by chance.
     validation = (numbers["validation"] * numbers["items"] + 2) / (numbers["items"] + 4)
     doubt = math.sqrt(_variance(validation) / (numbers["items"] + 4) + _variance(numbers["test"]) / n_test)
-    if validation - numbers["test"] <= max(0.05, 2 * doubt):
+    if validation - numbers["test"] <= max(_HARDER, 2 * doubt):
         return ""
     test, held = record.said(numbers["test"]), record.said(numbers["validation"])
     return (
-        f" The test items are harder ({test}) than those held out of training ({held}): "
-        "they may come from elsewhere, or the latter have twins in training."
+        f" The test items are harder ({test}) than the validation items ({held}): they may come from "
+        "another source, or validation items have near-duplicates in training."
     )
 
 
@@ -105,7 +116,7 @@ def _still_improving(rows: list[Mapping[str, Any]]) -> bool:
     )
 
 
-def _risen(history: tuple[Mapping[str, Any], ...]) -> bool:
+def _risen(history: Sequence[Mapping[str, Any]]) -> bool:
     return bool(history[-1]["validation_loss"] > RISEN * min(row["validation_loss"] for row in history))
 
 
@@ -119,15 +130,14 @@ def _numbers(record: RunRecord) -> dict[str, float]:
         "validation": validation,
         "gap": train - float(last.get("validation_accuracy", validation)),
         "test": float(record.result["accuracy"]),
-        "epochs": float(record.result["epochs"]),
         "kept": float(record.result["kept_epoch"]),
         "items": float(record.result["n_validation"]),
     }
 
 
 _TEXTS = {
-    "diverged": "Training diverged: the loss was no number any more, and the best epoch before it was kept.",
-    "probe": ("Only a linear head was trained: {validation} on validation, {test} on test."),
+    "diverged": "Training diverged: the loss became NaN, and the best epoch before that was kept.",
+    "probe": "Only a linear head was trained: {validation} on validation, {test} on test.",
     "probe-kept": (
         "Fine-tuning did not help: no epoch beat the linear probe, which was kept ({validation} "
         "on validation)."
@@ -141,13 +151,13 @@ _TEXTS = {
         "has risen again; the best epoch ({kept}) was kept."
     ),
     "gap": (
-        "The model knows the items it was trained on ({train}) far better than new ones "
+        "The model does far better on the items it was trained on ({train}) than on new ones "
         "({validation} on validation), whose loss has not risen: more or more varied items, or an "
         "expert nearer to the task, would help, longer training would not."
     ),
     "under-fitting": (
-        "The model under-fits: {train} on what it was trained on, {validation} on "
-        "validation, so expert or settings limit it rather than the number of items."
+        "The model under-fits: {train} in training, {validation} on validation, so the expert or the "
+        "settings limit it rather than the number of items."
     ),
     "good": (
         "Training went well: {train} in training, {validation} on validation, {test} on "
@@ -156,14 +166,21 @@ _TEXTS = {
 }
 
 
-def _commands(record: RunRecord, kind: str, data: Sequence[str]) -> tuple[str, ...]:
+def _commands(
+    record: RunRecord, kind: str, data: str, settings: Mapping[str, str | bool]
+) -> tuple[Command, ...]:
+    def again(name: str, **changes: str) -> Command:
+        """Return the run with some settings changed, into a folder beside its own."""
+        expert = {"expert": record.expert} if record.expert else {}
+        out = {"out": f"{record.folder}-{name}"}
+        return Command("warm_start", (data,), {**settings, **expert, **changes, **out})
+
     epochs, lr = int(record.config.get("epochs", 20)), float(record.config.get("lr", 1e-3))
-    gentler = _again(record, data, "gentle", lr=f"{lr / 3:.2g}")
-    longer = _again(record, data, "longer", epochs=str(2 * epochs))
-    frozen = _again(record, data, "probe", strategy="linear-probe")
-    tuned = _again(record, data, "tuned", strategy="lp-ft")
-    compare = shlex.join(["expertise-graph", "query", *data])
-    look = shlex.join(["expertise-graph", "check", *data])
+    gentler = again("gentle", lr=f"{lr / 3:.2g}")
+    longer = again("longer", epochs=str(2 * epochs))
+    frozen = again("probe", strategy="linear-probe")
+    tuned = again("tuned", strategy="lp-ft")
+    compare, look = (Command(verb, (data,), settings) for verb in ("query", "check"))
     return {
         "diverged": (gentler, frozen),
         "probe": (tuned, compare),
@@ -174,12 +191,3 @@ def _commands(record: RunRecord, kind: str, data: Sequence[str]) -> tuple[str, .
         "under-fitting": (compare, longer),
         "good": (look,),
     }[kind]
-
-
-def _again(record: RunRecord, data: Sequence[str], name: str, **changes: str) -> str:
-    """Return the command of the run with some settings changed, into a folder beside its own."""
-    words = ["expertise-graph", "warm-start", *data]
-    words += ["--expert", record.expert] if record.expert else []
-    for option, value in changes.items():
-        words += [f"--{option}", value]
-    return shlex.join([*words, "--out", f"{record.folder}-{name}"])

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from expertise_graph.data.dataset import LabelledData
-from expertise_graph.data.modalities.image import decode
+from expertise_graph.data.modalities.image_codec import decode
 from tests.materials import LETTERS
 
 

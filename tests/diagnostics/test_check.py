@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from expertise_graph import diagnostics as advice
 from expertise_graph.data.reading import read_data
 from expertise_graph.diagnostics import data_check as examine
+from expertise_graph.diagnostics.data_check import check_data
+from expertise_graph.diagnostics.data_report import data_json, report_on_data
+from expertise_graph.diagnostics.items import FeatureExtractor
 from tests.diagnostics.planted import letters, single_colour
 from tests.materials import GLOSSES, LETTERS, gloss_rows, glosses
 from tests.program import invoke, run
@@ -69,13 +71,12 @@ def test_the_terminal_says_it_in_a_screen(workspace, planted):
     assert 12 <= len(done.lines) <= 25
     assert done.lines[0] == "letters: 177 images in 8 classes (97 test, 80 train)"
     assert (
-        "1 of 97 items for validation or test are in training too: test/ayb/leak.png = train/ayb/00.png"
-        in (done.out)
+        "1 of 97 validation and test items also in training: test/ayb/leak.png = train/ayb/00.png" in done.out
     )
     assert "unusable    3 items: train/ben/broken0.png (" in done.out
     advice_lines = done.lines[done.lines.index("Advice") + 1 :]
     assert [line[:5] for line in advice_lines[:3]] == ["  1. ", "  2. ", "  3. "]
-    assert "training has seen" in advice_lines[0]
+    assert "remove the 1 leaked item" in advice_lines[0]
     assert "latin-letters" in advice_lines[1]
     assert advice_lines[3].startswith(f"  expertise-graph warm-start {planted} --expert latin-letters@")
 
@@ -224,10 +225,10 @@ def test_a_large_folder_is_sampled_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(examine, "LEARNT_FROM", 16)
     root = letters(tmp_path / "letters", 4)
     shutil.copy(root / "train" / "ayb" / "00.png", root / "train" / "ben" / "copy.png")
-    found = advice.check_data(read_data(root))
-    assert found.notes[0] == "sizes, odd items and near-duplicates rest on 20 of 89 items"
+    found = check_data(read_data(root))
+    assert found.notes[0] == "sizes, unusual items and near-duplicates rest on 20 of 89 items"
     assert "rest on 16 of 41 items" in found.notes[1]
-    assert found.need.items == 16
+    assert found.baselines.items == 16
     assert found.duplicates.exact_copies == 1
 
 
@@ -239,35 +240,35 @@ def test_an_interrupted_check_tells_what_is_known(tmp_path, moment):
         if label == moment:
             raise KeyboardInterrupt
 
-    found = advice.check_data(read_data(letters(tmp_path / "letters", 3)), progress=stop)
+    found = check_data(read_data(letters(tmp_path / "letters", 3)), progress=stop)
     assert found.interrupted
-    assert found.basics.items == 66
+    assert found.summary.items == 66
     assert (found.duplicates is not None) == (moment != "looking at the items")
-    assert (found.need is not None) == (moment == "searching for wrong labels")
+    assert (found.baselines is not None) == (moment == "searching for wrong labels")
     assert found.advice == ()
-    assert list(advice.data_lines(found))[-1] == "interrupted: this is what was known until then"
-    json.dumps(advice.data_json(found), allow_nan=False)
-    assert "was interrupted" in advice.data_page(found)
+    assert list(report_on_data(found).lines())[-1] == "interrupted: this is what was known until then"
+    json.dumps(data_json(found), allow_nan=False)
+    assert "was interrupted" in report_on_data(found).page()
 
 
 def test_a_file_that_vanishes_meanwhile_is_named(tmp_path):
     root = letters(tmp_path / "letters", 3)
     data = read_data(root)
     (root / "train" / "ayb" / "00.png").unlink()
-    found = advice.check_data(data)
+    found = check_data(data)
     assert [(o.kind, [found.names[i] for i in o.items]) for o in found.odd] == [
         ("no longer readable", ["train/ayb/00.png"])
     ]
-    assert found.need.items == 29
+    assert found.baselines.items == 29
 
 
 def test_odd_images_have_their_kind(tmp_path):
     root = letters(tmp_path / "letters", 2)
     single_colour(root / "train" / "ayb" / "white.png")
     Image.new("L", (8, 90)).save(root / "train" / "ben" / "strip.png")
-    done = list(advice.data_lines(advice.check_data(read_data(root))))
-    assert "  odd         1 tiny (a side under 16 pixels): train/ben/strip.png" in done
-    assert "  odd         2 of a single colour: train/ayb/white.png, train/ben/strip.png" in done
+    done = list(report_on_data(check_data(read_data(root))).lines())
+    assert "  unusual     1 tiny (a side under 16 pixels): train/ben/strip.png" in done
+    assert "  unusual     2 of a single colour: train/ayb/white.png, train/ben/strip.png" in done
 
 
 def test_ctrl_c_prints_what_is_known(workspace, planted, monkeypatch):
@@ -295,12 +296,14 @@ def test_the_better_features_are_learnt_from(tmp_path):
     ]
     with (tmp_path / "d.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
-    blind = advice.Lens(
+    blind = FeatureExtractor(
         expert="blind", reason="", features=lambda x: np.random.default_rng(0).normal(size=(len(x.items), 8))
     )
-    found = advice.check_data(read_data(tmp_path / "d.csv"), choose=lambda: blind)
-    assert found.need.gain_high < 0
-    assert found.growth.method == "ridge, raw input"
-    assert found.noise.errors == round((1 - found.need.methods["raw"].value) * found.need.items)
+    found = check_data(read_data(tmp_path / "d.csv"), choose=lambda: blind)
+    assert found.baselines.gain_high < 0
+    assert found.learning_curve.method == "ridge, raw input"
+    assert found.label_issues.errors == round(
+        (1 - found.baselines.methods["raw"].value) * found.baselines.items
+    )
     assert found.advice[1].startswith("Begin without a network")
-    assert found.command == ""
+    assert found.command is None

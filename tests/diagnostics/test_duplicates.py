@@ -9,13 +9,13 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from expertise_graph.data.modalities.base import known_modalities
-from expertise_graph.data.modalities.image import decode
+from expertise_graph.data.modalities.image_codec import decode
 from expertise_graph.data.modalities.image_inspection import ImageInspection, perceptual_hash
 from expertise_graph.data.modalities.text_inspection import TextInspection, jaccard, normal_form, shingles_of
 from expertise_graph.data.reading import read_data
-from expertise_graph.diagnostics.collection import collect
 from expertise_graph.diagnostics.data_check import check_data
-from expertise_graph.diagnostics.duplicates import confirm, cosines, group, group_numbers
+from expertise_graph.diagnostics.duplicates import confirm, cosines, group_duplicates, group_numbers
+from expertise_graph.diagnostics.items import SEPARATE_TEST, checked_items
 from tests.diagnostics.planted import letters, saved_anew, single_colour
 from tests.materials import LETTERS, gloss_rows
 
@@ -64,7 +64,7 @@ def test_all_that_was_planted_is_found_and_nothing_else(planted):
     assert odd["of a single colour"] == {"train/ben/white.png", "train/ca/white.png", "train/da/strip.png"}
     assert odd["tiny (a side under 16 pixels)"] == {"train/da/strip.png"}
     assert odd["extremely long or high (over 4 : 1)"] == {"train/da/strip.png"}
-    assert [what for what, _ in found.basics.skipped] == ["train/ayb/broken.png"]
+    assert [what for what, _ in found.summary.skipped] == ["train/ayb/broken.png"]
 
 
 def test_real_letters_are_not_taken_for_copies(armenian, latin_features):
@@ -116,16 +116,16 @@ def test_a_separate_test_set_is_compared(tmp_path):
     data, test = read_data(root / "train"), read_data(extra)
     found = check_data(data, test=test)
     (group,) = found.duplicates.groups
-    assert {found.names[i] for i in group.items} == {"ayb/00.png", "--test ayb/again.png"}
-    assert found.basics.splits == {"train": 30, "--test": 37}
-    assert found.basics.strange == ("zhe",)
-    assert found.need.items == 30
+    assert {found.names[i] for i in group.items} == {"ayb/00.png", f"{SEPARATE_TEST} ayb/again.png"}
+    assert found.summary.splits == {"train": 30, SEPARATE_TEST: 37}
+    assert found.summary.only_in_test == ("zhe",)
+    assert found.baselines.items == 30
 
 
 def test_groups_keep_their_number():
     assert group_numbers(5, []) == [0, 1, 2, 3, 4]
-    data = collect(read_data(LETTERS))
-    found = group(data, [str(i // 2) for i in range(len(data))], [(1, 4, 1.0)], confirmed_by="")
+    data = checked_items(read_data(LETTERS))
+    found = group_duplicates(data, [str(i // 2) for i in range(len(data))], [(1, 4, 1.0)], confirmed_by="")
     assert found.groups[0].items in {(0, 1, 4, 5), (0, 1)} or len(found.groups) == 329
     assert {g.items for g in found.groups} >= {(0, 1, 4, 5), (2, 3), (6, 7)}
     assert group_numbers(8, [g for g in found.groups if g.items[0] < 8]) == [0, 0, 2, 2, 0, 0, 6, 6]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from expertise_graph.cli.app import command_line
 from expertise_graph.core.metrics import log_softmax
 from expertise_graph.data.dataset import Columns
 from expertise_graph.data.reading import read_data
@@ -108,13 +109,14 @@ def test_each_rule_of_the_verdict(rows, changes, kind, command):
     assert kind_of_run(given) == kind
     verdict = judge(given, "my data")
     assert 1 <= len(verdict.commands) <= 3
-    assert any(command in f"{line} " for line in verdict.commands)
-    assert all("'my data'" in line for line in verdict.commands)
+    lines = [command_line(command) for command in verdict.commands]
+    assert any(command in f"{line} " for line in lines)
+    assert all(command.arguments == ("my data",) for command in verdict.commands)
     assert "harder" not in verdict.text
 
 
 def test_a_harder_test_split_is_noted():
-    assert "harder (60% right)" in judge(record(GOOD, stopped="early", test=0.6), "d").text
+    assert "harder (60 % right)" in judge(record(GOOD, stopped="early", test=0.6), "d").text
     assert "harder" not in judge(record(GOOD, stopped="early", test=0.6, n=20), "d").text
 
 
@@ -159,7 +161,7 @@ def test_data_that_moved_or_changed(finished, run_folder):
     (finished / "letters").rename(finished / "moved")
     try:
         done = invoke("check", run_folder).worked()
-        assert "note: the worst examples are left out: there is no" in done.out
+        assert "note: the hardest examples are left out: there is no" in done.out
         assert "Try next" in done.out
         found = invoke("check", run_folder, "--data", finished / "moved", "--json").worked().json
         assert len(found["worst"]) == SHOWN
@@ -289,5 +291,5 @@ def test_text_runs_have_a_table_only(registered, tmp_path, monkeypatch):
         workspace.warm_start(table, tmp_path / "run", expert="languages", config=config)
         found = workspace.check_run(tmp_path / "run")
     assert found.sheet is None
-    assert found.mistakes[0].name.startswith("item ")
-    assert found.mistakes[0].loss >= found.mistakes[-1].loss
+    assert found.hardest[0].name.startswith("item ")
+    assert found.hardest[0].loss >= found.hardest[-1].loss

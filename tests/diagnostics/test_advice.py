@@ -5,24 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from expertise_graph.core import Command
+from expertise_graph.diagnostics.advice import advise, next_command
 from expertise_graph.diagnostics.findings import (
     Accuracy,
-    Basics,
+    Baselines,
     DataFindings,
+    DatasetSummary,
+    DuplicateGroup,
     Duplicates,
-    Group,
-    Growth,
-    Need,
-    Noise,
+    LabelIssue,
+    LabelIssues,
+    LearningCurve,
     Odd,
-    Suspect,
 )
-from expertise_graph.diagnostics.recommend import next_command, recommend
 
 
 def findings(classes=None, *, per_class=40, expert="cats@12345678", accuracy=0.8, gain_low=0.1, **changes):
     classes = classes or {"cat": 100, "dog": 90}
-    basics = {
+    summary = {
         "name": "pets",
         "modality": "image",
         "items": sum(classes.values()),
@@ -31,14 +32,16 @@ def findings(classes=None, *, per_class=40, expert="cats@12345678", accuracy=0.8
         "imbalance": max(classes.values()) / min(classes.values()) if classes else 1.0,
         "per_class": per_class,
         "traits": (),
-    } | changes.pop("basics", {})
+    } | changes.pop("summary", {})
     methods = {
         name: Accuracy(method=name, value=value, low=value - 0.05, high=value + 0.04)
         for name, value in (("majority", 0.5), ("centroid", 0.55), ("raw", 0.7), ("expert", accuracy))
         if expert or name != "expert"
     }
-    need = Need(methods=methods, items=190, folds=5, gain=accuracy - 0.7, gain_low=gain_low, gain_high=0.3)
-    growth = Growth(
+    baselines = Baselines(
+        methods=methods, items=190, folds=5, gain=accuracy - 0.7, gain_low=gain_low, gain_high=0.3
+    )
+    curve = LearningCurve(
         method="cats", sizes=(38, 76, 152), accuracies=(0.7, 0.75, 0.8), doubled=0.84, low=0.82, high=0.87
     )
     return DataFindings(
@@ -46,22 +49,20 @@ def findings(classes=None, *, per_class=40, expert="cats@12345678", accuracy=0.8
         labels=np.zeros(0, dtype=np.int64),
         class_names=(),
         items=(),
-        basics=Basics(**basics),
-        **{"need": need, "growth": growth, "expert": expert} | changes,
+        summary=DatasetSummary(**summary),
+        **{"baselines": baselines, "learning_curve": curve, "expert": expert} | changes,
     )
 
 
 def copies(**changes):
-    group = Group(items=(0, 1), exact=True, leak=False, conflict=changes.pop("conflict", False))
+    group = DuplicateGroup(items=(0, 1), exact=True, leak=False, conflict=changes.pop("conflict", False))
     values = {"exact_copies": 1, "near_copies": 0, "leaked": (), "held_out": 50, "confirmed_by": "pixels"}
     return Duplicates(groups=(group,), **values | changes)
 
 
-def noise(suspects, errors):
-    found = (Suspect(item=0, given="cat", suggested="dog", confidence=0.9),) * suspects
-    return Noise(
-        suspects=found, found=suspects, checked=190, errors=errors, found_share=0.9, estimated=suspects
-    )
+def issues(number, errors):
+    found = (LabelIssue(item=0, given="cat", suggested="dog", confidence=0.9),) * number
+    return LabelIssues(issues=found, found=number, checked=190, errors=errors, recall=0.9, estimated=number)
 
 
 @pytest.mark.parametrize(
@@ -71,15 +72,18 @@ def noise(suspects, errors):
         ({"classes": {"cat": 50}}, "add items of a second class"),
         (
             {"duplicates": copies(leaked=(3, 4))},
-            "take the 2 items for validation or test that training has seen",
+            "remove the 2 leaked items from training or from validation and test",
         ),
-        ({"duplicates": copies(conflict=True)}, "one label for 1 group of equal items"),
-        ({"noise": noise(20, 40)}, "list of 20 labels that look wrong"),
-        ({"noise": noise(20, 60)}, "Nothing"),
-        ({"noise": noise(2, 3)}, "Nothing"),
-        ({"basics": {"strange": ("cow", "pig")}}, "put 2 classes that only the test set has"),
-        ({"basics": {"skipped": (("x", "no image"),) * 12}}, "repair or remove the 12 items"),
-        ({"basics": {"skipped": (("x", "no image"),) * 5}}, "Nothing"),
+        ({"duplicates": copies(conflict=True)}, "one label for 1 group of duplicates"),
+        ({"label_issues": issues(20, 40)}, "review the 20 labels that look wrong"),
+        ({"label_issues": issues(20, 60)}, "Nothing"),
+        ({"label_issues": issues(2, 3)}, "Nothing"),
+        (
+            {"summary": {"only_in_test": ("cow", "pig")}},
+            "add items of 2 classes that only the test set has to training",
+        ),
+        ({"summary": {"skipped": (("x", "no image"),) * 12}}, "repair or remove the 12 items"),
+        ({"summary": {"skipped": (("x", "no image"),) * 5}}, "Nothing"),
         (
             {"classes": {"cat": 100, "cow": 1}},
             "collect more of 1 class with fewer than 5 items, such as 'cow' with 1",
@@ -92,52 +96,56 @@ def noise(suspects, errors):
     ],
 )
 def test_what_to_fix_first(changes, words):
-    first, _, _ = recommend(findings(**changes))
+    first, _, _ = advise(findings(**changes))
     assert words in first
 
 
 def test_leakage_comes_before_wrong_labels_before_copies():
-    faults = {"noise": noise(60, 100), "duplicates": copies(leaked=(1,), conflict=True, exact_copies=50)}
-    assert "training has seen" in recommend(findings(**faults))[0]
+    faults = {
+        "label_issues": issues(60, 100),
+        "duplicates": copies(leaked=(1,), conflict=True, exact_copies=50),
+    }
+    assert "leaked" in advise(findings(**faults))[0]
     faults["duplicates"] = copies(conflict=True, exact_copies=50)
-    assert "one label" in recommend(findings(**faults))[0]
+    assert "one label" in advise(findings(**faults))[0]
     faults["duplicates"] = copies(exact_copies=50)
-    assert "look wrong" in recommend(findings(**faults))[0]
-    del faults["noise"]
-    assert "50 copies" in recommend(findings(**faults))[0]
+    assert "look wrong" in advise(findings(**faults))[0]
+    del faults["label_issues"]
+    assert "50 copies" in advise(findings(**faults))[0]
 
 
 @pytest.mark.parametrize(
-    ("changes", "words", "options"),
+    ("changes", "words", "settings"),
     [
-        ({"per_class": 9}, "as 9 items a class are too few to train more", ["--strategy", "linear-probe"]),
-        ({"per_class": 10}, "a linear probe and then fine-tuning, as suits 10 items", []),
-        ({"per_class": 499}, "and then fine-tuning", []),
-        ({"per_class": 500}, "with full fine-tuning", ["--strategy", "full"]),
-        ({"accuracy": 0.98}, "which leaves little to gain", ["--strategy", "linear-probe"]),
+        ({"per_class": 9}, "as 9 items per class are too few to train more", {"strategy": "linear-probe"}),
+        ({"per_class": 10}, "a linear probe and then fine-tuning, as suits 10 items per class", {}),
+        ({"per_class": 499}, "and then fine-tuning", {}),
+        ({"per_class": 500}, "with full fine-tuning", {"strategy": "full"}),
+        ({"accuracy": 0.98}, "which leaves little to gain", {"strategy": "linear-probe"}),
     ],
 )
-def test_what_to_start_from(changes, words, options):
+def test_what_to_start_from(changes, words, settings):
     found = findings(**changes)
-    _, second, _ = recommend(found)
+    _, second, _ = advise(found)
     assert second.startswith("Start from cats@12345678 with ")
     assert words in second
-    expected = ["expertise-graph", "warm-start", "'my pets'", "--expert", "cats@12345678", *options]
-    assert next_command(found, "my pets") == " ".join([*expected, "--out", "runs/first"])
+    read = {"label_column": "species"}
+    expected = {"expert": "cats@12345678", **read, **settings, "out": "runs/first"}
+    assert next_command(found, "my pets", read) == Command("warm_start", ("my pets",), expected)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"need": None}, "cannot be told from so little"),
+        ({"baselines": None}, "too few items to tell what to start from"),
         ({"expert": None}, "Register experts for images and check again, to see whether they beat the 70 %"),
-        ({"gain_low": -0.02}, "Begin without a network, as a linear model on the raw input reaches 70 %"),
+        ({"gain_low": -0.02}, "Begin without a network, as a simple model on the raw input reaches 70 %"),
     ],
 )
 def test_what_to_do_without_a_good_expert(changes, words):
     found = findings(**changes)
-    assert words in recommend(found)[1]
-    assert next_command(found, "pets") == ""
+    assert words in advise(found)[1]
+    assert next_command(found, "pets", {}) is None
 
 
 @pytest.mark.parametrize(
@@ -146,15 +154,19 @@ def test_what_to_do_without_a_good_expert(changes, words):
         ({}, ("about 80 % (75 % to 84 %) or more after fine-tuning", "add about 4 points (2 to 7)")),
         ({"gain_low": -0.1, "accuracy": 0.69}, ("about 70 % (65 % to 74 %) on items", "about 4 points")),
         ({"accuracy": 0.98}, ("about 98 % (93 % to 102 %) on items",)),
-        ({"growth": None}, ("whether more data helps cannot be told",)),
-        ({"need": None}, ("What accuracy to expect cannot be told yet.",)),
+        ({"learning_curve": None}, ("whether more data helps is not known",)),
+        ({"baselines": None}, ("What accuracy to expect is not known yet.",)),
         (
-            {"growth": Growth(method="", sizes=(1, 2, 4), accuracies=(0.5, 0.6, 0.7), reason="it is flat")},
-            ("what more data would add cannot be told, as it is flat.",),
+            {
+                "learning_curve": LearningCurve(
+                    method="", sizes=(1, 2, 4), accuracies=(0.5, 0.6, 0.7), reason="it is flat"
+                )
+            },
+            ("what more data would add is not known, as it is flat.",),
         ),
         (
             {
-                "growth": Growth(
+                "learning_curve": LearningCurve(
                     method="", sizes=(1, 2, 4), accuracies=(0.79, 0.79, 0.8), doubled=0.8, low=0.8, high=0.805
                 )
             },
@@ -163,12 +175,17 @@ def test_what_to_do_without_a_good_expert(changes, words):
     ],
 )
 def test_what_to_expect(changes, parts):
-    third = recommend(findings(**changes))[2]
+    third = advise(findings(**changes))[2]
     assert all(part in third for part in parts), third
 
 
 def test_there_are_three_sentences_always():
-    for changes in ({}, {"need": None, "growth": None, "expert": None}, {"expert": None}, {"gain_low": -1.0}):
-        advice = recommend(findings(**changes))
+    for changes in (
+        {},
+        {"baselines": None, "learning_curve": None, "expert": None},
+        {"expert": None},
+        {"gain_low": -1.0},
+    ):
+        advice = advise(findings(**changes))
         assert len(advice) == 3
         assert all(s.endswith(".") and ". " not in s and s[0].isupper() for s in advice)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from expertise_graph.data.modalities.base import known_modalities
-from expertise_graph.diagnostics.baselines import how_hard
-from expertise_graph.diagnostics.label_errors import confident_disagreement, label_noise
-from expertise_graph.diagnostics.learning_curve import learning_curve
+from expertise_graph.diagnostics.label_issues import confident_disagreement, find_label_issues
+from expertise_graph.diagnostics.learning_curve import measure_learning_curve
 from expertise_graph.diagnostics.probe import (
     folds_of,
+    measure_baselines,
     nearest_centroid,
     predict,
     probabilities,
@@ -22,9 +22,9 @@ from expertise_graph.transferability.methods.ridge import ridge_accuracy
 from tests.diagnostics.planted import swapped
 
 
-def noise(features, data, seed=0):
+def issues_of(features, data, seed=0):
     fold = folds_of(data.labels, range(len(data)), seed=seed)
-    return label_noise(
+    return find_label_issues(
         features, data.labels, fold, items=np.arange(len(data)), classes=data.classes, seed=seed
     )
 
@@ -32,24 +32,24 @@ def noise(features, data, seed=0):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_most_swapped_labels_are_found_and_little_else(armenian, latin_features, seed):
     data, places = swapped(armenian, 0.1, seed)
-    found = noise(latin_features, data, seed)
-    suspects = {s.item for s in found.suspects}
-    assert found.found == len(suspects)
-    assert len(suspects & places) >= 0.8 * len(places)
-    assert len(suspects & places) >= 0.9 * len(suspects)
+    found = issues_of(latin_features, data, seed)
+    items = {s.item for s in found.issues}
+    assert found.found == len(items)
+    assert len(items & places) >= 0.8 * len(places)
+    assert len(items & places) >= 0.9 * len(items)
     assert found.clear
-    assert found.found_share == pytest.approx(len(suspects & places) / len(places), abs=0.2)
+    assert found.recall == pytest.approx(len(items & places) / len(places), abs=0.2)
     assert 50 <= found.estimated <= 90
-    right = [s for s in found.suspects if s.item in places]
+    right = [s for s in found.issues if s.item in places]
     truth = [armenian.classes[armenian.labels[s.item]] for s in right]
     assert np.mean([s.suggested == name for s, name in zip(right, truth, strict=True)]) > 0.95
-    assert all(s.given == data.classes[data.labels[s.item]] for s in found.suspects)
+    assert all(s.given == data.classes[data.labels[s.item]] for s in found.issues)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_clean_labels_raise_few_alarms(armenian, latin_features, seed):
-    found = noise(latin_features, armenian, seed)
-    assert len(found.suspects) <= 0.02 * len(armenian)
+    found = issues_of(latin_features, armenian, seed)
+    assert len(found.issues) <= 0.02 * len(armenian)
     assert not found.clear
 
 
@@ -113,42 +113,42 @@ def test_the_expert_beats_the_raw_input_beats_the_majority(armenian, latin_featu
     modality = known_modalities["image"]
     raw = modality.raw_features([modality.decode(item) for item in armenian.items])
     fold = folds_of(armenian.labels, range(len(armenian)), seed=0)
-    need = how_hard(raw, armenian.labels, fold, expert=latin_features, name="latin")
-    values = [need.methods[m].value for m in ("majority", "centroid", "raw", "expert")]
+    baselines = measure_baselines(raw, armenian.labels, fold, expert=latin_features, name="latin")
+    values = [baselines.methods[m].value for m in ("majority", "centroid", "raw", "expert")]
     assert values == sorted(values)
     assert values[0] <= 1 / 30 + 1e-9
     assert values[3] > 0.93
-    assert need.gain == pytest.approx(values[3] - values[2])
-    assert 0 < need.gain_low < need.gain < need.gain_high
-    assert need.best.method.endswith("latin")
+    assert baselines.gain == pytest.approx(values[3] - values[2])
+    assert 0 < baselines.gain_low < baselines.gain < baselines.gain_high
+    assert baselines.best.method.endswith("latin")
 
 
 def test_half_of_the_data_foretell_all_of_them(armenian, latin_features):
     half = np.random.default_rng(0).permutation(len(armenian))[:330]
     fold = folds_of(armenian.labels[half], range(330), seed=0)
-    growth = learning_curve(latin_features[half], armenian.labels[half], fold, seed=0, method="latin")
-    assert growth.sizes == (66, 132, 264)
-    assert list(growth.accuracies) == sorted(growth.accuracies)
-    assert growth.accuracies[-1] <= growth.low <= growth.doubled <= growth.high <= 1
+    curve = measure_learning_curve(latin_features[half], armenian.labels[half], fold, seed=0, method="latin")
+    assert curve.sizes == (66, 132, 264)
+    assert list(curve.accuracies) == sorted(curve.accuracies)
+    assert curve.accuracies[-1] <= curve.low <= curve.doubled <= curve.high <= 1
     whole = scores(latin_features, armenian.labels, folds_of(armenian.labels, range(660), seed=0))
-    assert (whole.argmax(axis=1) == armenian.labels).mean() == pytest.approx(growth.doubled, abs=0.03)
+    assert (whole.argmax(axis=1) == armenian.labels).mean() == pytest.approx(curve.doubled, abs=0.03)
 
 
 def test_a_curve_of_noise_foretells_nothing(armenian):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 200)
     fold = folds_of(labels, range(200), seed=0)
-    growth = learning_curve(rng.normal(size=(200, 16)), labels, fold, seed=0, method="noise")
-    assert growth.doubled is None
-    assert "flat" in growth.reason
+    curve = measure_learning_curve(rng.normal(size=(200, 16)), labels, fold, seed=0, method="noise")
+    assert curve.doubled is None
+    assert "flat" in curve.reason
 
 
 def test_few_items_foretell_nothing(armenian, latin_features):
     rows = np.flatnonzero(armenian.labels < 2)[:30]
     fold = folds_of(armenian.labels[rows], range(30), seed=0)
-    growth = learning_curve(latin_features[rows], armenian.labels[rows], fold, seed=0, method="latin")
-    assert growth.doubled is None
-    assert "30 items are too few" in growth.reason
+    curve = measure_learning_curve(latin_features[rows], armenian.labels[rows], fold, seed=0, method="latin")
+    assert curve.doubled is None
+    assert "30 items are too few" in curve.reason
 
 
 @pytest.mark.parametrize(
