@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from expertise_graph.core import Expert, ExpertiseError, Progress, Query, Ranking, WarmStart
-from expertise_graph.models import installed, starter_names
+from expertise_graph.models import RunFolder, installed, starter_names
 from expertise_graph.starter import task_archives
 from expertise_graph.training import TrainConfig, TrainingProgress
 from expertise_graph.workspace import Workspace
@@ -88,7 +88,7 @@ class Demo:
         A demo that was interrupted goes on with the expert it had begun from.
         """
         start = time.perf_counter()
-        begun = (self.out / task / "run.json").is_file()
+        begun = RunFolder(self.out / task).is_run
         data = self.workspace.read(self.data(task))
         ranking = self.workspace.query(data, Query(budget=BUDGET))
         again = self.workspace.query(data, Query(budget=BUDGET, top=len(self.workspace.experts())))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from expertise_graph.models import RunFolder
 from expertise_graph.registry import Graph, layout
 
 # Characters of a class name that are shown, and classes whose counts are.
@@ -47,8 +47,7 @@ def draw_histories(runs: Mapping[str, Path], path: Path) -> None:
 
 
 def _history(folder: Path) -> Sequence[Mapping[str, Any]]:
-    rows: Sequence[Mapping[str, Any]] = json.loads((folder / "history.json").read_text())
-    return rows
+    return RunFolder(folder).history()
 
 
 def _curve(axes: Axes, rows: Sequence[Mapping[str, Any]], label: str, colour: str) -> None:

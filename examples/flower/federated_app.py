@@ -28,7 +28,8 @@ from expertise_graph.deltas.client import (
     prototype_head,
     train_locally,
 )
-from expertise_graph.merging.models import Head, Model, changed, open_expert
+from expertise_graph.merging.models import Model, changed, open_expert
+from expertise_graph.models import Head
 
 DATA = Path(os.environ.get("FEDERATED_DATA", Path(__file__).parent.parent / "armenian-letters"))
 EXPERT = os.environ.get("FEDERATED_EXPERT", "zoo:latin-letters")

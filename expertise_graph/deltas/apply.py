@@ -12,30 +12,24 @@ from typing import Any
 
 from torch import nn
 
-from expertise_graph.core import InvalidInputError
+from expertise_graph.core import InvalidInputError, count, sha256_of_file
+from expertise_graph.data import CLASS
 from expertise_graph.deltas.average import combine, shares_of
 from expertise_graph.deltas.delta import Delta
 from expertise_graph.deltas.delta_file import read_delta
 from expertise_graph.features import Prober
 from expertise_graph.merging import (
     RULE,
-    Head,
     Model,
     Origin,
-    check_free,
     datasets_of,
     license_of,
-    new_folder,
     open_model,
-    read_record,
     register_model,
     strictest,
-    write_card,
-    write_model,
 )
-from expertise_graph.models import sha256_of
+from expertise_graph.models import FinishedCard, Head, ModelDescription, RunFolder, write_model
 from expertise_graph.store import Store
-from expertise_graph.training import write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,7 +110,7 @@ def apply_deltas(
     deltas = [read_delta(path, start, head=settings.head) for path in files]
     identity: dict[str, Any] = {
         "parent": start.expert.id,
-        "deltas": [sha256_of([path]) for path in files],
+        "deltas": [sha256_of_file(path) for path in files],
         "config": dataclasses.asdict(settings) | {"register": None},
     }
     shares = shares_of(deltas, settings.weights)
@@ -131,11 +125,10 @@ def apply_deltas(
         classes=head.classes if head else (),
         license=strictest([license_of(start), *(delta.about.license for delta in deltas)]),
     )
-    if read_record(out, identity) is None:
-        check_free(out)
-        with new_folder(out) as folder:
-            write_applied(folder, start, (module, head), applied, deltas)
-            write_json(folder / "run.json", {"identity": identity, "result": _result(applied)})
+    if RunFolder(out).result_of(identity) is None:
+        with RunFolder(out).written_whole() as folder:
+            _write(folder, start, (module, head), applied, deltas)
+            folder.finish(identity, _result(applied))
     if not settings.register:
         return applied
     expert = _registered(
@@ -144,8 +137,8 @@ def apply_deltas(
     return dataclasses.replace(applied, expert=expert)
 
 
-def write_applied(
-    folder: Path,
+def _write(
+    folder: RunFolder,
     parent: Model,
     made: tuple[nn.Module, Head | None],
     applied: Applied,
@@ -153,20 +146,21 @@ def write_applied(
 ) -> None:
     """Write model, head and card of what `combine` made."""
     module, head = made
-    description = {
-        "accuracy": None,
-        "task": None,
-        "expert": parent.expert.id,
-        "strategy": _method(deltas),
-        "trusted_code": parent.expert.trusted_code,
-    }
-    write_model(folder, parent.backbone, module, head=head, description=description)
-    fields = {
-        "license": applied.license,
-        "base_model": parent.expert.id,
-        "base_model_relation": "merge" if len(deltas) > 1 else "finetune",
-        "tags": ["expertise-graph", _method(deltas)],
-    }
+    write_model(
+        folder,
+        parent.backbone,
+        module,
+        head=head,
+        description=ModelDescription(
+            classes=applied.classes,
+            kind=head.kind if head else CLASS,
+            trusted_code=parent.expert.trusted_code,
+            modality=parent.backbone.modality,
+            dim=parent.backbone.dim,
+            expert=parent.expert.id,
+            strategy=_method(deltas),
+        ),
+    )
     rows: dict[str, object] = {
         "parent": parent.name,
         "scale": applied.scale,
@@ -175,8 +169,16 @@ def write_applied(
     for number, (delta, share) in enumerate(zip(deltas, applied.weights, strict=True), 1):
         child = delta.about.child or "not registered"
         rows[f"delta {number}"] = f"{delta.about.packing}, weight {share:.4f}, child {child}"
-    prose = [f"The deltas were averaged and added to the parent; nothing was measured. Licence: {RULE}"]
-    write_card(folder, f"{parent.expert.name} with {len(deltas)} deltas", fields, rows, prose)
+    card = FinishedCard(
+        title=f"{parent.expert.name} with {count(len(deltas), 'delta')}",
+        license=applied.license,
+        base_model=parent.expert.id,
+        relation="merge" if len(deltas) > 1 else "finetune",
+        tags=[_method(deltas)],
+        rows=rows,
+        prose=[f"The deltas were averaged and added to the parent; nothing was measured. Licence: {RULE}"],
+    )
+    folder.write_card(card.text)
 
 
 def _method(deltas: Sequence[Delta]) -> str:

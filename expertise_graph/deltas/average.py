@@ -10,7 +10,8 @@ from torch import nn
 from expertise_graph.core import InvalidInputError
 from expertise_graph.deltas.delta import DIFFERENCE, NO_HEAD, About, Delta
 from expertise_graph.deltas.delta_file import tensor_shapes
-from expertise_graph.merging import Head, Model, State, normalised, put_into, sum_of
+from expertise_graph.merging import Model, State, normalised, put_into, sum_of
+from expertise_graph.models import Head
 
 
 def combine(

@@ -14,7 +14,8 @@ from torch.nn import functional
 from expertise_graph.core import IntArray, InvalidInputError
 from expertise_graph.data import CLASS, LabelledData, known_modalities
 from expertise_graph.features import extract
-from expertise_graph.merging import Head, Model, changed
+from expertise_graph.merging import Model, changed
+from expertise_graph.models import Head
 from expertise_graph.training import (
     Inputs,
     even_batches,

@@ -13,7 +13,8 @@ import torch
 from expertise_graph.core import InvalidInputError
 from expertise_graph.data import CLASS, KINDS
 from expertise_graph.deltas.packing import PLAIN, Packing, pack, relative_error, unpack
-from expertise_graph.merging import Head, Model, State, first_difference, license_of
+from expertise_graph.merging import Model, State, first_difference, license_of
+from expertise_graph.models import Head
 
 FORMAT, VERSION = "expertise-graph-delta", "1"
 WHOLE, DIFFERENCE, NO_HEAD = "whole", "difference", "none"

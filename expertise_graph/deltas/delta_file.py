@@ -14,12 +14,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from expertise_graph.core import InvalidInputError, NotFoundError, disk_errors
+from expertise_graph.core import InvalidInputError, NotFoundError, disk_errors, sync
 from expertise_graph.deltas.delta import DIFFERENCE, NO_HEAD, About, Delta, head_sha256
 from expertise_graph.deltas.packing import check_parts
 from expertise_graph.merging import Model, State
 from expertise_graph.models import inspect
-from expertise_graph.training import sync
 
 MOST_CLASSES = 100_000
 HEAD_TENSORS = (":head.weight", ":head.bias")

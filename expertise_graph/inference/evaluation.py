@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from expertise_graph.core import DatasetError, FloatArray, IntArray, Progress, metrics, silent, stats
 from expertise_graph.data import CLASS, LABELS, LabelledData, plural_of
-from expertise_graph.inference.base import Model
 from expertise_graph.inference.items import Chosen, choose, marks_of, match_classes, same_task, values_of
+from expertise_graph.inference.model import Model
 
 CONFUSED = 10
 THRESHOLD = 0.5

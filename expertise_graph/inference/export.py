@@ -12,11 +12,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from expertise_graph.core import ExpertiseError, InvalidInputError, Registry, SourceError, first_line
-from expertise_graph.inference.base import Model
+from expertise_graph.core import (
+    ExpertiseError,
+    InvalidInputError,
+    Registry,
+    SourceError,
+    first_line,
+    read_json_object,
+    write_json,
+)
+from expertise_graph.inference.model import Model
 from expertise_graph.inference.tracing import BATCH, TOKENS, Traced, quiet, trace
-from expertise_graph.models import read_json
-from expertise_graph.training import write_json
 
 LARGEST_DIFFERENCE = 1e-3
 """Of a logit, relative to the largest one: beyond it a file is not the model."""
@@ -157,8 +163,8 @@ def _image(model: Model, size: list[Any]) -> dict[str, Any]:
     """Return side lengths, and the mean and deviation that pixels in [0, 1] are normalised by."""
     folder = model.folder / "model"
     processor, network = folder / "preprocessor_config.json", folder / "network.json"
-    content = read_json(processor) if processor.is_file() else {}
-    spec = read_json(network).get("input", {}) if network.is_file() else {}
+    content = read_json_object(processor) if processor.is_file() else {}
+    spec = read_json_object(network).get("input", {}) if network.is_file() else {}
     return {
         "height": size[-2],
         "width": size[-1],

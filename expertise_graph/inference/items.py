@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from expertise_graph.core import DatasetError, FloatArray, IntArray, InvalidInputError
+from expertise_graph.core import DatasetError, FloatArray, IntArray, InvalidInputError, listed
 from expertise_graph.data import LABELS, SPLITS, VALUE, LabelledData, holdout
-from expertise_graph.inference.base import Model
+from expertise_graph.inference.model import Model
 
 CHOICES = (*SPLITS, "all")
 
@@ -164,14 +163,3 @@ def values_of(data: LabelledData, rows: IntArray) -> FloatArray:
         ) from error
     values: FloatArray = numbers[data.labels[rows]]
     return values
-
-
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """Return the first names, and how many more there are.
-
-    Example:
-        >>> listed(["a", "b", "c"], most=2)
-        'a, b and 1 more'
-    """
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

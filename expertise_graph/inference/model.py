@@ -1,28 +1,139 @@
-"""A finished model, opened: one network, or several that answer together."""
+"""A finished model, ready to be used: one network, or several that answer together."""
 
 from __future__ import annotations
 
-import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from expertise_graph.core import InvalidInputError, Progress, silent
-from expertise_graph.data import Item
-from expertise_graph.inference.base import Model, is_positive, noted_score, shifted
-from expertise_graph.inference.network import Network, open_network
-from expertise_graph.models import existing_folder, read_json
-from expertise_graph.training import with_remark, write_json, write_text
-
-ENSEMBLE = "ensemble.json"
-_REMARK = (
-    "{} networks answer together here, see `ensemble.json`: {:.4f} on the test split. What follows is of the "
-    "first, in `model/`; the others are in `members/`."
+from expertise_graph.core import (
+    ExpertiseError,
+    FloatArray,
+    Progress,
+    SourceError,
+    first_line,
+    sigmoid,
+    silent,
+    softmax,
 )
-_MEMBER = re.compile(r"members/[0-9]+")
+from expertise_graph.data import Item, plural_of
+from expertise_graph.features import extract
+from expertise_graph.models import Backbone
+
+# Items that are decoded, and whose features are kept, at the same time: a thousand photographs are 150 MB.
+# Fewer would make the last, smaller batch of a chunk come up more often.
+CHUNK = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(ABC):
+    """A finished model, ready to be used.
+
+    Attributes:
+        folder: where it was read from.
+        classes: names of the classes, in the order of the logits.
+        kind: class (one an item), labels (several) or value (a number).
+        temperature: what logits are divided by before they become probabilities.
+        identity: what the run recorded about itself (config, data); empty where run.json is missing.
+        accuracy: on the test split of its own data, as the run recorded it.
+        seen: items of that split that its expert had learnt from before.
+    """
+
+    folder: Path
+    classes: tuple[str, ...]
+    kind: str
+    temperature: float
+    identity: Mapping[str, Any]
+    accuracy: float | None
+    seen: int = 0
+
+    @property
+    @abstractmethod
+    def networks(self) -> tuple[Network, ...]:
+        """The networks that it runs."""
+
+    @property
+    @abstractmethod
+    def factors(self) -> tuple[float, ...]:
+        """What the logits of each network are multiplied by before they are added."""
+
+    @property
+    def modality(self) -> str:
+        """Name of the modality of its inputs."""
+        return self.networks[0].backbone.modality
+
+    @abstractmethod
+    def logits(self, items: Sequence[Item], *, progress: Progress = silent) -> NDArray[np.float32]:
+        """Return logits (n, classes) of undecoded items, in their order.
+
+        Raises:
+            DatasetError: when an item cannot be decoded.
+            SourceError: when the model cannot be run, or gives NaN or infinity.
+        """
+
+    def probabilities(self, logits: FloatArray) -> FloatArray:
+        """Return probabilities (n, classes) of logits: of one class an item, or of each label by itself."""
+        scaled = np.asarray(logits, dtype=np.float64) / self.temperature
+        return sigmoid(scaled) if self.kind == "labels" else softmax(scaled)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network(Model):
+    """What one warm start left.
+
+    Attributes:
+        backbone: the network that gives features, and its preprocessing.
+        head: the linear layer from features to logits.
+    """
+
+    backbone: Backbone
+    head: torch.nn.Linear
+
+    @property
+    def networks(self) -> tuple[Network, ...]:
+        """Itself."""
+        return (self,)
+
+    @property
+    def factors(self) -> tuple[float, ...]:
+        """One: logits are as they are."""
+        return (1.0,)
+
+    def logits(self, items: Sequence[Item], *, progress: Progress = silent) -> NDArray[np.float32]:
+        """Return logits (n, classes) of undecoded items, in their order.
+
+        No more than `CHUNK` items are decoded, and their features kept, at a time.
+
+        Raises:
+            DatasetError: when an item cannot be decoded.
+            SourceError: when the model cannot be run, or gives NaN or infinity.
+        """
+        parts = [np.zeros((0, self.head.out_features), dtype=np.float32)]
+        for start in range(0, len(items), CHUNK):
+            chunk = items[start : start + CHUNK]
+            parts.append(self._classify(chunk, shifted(progress, start, len(items))))
+        return np.concatenate(parts)
+
+    def _classify(self, items: Sequence[Item], progress: Progress) -> NDArray[np.float32]:
+        try:
+            features = extract(self.backbone, items, label=self.folder.name, progress=progress)
+        except ExpertiseError:
+            raise
+        except Exception as error:  # networks of strangers raise anything
+            raise SourceError(
+                f"{self.folder} cannot be run on {plural_of(self.modality)}: {first_line(error)}"
+            ) from error
+        with torch.inference_mode():
+            logits: NDArray[np.float32] = self.head(torch.from_numpy(features)).numpy()
+        if not np.isfinite(logits).all():
+            raise SourceError(f"{self.folder} gives NaN or infinity; its weights are not usable")
+        return logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,73 +178,6 @@ class Ensemble(Model):
         return found
 
 
-def open_model(folder: str | Path, *, trust_code: bool = False) -> Model:
-    """Read the ``--out`` folder of a finished warm start, or of an `auto` that left an ensemble.
-
-    Args:
-        folder: it holds ``model/``, ``head.safetensors`` and ``head.json``, and of an ensemble
-            ``ensemble.json`` and ``members/``; no workspace is needed.
-        trust_code: whether networks built by code of the user may be built.
-
-    Raises:
-        NotFoundError: when there is no such folder, or no head in it.
-        InvalidInputError: when the run has not finished, or its files do not belong together.
-        SourceError: when a file is damaged.
-        UntrustedError: when a network is built by code and that was not allowed.
-    """
-    root = existing_folder(str(folder))
-    first = open_network(root, trust_code=trust_code)
-    path = root / ENSEMBLE
-    if not path.is_file():
-        return first
-    described = read_json(path)
-    weights = _weights(path, described.get("weights"))
-    others = [open_network(root / name, trust_code=trust_code) for name in list(weights)[1:]]
-    members = (first, *others)
-    for member in members:
-        if (member.classes, member.kind, member.modality) != (first.classes, first.kind, first.modality):
-            raise InvalidInputError(f"{member.folder} has other classes than {root}: they are no ensemble")
-    return Ensemble(
-        folder=root,
-        classes=first.classes,
-        kind=first.kind,
-        temperature=1.0,
-        identity=first.identity,
-        accuracy=noted_score(path, described.get("accuracy")),
-        members=members,
-        seen=max(member.seen for member in members),
-        weights=_normalised(list(weights.values())),
-    )
-
-
-def write_ensemble(folder: Path, weights: Mapping[str, float], accuracy: float) -> None:
-    """Make an ensemble of the model in a folder and others below it.
-
-    Args:
-        folder: of the first network.
-        weights: by folder of the network: ``.``, ``members/2`` and so on.
-        accuracy: of all together on the test split.
-    """
-    write_json(folder / ENSEMBLE, {"weights": dict(weights), "accuracy": accuracy})
-    card = folder / "README.md"
-    write_text(card, with_remark(card.read_text(encoding="utf-8"), _REMARK.format(len(weights), accuracy)))
-
-
-def _weights(path: Path, weights: object) -> dict[str, float]:
-    """Return the weights by folder of the network, the first first; none may lie elsewhere."""
-    if not isinstance(weights, dict) or not _are_members(list(weights)):
-        raise InvalidInputError(f"{path} must give weights of ., members/2 and so on; it has {weights!r}")
-    for name, weight in weights.items():
-        if not is_positive(weight):
-            raise InvalidInputError(f"{path} gives {name} the weight {weight!r}; a number above 0 is needed")
-    return weights
-
-
-def _normalised(weights: Sequence[float]) -> tuple[float, ...]:
-    """Return the weights over their sum; whatever finite numbers they are, that is finite."""
-    shares = [weight / max(weights) for weight in weights]
-    return tuple(share / sum(shares) for share in shares)
-
-
-def _are_members(names: list[str]) -> bool:
-    return names[:1] == ["."] and len(names) > 1 and all(_MEMBER.fullmatch(name) for name in names[1:])
+def shifted(progress: Progress, start: int, total: int) -> Progress:
+    """Return what to tell about a part that begins at `start` of `total`."""
+    return lambda label, done, _: progress(label, start + done, total)

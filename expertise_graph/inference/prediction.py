@@ -9,7 +9,7 @@ import numpy as np
 
 from expertise_graph.core import DatasetError, FloatArray, InvalidInputError, Progress, silent
 from expertise_graph.data import Record, Skip, known_modalities
-from expertise_graph.inference.base import CHUNK, Model, shifted
+from expertise_graph.inference.model import CHUNK, Model, shifted
 
 
 @dataclass(frozen=True, kw_only=True)

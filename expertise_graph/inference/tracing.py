@@ -15,10 +15,9 @@ from torch import nn
 
 from expertise_graph.core import InvalidInputError, SourceError, first_line
 from expertise_graph.data import known_modalities, plural_of, read_probe_set
-from expertise_graph.inference.base import Model
-from expertise_graph.inference.network import Network
+from expertise_graph.inference.model import Model, Network
+from expertise_graph.models import Batch, Classifier
 from expertise_graph.starter import probe_files
-from expertise_graph.training import Batch, Classifier
 
 BATCH, TOKENS = "batch", "tokens"
 TOKEN_INPUTS = ("input_ids", "attention_mask")

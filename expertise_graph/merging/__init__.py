@@ -17,7 +17,6 @@ if TYPE_CHECKING:
         ties,
     )
     from expertise_graph.merging.models import (
-        Head,
         Model,
         changed,
         license_of,
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
         open_folder,
         open_model,
     )
-    from expertise_graph.merging.output import check_free, new_folder, read_record, write_card, write_model
     from expertise_graph.merging.record import Origin, datasets_of, register_model
     from expertise_graph.merging.settings import METHODS, ChildResult, MergeResult, MergeSettings
     from expertise_graph.merging.states import State, first_difference, put_into

@@ -11,9 +11,10 @@ from torch import nn
 from expertise_graph.core import SourceError
 from expertise_graph.merging.evaluator import Yardstick, normalises
 from expertise_graph.merging.methods import DENSITY, fisher, greedy_soup, mean, task_arithmetic, ties
-from expertise_graph.merging.models import Head, Model
+from expertise_graph.merging.models import Model
 from expertise_graph.merging.settings import MergeSettings
 from expertise_graph.merging.states import State, common_fixed, put_into
+from expertise_graph.models import Head
 
 KEPT, RECOMPUTED, NONE = "kept", "recomputed", "none"
 

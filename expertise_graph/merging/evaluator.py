@@ -12,9 +12,8 @@ from torch.nn import functional
 from expertise_graph.core import IntArray, SourceError
 from expertise_graph.data import CLASS, LABELS, VALUE, LabelledData, known_modalities, stratified_sample
 from expertise_graph.features import forward
-from expertise_graph.merging.models import Head
 from expertise_graph.merging.states import State
-from expertise_graph.models import Backbone
+from expertise_graph.models import Backbone, Head
 from expertise_graph.training import (
     Inputs,
     even_batches,

@@ -3,50 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 
 from expertise_graph.core import Run
-from expertise_graph.data import VALUE
 from expertise_graph.features import Prober
 from expertise_graph.merging.candidates import Blend
 from expertise_graph.merging.licences import RULE
-from expertise_graph.merging.output import new_folder, write_card, write_model
 from expertise_graph.merging.plan import Plan
 from expertise_graph.merging.record import Origin, datasets_of, put_result, register_model
 from expertise_graph.merging.settings import MergeResult
+from expertise_graph.models import FinishedCard, ModelDescription, RunFolder, pipeline_tag, write_model
 from expertise_graph.store import Store, now
-from expertise_graph.training import write_json
 
 
 def write_merge(plan: Plan, result: MergeResult, blend: Blend) -> None:
     """Write the folder of a merge: the form of a finished warm start, there as a whole or not at all."""
     first = plan.models[0]
-    description = {
-        "accuracy": result.accuracy,
-        "task": result.task,
-        "expert": plan.parent,
-        "strategy": plan.method,
-        "trusted_code": any(m.expert.trusted_code for m in plan.models),
-    }
-    with new_folder(plan.out) as folder:
+    description = ModelDescription(
+        classes=blend.head.classes,
+        kind=blend.head.kind,
+        trusted_code=any(m.expert.trusted_code for m in plan.models),
+        modality=first.backbone.modality,
+        dim=first.backbone.dim,
+        metric=result.metric,
+        accuracy=result.accuracy,
+        task=result.task,
+        expert=plan.parent,
+        strategy=plan.method,
+    )
+    with RunFolder(plan.out).written_whole() as folder:
         write_model(folder, first.backbone, blend.module, head=blend.head, description=description)
-        _write_card(folder, plan, result)
-        write_json(folder / "run.json", {"identity": plan.identity, "result": result.as_dict()})
+        folder.write_card(_card(plan, result).text)
+        folder.finish(plan.identity, result.as_dict())
 
 
-def _write_card(folder: Path, plan: Plan, result: MergeResult) -> None:
-    title = f"{result.method} of {len(result.children)} models for {plan.data.name}"
+def _card(plan: Plan, result: MergeResult) -> FinishedCard:
     best, metric = result.best_child, result.metric.replace("_", " ")
-    task = "regression" if plan.data.kind == VALUE else "classification"
-    fields = {
-        "license": result.license,
-        "base_model": [child.expert for child in result.children if child.kept],
-        "base_model_relation": "merge",
-        "datasets": list(datasets_of([m.expert for m in plan.models], plan.data.name)),
-        "metrics": [result.metric],
-        "pipeline_tag": f"{plan.data.modality}-{task}",
-        "tags": ["expertise-graph", "merge"],
-    }
     statistics = ", ".join(f"{name} {value:.4f}" for name, value in result.statistics_accuracy.items())
     rows: dict[str, object] = {
         f"test {metric}": f"{result.accuracy:.4f} ({result.n_test} items)",
@@ -64,13 +55,22 @@ def _write_card(folder: Path, plan: Plan, result: MergeResult) -> None:
     rows |= {
         f"child {c.name}": f"{c.accuracy:.4f}, {'kept' if c.kept else 'left out'}" for c in result.children
     }
-    shown = {name: value for name, value in rows.items() if value is not None}
-    prose = [
-        "The test split took no part in any choice. `model/` holds the backbone, `head.safetensors` the",
-        f"linear classifier, `head.json` its classes. Licence: {RULE}",
-        *(f"Note: {note}." for note in result.notes),
-    ]
-    write_card(folder, title, fields, shown, prose)
+    return FinishedCard(
+        title=f"{result.method} of {len(result.children)} models for {plan.data.name}",
+        license=result.license,
+        base_model=[child.expert for child in result.children if child.kept],
+        relation="merge",
+        tags=["merge"],
+        datasets=datasets_of([m.expert for m in plan.models], plan.data.name),
+        pipeline=pipeline_tag(plan.data.modality, plan.data.kind),
+        metric=result.metric,
+        rows=rows,
+        prose=[
+            "The test split took no part in any choice. `model/` holds the backbone, `head.safetensors` the",
+            f"linear classifier, `head.json` its classes. Licence: {RULE}",
+            *(f"Note: {note}." for note in result.notes),
+        ],
+    )
 
 
 def record_merge(store: Store, prober: Prober, plan: Plan, result: MergeResult) -> MergeResult:

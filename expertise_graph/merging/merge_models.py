@@ -15,10 +15,10 @@ from expertise_graph.merging.evaluator import Yardstick
 from expertise_graph.merging.finish import record_merge, write_merge
 from expertise_graph.merging.licences import strictest
 from expertise_graph.merging.methods import DENSITY
-from expertise_graph.merging.models import Head, Model, license_of
-from expertise_graph.merging.output import check_free, read_record
+from expertise_graph.merging.models import Model, license_of
 from expertise_graph.merging.plan import Plan, make_plan
 from expertise_graph.merging.settings import ChildResult, MergeResult, MergeSettings
+from expertise_graph.models import Head, RunFolder
 from expertise_graph.store import Store
 
 
@@ -54,9 +54,8 @@ def merge(
     """
     started = time.perf_counter()
     plan = make_plan(store, children, data, out=out, settings=settings, trust_code=trust_code)
-    recorded = read_record(plan.out, plan.identity)
+    recorded = RunFolder(plan.out).result_of(plan.identity)
     if recorded is None:
-        check_free(plan.out)
         result, blend = _measure(store, plan)
         result = dataclasses.replace(result, seconds=time.perf_counter() - started)
         if blend is None:

@@ -3,50 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from expertise_graph.core import UNKNOWN, Expert, InvalidInputError, NotFoundError
-from expertise_graph.data import CLASS, KINDS
-from expertise_graph.merging.states import State, Weights, weights_of
-from expertise_graph.models import Backbone, SourceOptions, load, resolve
+from expertise_graph.merging.states import Weights, weights_of
+from expertise_graph.models import Backbone, Head, RunFolder, SourceOptions, load, read_head, resolve
 from expertise_graph.registry import kind_of
 from expertise_graph.store import Store
-
-
-@dataclass(frozen=True, kw_only=True)
-class Head:
-    """A linear head: weight (k, d), bias (k,), the names of its k outputs, and what they are.
-
-    Attributes:
-        classes: names of classes or labels, or of the value.
-        kind: of the target, class, labels or value.
-    """
-
-    weight: torch.Tensor
-    bias: torch.Tensor
-    classes: tuple[str, ...]
-    kind: str = CLASS
-
-    def ordered(self, classes: Sequence[str]) -> Head:
-        """Return the same head with its classes in another order."""
-        rows = [self.classes.index(name) for name in classes]
-        return dataclasses.replace(
-            self, weight=self.weight[rows], bias=self.bias[rows], classes=tuple(classes)
-        )
-
-    @property
-    def state(self) -> State:
-        """Its tensors by name."""
-        return {"weight": self.weight, "bias": self.bias}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,22 +109,19 @@ def open_expert(reference: str, *, trust_code: bool = False) -> Model:
 
 
 def _opened(expert: Expert, folder: Path | None, *, trust_code: bool) -> Model:
-    described = read_description(folder) if folder else {}
+    run = RunFolder(folder) if folder else None
+    description, record = (run.description(), run.record()) if run else (None, None)
     backbone = load(expert, trust_code=trust_code)
-    told = (described.get("expert"), expert.base_model)
-    items = _recorded(folder, "result").get("n_train")
-    config = _recorded(folder, "identity").get("config")
-    seed = config.get("seed") if isinstance(config, dict) else None
-    data = _recorded(folder, "identity").get("data")
+    told = (description.expert if description else None, expert.base_model)
     return Model(
         expert=expert,
         backbone=backbone,
         weights=weights_of(backbone.module, expert.name),
-        head=read_head(folder) if folder else None,
-        parents=tuple(dict.fromkeys(p for p in told if isinstance(p, str) and p != expert.id)),
+        head=read_head(run) if run else None,
+        parents=tuple(dict.fromkeys(p for p in told if p and p != expert.id)),
         folder=folder,
-        seen=((f"task:{data}", seed),) if isinstance(seed, int) and isinstance(data, str) else (),
-        items=items if isinstance(items, int) and items > 0 else None,
+        seen=record.trained_in if record else (),
+        items=record.n_train if record else None,
     )
 
 
@@ -168,7 +132,7 @@ def _in_folder(path: Path, trust_code: bool) -> Expert:
         raise InvalidInputError(
             f"{path} holds an adapter: it adds to other weights, which cannot be averaged; give full models"
         )
-    if not (path / "head.json").is_file() and not model.is_dir():
+    if not RunFolder(path).has_model and not model.is_dir():
         raise NotFoundError(
             f"{path} is not the folder of a finished run: register a checkpoint as dir:{path}"
         )
@@ -178,7 +142,7 @@ def _in_folder(path: Path, trust_code: bool) -> Expert:
 def _left_by(expert: Expert) -> Path | None:
     """Return the folder of the run that left a registered expert, if it is still there."""
     model = Path(expert.locator)
-    left = expert.source == "dir" and model.name == "model" and (model.parent / "head.json").is_file()
+    left = expert.source == "dir" and model.name == "model" and RunFolder(model.parent).has_model
     return model.parent if left else None
 
 
@@ -188,36 +152,6 @@ def _check_whole(expert: Expert, kind: str) -> None:
         raise InvalidInputError(
             f"{expert.name} is {kind}: {reasons[kind]}, which cannot be averaged; give full-precision models"
         )
-
-
-def read_head(folder: Path) -> Head | None:
-    """Return the head of a run's folder, or None where there is none.
-
-    Raises:
-        InvalidInputError: when the files do not belong together.
-    """
-    described = read_description(folder)
-    classes, kind = described.get("classes"), described.get("kind", CLASS)
-    if kind not in KINDS or not isinstance(classes, list):
-        return None
-    path = folder / "head.safetensors"
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InvalidInputError(f"{path} cannot be read ({error}): train the model again") from error
-    weight, bias = tensors.get("weight"), tensors.get("bias")
-    if weight is None or bias is None or weight.ndim != 2 or not len(weight) == len(bias) == len(classes):
-        raise InvalidInputError(f"{path} is not a head for the {len(classes)} classes of head.json")
-    return Head(weight=weight.float(), bias=bias.float(), classes=tuple(map(str, classes)), kind=kind)
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """Return what head.json says, an empty dictionary where there is none.
-
-    Raises:
-        InvalidInputError: when it is not a JSON object.
-    """
-    return _object(folder / "head.json")
 
 
 def changed(model: Model, module: nn.Module, head: Head | None, *, items: int) -> Model:
@@ -234,21 +168,3 @@ def changed(model: Model, module: nn.Module, head: Head | None, *, items: int) -
 def license_of(model: Model) -> str:
     """Return the licence of a model, "unknown" where nothing is stated."""
     return model.expert.license or UNKNOWN
-
-
-def _recorded(folder: Path | None, part: str) -> dict[str, Any]:
-    """Return a part of run.json: the identity of the run or its result."""
-    content = _object(folder / "run.json").get(part) if folder else None
-    return content if isinstance(content, dict) else {}
-
-
-def _object(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise InvalidInputError(f"{path} holds a {type(content).__name__}, an object is expected")
-    return content

@@ -6,14 +6,18 @@ from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
     from expertise_graph.models.adapters import adaptable, add_adapter, save_adapter
-    from expertise_graph.models.base import Backbone, InputSpec, Source, SourceOptions, sources
+    from expertise_graph.models.base import Backbone, Batch, InputSpec, Source, SourceOptions, sources
+    from expertise_graph.models.card import FinishedCard, pipeline_tag
+    from expertise_graph.models.classifier import Classifier, Head, read_head, write_model
     from expertise_graph.models.hub_client import download_dataset
     from expertise_graph.models.layout import existing_folder
     from expertise_graph.models.loading import load, resolve
     from expertise_graph.models.networks import new_network
+    from expertise_graph.models.run_folder import ModelDescription, RunFolder, RunRecord
+    from expertise_graph.models.tensors import write_tensors
     from expertise_graph.models.transformers_export import native_features, write_native
     from expertise_graph.models.variants import read_settings, reconfigured, settings_of
-    from expertise_graph.models.weights import inspect, read_json, sha256_of
+    from expertise_graph.models.weights import inspect
     from expertise_graph.models.zoo import installed, starter_names
 
 __getattr__, __dir__, __all__ = door(__name__)

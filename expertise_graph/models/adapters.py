@@ -10,29 +10,34 @@ References:
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from peft import LoraConfig, inject_adapter_in_model
-from peft.tuners.lora import LoraLayer
-from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
-from expertise_graph.core import Expert, SourceError, disk_errors
+from expertise_graph.core import Expert, SourceError, sha256_of_texts, write_json
 from expertise_graph.models.base import Backbone, SourceOptions, sources
 from expertise_graph.models.card import read_card
 from expertise_graph.models.layout import PARENT, existing_folder
-from expertise_graph.models.weights import inspect, read_json, sha256_of
+from expertise_graph.models.tensors import write_tensors
+from expertise_graph.models.weights import inspect, read_object, sha256_of
+
+if TYPE_CHECKING:
+    from peft.tuners.lora import LoraLayer
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 FORMAT = "safetensors adapter"
 _SETTINGS = ("r", "lora_alpha", "target_modules", "rank_pattern")
+
+
+def _peft(name: str = "peft") -> Any:
+    """Return peft, or a module of it, imported when an adapter is first met: that takes seconds."""
+    return importlib.import_module(name)
 
 
 def adaptable(module: nn.Module) -> list[str]:
@@ -50,22 +55,19 @@ def add_adapter(module: nn.Module, *, rank: int) -> list[nn.Parameter]:
     names = adaptable(module)
     widths = {name: _width(module.get_submodule(name)) for name in names}
     narrow = {name: width for name, width in widths.items() if width < rank}
-    config = LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names, rank_pattern=_exact(narrow))
-    inject_adapter_in_model(config, module)
+    peft = _peft()
+    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=names, rank_pattern=_exact(narrow))
+    peft.inject_adapter_in_model(config, module)
     return [p for name, p in module.named_parameters() if "lora_" in name]
 
 
 def save_adapter(module: nn.Module, parent: Expert, folder: Path) -> None:
     """Write the adapter in `module` and whose it is; the weights beside it are not written."""
-    folder.mkdir(parents=True, exist_ok=True)
     config = module.peft_config["default"].to_dict()  # type: ignore[index,union-attr]
     plain = {k: sorted(v) if isinstance(v, set) else v for k, v in config.items() if k in _SETTINGS}
-    tensors = {k: v.detach().cpu().contiguous() for k, v in get_peft_model_state_dict(module).items()}
-    with disk_errors():
-        save_file(tensors, folder / WEIGHTS)
-    described = {"peft_type": "LORA", "base_model_name_or_path": parent.id, **plain}
-    (folder / CONFIG).write_text(json.dumps(described, indent=1), encoding="utf-8")
-    (folder / PARENT).write_text(json.dumps(dataclasses.asdict(parent), indent=1), encoding="utf-8")
+    write_tensors(folder / WEIGHTS, _peft().get_peft_model_state_dict(module))
+    write_json(folder / CONFIG, {"peft_type": "LORA", "base_model_name_or_path": parent.id, **plain})
+    write_json(folder / PARENT, dataclasses.asdict(parent))
 
 
 class AdapterSource:
@@ -95,7 +97,7 @@ source = AdapterSource()
 def _describe(root: Path, options: SourceOptions) -> Expert:
     parent, card = _parent(root), read_card(root / "README.md")
     added = inspect(root / WEIGHTS)
-    sha = hashlib.sha256(f"{parent.weights_sha}\n{sha256_of([root / WEIGHTS])}".encode()).hexdigest()
+    sha = sha256_of_texts([parent.weights_sha, sha256_of([root / WEIGHTS])])
     return dataclasses.replace(
         parent,
         id=f"adapter:{sha}",
@@ -123,12 +125,13 @@ def _load(root: Path, expert: Expert, *, trust_code: bool) -> Backbone:
         backbone = sources[parent.source].load(parent, trust_code=trust_code)
     except SourceError as error:
         raise SourceError(f"the parent of the adapter in {root} cannot be loaded: {error}") from error
-    config = read_json(root / CONFIG)
+    config = read_object(root / CONFIG)
     tensors = load_file(root / WEIGHTS)
+    peft = _peft()
     try:
         settings = {k: v for k, v in config.items() if k in _SETTINGS}
-        inject_adapter_in_model(LoraConfig(**settings), backbone.module)
-        found: Any = set_peft_model_state_dict(backbone.module, tensors)
+        peft.inject_adapter_in_model(peft.LoraConfig(**settings), backbone.module)
+        found: Any = peft.set_peft_model_state_dict(backbone.module, tensors)
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
         raise SourceError(f"the adapter in {root} does not fit its parent {parent.name}: {error}") from error
     wanted = {name for name, _ in backbone.module.named_parameters() if "lora_" in name}
@@ -150,8 +153,9 @@ def fold(module: nn.Module) -> None:
 
 
 def _adapted(module: nn.Module) -> Iterator[tuple[nn.Module, str, LoraLayer]]:
+    kind = _peft("peft.tuners.lora").LoraLayer
     for path, child in module.named_modules():
-        if isinstance(child, LoraLayer):
+        if isinstance(child, kind):
             above, _, name = path.rpartition(".")
             yield module.get_submodule(above), name, child
 
@@ -171,7 +175,7 @@ def _exact(ranks: dict[str, int]) -> dict[str, int]:
 
 def _parent(root: Path) -> Expert:
     try:
-        parent = Expert.from_dict(read_json(root / PARENT))
+        parent = Expert.from_dict(read_object(root / PARENT))
     except TypeError as error:
         raise SourceError(f"{root / PARENT} does not describe an expert: {error}") from error
     if not (root / WEIGHTS).is_file() or not (root / CONFIG).is_file():

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import torch
 
 
+Batch = dict[str, "torch.Tensor"]
+"""What a network is called with: tensors by the name of its input."""
+
+
 @dataclass(kw_only=True)
 class Backbone:
     """An expert in memory, ready to give features or to be trained.
@@ -60,6 +64,23 @@ class SourceOptions:
     license: str | None = None
     tags: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pin:
+    """Where an expert is found again, always with the same weights.
+
+    Attributes:
+        source: the scheme.
+        locator: what stands behind it, without a revision.
+        revision: the commit, where there is one.
+        id: of the expert; None for a hash of what it computes, under the scheme.
+    """
+
+    source: str
+    locator: str
+    revision: str | None = None
+    id: str | None = None
 
 
 class Source(Protocol):

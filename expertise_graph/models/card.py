@@ -1,15 +1,18 @@
-"""Metadata from a model card."""
+"""Model cards: reading the metadata of others' cards, and writing those of finished models."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from expertise_graph.core import UNKNOWN
+from expertise_graph.core import UNKNOWN, inline
+from expertise_graph.data import VALUE
 
+# Cards are a few kB; a larger file under this name is something else.
 _LIMIT = 2 << 20
 
 
@@ -38,6 +41,82 @@ def read_card(path: Path) -> CardData:
         datasets=_strings(data.get("datasets")),
         tags=_strings(data.get("tags")),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinishedCard:
+    """What the card of a finished model says.
+
+    Attributes:
+        title: one line.
+        license: of the model.
+        base_model: what it was made from, if anything.
+        relation: to that: finetune, adapter or merge.
+        tags: beside "expertise-graph".
+        datasets: names of what it was trained on.
+        pipeline: of the Hub, see `pipeline_tag`.
+        metric: name of what was measured.
+        score: on the test split of the last data set; only where the card is to carry a model-index.
+        rows: of the table, by name; those without a value are left out.
+        prose: paragraphs below it.
+    """
+
+    title: str
+    license: str
+    base_model: str | list[str] | None = None
+    relation: str | None = None
+    tags: Sequence[str] = ()
+    datasets: Sequence[str] = ()
+    pipeline: str | None = None
+    metric: str | None = None
+    score: float | None = None
+    rows: Mapping[str, object]
+    prose: Sequence[str]
+
+    @property
+    def text(self) -> str:
+        """The card in the form of the Hugging Face Hub: YAML front matter, a table, sentences."""
+        rows = {name: value for name, value in self.rows.items() if value is not None}
+        table = [f"| {inline(str(name))} | {_cell(str(value))} |" for name, value in rows.items()]
+        body = [f"# {inline(self.title)}", "", "| | |", "|---|---|", *table, "", *self.prose, ""]
+        return "\n".join(["---", self._metadata.to_yaml(), "---", "", *body])
+
+    @property
+    def _metadata(self) -> ModelCardData:
+        results = [] if self.score is None else [self._result(self.score)]
+        return ModelCardData(
+            license=self.license,
+            base_model=self.base_model,
+            base_model_relation=self.relation,
+            datasets=list(self.datasets) or None,
+            metrics=[self.metric] if self.metric else None,
+            pipeline_tag=self.pipeline,
+            tags=["expertise-graph", *self.tags],
+            model_name=self.title,
+            eval_results=results or None,
+        )
+
+    def _result(self, score: float) -> EvalResult:
+        metric, data = str(self.metric), self.datasets[-1]
+        return EvalResult(
+            task_type=str(self.pipeline),
+            dataset_type=data,
+            dataset_name=data,
+            metric_type=metric,
+            metric_name=f"{metric.replace('_', ' ')} on held-out items",
+            metric_value=round(score, 6),
+        )
+
+
+def pipeline_tag(modality: str, kind: str) -> str:
+    """Return what the Hub calls the task of a model, e.g. image-classification."""
+    return f"{modality}-{'regression' if kind == VALUE else 'classification'}"
+
+
+def _cell(text: str) -> str:
+    """Return what stands in a cell of a table; a code span stays one."""
+    is_code = len(text) > 2 and text[0] == text[-1] == "`"
+    return f"`{inline(text[1:-1])}`" if is_code else inline(text)
 
 
 def _strings(value: Any) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from expertise_graph.core import UNKNOWN, Expert, SourceError
-from expertise_graph.models.base import Backbone, SourceOptions
+from expertise_graph.core import UNKNOWN, Expert, SourceError, sha256_of_texts
+from expertise_graph.models.base import Backbone, Pin, SourceOptions
 from expertise_graph.models.card import read_card
 from expertise_graph.models.layout import PREPROCESSING, Layout, read_layout, write_pooling
 from expertise_graph.models.pooled import PooledModel, image_pooling
@@ -34,10 +33,13 @@ MAX_TOKENS = 128
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet")
 
 
-def describe_checkpoint(root: Path, options: SourceOptions) -> Expert:
+def describe_checkpoint(root: Path, options: SourceOptions, pin: Pin) -> Expert:
     """Return the expert in a folder from its metadata; the weights are hashed, not loaded.
 
-    The id is left for the caller to set.
+    Args:
+        root: the folder.
+        options: what the user declared.
+        pin: where the expert is found again.
 
     Raises:
         SourceError: when a part is missing or not what it claims to be.
@@ -48,19 +50,21 @@ def describe_checkpoint(root: Path, options: SourceOptions) -> Expert:
     config = read_config(layout.model)
     modality = options.modality or _modality(layout.model)
     skeleton = build_skeleton(config, layout.model, weights)
-    card = read_card(root / "README.md")
+    card, preprocessing = read_card(root / "README.md"), _preprocessing_sha(layout, modality)
+    content = (weights.sha256, config.model_type, modality, preprocessing)
     return Expert(
-        id="",
+        id=pin.id or f"{pin.source}:{sha256_of_texts(content)}",
         name=options.name or root.name,
-        source="dir",
-        locator=str(root),
+        source=pin.source,
+        locator=pin.locator,
+        revision=pin.revision,
         modality=modality,
         architecture=config.model_type,
         params=weights.params,
         bytes=weights.bytes,
         dim=feature_dim(config, skeleton),
         weights_sha=weights.sha256,
-        preprocessing_sha=_preprocessing_sha(layout, modality),
+        preprocessing_sha=preprocessing,
         license=(options.license or card.license or UNKNOWN).lower(),
         base_model=card.base_model,
         datasets=card.datasets,
@@ -143,7 +147,7 @@ def _preprocessing_sha(layout: Layout, modality: str) -> str:
     parts = [f"modality {modality}", f"pooling {layout.pooling}", f"tokens {MAX_TOKENS}"]
     for folder in dict.fromkeys((layout.root, layout.model)):
         parts += [f"{n} {sha256_of([folder / n])}" for n in PREPROCESSING if (folder / n).is_file()]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return sha256_of_texts(parts)
 
 
 def _positions(config: PretrainedConfig) -> int:

@@ -9,7 +9,7 @@ import dataclasses
 from pathlib import Path
 
 from expertise_graph.core import Expert, InvalidInputError
-from expertise_graph.models.base import Backbone, SourceOptions
+from expertise_graph.models.base import Backbone, Pin, SourceOptions
 from expertise_graph.models.networks import describe_network, load_network, require_trust
 from expertise_graph.models.preprocessing import check_input
 
@@ -30,7 +30,7 @@ class FactorySource:
             raise InvalidInputError(f"factory:{locator} needs --weights FILE and --input-size PIXELS")
         spec = {"factory": locator, "input": dataclasses.asdict(check_input(options.input))}
         weights = Path(options.weights).expanduser().absolute()
-        return describe_network(spec, weights, options, locator=locator)
+        return describe_network(spec, weights, options, pin=Pin(source="factory", locator=locator))
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Build the network and load the registered weights into it."""

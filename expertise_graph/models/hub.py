@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from expertise_graph.core import Expert
-from expertise_graph.models.base import Backbone, SourceOptions
+from expertise_graph.models.base import Backbone, Pin, SourceOptions
 from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
 from expertise_graph.models.hub_client import fetch_commit, fetch_model, hub_errors
 
@@ -24,8 +24,9 @@ class HubSource:
         repo, revision = split_revision(locator, options.revision)
         sha, root = fetch_model(repo, revision)
         named = options if options.name else dataclasses.replace(options, name=repo.rsplit("/", 1)[-1])
-        expert = describe_checkpoint(root, named)
-        return dataclasses.replace(expert, id=f"hf:{repo}@{sha}", source="hf", locator=repo, revision=sha)
+        return describe_checkpoint(
+            root, named, Pin(source="hf", locator=repo, revision=sha, id=f"hf:{repo}@{sha}")
+        )
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the pinned commit, from the cache where it is there."""

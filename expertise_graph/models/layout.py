@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.core import NotFoundError, SourceError, UntrustedError, did_you_mean
-from expertise_graph.models.weights import read_json
+from expertise_graph.core import (
+    InvalidInputError,
+    NotFoundError,
+    SourceError,
+    UntrustedError,
+    did_you_mean,
+    read_json,
+    write_json,
+)
+from expertise_graph.models.weights import read_object
 
 PREPROCESSING = (
     "preprocessor_config.json",
@@ -64,7 +71,7 @@ def read_layout(root: Path) -> Layout:
         if kind == "Transformer":
             model = part
         elif kind == "Pooling":
-            pooling = _pooling(read_json(part / "config.json"))
+            pooling = _pooling(read_object(part / "config.json"))
         else:
             raise UntrustedError(
                 f"module {kind!r} of {root} is code that is not read; only Transformer, Pooling"
@@ -74,16 +81,16 @@ def read_layout(root: Path) -> Layout:
 
 def _modules(path: Path) -> list[dict[str, Any]]:
     try:
-        modules = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(f"{path} cannot be read as JSON: {error}") from error
+        modules = read_json(path)
+    except InvalidInputError as error:
+        raise SourceError(str(error)) from error
     if not isinstance(modules, list) or not all(isinstance(m, dict) for m in modules):
         raise SourceError(f"{path} holds no list of modules")
     return modules
 
 
 def _declared_pooling(path: Path) -> str | None:
-    named = read_json(path).get(POOLING_KEY) if path.is_file() else None
+    named = read_object(path).get(POOLING_KEY) if path.is_file() else None
     if named is not None and named not in POOLINGS:
         raise SourceError(f"{path} asks for the pooling {named!r}: {', '.join(POOLINGS)} are known")
     return named
@@ -94,8 +101,8 @@ def write_pooling(folder: Path, pooling: str) -> None:
     parts = _modules(folder / "modules.json") if (folder / "modules.json").is_file() else []
     for name in (m["path"] for m in parts if str(m.get("type", "")).endswith("Pooling")):
         path = folder / name / "config.json"
-        kept = {k: v for k, v in read_json(path).items() if not k.startswith("pooling_mode")}
-        path.write_text(json.dumps({**kept, "pooling_mode": pooling}, indent=1), encoding="utf-8")
+        kept = {k: v for k, v in read_object(path).items() if not k.startswith("pooling_mode")}
+        write_json(path, {**kept, "pooling_mode": pooling})
 
 
 def _pooling(config: dict[str, Any]) -> str:

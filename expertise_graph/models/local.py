@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-
 from expertise_graph.core import Expert
-from expertise_graph.models.base import Backbone, SourceOptions, sources
+from expertise_graph.models.base import Backbone, Pin, SourceOptions, sources
 from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
 from expertise_graph.models.layout import PARENT, existing_folder
 from expertise_graph.models.networks import describe_network_folder, is_network_folder, load_network_folder
@@ -28,8 +25,7 @@ class LocalSource:
             return sources["adapter"].resolve(locator, options)
         if is_network_folder(root):
             return describe_network_folder(root, options)
-        expert = describe_checkpoint(root, options)
-        return dataclasses.replace(expert, id=f"dir:{content_id(expert)}")
+        return describe_checkpoint(root, options, Pin(source="dir", locator=str(root)))
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the folder the expert was registered from."""
@@ -37,12 +33,6 @@ class LocalSource:
         if is_network_folder(root):
             return load_network_folder(root, expert, trust_code=trust_code)
         return load_checkpoint(root, expert)
-
-
-def content_id(expert: Expert) -> str:
-    """Return the hash of what an expert computes: weights, architecture and preprocessing."""
-    parts = (expert.weights_sha, expert.architecture, expert.modality, expert.preprocessing_sha)
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 source = LocalSource()

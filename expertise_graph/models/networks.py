@@ -8,9 +8,7 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from expertise_graph.core import (
@@ -30,13 +28,15 @@ from expertise_graph.core import (
     NotFoundError,
     SourceError,
     UntrustedError,
-    disk_errors,
     first_line,
+    sha256_of_json,
+    write_json,
 )
-from expertise_graph.models.base import Backbone, InputSpec, SourceOptions
-from expertise_graph.models.card import read_card
+from expertise_graph.models.base import Backbone, InputSpec, Pin, SourceOptions
+from expertise_graph.models.card import CardData, read_card
 from expertise_graph.models.preprocessing import image_collate
-from expertise_graph.models.weights import WEIGHTS, inspect, read_json, sha256_of
+from expertise_graph.models.tensors import write_tensors
+from expertise_graph.models.weights import WEIGHTS, inspect, read_object, sha256_of
 
 SPEC_FILE = "network.json"
 
@@ -68,17 +68,8 @@ def describe_network_folder(root: Path, options: SourceOptions) -> Expert:
     spec = _read_spec(root)
     require_trust(spec, options.trust_code)
     named = options if options.name else dataclasses.replace(options, name=root.name)
-    expert = describe_network(spec, root / WEIGHTS, named, locator=str(root))
-    card = read_card(root / "README.md")
-    return dataclasses.replace(
-        expert,
-        id=f"dir:{expert.id.partition(':')[2]}",
-        source="dir",
-        license=options.license or card.license,
-        base_model=card.base_model,
-        datasets=card.datasets,
-        tags=tuple(dict.fromkeys((*expert.tags, *card.tags))),
-    )
+    pin, card = Pin(source="dir", locator=str(root)), read_card(root / "README.md")
+    return describe_network(spec, root / WEIGHTS, named, pin=pin, card=card)
 
 
 def load_network_folder(root: Path, expert: Expert, *, trust_code: bool) -> Backbone:
@@ -89,7 +80,7 @@ def load_network_folder(root: Path, expert: Expert, *, trust_code: bool) -> Back
 
 
 def _read_spec(root: Path) -> dict[str, Any]:
-    spec = read_json(root / SPEC_FILE)
+    spec = read_object(root / SPEC_FILE)
     if not isinstance(spec.get("factory", spec.get("timm")), str) or not isinstance(spec.get("input"), dict):
         raise SourceError(f"{root / SPEC_FILE} does not name what builds the network, and its input")
     return spec
@@ -107,32 +98,46 @@ def require_trust(spec: Mapping[str, Any], trust_code: bool) -> None:
 
 
 def describe_network(
-    spec: Mapping[str, Any], weights: Path, options: SourceOptions, *, locator: str
+    spec: Mapping[str, Any],
+    weights: Path,
+    options: SourceOptions,
+    *,
+    pin: Pin,
+    card: CardData | None = None,
 ) -> Expert:
     """Return the expert that `spec` builds with `weights`, after loading it once.
+
+    Args:
+        spec: what builds the network, and its input.
+        weights: file of the weights.
+        options: what the user declared.
+        pin: where the expert is found again.
+        card: what its author states.
 
     Raises:
         SourceError: when the two do not fit.
     """
     kind, built_by = _kind(spec)
-    sha = _weights_sha(weights)
+    sha, card = _weights_sha(weights), card or CardData()
     net = _build(spec, weights)
     dim = _width(net, spec)
-    identity = json.dumps([sha, dict(spec)], sort_keys=True)
     return Expert(
-        id=f"{kind}:{hashlib.sha256(identity.encode()).hexdigest()}",
+        id=pin.id or f"{pin.source}:{sha256_of_json([sha, dict(spec)])}",
         name=options.name or built_by.rsplit(":", 1)[-1],
-        source=kind,
-        locator=locator,
+        source=pin.source,
+        locator=pin.locator,
+        revision=pin.revision,
         modality="image",
         architecture=built_by,
         params=sum(p.numel() for p in net.parameters()),
         bytes=weights.stat().st_size,
         dim=dim,
         weights_sha=sha,
-        preprocessing_sha=hashlib.sha256(json.dumps(spec["input"], sort_keys=True).encode()).hexdigest(),
-        license=(options.license or UNKNOWN).lower(),
-        tags=options.tags,
+        preprocessing_sha=sha256_of_json(spec["input"]),
+        license=(options.license or card.license or UNKNOWN).lower(),
+        base_model=card.base_model,
+        datasets=card.datasets,
+        tags=tuple(dict.fromkeys((*options.tags, *card.tags))),
         trusted_code=kind == "factory",
         weights_format="safetensors" if weights.suffix == ".safetensors" else "state dict (weights only)",
         meta={**spec, "weights": str(weights)},
@@ -308,8 +313,7 @@ def _current_folder_importable() -> Iterator[None]:
 
 
 def _save(module: nn.Module, spec: Mapping[str, Any], folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    state = {k: v.detach().cpu().clone().contiguous() for k, v in module.net.state_dict().items()}  # type: ignore[union-attr]
-    with disk_errors():
-        save_file(state, folder / WEIGHTS)
-    (folder / SPEC_FILE).write_text(json.dumps(dict(spec), indent=1))
+    # Clones, because tensors that share their memory, as tied weights do, cannot be written.
+    state = {k: v.clone() for k, v in module.net.state_dict().items()}  # type: ignore[union-attr]
+    write_tensors(folder / WEIGHTS, state)
+    write_json(folder / SPEC_FILE, dict(spec))

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from expertise_graph.core import Expert, NotFoundError, SourceError, did_you_mean
-from expertise_graph.models.base import Backbone, InputSpec, SourceOptions
+from expertise_graph.models.base import Backbone, InputSpec, Pin, SourceOptions
 from expertise_graph.models.card import read_card
 from expertise_graph.models.hub_client import fetch_commit, fetch_model, hub_errors
 from expertise_graph.models.networks import describe_network, import_timm, load_network
-from expertise_graph.models.weights import WEIGHTS, read_json
+from expertise_graph.models.weights import WEIGHTS, read_object
 
 
 class TimmSource:
@@ -28,18 +28,11 @@ class TimmSource:
         if not timm.is_model(locator.split(".", 1)[0]):
             raise NotFoundError(f"timm has no model {locator!r}.{did_you_mean(locator, timm.list_models())}")
         sha, root = fetch_model(f"timm/{locator}", options.revision)
-        spec = {"timm": locator, "input": dataclasses.asdict(_input(read_json(root / "config.json")))}
-        expert = describe_network(spec, root / WEIGHTS, options, locator=locator)
-        card = read_card(root / "README.md")
-        return dataclasses.replace(
-            expert,
-            id=f"timm:{locator}@{sha}",
-            name=options.name or locator,
-            revision=sha,
-            license=options.license or card.license,
-            datasets=card.datasets,
-            tags=tuple(dict.fromkeys((*options.tags, *card.tags))),
-        )
+        spec = {"timm": locator, "input": dataclasses.asdict(_input(read_object(root / "config.json")))}
+        named = options if options.name else dataclasses.replace(options, name=locator)
+        pin = Pin(source="timm", locator=locator, revision=sha, id=f"timm:{locator}@{sha}")
+        card = dataclasses.replace(read_card(root / "README.md"), base_model=None)
+        return describe_network(spec, root / WEIGHTS, named, pin=pin, card=card)
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the pinned commit, from the cache where it is there."""

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from expertise_graph.core import MissingExtraError, SourceError, UntrustedError, disk_errors, first_line
-from expertise_graph.models.weights import WeightFiles, read_json
+from expertise_graph.models.weights import WeightFiles, read_object
 
-try:
-    from transformers import (
-        AutoConfig,
-        AutoImageProcessor,
-        AutoModel,
-        AutoModelForImageClassification,
-        AutoModelForSequenceClassification,
-        AutoTokenizer,
-        PretrainedConfig,
-    )
-    from transformers.utils import logging as transformers_logging
-except (ImportError, RuntimeError) as error:
-    raise MissingExtraError(
-        f"transformers cannot be imported ({type(error).__name__}); most often a torchvision of another "
-        "torch is in the way: install the one that belongs to this torch, or pip uninstall torchvision"
-    ) from error
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
+# The deepest published models have about 200. A configuration that asks for a million would fill the memory
+# before its weights are compared with it.
 _MAX_LAYERS = 1000
-_CLASSIFIERS: dict[str, Any] = {
-    "image": AutoModelForImageClassification,
-    "text": AutoModelForSequenceClassification,
-}
+
+_CLASSIFIERS = {"image": "AutoModelForImageClassification", "text": "AutoModelForSequenceClassification"}
+
+
+def _library(name: str) -> Any:
+    """Return a class or module of transformers, which is imported when it is first used.
+
+    The package takes half a second, its image processors two more.
+
+    Raises:
+        MissingExtraError: when it cannot be imported.
+    """
+    try:
+        return getattr(importlib.import_module("transformers"), name)
+    except (ImportError, RuntimeError) as error:
+        raise MissingExtraError(
+            f"transformers cannot be imported ({type(error).__name__}); most often a torchvision of another "
+            "torch is in the way: install the one that belongs to this torch, or pip uninstall torchvision"
+        ) from error
 
 
 def read_config(folder: Path) -> PretrainedConfig:
@@ -42,11 +46,12 @@ def read_config(folder: Path) -> PretrainedConfig:
         UntrustedError: when it needs code of its own.
         SourceError: when it is of no known kind, or asks for more layers than any model has.
     """
-    content = read_json(folder / "config.json")
+    content = read_object(folder / "config.json")
     if (layers := _declared_layers(content)) > _MAX_LAYERS:
         raise SourceError(f"config.json of {folder} declares {layers} layers; at most {_MAX_LAYERS} are read")
+    reader = _library("AutoConfig")
     try:
-        config: PretrainedConfig = AutoConfig.from_pretrained(
+        config: PretrainedConfig = reader.from_pretrained(
             folder, trust_remote_code=False, local_files_only=True
         )
         return config
@@ -82,7 +87,7 @@ def build_skeleton(config: PretrainedConfig, folder: Path, weights: WeightFiles)
     """
     try:
         with torch.device("meta"):
-            model: nn.Module = AutoModel.from_config(config)
+            model = new_model(config)
     except Exception as error:
         raise SourceError(
             f"config.json of {folder} describes no model that can be built: {first_line(error)}"
@@ -102,9 +107,10 @@ def load_model(folder: Path) -> nn.Module:
     Raises:
         SourceError: when the weights are not those of the model.
     """
+    reader = _library("AutoModel")
     try:
         with Quiet():
-            model, report = AutoModel.from_pretrained(
+            model, report = reader.from_pretrained(
                 folder,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -125,7 +131,7 @@ def load_model(folder: Path) -> nn.Module:
 
 def new_model(config: PretrainedConfig) -> nn.Module:
     """Return the model with the random weights of torch's current generator."""
-    model: nn.Module = AutoModel.from_config(config)
+    model: nn.Module = _library("AutoModel").from_config(config)
     return model
 
 
@@ -137,7 +143,7 @@ def new_classifier(config: PretrainedConfig, modality: str) -> nn.Module:
     """
     try:
         with torch.random.fork_rng(devices=[]), Quiet():
-            model: nn.Module = _CLASSIFIERS[modality].from_config(config)
+            model: nn.Module = _library(_CLASSIFIERS[modality]).from_config(config)
             return model
     except Exception as error:
         raise ValueError(f"transformers has no {modality} classifier of {config.model_type}") from error
@@ -146,7 +152,7 @@ def new_classifier(config: PretrainedConfig, modality: str) -> nn.Module:
 def load_classifier(folder: Path, modality: str) -> nn.Module:
     """Return the library's own classifier as a user of it would read it from a folder."""
     with Quiet():
-        model: nn.Module = _CLASSIFIERS[modality].from_pretrained(
+        model: nn.Module = _library(_CLASSIFIERS[modality]).from_pretrained(
             folder, use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype=torch.float32
         )
     return model
@@ -154,12 +160,12 @@ def load_classifier(folder: Path, modality: str) -> nn.Module:
 
 def load_image_processor(folder: Path) -> Any:
     """Return the image processor in a folder."""
-    return _opened(AutoImageProcessor, folder)
+    return _opened("AutoImageProcessor", folder)
 
 
 def load_tokenizer(folder: Path) -> Any:
     """Return the tokenizer in a folder, with something to pad with."""
-    tokenizer = _opened(AutoTokenizer, folder)
+    tokenizer = _opened("AutoTokenizer", folder)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -172,9 +178,10 @@ def save_model(model: nn.Module, folder: Path) -> None:
         model.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
 
 
-def _opened(kind: Any, folder: Path) -> Any:
+def _opened(name: str, folder: Path) -> Any:
+    reader = _library(name)
     try:
-        return kind.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        return reader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
         raise SourceError(f"the preprocessing in {folder} does not load: {first_line(error)}") from error
 
@@ -183,12 +190,13 @@ class Quiet:
     """Keep transformers' own bars and load reports off the terminal; ours says what goes on."""
 
     def __enter__(self) -> None:
-        self._level = transformers_logging.get_verbosity()
-        self._bars = transformers_logging.is_progress_bar_enabled()
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
+        self._logging = _library("utils").logging
+        self._level = self._logging.get_verbosity()
+        self._bars = self._logging.is_progress_bar_enabled()
+        self._logging.set_verbosity_error()
+        self._logging.disable_progress_bar()
 
     def __exit__(self, *_: object) -> None:
-        transformers_logging.set_verbosity(self._level)
+        self._logging.set_verbosity(self._level)
         if self._bars:
-            transformers_logging.enable_progress_bar()
+            self._logging.enable_progress_bar()

@@ -20,12 +20,10 @@ import torch
 from torch import nn
 
 from expertise_graph.core import SourceError, first_line
-from expertise_graph.models.base import Backbone
+from expertise_graph.models.base import Backbone, Batch
 from expertise_graph.models.layout import POOLING_KEY
 from expertise_graph.models.pooled import PooledModel
 from expertise_graph.models.transformers_backend import Quiet, load_classifier, new_classifier, save_model
-
-Batch = dict[str, torch.Tensor]
 
 LARGEST_DIFFERENCE = 1e-4
 _PROBLEMS = {

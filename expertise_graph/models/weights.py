@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from expertise_graph.core import SourceError, UntrustedError
+from expertise_graph.core import (
+    InvalidInputError,
+    SourceError,
+    UntrustedError,
+    read_json_object,
+    sha256_of_file,
+    sha256_of_texts,
+)
 
 WEIGHTS = "model.safetensors"
 SHARDS = "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack", ".onnx", ".pt2")
-_JSON_LIMIT = 64 << 20
+
+# The largest published models have about 100,000 in many files, of which each has far fewer; a header that
+# declares millions only fills the memory.
 _MAX_TENSORS = 50_000
 
 
@@ -31,35 +39,35 @@ class WeightFiles:
     sha256: str
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Return the object in a JSON file.
+def read_object(path: Path) -> dict[str, Any]:
+    """Return the object in a JSON file that came with an expert.
 
     Raises:
         SourceError: when it is missing, too large, nested too deeply, or not an object.
     """
     try:
-        # A pipe or a device would be waited for.
-        if path.exists() and not path.is_file():
-            raise SourceError(f"{path} is not a regular file")
-        if path.stat().st_size > _JSON_LIMIT:
-            raise SourceError(f"{path} is larger than {_JSON_LIMIT >> 20} MiB; that is no configuration")
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SourceError(f"{path} is missing") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(f"{path} cannot be read as JSON: {type(error).__name__}: {error}") from error
-    if not isinstance(content, dict):
-        raise SourceError(f"{path} holds a {type(content).__name__}, an object is expected")
-    return content
+        return read_json_object(path)
+    except InvalidInputError as error:
+        raise SourceError(str(error)) from error
 
 
 def sha256_of(paths: Sequence[Path]) -> str:
-    """Return the hash of the contents of the files, in the order given."""
-    if len(paths) == 1:
-        with paths[0].open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    parts = "\n".join(sha256_of([path]) for path in paths)
-    return hashlib.sha256(parts.encode()).hexdigest()
+    """Return the hash of the contents of the files, in the order given.
+
+    A file that has not changed since this process hashed it is not read again.
+    """
+    hashes = [_sha256_at(path, *_state_of(path)) for path in paths]
+    return hashes[0] if len(hashes) == 1 else sha256_of_texts(hashes)
+
+
+def _state_of(path: Path) -> tuple[int, int, int]:
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
+
+
+@lru_cache(maxsize=4096)
+def _sha256_at(path: Path, inode: int, size: int, changed: int) -> str:
+    return sha256_of_file(path)
 
 
 def find_weights(folder: Path) -> WeightFiles:
@@ -102,7 +110,7 @@ def _weight_files(folder: Path) -> list[Path]:
         return [_contained(folder, WEIGHTS)]
     if not (folder / SHARDS).is_file():
         return []
-    shards = read_json(folder / SHARDS).get("weight_map")
+    shards = read_object(folder / SHARDS).get("weight_map")
     if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
         raise SourceError(f"{folder / SHARDS} has no weight_map")
     return [_contained(folder, name) for name in sorted(set(shards.values()))]

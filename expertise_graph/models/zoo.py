@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 from pathlib import Path
 
-from expertise_graph.core import Expert, MissingExtraError, NotFoundError, did_you_mean
-from expertise_graph.models.base import Backbone, SourceOptions
+from expertise_graph.core import (
+    Expert,
+    InvalidInputError,
+    MissingExtraError,
+    NotFoundError,
+    did_you_mean,
+    new_folder,
+)
+from expertise_graph.models.base import Backbone, Pin, SourceOptions
 from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
+from expertise_graph.models.layout import read_layout
+from expertise_graph.models.weights import read_object
 from expertise_graph.starter import PUBLISHED, Published, package_root, shipped
 
 CACHE_VARIABLE = "EXPERTISE_GRAPH_CACHE"
@@ -26,14 +34,11 @@ class ZooSource:
             MissingExtraError: when the package that publishes it is not installed.
         """
         name = locator.partition("@")[0]
-        expert = describe_checkpoint(_root(name), dataclasses.replace(options, name=options.name or name))
-        return dataclasses.replace(
-            expert,
-            id=f"zoo:{name}@{expert.architecture}",
-            source="zoo",
-            locator=name,
-            meta={"get": _how_to_get(name)},
-        )
+        named = options if options.name else dataclasses.replace(options, name=name)
+        root = _root(name)
+        architecture = read_object(read_layout(root).model / "config.json")["model_type"]
+        pin = Pin(source="zoo", locator=name, id=f"zoo:{name}@{architecture}")
+        return dataclasses.replace(describe_checkpoint(root, named, pin), meta={"get": _how_to_get(name)})
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the starter expert."""
@@ -74,14 +79,12 @@ def _built(published: Published) -> Path:
     if target.is_dir():
         return target
     package = package_root(published)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    published.build(package, temporary)
     try:
-        temporary.rename(target)
-    except OSError:  # another process finished the same folder first
-        shutil.rmtree(temporary)
+        with new_folder(target) as folder:
+            published.build(package, folder)
+    except InvalidInputError:
+        if not target.is_dir():  # unless another process finished the same folder first
+            raise
     return target
 
 

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
         Tensors,
         restore,
         trained_tensors,
-        write_tensors,
     )
     from expertise_graph.training.config import TrainConfig
     from expertise_graph.training.disk_cache import Batch
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from expertise_graph.training.linear_probe import LinearHead, fit_linear_head
     from expertise_graph.training.loop import Run
     from expertise_graph.training.objective import METRICS, objective_of
-    from expertise_graph.training.optimizer import Classifier, hold_batch_norm
-    from expertise_graph.training.output import TESTED, check_backbone, load_model, plain, with_remark
+    from expertise_graph.training.optimizer import hold_batch_norm
     from expertise_graph.training.race import Race
     from expertise_graph.training.registered import Plan, Report, begun_from, execute
     from expertise_graph.training.resizing.fitting import fit_layers
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     from expertise_graph.training.resizing.resize_expert import MOST_ITEMS, resize, transfer
     from expertise_graph.training.resizing.selection import SELECTIONS, chosen, picker, select_weights
     from expertise_graph.training.result import TrainingProgress, TrainResult
-    from expertise_graph.training.run_folder import discard, remove, sync, write_json, write_text
     from expertise_graph.training.start import Start, WarmCold, warm_start
     from expertise_graph.training.strategy import start_moving, strategies
     from expertise_graph.training.time_budget import BACKWARD_COST, Clock

@@ -16,10 +16,9 @@ from torch import nn
 
 from expertise_graph.core import DatasetError, IntArray, InvalidInputError
 from expertise_graph.data import LabelledData
-from expertise_graph.models import Backbone
+from expertise_graph.models import Backbone, Classifier
 from expertise_graph.training.batches import even_batches
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.optimizer import Classifier
 from expertise_graph.training.strategy import start_moving
 
 if sys.platform != "win32":

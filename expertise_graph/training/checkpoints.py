@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
-from expertise_graph.core import disk_errors
+from expertise_graph.core import remove, sync, write_json
+from expertise_graph.models import write_tensors
 from expertise_graph.training.build import processes
-from expertise_graph.training.run_folder import remove, sync, write_json
 
 Tensors = dict[str, torch.Tensor]
 
@@ -46,13 +46,6 @@ class State:
     clock: dict[str, float] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
-
-
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write tensors as safetensors and flush them to disk."""
-    with disk_errors():
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, path)
-    sync(path)
 
 
 def trained_tensors(model: nn.Module) -> Tensors:

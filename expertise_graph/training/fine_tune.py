@@ -7,15 +7,14 @@ from typing import Any
 
 from expertise_graph.core import Expert, InvalidInputError
 from expertise_graph.data import LabelledData
-from expertise_graph.models import Backbone
+from expertise_graph.models import Backbone, RunFolder
 from expertise_graph.training.build import private_rng, processes
 from expertise_graph.training.checkpoints import Checkpoints
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.learner import Learner
 from expertise_graph.training.loop import Report, Run
-from expertise_graph.training.output import check_outputs, write_outputs
+from expertise_graph.training.output import write_outputs
 from expertise_graph.training.result import TrainResult
-from expertise_graph.training.run_folder import claim, write_json
 from expertise_graph.training.time_budget import Clock
 from expertise_graph.training.trackers import TENSORBOARD, Silent, check_tracker, open_tracker
 
@@ -68,9 +67,9 @@ def train(
             f"{data.name} holds {data.modality} and the expert takes {backbone.modality}: "
             f"choose an expert for {data.modality}"
         )
-    identity = identity_of(config, data, expert)
+    folder, identity = RunFolder(out), identity_of(config, data, expert)
     with processes().main_process_first():
-        recorded = claim(out, identity)
+        recorded = folder.claim(identity)
     checkpoints = Checkpoints(out)
     if recorded is None:
         with private_rng(config.seed):
@@ -81,7 +80,7 @@ def train(
         recorded = result.as_dict()
         if run.leads:
             write_outputs(
-                out,
+                folder,
                 backbone,
                 run.learner.classifier,
                 result=result,
@@ -89,10 +88,10 @@ def train(
                 data=data,
                 expert=expert,
             )
-            write_json(out / "run.json", {"identity": identity, "result": recorded})
+            folder.finish(identity, recorded)
         run.learner.accelerator.wait_for_everyone()
     else:
-        check_outputs(out)
+        folder.check_complete()
     if processes().is_main_process:
         checkpoints.remove()
     return TrainResult.from_dict(recorded)

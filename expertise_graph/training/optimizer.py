@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import nn
 
+from expertise_graph.models import Classifier
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.strategy import Strategy
 
@@ -22,21 +22,6 @@ UNFREEZING = 0.5
 The last one moves from the start (Howard and Ruder, arXiv:1801.06146).
 """
 WARM_UP = 0.1
-
-
-class Classifier(nn.Module):
-    """A backbone and a linear head; `forward(**batch)` returns logits (n, classes)."""
-
-    def __init__(self, backbone: nn.Module, head: nn.Linear) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-
-    def forward(self, **batch: torch.Tensor) -> torch.Tensor:
-        """Return the logits of a batch."""
-        features: torch.Tensor = self.backbone(**batch)
-        logits: torch.Tensor = self.head(features.float())
-        return logits
 
 
 def find_stages(module: nn.Module) -> nn.ModuleList | nn.Sequential | None:

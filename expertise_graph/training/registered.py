@@ -13,7 +13,7 @@ import numpy as np
 from expertise_graph.core import Edge, Expert, Run, WarmStart
 from expertise_graph.data import Columns, LabelledData, holdout
 from expertise_graph.features import Prober
-from expertise_graph.models import SourceOptions, load, resolve
+from expertise_graph.models import RunFolder, SourceOptions, load, resolve
 from expertise_graph.registry import learnt_from, register
 from expertise_graph.store import Store, now
 from expertise_graph.training.config import TrainConfig
@@ -128,7 +128,7 @@ def begun_from(store: Store, data: LabelledData, out: Path, config: TrainConfig)
 
     What a run measured moves the next query's answer; the same command goes on with the same expert.
     """
-    if not (out / "run.json").is_file():
+    if not RunFolder(out).is_run:
         return None
     zoo = {e.id: e for e in store.experts()}
     wanted = (data.task.id, str(out), config.as_dict())

@@ -14,12 +14,11 @@ from safetensors.torch import load_file
 from expertise_graph.core import Expert, ExpertiseError, SourceError, WarmStart, first_line
 from expertise_graph.data import LabelledData
 from expertise_graph.features import Context
-from expertise_graph.inference import write_ensemble
-from expertise_graph.models import read_json
-from expertise_graph.training import TESTED, TrainConfig, identity_of, objective_of, train
+from expertise_graph.models import RunFolder
+from expertise_graph.training import TrainConfig, identity_of, objective_of, train
 from expertise_graph.training import registered as training
 from expertise_graph.tuning.model_selection import TrialRecord
-from expertise_graph.tuning.output_folder import OutputFolder, claim_for_run
+from expertise_graph.tuning.output_folder import OutputFolder
 from expertise_graph.tuning.refit import ON_ALL_ITEMS, RefitModel, build
 from expertise_graph.tuning.result import Member
 from expertise_graph.tuning.search import TrialSearch
@@ -96,7 +95,7 @@ def finish_with_probe(
         if contender.expert.id in search.unusable:
             continue
         try:
-            claim_for_run(output.out, identity_of(config, data, contender.expert))
+            RunFolder(output.out).begin(identity_of(config, data, contender.expert))
             model = _warm_start(context, data, output, contender.expert, config)
         except (ExpertiseError, OSError) as error:
             reasons[contender.expert.id] = f"{contender.expert.name}: {first_line(error)}"
@@ -138,16 +137,17 @@ def _write_ensemble(
 ) -> float:
     """Make the ensemble, and return its score on the test items."""
     objective = objective_of(data, search.splits.train, search.splits.validation)
-    logits = sum(m.weight * _scaled_logits(output.out / m.path) for m in members)
+    logits = sum(m.weight * _scaled_logits(RunFolder(output.out / m.path)) for m in members)
     rows = search.splits.test
     accuracy = objective.score(objective.standardised(torch.as_tensor(logits)), objective.targets[rows])
-    write_ensemble(output.out, {m.path: m.weight for m in members}, accuracy)
+    RunFolder(output.out).write_ensemble({m.path: m.weight for m in members}, accuracy)
     return accuracy
 
 
-def _scaled_logits(folder: Path) -> torch.Tensor:
+def _scaled_logits(folder: RunFolder) -> torch.Tensor:
     """Return the logits of a finished network on the test items, over its temperature."""
-    return load_file(folder / TESTED)["logits"] / float(read_json(folder / "head.json")["temperature"])
+    description = folder.description()
+    return load_file(folder.tested)["logits"] / (description.temperature if description else 1.0)
 
 
 def _warm_start(

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from expertise_graph.core import InvalidInputError, read_json_object, remove, setting, write_json, write_text
-from expertise_graph.training import State, Tensors, discard, write_tensors
+from expertise_graph.models import RunFolder, write_tensors
+from expertise_graph.training import State, Tensors
 from expertise_graph.tuning.result import AutoResult
 
 RECORD, REPORT = "auto.json", "report.md"
@@ -62,8 +63,8 @@ class OutputFolder:
             raise InvalidInputError(
                 f"{self.out} cannot be written ({error.strerror}): choose another {setting('out')}"
             ) from error
-        if (self.out / "run.json").is_file():
-            discard(self.out)
+        if RunFolder(self.out).is_run:
+            RunFolder(self.out).discard()
 
     def finish(self, result: AutoResult, report: str) -> None:
         """Write result and report, and remove the weights of trials."""
@@ -74,8 +75,9 @@ class OutputFolder:
 
 def write_checkpoint(folder: Path, identity: dict[str, Any], state: State, weights: Tensors) -> None:
     """Write the checkpoint of a finished training, for a warm start in that folder to measure."""
-    claim_for_run(folder, identity)
-    checkpoint = folder / "checkpoint"
+    run = RunFolder(folder)
+    run.begin(identity)
+    checkpoint = run.checkpoint
     temporary = checkpoint / ".new"
     temporary.mkdir(parents=True)
     for name in ("model", "best"):
@@ -83,12 +85,6 @@ def write_checkpoint(folder: Path, identity: dict[str, Any], state: State, weigh
     write_tensors(temporary / "optimizer.safetensors", {})
     write_json(temporary / "state.json", vars(state))
     temporary.rename(checkpoint / f"epoch-{state.epoch:05d}")
-
-
-def claim_for_run(folder: Path, identity: dict[str, Any]) -> None:
-    """Make a folder the run folder of the training with this identity."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "run.json", {"identity": identity, "result": None})
 
 
 def discard_result(out: Path) -> None:
@@ -101,8 +97,8 @@ def discard_result(out: Path) -> None:
         raise InvalidInputError(
             f"{out} is not the output of auto: nothing was removed, choose another {setting('out')}"
         )
-    if (out / "run.json").is_file():
-        discard(out)
+    if RunFolder(out).is_run:
+        RunFolder(out).discard()
     for name in (REPORT, RECORD):
         remove(out / name)
 

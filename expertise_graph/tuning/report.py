@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from expertise_graph.core import inline
 from expertise_graph.data import LabelledData
-from expertise_graph.training import plain
 from expertise_graph.tuning.result import AutoResult, TrialResult
 
 
@@ -31,9 +31,9 @@ def settings_text(trial: TrialResult) -> str:
 def _head(result: AutoResult, data: LabelledData, names: Mapping[str, str]) -> Iterator[str]:
     model = result.model
     metric = model.metric.replace("_", " ")
-    yield f"# A model for {plain(data.name)}"
+    yield f"# A model for {inline(data.name)}"
     yield ""
-    expert = plain(names.get(model.expert, model.expert))
+    expert = inline(names.get(model.expert, model.expert))
     what = f"{len(result.members)} networks together" if result.members else f"{model.strategy} from {expert}"
     yield f"{what}: test {metric} {result.accuracy:.3f}."
     yield f"{result.reason[:1].upper()}{result.reason[1:]}."
@@ -50,7 +50,7 @@ def _members(result: AutoResult, names: Mapping[str, str]) -> Iterator[str]:
     yield "| network | of trial | expert | strategy | counts | alone, on the test split |"
     yield "|---|---|---|---|---|---|"
     for member in result.members:
-        expert = plain(names.get(member.expert, member.expert))
+        expert = inline(names.get(member.expert, member.expert))
         cells = (
             f"`{member.path}`",
             str(numbers[member.run]),
@@ -70,14 +70,14 @@ def _trials(result: AutoResult) -> Iterator[str]:
         remarks = (trial.status, "on record" if trial.recorded else "", trial.note)
         cells = (
             f"{won}{number}{won}",
-            plain(trial.name),
+            inline(trial.name),
             trial.origin,
             settings_text(trial),
             str(trial.epochs),
             f"{trial.accuracy:.3f}",
             f"{trial.loss:.3f}",
             f"{trial.seconds:.1f}",
-            plain(", ".join(filter(None, remarks))),
+            inline(", ".join(filter(None, remarks))),
         )
         yield f"| {' | '.join(cells)} |"
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from expertise_graph.core import FloatArray
 from expertise_graph.data import CLASS, VALUE, LabelledData, Splits
-from expertise_graph.models import Backbone
+from expertise_graph.models import Backbone, write_tensors
 from expertise_graph.training import (
     Checkpoints,
     Clock,
@@ -29,7 +29,6 @@ from expertise_graph.training import (
     private_rng,
     restore,
     trained_tensors,
-    write_tensors,
 )
 
 Watch = Callable[[int, float], bool]

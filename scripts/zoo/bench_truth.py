@@ -18,11 +18,12 @@ from torch import nn
 from torch.nn import functional
 
 from expertise_graph.features.similarity import centred_gram, sketch
+from expertise_graph.models import Classifier
 from expertise_graph.training.batches import even_batches, training_order
 from expertise_graph.training.build import private_rng
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.linear_probe import class_weights, fit_linear_head
-from expertise_graph.training.optimizer import Classifier, hold_batch_norm, parameter_groups, schedule
+from expertise_graph.training.optimizer import hold_batch_norm, parameter_groups, schedule
 from expertise_graph.training.strategy import start_moving
 from expertise_graph.transferability.decomposition import decompose
 from expertise_graph.transferability.methods.ridge import ridge_predict

@@ -19,7 +19,7 @@ from expertise_graph.data.sampling import holdout
 from expertise_graph.diagnostics.hardest_examples import SHOWN
 from expertise_graph.diagnostics.record import RunRecord, is_run
 from expertise_graph.diagnostics.verdict import judge, kind_of_run
-from expertise_graph.inference.model import open_model
+from expertise_graph.inference.opening import open_model
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.workspace import Workspace
 from tests.diagnostics.planted import letters

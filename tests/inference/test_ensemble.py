@@ -11,8 +11,9 @@ from PIL import Image
 from expertise_graph.core.errors import InvalidInputError, NotFoundError
 from expertise_graph.data.reading import read_data
 from expertise_graph.inference.export import export_model
-from expertise_graph.inference.model import Ensemble, open_model, write_ensemble
-from expertise_graph.training.run_folder import discard
+from expertise_graph.inference.model import Ensemble
+from expertise_graph.inference.opening import open_model
+from expertise_graph.models.run_folder import RunFolder
 from tests.inference.conftest import finished
 from tests.materials import change_json
 from tests.program import invoke
@@ -25,7 +26,7 @@ def pair(image_run, letters, tmp_path_factory):
     shutil.copytree(image_run, out)
     finished("greek-letters", read_data(letters), out / "members" / "2")
     change_json(out / "head.json", temperature=2.0)
-    write_ensemble(out, {".": 3.0, "members/2": 1.0}, 0.75)
+    RunFolder(out).write_ensemble({".": 3.0, "members/2": 1.0}, 0.75)
     return out
 
 
@@ -136,7 +137,7 @@ def test_weights_of_any_size_are_shares(ensemble):
 
 def test_a_remark_on_the_card_takes_the_place_of_the_one_before(ensemble):
     before = (ensemble / "README.md").read_text()
-    write_ensemble(ensemble, {".": 1.0, "members/2": 1.0}, 0.5)
+    RunFolder(ensemble).write_ensemble({".": 1.0, "members/2": 1.0}, 0.5)
     after = (ensemble / "README.md").read_text()
     assert (before.count("0.7500 on the test split"), after.count("0.5000 on the test split")) == (1, 1)
     assert before.replace("0.7500 on the test split", "0.5000 on the test split") == after
@@ -154,5 +155,5 @@ def test_a_member_that_is_missing_or_of_other_classes_is_named(ensemble):
 
 def test_a_discarded_run_leaves_nothing_of_it(ensemble):
     (ensemble / "note.txt").write_text("mine")
-    discard(ensemble)
+    RunFolder(ensemble).discard()
     assert [p.name for p in ensemble.iterdir()] == ["note.txt"]

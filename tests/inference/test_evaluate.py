@@ -18,7 +18,7 @@ from expertise_graph.data.sampling import holdout
 from expertise_graph.features.probing import extract
 from expertise_graph.inference.evaluation import evaluate
 from expertise_graph.inference.items import choose
-from expertise_graph.inference.model import open_model
+from expertise_graph.inference.opening import open_model
 from tests import materials
 from tests.materials import change_json
 from tests.program import invoke

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from expertise_graph.core.errors import InvalidInputError, NotFoundError, SourceError
 from expertise_graph.inference.export import TorchFormat, compare, export_model, formats
-from expertise_graph.inference.model import open_model
+from expertise_graph.inference.opening import open_model
 from tests.materials import gloss_rows
 from tests.program import environment, invoke
 

@@ -18,8 +18,8 @@ from expertise_graph.core.errors import (
 )
 from expertise_graph.data.reading import read_data
 from expertise_graph.data.sampling import holdout
-from expertise_graph.inference import network as room
-from expertise_graph.inference.model import open_model
+from expertise_graph.inference import model as room
+from expertise_graph.inference.opening import open_model
 from expertise_graph.models.base import InputSpec, SourceOptions
 from expertise_graph.models.loading import load, resolve
 from expertise_graph.models.transformers_export import write_native
@@ -94,7 +94,7 @@ def test_temperature_and_kind_come_from_the_head(run, letters):
 
 def test_an_unfinished_run_says_how_to_finish_it(run):
     change_json(run / "run.json", result=None)
-    with pytest.raises(InvalidInputError, match=r"has not finished: give its warm-start command again"):
+    with pytest.raises(InvalidInputError, match=r"has not finished: run the same command again to resume it"):
         open_model(run)
 
 
@@ -130,7 +130,7 @@ def test_a_missing_head_is_named(name, run):
 
 def test_broken_json_is_named(run):
     (run / "head.json").write_text('{"classes": [')
-    with pytest.raises(SourceError, match=r"head\.json cannot be read as JSON"):
+    with pytest.raises(InvalidInputError, match=r"head\.json is no JSON"):
         open_model(run)
 
 

@@ -30,7 +30,7 @@ class Family:
 
 
 @pytest.fixture(scope="session")
-def _family(tmp_path_factory) -> Family:
+def trained_family(tmp_path_factory) -> Family:
     root = tmp_path_factory.mktemp("family")
     data = materials.pictures(root / "letters", 4, 8, splits=("train", "test"))
     probes = materials.pictures(root / "probes", 12, 4)
@@ -49,11 +49,11 @@ def _family(tmp_path_factory) -> Family:
 
 
 @pytest.fixture
-def family(_family, tmp_path, monkeypatch) -> Family:
+def family(trained_family, tmp_path, monkeypatch) -> Family:
     """The family with a workspace of the test's own, which is the current folder."""
-    shutil.copytree(_family.workspace, tmp_path / "own" / "workspace")
+    shutil.copytree(trained_family.workspace, tmp_path / "own" / "workspace")
     monkeypatch.chdir(tmp_path / "own" / "workspace")
-    return Family(tmp_path / "own", _family.data, _family.runs, _family.stranger)
+    return Family(tmp_path / "own", trained_family.data, trained_family.runs, trained_family.stranger)
 
 
 @pytest.fixture

@@ -84,7 +84,7 @@ def test_the_mean_is_the_mean_and_the_folder_that_of_a_warm_start(family):
     assert (described["strategy"], described["kind"]) == ("merge:mean", "class")
     assert described["accuracy"] == result["accuracy"]
     card = (folder / "README.md").read_text()
-    for part in ('license: "apache-2.0"', "base_model: [", '"merge"', "strictest licence", "best child"):
+    for part in ("license: apache-2.0", "base_model:\n- dir:", "- merge", "strictest licence", "best child"):
         assert part in card
     assert sorted(p.name for p in family.workspace.iterdir() if p.name.startswith(".merged")) == []
 
@@ -108,7 +108,9 @@ def test_the_same_command_reads_back_and_another_is_refused(family):
     again = merge(family, "--method", "ties", "--scale", 1).worked().json
     assert again == first
     assert materials.counts(family.workspace) == counted
-    merge(family, "--method", "ties", "--scale", 0.5).failed("is not empty", "--out")
+    merge(family, "--method", "ties", "--scale", 0.5).failed(
+        "holds another run (scale was 1.0, is 0.5)", "out"
+    )
     assert materials.counts(family.workspace) == counted
 
 

@@ -66,7 +66,7 @@ class TestRefused:
         merge(family, models=(family.runs[0], family.data)).failed("not the folder of a finished run")
         damaged = broken(family.runs[1], family.root / "damaged", lambda tensors: None)
         (damaged / "head.safetensors").write_bytes(b"PK\x03\x04")
-        merge(family, models=(family.runs[0], damaged)).failed("head.safetensors cannot be read")
+        merge(family, models=(family.runs[0], damaged)).failed("head.safetensors is not a safetensors file")
 
     @pytest.mark.parametrize(
         ("options", "named"),
@@ -85,7 +85,7 @@ class TestRefused:
     def test_a_folder_with_something_in_it(self, family):
         (family.root / "mine").mkdir()
         (family.root / "mine" / "thesis.txt").write_text("years of work")
-        merge(family, out=family.root / "mine").failed("is not empty", "thesis.txt")
+        merge(family, out=family.root / "mine").failed("holds other files", "thesis.txt")
         assert (family.root / "mine" / "thesis.txt").read_text() == "years of work"
 
     def test_test_items_that_a_child_has_learnt(self, family):

@@ -14,10 +14,11 @@ from torch.nn import functional
 from transformers import BertConfig, BertModel
 
 from expertise_graph.core.errors import InvalidInputError
+from expertise_graph.models.classifier import Classifier
 from expertise_graph.training.batches import Inputs, even_batches, training_order
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.linear_probe import class_weights, fit_linear_head, fit_regularised
-from expertise_graph.training.optimizer import Classifier, depths, parameter_groups
+from expertise_graph.training.optimizer import depths, parameter_groups
 from expertise_graph.training.strategy import start_moving
 from expertise_graph.training.time_budget import Clock
 from tests.training.material import Pooled

@@ -17,13 +17,13 @@ from transformers import ResNetModel
 from expertise_graph.core.errors import InvalidInputError, NotFoundError
 from expertise_graph.data.modalities.base import known_modalities
 from expertise_graph.data.sampling import holdout
+from expertise_graph.models.classifier import Classifier, read_head
+from expertise_graph.models.run_folder import RunFolder
 from expertise_graph.training.batches import Inputs
 from expertise_graph.training.checkpoints import Checkpoints, State, trained_tensors
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.fine_tune import train
-from expertise_graph.training.optimizer import Classifier
-from expertise_graph.training.output import load_model, model_card
-from expertise_graph.training.run_folder import claim, discard
+from expertise_graph.training.output import model_card
 from tests.training.material import CYRILLIC, Pooled, backbone, collate, expert, letters
 
 CONFIG = TrainConfig(epochs=2, batch_size=8)
@@ -48,8 +48,9 @@ def test_the_saved_model_gives_the_measured_accuracy(finished, tiny):
     out, result = finished
     module = Pooled(9)
     module.net.load_state_dict(ResNetModel.from_pretrained(out / "model").state_dict())
-    classifier, classes = load_model(module, out)
-    assert classes == tiny.classes
+    head = read_head(RunFolder(out))
+    assert head.classes == tiny.classes
+    classifier = Classifier(module, head.linear())
     rows = holdout(tiny, seed=CONFIG.seed).test
     batch = Inputs(tiny.items, decode=known_modalities["image"].decode, collate=collate).batch(rows)
     with torch.inference_mode():
@@ -121,7 +122,7 @@ def test_no_file_of_a_run_is_a_pickle(finished):
 
 def test_another_run_in_the_folder_is_named(finished, tiny):
     out, _ = finished
-    with pytest.raises(InvalidInputError, match=r"lr was 0.001, is 0.01.*--force.*another --out") as caught:
+    with pytest.raises(InvalidInputError, match=r"lr was 0.001, is 0.01.*`force`.*another `out`") as caught:
         train(backbone(), tiny, out=out, config=dataclasses.replace(CONFIG, lr=0.01), expert=expert())
     assert "seed" not in str(caught.value)
     assert "digest" not in str(caught.value)
@@ -135,24 +136,24 @@ def test_discard_makes_room_and_touches_nothing_else(tmp_path, tiny):
     out = tmp_path / "run"
     train(backbone(), tiny, out=out, config=TrainConfig(strategy="linear-probe"))
     (out / "notes.txt").write_text("mine")
-    discard(out)
+    RunFolder(out).discard()
     assert [path.name for path in out.iterdir()] == ["notes.txt"]
     with pytest.raises(InvalidInputError, match="not the folder of a run"):
-        discard(out)
-    discard(tmp_path / "missing")
+        RunFolder(out).discard()
+    RunFolder(tmp_path / "missing").discard()
     with pytest.raises(InvalidInputError, match=r"other files \(notes.txt\)"):
-        claim(out, {"config": {}})
+        RunFolder(out).claim({"config": {}})
     assert (out / "notes.txt").read_text() == "mine"
 
 
 def test_a_folder_that_cannot_be_written_or_read_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InvalidInputError, match="cannot be written"):
-        claim(tmp_path / "file" / "run", {"config": {}})
+        RunFolder(tmp_path / "file" / "run").claim({"config": {}})
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{")
     with pytest.raises(InvalidInputError, match="not the record of a run"):
-        claim(tmp_path / "run", {"config": {}})
+        RunFolder(tmp_path / "run").claim({"config": {}})
 
 
 def stepped(seed):
@@ -216,9 +217,10 @@ def test_checkpoints_work_without_hard_links(tmp_path, monkeypatch):
 
 def test_a_head_that_does_not_fit_is_refused(finished, tmp_path):
     out, _ = finished
-    with pytest.raises(NotFoundError, match="finished warm start"):
-        load_model(Pooled(0), tmp_path)
-    (tmp_path / "head.safetensors").write_bytes((out / "head.safetensors").read_bytes())
+    assert read_head(RunFolder(tmp_path)) is None
     (tmp_path / "head.json").write_text('{"classes": ["a", "b"]}')
+    with pytest.raises(NotFoundError, match=r"head\.safetensors is missing"):
+        read_head(RunFolder(tmp_path))
+    (tmp_path / "head.safetensors").write_bytes((out / "head.safetensors").read_bytes())
     with pytest.raises(InvalidInputError, match="3 classes and names 2"):
-        load_model(Pooled(0), tmp_path)
+        read_head(RunFolder(tmp_path))

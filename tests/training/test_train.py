@@ -200,7 +200,7 @@ def test_a_finished_run_whose_model_is_gone_is_not_read_back(latin, tiny, tmp_pa
         shutil.rmtree(tmp_path / lost)
     else:
         (tmp_path / lost).write_bytes(b"")
-    with pytest.raises(NotFoundError, match=f"{lost}.*train it again, with --force"):
+    with pytest.raises(NotFoundError, match=f"{lost}.*train it again, with `force`"):
         train(latin, tiny, out=tmp_path, config=config)
 
 
