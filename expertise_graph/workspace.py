@@ -618,13 +618,11 @@ class Workspace:
             NotFoundError, DatasetError: as `warm_start`.
         """
         return merging.merge(
-            self.store,
-            self._prober(trust_code),
+            self._context(trust_code),
             experts,
             self.read(data, columns=columns),
             out=Path(out),
             settings=settings or merging.MergeSettings(),
-            trust_code=trust_code,
         )
 
     def make_delta(
@@ -653,15 +651,14 @@ class Workspace:
             NotFoundError: when the child or its parent is not there.
             InvalidInputError: when they do not fit each other, or `out` is taken.
         """
-        return deltas.share(
-            self.store,
+        return deltas.make_delta_file(
+            self._context(trust_code),
             child,
             Path(out),
             parent=parent,
             packing=packing or deltas.Packing(),
             head=head,
             items=items,
-            trust_code=trust_code,
         )
 
     def apply_deltas(
@@ -680,13 +677,11 @@ class Workspace:
             InvalidInputError: when a delta belongs to other weights, or `out` is taken.
         """
         return deltas.apply_deltas(
-            self.store,
-            self._prober(trust_code),
+            self._context(trust_code),
             parent,
             [Path(file) for file in files],
             out=Path(out),
             settings=settings or deltas.ApplySettings(),
-            trust_code=trust_code,
         )
 
     # Inference

@@ -23,7 +23,8 @@ RANKS = {
     "registry": 4,
     "retrieval": 5,
     "training": 6,
-    "inference": 7,
+    # Beside training, so that using a model cannot come to need what trains one.
+    "inference": 6,
     "merging": 7,
     "deltas": 8,
     "diagnostics": 8,
@@ -212,6 +213,7 @@ def test_modalities_are_named_where_they_are_defined_loaded_or_shipped():
         ("'''D.'''\nfrom expertise_graph.models import load", "store", ["store imports models"]),
         ("'''D.'''\nimport expertise_graph.cli.app", "workspace", ["workspace imports cli"]),
         ("'''D.'''\nfrom expertise_graph import retrieval", "registry", ["registry imports retrieval"]),
+        ("'''D.'''\nfrom expertise_graph.training import train", "inference", ["inference imports training"]),
         ("'''D.'''\nfrom expertise_graph.store import Store", "features", []),
         ("'''D.'''\nfrom expertise_graph.store.rows import now", "store", []),
         (

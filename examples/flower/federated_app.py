@@ -28,7 +28,7 @@ from expertise_graph.deltas.client import (
     prototype_head,
     train_locally,
 )
-from expertise_graph.merging.models import Model, changed, open_expert
+from expertise_graph.merging.loaded_model import LoadedModel, changed, open_expert
 from expertise_graph.models import Head
 
 DATA = Path(os.environ.get("FEDERATED_DATA", Path(__file__).parent.parent / "armenian-letters"))
@@ -47,19 +47,19 @@ def items(split: str, client: int | None = None) -> LabelledData:
     return dataclasses.replace(data, items=chosen, labels=labels[rows], splits={})
 
 
-def start() -> Model:
+def start() -> LoadedModel:
     """Return the expert with a head of zeros, the same at the server and at every client."""
     torch.set_num_threads(1)
     return blank_head(open_expert(EXPERT), read_data(str(DATA)).classes)
 
 
-def to_arrays(model: Model) -> ArrayRecord:
+def to_arrays(model: LoadedModel) -> ArrayRecord:
     """Return network and head as Flower sends them; counters stay at home."""
     tensors = {f"backbone.{name}": tensor for name, tensor in model.weights.floating.items()}
     return ArrayRecord(OrderedDict(tensors | {f"head.{name}": t for name, t in model.head.state.items()}))
 
 
-def with_arrays(model: Model, arrays: ArrayRecord) -> Model:
+def with_arrays(model: LoadedModel, arrays: ArrayRecord) -> LoadedModel:
     """Return the model with the weights that came."""
     state = arrays.to_torch_state_dict()
     network = {k.removeprefix("backbone."): t for k, t in state.items() if k.startswith("backbone.")}
@@ -95,7 +95,7 @@ def train(message: Message, context: Context) -> Message:
 server_app = ServerApp()
 
 
-def class_means(grid: Grid, model: Model) -> Model:
+def class_means(grid: Grid, model: LoadedModel) -> LoadedModel:
     """Return the model with a head made of what all clients tell of their classes."""
     nodes = list(grid.get_node_ids())
     while len(nodes) < CLIENTS:

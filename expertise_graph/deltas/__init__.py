@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from expertise_graph.deltas.delta import Delta, make_delta
     from expertise_graph.deltas.delta_file import read_delta, write_delta
     from expertise_graph.deltas.federated import Round, federated_round
-    from expertise_graph.deltas.make import DeltaReport, share
+    from expertise_graph.deltas.make import DeltaReport, make_delta_file
     from expertise_graph.deltas.packing import Packing
 
 __getattr__, __dir__, __all__ = door(__name__)

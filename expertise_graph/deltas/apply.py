@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +10,15 @@ from typing import Any
 
 from torch import nn
 
-from expertise_graph.core import InvalidInputError, count, sha256_of_file
+from expertise_graph.core import InvalidInputError, count, sha256_of_file, sha256_of_json
 from expertise_graph.data import CLASS
 from expertise_graph.deltas.average import combine, shares_of
 from expertise_graph.deltas.delta import Delta
 from expertise_graph.deltas.delta_file import read_delta
-from expertise_graph.features import Prober
+from expertise_graph.features import Context
 from expertise_graph.merging import (
     RULE,
-    Model,
+    LoadedModel,
     Origin,
     datasets_of,
     license_of,
@@ -29,7 +27,6 @@ from expertise_graph.merging import (
     strictest,
 )
 from expertise_graph.models import FinishedCard, Head, ModelDescription, RunFolder, write_model
-from expertise_graph.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,27 +75,18 @@ class Applied:
 
 
 def apply_deltas(
-    store: Store,
-    prober: Prober,
-    parent: str,
-    files: Sequence[Path],
-    *,
-    out: Path,
-    settings: ApplySettings,
-    trust_code: bool = False,
+    context: Context, parent: str, files: Sequence[Path], *, out: Path, settings: ApplySettings
 ) -> Applied:
     """Add deltas to their parent, write the model into `out` and register it with its lineage.
 
     The same command again reads back what is done.
 
     Args:
-        store: the registry.
-        prober: runs the new expert on the probe set.
+        context: registry, prober and what is trusted.
         parent: a registered expert or the folder of a run, with the weights the deltas belong to.
         files: delta files.
         out: folder to write, new or empty.
         settings: weights and the rest.
-        trust_code: whether a network built by code of the user may be loaded.
 
     Raises:
         NotFoundError: for a parent or file that is not there.
@@ -106,7 +94,7 @@ def apply_deltas(
     """
     if not files:
         raise InvalidInputError("no delta was given: name at least one file")
-    start, out = open_model(store, parent, trust_code=trust_code), out.absolute()
+    start, out = open_model(context, parent), out.absolute()
     deltas = [read_delta(path, start, head=settings.head) for path in files]
     identity: dict[str, Any] = {
         "parent": start.expert.id,
@@ -131,15 +119,13 @@ def apply_deltas(
             folder.finish(identity, _result(applied))
     if not settings.register:
         return applied
-    expert = _registered(
-        store, prober, start, deltas, identity=identity, applied=applied, trust_code=trust_code
-    )
+    expert = _register(context, start, deltas, identity=identity, applied=applied)
     return dataclasses.replace(applied, expert=expert)
 
 
 def _write(
     folder: RunFolder,
-    parent: Model,
+    parent: LoadedModel,
     made: tuple[nn.Module, Head | None],
     applied: Applied,
     deltas: Sequence[Delta],
@@ -189,28 +175,26 @@ def _result(applied: Applied) -> dict[str, Any]:
     return {**dataclasses.asdict(applied), "n_train": applied.items}
 
 
-def _registered(
-    store: Store,
-    prober: Prober,
-    parent: Model,
+def _register(
+    context: Context,
+    parent: LoadedModel,
     deltas: Sequence[Delta],
     *,
     identity: dict[str, Any],
     applied: Applied,
-    trust_code: bool,
 ) -> str:
+    store = context.store
     known = {e.id for e in store.experts(parent.expert.modality)}
     children = [d.about.child for d in deltas if d.about.child in known]
-    text = json.dumps([identity, applied.path], sort_keys=True)
     origin = Origin(
         parent=parent.expert.id,
         sources=(parent.expert.id, *children),
         method=_method(deltas),
         relation="merge" if len(deltas) > 1 else "finetune",
-        run=f"run:{hashlib.sha256(text.encode()).hexdigest()[:16]}",
+        run=f"run:{sha256_of_json([identity, applied.path])[:16]}",
         name=f"{parent.expert.name}-{_method(deltas)}",
         license=applied.license,
         modality=parent.expert.modality,
         datasets=datasets_of([parent.expert, *(store.expert(child) for child in children)]),
     )
-    return register_model(store, prober, Path(applied.path), origin, trust_code=trust_code).id
+    return register_model(context, Path(applied.path), origin).id

@@ -7,15 +7,19 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from expertise_graph.core import InvalidInputError
+from expertise_graph.core import InvalidInputError, setting
 from expertise_graph.deltas.delta import DIFFERENCE, NO_HEAD, About, Delta
 from expertise_graph.deltas.delta_file import tensor_shapes
-from expertise_graph.merging import Model, State, normalised, put_into, sum_of
+from expertise_graph.merging import LoadedModel, State, normalised, put_into, sum_of
 from expertise_graph.models import Head
 
 
 def combine(
-    parent: Model, deltas: Sequence[Delta], *, weights: Sequence[float] | None = None, scale: float = 1.0
+    parent: LoadedModel,
+    deltas: Sequence[Delta],
+    *,
+    weights: Sequence[float] | None = None,
+    scale: float = 1.0,
 ) -> tuple[nn.Module, Head | None]:
     """Return the parent's network and head with the weighted mean of the deltas added.
 
@@ -65,13 +69,19 @@ def shares_of(deltas: Sequence[Delta], weights: Sequence[float] | None) -> list[
         weights = [float(delta.about.items) for delta in deltas]
         if not all(weights):
             raise InvalidInputError(
-                "a delta does not say how many items it was trained on: give --weights, one for each delta"
+                "a delta does not say how many items its child was trained on: give one weight for each "
+                f"delta as {setting('weights')}"
             )
     return normalised(weights, len(deltas))
 
 
 def _head(
-    parent: Model, deltas: Sequence[Delta], moves: Sequence[State], *, shares: Sequence[float], scale: float
+    parent: LoadedModel,
+    deltas: Sequence[Delta],
+    moves: Sequence[State],
+    *,
+    shares: Sequence[float],
+    scale: float,
 ) -> Head | None:
     with_head = [delta for delta in deltas if delta.about.head != NO_HEAD]
     if not with_head:
@@ -80,7 +90,8 @@ def _head(
     same = all((set(d.about.classes), d.about.kind) == (set(classes), kind) for d in with_head)
     if len(with_head) < len(deltas) or not same:
         raise InvalidInputError(
-            "the deltas have heads for different classes: leave them out with --no-head, or apply one alone"
+            "the deltas have heads for different classes: leave them out with "
+            f"{setting('head', False)}, or apply one alone"
         )
     heads = [_proposed(parent, d.about, m) for d, m in zip(deltas, moves, strict=True)]
     ordered = [head.ordered(classes).state for head in heads]
@@ -95,7 +106,7 @@ def _head(
     return Head(weight=mean["weight"].float(), bias=mean["bias"].float(), classes=classes, kind=kind)
 
 
-def _proposed(parent: Model, about: About, moves: State) -> Head:
+def _proposed(parent: LoadedModel, about: About, moves: State) -> Head:
     """Return the head of the child that a delta stands for."""
     start = parent.head.ordered(about.classes).state if parent.head and about.head == DIFFERENCE else {}
     found = {}

@@ -14,7 +14,7 @@ from torch.nn import functional
 from expertise_graph.core import IntArray, InvalidInputError
 from expertise_graph.data import CLASS, LabelledData, known_modalities
 from expertise_graph.features import extract
-from expertise_graph.merging import Model, changed
+from expertise_graph.merging import LoadedModel, changed
 from expertise_graph.models import Head
 from expertise_graph.training import (
     Inputs,
@@ -30,7 +30,7 @@ STRATEGY = "lp-ft"
 SHARPNESS = 10.0
 
 
-def blank_head(model: Model, classes: Sequence[str]) -> Model:
+def blank_head(model: LoadedModel, classes: Sequence[str]) -> LoadedModel:
     """Return the model with a head of zeros for `classes`, which all clients then share.
 
     Where clients have different classes `prototype_head` is much the better start.
@@ -53,7 +53,7 @@ class ClassSums:
         return int((self.counts > 0).sum()) * self.sums.shape[1] * 4 + len(self.counts) * 4
 
 
-def class_sums(model: Model, data: LabelledData) -> ClassSums:
+def class_sums(model: LoadedModel, data: LabelledData) -> ClassSums:
     """Return what a client tells of its items before the first round, see `prototype_head`.
 
     Of a class with one item that is the item's features: give it more, or leave it out.
@@ -64,7 +64,7 @@ def class_sums(model: Model, data: LabelledData) -> ClassSums:
     return ClassSums(sums=sums, counts=torch.bincount(labels, minlength=len(data.classes)).float())
 
 
-def prototype_head(model: Model, classes: Sequence[str], told: Sequence[ClassSums]) -> Model:
+def prototype_head(model: LoadedModel, classes: Sequence[str], told: Sequence[ClassSums]) -> LoadedModel:
     """Return the model with a head made of the class means over all clients, to start the rounds from.
 
     Row c is the direction from the mean of all items to the mean of class c, scaled so that rows have
@@ -103,7 +103,7 @@ def prototype_head(model: Model, classes: Sequence[str], told: Sequence[ClassSum
 
 
 def train_locally(
-    model: Model,
+    model: LoadedModel,
     data: LabelledData,
     *,
     epochs: int,
@@ -111,7 +111,7 @@ def train_locally(
     batch_size: int = 32,
     seed: int = 0,
     own_classes: bool = True,
-) -> Model:
+) -> LoadedModel:
     """Fine-tune a model and its head on all items of `data`, as a client does between two averages.
 
     AdamW with a constant learning rate, the backbone at 0.3 of the head's; batch normalisation and
@@ -168,7 +168,7 @@ def train_locally(
     return changed(model, module.eval(), trained.ordered(model.head.classes), items=len(data))
 
 
-def accuracy_of(model: Model, data: LabelledData) -> float:
+def accuracy_of(model: LoadedModel, data: LabelledData) -> float:
     """Return the fraction of items of `data` whose class the model and its head name.
 
     Raises:
@@ -182,7 +182,7 @@ def accuracy_of(model: Model, data: LabelledData) -> float:
     return float((guesses.numpy() == np.asarray(data.labels)).mean())
 
 
-def _head_for(model: Model, data: LabelledData) -> Head | None:
+def _head_for(model: LoadedModel, data: LabelledData) -> Head | None:
     return model.head_for(data.classes, CLASS) if data.kind == CLASS else None
 
 

@@ -13,7 +13,7 @@ import torch
 from expertise_graph.core import InvalidInputError
 from expertise_graph.data import CLASS, KINDS
 from expertise_graph.deltas.packing import PLAIN, Packing, pack, relative_error, unpack
-from expertise_graph.merging import Model, State, first_difference, license_of
+from expertise_graph.merging import LoadedModel, State, first_difference, license_of
 from expertise_graph.models import Head
 
 FORMAT, VERSION = "expertise-graph-delta", "1"
@@ -105,7 +105,12 @@ class Delta:
 
 
 def make_delta(
-    parent: Model, child: Model, *, packing: Packing = PLAIN, head: bool = True, items: int | None = None
+    parent: LoadedModel,
+    child: LoadedModel,
+    *,
+    packing: Packing = PLAIN,
+    head: bool = True,
+    items: int | None = None,
 ) -> tuple[Delta, float]:
     """Return the difference of two models and what packing it loses, as a relative error.
 
@@ -165,7 +170,7 @@ def head_sha256(head: Head) -> str:
     return found.hexdigest()
 
 
-def _check_fixed(parent: Model, child: Model) -> None:
+def _check_fixed(parent: LoadedModel, child: LoadedModel) -> None:
     for name, tensor in child.weights.fixed.items():
         if not name.endswith("num_batches_tracked") and not torch.equal(tensor, parent.weights.fixed[name]):
             raise InvalidInputError(
@@ -173,13 +178,13 @@ def _check_fixed(parent: Model, child: Model) -> None:
             )
 
 
-def _head_kind(parent: Model, child: Model) -> str:
+def _head_kind(parent: LoadedModel, child: LoadedModel) -> str:
     if child.head is None:
         return NO_HEAD
     return DIFFERENCE if parent.head_for(child.head.classes, child.head.kind) else WHOLE
 
 
-def _head_difference(parent: Model, child: Model, kind: str) -> State:
+def _head_difference(parent: LoadedModel, child: LoadedModel, kind: str) -> State:
     if kind == NO_HEAD or child.head is None:
         return {}
     found = {f"head.{name}": tensor for name, tensor in child.head.state.items()}

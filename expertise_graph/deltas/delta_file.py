@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,10 +11,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from expertise_graph.core import InvalidInputError, NotFoundError, disk_errors, sync
+from expertise_graph.core import InvalidInputError, NotFoundError, replacing, setting
 from expertise_graph.deltas.delta import DIFFERENCE, NO_HEAD, About, Delta, head_sha256
 from expertise_graph.deltas.packing import check_parts
-from expertise_graph.merging import Model, State
+from expertise_graph.merging import LoadedModel, State
 from expertise_graph.models import inspect
 
 MOST_CLASSES = 100_000
@@ -31,24 +28,19 @@ def write_delta(delta: Delta, path: Path) -> int:
         InvalidInputError: when there is something at `path`, or it cannot be written.
     """
     if path.exists() or path.is_symlink():
-        raise InvalidInputError(f"{path} is there already: give another --out")
+        raise InvalidInputError(f"{path} exists already: choose another {setting('out')}")
     tensors = {
         f"{part}:{name}": tensor.contiguous()
         for name, parts in delta.parts.items()
         for part, tensor in parts.items()
     }
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with disk_errors():
+        with replacing(path) as temporary:
             save_file(tensors, temporary, metadata=delta.about.as_metadata())
-        sync(temporary)
-        os.replace(temporary, path)
     except OSError as error:
-        raise InvalidInputError(f"{path} cannot be written ({error.strerror}): give another --out") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        raise InvalidInputError(
+            f"{path} cannot be written ({error.strerror}): choose another {setting('out')}"
+        ) from error
     return path.stat().st_size
 
 
@@ -71,7 +63,7 @@ def read_about(path: Path) -> About:
         raise InvalidInputError(f"{path} cannot be used: {error}") from error
 
 
-def read_delta(path: Path, parent: Model, *, head: bool = True) -> Delta:
+def read_delta(path: Path, parent: LoadedModel, *, head: bool = True) -> Delta:
     """Return the delta in a file, if it belongs to the weights of `parent`.
 
     Names, shapes and types of all tensors are compared with the parent's before one is read, so that
@@ -108,7 +100,7 @@ def read_delta(path: Path, parent: Model, *, head: bool = True) -> Delta:
     return Delta(about=about, parts=read)
 
 
-def tensor_shapes(parent: Model, about: About) -> dict[str, torch.Size]:
+def tensor_shapes(parent: LoadedModel, about: About) -> dict[str, torch.Size]:
     """Return the shape of each tensor that a delta to `parent` may have.
 
     Raises:
@@ -122,7 +114,8 @@ def tensor_shapes(parent: Model, about: About) -> dict[str, torch.Size]:
     ):
         raise InvalidInputError(
             f"the delta changes a head that {parent.name} does not have (sha256 "
-            f"{about.parent_head_sha256[:16]}): apply it to the folder of the run, or with --no-head"
+            f"{about.parent_head_sha256[:16]}): apply it to the folder of the run, or set "
+            f"{setting('head', False)}"
         )
     count = len(about.classes)
     if not 1 <= count <= MOST_CLASSES:

@@ -11,9 +11,9 @@ from expertise_graph.deltas.average import combine
 from expertise_graph.deltas.delta import make_delta
 from expertise_graph.deltas.delta_file import read_delta, write_delta
 from expertise_graph.deltas.packing import PLAIN, Packing
-from expertise_graph.merging import Model, changed
+from expertise_graph.merging import LoadedModel, changed
 
-Client = Callable[[Model], Model]
+Client = Callable[[LoadedModel], LoadedModel]
 """Gets the global model and gives back its own, trained from it, with `items` set."""
 
 
@@ -28,14 +28,14 @@ class Round:
         weights: the share of each client.
     """
 
-    model: Model
+    model: LoadedModel
     bytes: tuple[int, ...]
     errors: tuple[float, ...]
     weights: tuple[float, ...]
 
 
 def federated_round(
-    parent: Model, clients: Sequence[Client], *, folder: Path, packing: Packing = PLAIN
+    parent: LoadedModel, clients: Sequence[Client], *, folder: Path, packing: Packing = PLAIN
 ) -> Round:
     """Let each client train from `parent`, and average what they learnt, weighted by their items.
 

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.core import InvalidInputError, NotFoundError
+from expertise_graph.core import InvalidInputError, NotFoundError, setting
 from expertise_graph.deltas.delta import make_delta
 from expertise_graph.deltas.delta_file import write_delta
 from expertise_graph.deltas.packing import PLAIN, Packing
-from expertise_graph.merging import Model, open_model
-from expertise_graph.store import Store
+from expertise_graph.features import Context
+from expertise_graph.merging import LoadedModel, open_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,8 @@ class DeltaReport:
         return asdict(self)
 
 
-def share(
-    store: Store,
+def make_delta_file(
+    context: Context,
     child: str,
     out: Path,
     *,
@@ -55,28 +55,26 @@ def share(
     packing: Packing = PLAIN,
     head: bool = True,
     items: int | None = None,
-    trust_code: bool = False,
 ) -> DeltaReport:
     """Write the difference of a child to its parent, see `make_delta`.
 
     Args:
-        store: the registry.
+        context: registry and what is trusted.
         child: a registered expert or the folder of a run.
         out: the file to write, which must not be there.
         parent: the same for the parent; by default the child's only one in the lineage.
         packing: how it is written.
         head: whether the child's head goes in.
         items: how many items the child was trained on, where its run does not say.
-        trust_code: whether a network built by code of the user may be loaded.
 
     Raises:
         NotFoundError: when child or parent is not there, or the parent is not known.
         InvalidInputError: when they do not belong together, or `out` is taken.
     """
     if out.exists() or out.is_symlink():
-        raise InvalidInputError(f"{out} is there already: give another --out")
-    after = open_model(store, child, trust_code=trust_code)
-    before = open_model(store, parent or _only_parent(after), trust_code=trust_code)
+        raise InvalidInputError(f"{out} exists already: choose another {setting('out')}")
+    after = open_model(context, child)
+    before = open_model(context, parent or _only_parent(after))
     delta, error = make_delta(before, after, packing=packing, head=head, items=items)
     size = write_delta(delta, out)
     return DeltaReport(
@@ -95,12 +93,12 @@ def share(
     )
 
 
-def _only_parent(child: Model) -> str:
+def _only_parent(child: LoadedModel) -> str:
     parents: Sequence[str] = child.parents
     if len(parents) == 1:
         return parents[0]
     if not parents:
-        raise NotFoundError(f"no parent of {child.name} is known: name it with --parent")
+        raise NotFoundError(f"no parent of {child.name} is known: name it as {setting('parent')}")
     raise InvalidInputError(
-        f"{child.name} comes from {' and '.join(parents)}: say with --parent which one the delta is to"
+        f"{child.name} comes from {' and '.join(parents)}: choose one of them as {setting('parent')}"
     )

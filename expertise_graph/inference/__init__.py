@@ -7,8 +7,9 @@ from expertise_graph.core.door import door
 if TYPE_CHECKING:
     from expertise_graph.inference.evaluation import Evaluation, evaluate
     from expertise_graph.inference.export import Exported, export_model, formats
+    from expertise_graph.inference.locate import find_model
     from expertise_graph.inference.model import Model
-    from expertise_graph.inference.opening import find_model, open_model
+    from expertise_graph.inference.opening import open_model
     from expertise_graph.inference.prediction import Prediction, predict
 
 __getattr__, __dir__, __all__ = door(__name__)

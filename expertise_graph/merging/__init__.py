@@ -1,11 +1,18 @@
-"""Merging models, sharing what a child learnt as a small file, and averaging such files."""
+"""Merging children of one parent into one model, measured beside them and registered with its lineage."""
 
 from typing import TYPE_CHECKING
 
 from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
-    from expertise_graph.merging.licences import RULE, strictest
+    from expertise_graph.merging.loaded_model import (
+        LoadedModel,
+        changed,
+        license_of,
+        open_expert,
+        open_folder,
+        open_model,
+    )
     from expertise_graph.merging.merge_models import merge
     from expertise_graph.merging.methods import (
         fisher,
@@ -16,15 +23,13 @@ if TYPE_CHECKING:
         task_arithmetic,
         ties,
     )
-    from expertise_graph.merging.models import (
-        Model,
-        changed,
-        license_of,
-        open_expert,
-        open_folder,
-        open_model,
+    from expertise_graph.merging.registration import (
+        RULE,
+        Origin,
+        datasets_of,
+        register_model,
+        strictest,
     )
-    from expertise_graph.merging.record import Origin, datasets_of, register_model
     from expertise_graph.merging.settings import METHODS, ChildResult, MergeResult, MergeSettings
     from expertise_graph.merging.states import State, first_difference, put_into
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from expertise_graph.core import SourceError
-from expertise_graph.merging.evaluator import Yardstick, normalises
+from expertise_graph.merging.evaluator import Evaluator, normalises
+from expertise_graph.merging.loaded_model import LoadedModel
 from expertise_graph.merging.methods import DENSITY, fisher, greedy_soup, mean, task_arithmetic, ties
-from expertise_graph.merging.models import Model
 from expertise_graph.merging.settings import MergeSettings
 from expertise_graph.merging.states import State, common_fixed, put_into
 from expertise_graph.models import Head
@@ -20,7 +20,7 @@ KEPT, RECOMPUTED, NONE = "kept", "recomputed", "none"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Blend:
+class MergeCandidate:
     """A merged model with what it reaches on validation.
 
     Attributes:
@@ -46,11 +46,11 @@ class Blend:
 
     @property
     def order(self) -> tuple[float, float]:
-        """What the better blend has more of."""
+        """What the better candidate has more of."""
         return self.accuracy, -self.loss
 
 
-class Blender:
+class Merger:
     """Merges models by the method of the settings.
 
     Args:
@@ -58,25 +58,25 @@ class Blender:
         heads: of each model for the classes of the data, its own or a probe.
         own: whether all heads are the models' own, and so are merged as well.
         parent: what methods with task vectors start from.
-        yardstick: the data.
+        evaluator: the data.
     """
 
     def __init__(
         self,
-        models: Sequence[Model],
+        models: Sequence[LoadedModel],
         heads: Sequence[Head],
         *,
         own: bool,
-        parent: Model | None,
-        yardstick: Yardstick,
+        parent: LoadedModel | None,
+        evaluator: Evaluator,
         settings: MergeSettings,
     ) -> None:
         self.models, self.heads, self.own = models, heads, own
-        self.parent, self.yardstick, self.settings = parent, yardstick, settings
+        self.parent, self.evaluator, self.settings = parent, evaluator, settings
         self.states = [self._learnt(model, head) for model, head in zip(models, heads, strict=True)]
         self.same_statistics = all(_equal(models[0].weights.statistics, m.weights.statistics) for m in models)
 
-    def best(self, alone: Sequence[float]) -> Blend:
+    def best(self, alone: Sequence[float]) -> MergeCandidate:
         """Return the merge, its scale chosen on validation where none was given.
 
         Args:
@@ -85,8 +85,8 @@ class Blender:
         if self.settings.method == "greedy-soup":
             return self._greedy(alone)
         everyone = tuple(range(len(self.models)))
-        blends = (self._finish(state, everyone, scale) for state, scale in self._merged())
-        return max(blends, key=lambda blend: blend.order)
+        candidates = (self._finish(state, everyone, scale) for state, scale in self._merged())
+        return max(candidates, key=lambda candidate: candidate.order)
 
     def _merged(self) -> Iterator[tuple[State, float | None]]:
         method, weights = self.settings.method, self.settings.weights
@@ -94,7 +94,7 @@ class Blender:
             yield mean(self.states, weights), None
         elif method == "fisher":
             known = [
-                self.yardstick.fisher(m.backbone.module, h)
+                self.evaluator.fisher(m.backbone.module, h)
                 for m, h in zip(self.models, self.heads, strict=True)
             ]
             yield fisher(self.states, known, weights), None
@@ -113,22 +113,22 @@ class Blender:
         """Merge what the parent has too by `method`, and average the rest: a head it never had."""
         if self.parent is None:
             raise SourceError("a method that adds to the parent was called without one")
-        start = self._learnt(self.parent, self.parent.head_for(self.yardstick.classes, self.yardstick.kind))
+        start = self._learnt(self.parent, self.parent.head_for(self.evaluator.classes, self.evaluator.kind))
         shared = [{key: state[key] for key in start} for state in self.states]
         rest = [{key: t for key, t in state.items() if key not in start} for state in self.states]
         return {**method(start, shared), **mean(rest)}
 
-    def _greedy(self, alone: Sequence[float]) -> Blend:
-        blends: dict[tuple[int, ...], Blend] = {}
+    def _greedy(self, alone: Sequence[float]) -> MergeCandidate:
+        candidates: dict[tuple[int, ...], MergeCandidate] = {}
 
         def score(rows: tuple[int, ...], state: State) -> float:
-            blends[rows] = self._finish(state, rows, None)
-            return blends[rows].accuracy
+            candidates[rows] = self._finish(state, rows, None)
+            return candidates[rows].accuracy
 
         rows, soup, _ = greedy_soup(self.states, alone, score)
-        return blends.get(rows) or self._finish(soup, rows, None)
+        return candidates.get(rows) or self._finish(soup, rows, None)
 
-    def _finish(self, learnt: State, rows: tuple[int, ...], scale: float | None) -> Blend:
+    def _finish(self, learnt: State, rows: tuple[int, ...], scale: float | None) -> MergeCandidate:
         """Give merged parameters their statistics and their head, and measure them on validation."""
         members = [self.models[row] for row in rows]
         shares = self.settings.weights if len(rows) == len(self.models) else None
@@ -141,11 +141,11 @@ class Blender:
         module = put_into(members[0].backbone.module, state)
         variants = {NONE: module}
         if normalises(module):
-            variants = {KEPT: module, RECOMPUTED: self.yardstick.renewed(module)}
+            variants = {KEPT: module, RECOMPUTED: self.evaluator.renewed(module)}
         found = {name: self._judge(variant, learnt) for name, variant in variants.items()}
         chosen = self._statistics() if normalises(module) else NONE
         head, _, loss = found[chosen]
-        return Blend(
+        return MergeCandidate(
             module=variants[chosen],
             head=head,
             rows=rows,
@@ -170,14 +170,14 @@ class Blender:
             head = Head(
                 weight=learnt["head.weight"],
                 bias=learnt["head.bias"],
-                classes=self.yardstick.classes,
-                kind=self.yardstick.kind,
+                classes=self.evaluator.classes,
+                kind=self.evaluator.kind,
             )
         else:
-            head = self.yardstick.probe(module)
-        return head, *self.yardstick.measure(module, head, "validation")
+            head = self.evaluator.probe(module)
+        return head, *self.evaluator.measure(module, head, "validation")
 
-    def _learnt(self, model: Model, head: Head | None) -> State:
+    def _learnt(self, model: LoadedModel, head: Head | None) -> State:
         network = {f"backbone.{key}": tensor for key, tensor in model.weights.learnt.items()}
         if not self.own or head is None:
             return network

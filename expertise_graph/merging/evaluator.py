@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from expertise_graph.core import IntArray, SourceError
+from expertise_graph.core import IntArray, SourceError, setting
 from expertise_graph.data import CLASS, LABELS, VALUE, LabelledData, known_modalities, stratified_sample
 from expertise_graph.features import forward
 from expertise_graph.merging.states import State
@@ -23,11 +23,15 @@ from expertise_graph.training import (
     trial_splits,
 )
 
+# Inputs in one forward pass: small enough for the memory of a laptop, large enough to fill its cores.
 BATCH = 64
+
+# Items that the Fisher information is estimated on, one backward pass each. Matena and Raffel use from 256
+# on and see little change with more; fewer make it noisier, more take longer.
 FISHER_ITEMS = 256
 
 
-class Yardstick:
+class Evaluator:
     """A dataset with its splits, its inputs preprocessed once.
 
     Attributes:
@@ -71,7 +75,9 @@ class Yardstick:
         """
         features = torch.cat([self.features(module, "train"), self.features(module, "validation")])
         if not bool(torch.isfinite(features).all()):
-            raise SourceError("the merged model gives features that are NaN or infinite: lower --scale")
+            raise SourceError(
+                f"the merged model gives features that are NaN or infinite: lower {setting('scale')}"
+            )
         rows = np.concatenate([self.rows["train"], self.rows["validation"]])
         n = len(self.rows["train"])
         found = fit_linear_head(

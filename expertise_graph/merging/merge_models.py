@@ -7,30 +7,29 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from expertise_graph.core import Run
 from expertise_graph.data import LabelledData
-from expertise_graph.features import Prober
-from expertise_graph.merging.candidates import Blend, Blender
-from expertise_graph.merging.compatibility import open_parent
-from expertise_graph.merging.evaluator import Yardstick
-from expertise_graph.merging.finish import record_merge, write_merge
-from expertise_graph.merging.licences import strictest
+from expertise_graph.features import Context
+from expertise_graph.merging.candidates import MergeCandidate, Merger
+from expertise_graph.merging.evaluator import Evaluator
+from expertise_graph.merging.loaded_model import LoadedModel, license_of
 from expertise_graph.merging.methods import DENSITY
-from expertise_graph.merging.models import Model, license_of
-from expertise_graph.merging.plan import Plan, make_plan
+from expertise_graph.merging.plan import MergePlan, make_plan, open_parent
+from expertise_graph.merging.registration import (
+    RULE,
+    Origin,
+    datasets_of,
+    put_result,
+    register_model,
+    strictest,
+)
 from expertise_graph.merging.settings import ChildResult, MergeResult, MergeSettings
-from expertise_graph.models import Head, RunFolder
-from expertise_graph.store import Store
+from expertise_graph.models import FinishedCard, Head, ModelDescription, RunFolder, pipeline_tag, write_model
+from expertise_graph.store import Store, now
 
 
 def merge(
-    store: Store,
-    prober: Prober,
-    children: Sequence[str],
-    data: LabelledData,
-    *,
-    out: Path,
-    settings: MergeSettings,
-    trust_code: bool = False,
+    context: Context, children: Sequence[str], data: LabelledData, *, out: Path, settings: MergeSettings
 ) -> MergeResult:
     """Merge models into one, measure it on `data` beside its children, and register it.
 
@@ -39,13 +38,11 @@ def merge(
     nothing is written or registered.
 
     Args:
-        store: the registry.
-        prober: runs the new expert on the probe set.
+        context: registry, prober and what is trusted.
         children: registered experts (id, name) or folders of finished runs.
         data: labelled inputs of their modality.
         out: folder to write, new or empty.
         settings: method and numbers.
-        trust_code: whether networks built by code of the user may be loaded.
 
     Raises:
         InvalidInputError: when the models do not fit each other or the data, or `out` is taken.
@@ -53,84 +50,84 @@ def merge(
         DatasetError: when a split is empty.
     """
     started = time.perf_counter()
-    plan = make_plan(store, children, data, out=out, settings=settings, trust_code=trust_code)
+    plan = make_plan(context, children, data, out=out, settings=settings)
     recorded = RunFolder(plan.out).result_of(plan.identity)
     if recorded is None:
-        result, blend = _measure(store, plan)
+        result, candidate = _measure(context, plan)
         result = dataclasses.replace(result, seconds=time.perf_counter() - started)
-        if blend is None:
+        if candidate is None:
             return result
-        write_merge(plan, result, blend)
+        _write(plan, result, candidate)
     else:
         result = MergeResult.from_dict(recorded)
-    return record_merge(store, prober, plan, result)
+    return _register(context, plan, result)
 
 
-def _measure(store: Store, plan: Plan) -> tuple[MergeResult, Blend | None]:
+def _measure(context: Context, plan: MergePlan) -> tuple[MergeResult, MergeCandidate | None]:
     """Return what the children and their merge reach, and the merge unless it is one child."""
     models, settings = plan.models, plan.settings
-    yardstick = Yardstick(plan.data, models[0].backbone, plan.seed)
-    found = [model.head_for(yardstick.classes, yardstick.kind) for model in models]
+    evaluator = Evaluator(plan.data, models[0].backbone, plan.seed)
+    found = [model.head_for(evaluator.classes, evaluator.kind) for model in models]
     own = all(found)
     heads = [
-        head or yardstick.probe(model.backbone.module) for model, head in zip(models, found, strict=True)
+        head or evaluator.probe(model.backbone.module) for model, head in zip(models, found, strict=True)
     ]
     results = [
-        _child(model, head, yardstick, own=mine is not None)
+        _child(model, head, evaluator, own=mine is not None)
         for model, head, mine in zip(models, heads, found, strict=True)
     ]
     needs_parent = settings.method in ("task-arithmetic", "ties")
-    parent = open_parent(store, models, plan.parent, trust_code=plan.trust_code) if needs_parent else None
-    blender = Blender(models, heads, own=own, parent=parent, yardstick=yardstick, settings=settings)
-    blend = blender.best([child.validation_accuracy for child in results])
-    alone = len(blend.rows) == 1
-    winner = results[blend.rows[0]]
-    accuracy = winner.accuracy if alone else yardstick.measure(blend.module, blend.head, "test")[0]
+    parent = open_parent(context, models, plan.parent) if needs_parent else None
+    merger = Merger(models, heads, own=own, parent=parent, evaluator=evaluator, settings=settings)
+    candidate = merger.best([child.validation_accuracy for child in results])
+    alone = len(candidate.rows) == 1
+    winner = results[candidate.rows[0]]
+    accuracy = winner.accuracy if alone else evaluator.measure(candidate.module, candidate.head, "test")[0]
     result = MergeResult(
         run=plan.run_id,
         expert=None,
         parent=plan.parent,
         method=settings.method,
-        metric=yardstick.metric,
-        scale=blend.scale,
+        metric=evaluator.metric,
+        scale=candidate.scale,
         density=(settings.density or DENSITY) if settings.method == "ties" else None,
         weights=settings.weights,
         children=tuple(
-            dataclasses.replace(child, kept=row in blend.rows) for row, child in enumerate(results)
+            dataclasses.replace(child, kept=row in candidate.rows) for row, child in enumerate(results)
         ),
         head="merged" if own else "probe",
-        statistics=blend.statistics,
-        statistics_accuracy=dict(blend.accuracies),
-        validation_accuracy=winner.validation_accuracy if alone else blend.accuracy,
+        statistics=candidate.statistics,
+        statistics_accuracy=dict(candidate.accuracies),
+        validation_accuracy=winner.validation_accuracy if alone else candidate.accuracy,
         accuracy=accuracy,
-        n_test=len(yardstick.rows["test"]),
+        n_test=len(evaluator.rows["test"]),
         seed=plan.seed,
-        license=strictest(_licences(store, plan)),
+        license=strictest(_licences(context.store, plan)),
         seconds=0.0,
         path=None if alone else str(plan.out),
         task=plan.data.task.id,
         notes=_notes(plan, alone=winner.name if alone else None),
     )
-    return result, None if alone else blend
+    return result, None if alone else candidate
 
 
-def _child(model: Model, head: Head, yardstick: Yardstick, *, own: bool) -> ChildResult:
+def _child(model: LoadedModel, head: Head, evaluator: Evaluator, *, own: bool) -> ChildResult:
     module = model.backbone.module
     return ChildResult(
         expert=model.expert.id,
         name=model.name,
         head="own" if own else "probe",
-        validation_accuracy=yardstick.measure(module, head, "validation")[0],
-        accuracy=yardstick.measure(module, head, "test")[0],
+        validation_accuracy=evaluator.measure(module, head, "validation")[0],
+        accuracy=evaluator.measure(module, head, "test")[0],
     )
 
 
-def _licences(store: Store, plan: Plan) -> list[str]:
+def _licences(store: Store, plan: MergePlan) -> list[str]:
     parents = [e.license for e in store.experts(plan.data.modality) if e.id == plan.parent]
     return [*map(license_of, plan.models), *parents]
 
 
-def _notes(plan: Plan, *, alone: str | None) -> tuple[str, ...]:
+def _notes(plan: MergePlan, *, alone: str | None) -> tuple[str, ...]:
     notes = []
     if alone:
         notes.append(f"no average was as good on validation as {alone} alone: nothing was written")
@@ -140,3 +137,103 @@ def _notes(plan: Plan, *, alone: str | None) -> tuple[str, ...]:
     if seeds - {plan.seed} and "validation" not in plan.data.splits:
         notes.append("some children were trained on validation items of others: validation flatters them")
     return tuple(notes)
+
+
+def _write(plan: MergePlan, result: MergeResult, candidate: MergeCandidate) -> None:
+    """Write the folder of a merge: the form of a finished warm start, there as a whole or not at all."""
+    first = plan.models[0]
+    description = ModelDescription(
+        classes=candidate.head.classes,
+        kind=candidate.head.kind,
+        trusted_code=any(m.expert.trusted_code for m in plan.models),
+        modality=first.backbone.modality,
+        dim=first.backbone.dim,
+        metric=result.metric,
+        accuracy=result.accuracy,
+        task=result.task,
+        expert=plan.parent,
+        strategy=plan.method,
+    )
+    with RunFolder(plan.out).written_whole() as folder:
+        write_model(folder, first.backbone, candidate.module, head=candidate.head, description=description)
+        folder.write_card(_card(plan, result).text)
+        folder.finish(plan.identity, result.as_dict())
+
+
+def _card(plan: MergePlan, result: MergeResult) -> FinishedCard:
+    best, metric = result.best_child, result.metric.replace("_", " ")
+    statistics = ", ".join(f"{name} {value:.4f}" for name, value in result.statistics_accuracy.items())
+    rows: dict[str, object] = {
+        f"test {metric}": f"{result.accuracy:.4f} ({result.n_test} items)",
+        f"validation {metric}": f"{result.validation_accuracy:.4f}",
+        "best child by validation": f"{best.name}, test {metric} {best.accuracy:.4f}",
+        "parent": result.parent or "none in common",
+        "method": result.method,
+        "scale": result.scale,
+        "density": result.density,
+        "weights": result.weights,
+        "head": result.head,
+        "batch-norm statistics": f"{result.statistics} (validation {metric}: {statistics})",
+        "seed of the splits": result.seed,
+    }
+    rows |= {
+        f"child {c.name}": f"{c.accuracy:.4f}, {'kept' if c.kept else 'left out'}" for c in result.children
+    }
+    return FinishedCard(
+        title=f"{result.method} of {len(result.children)} models for {plan.data.name}",
+        license=result.license,
+        base_model=[child.expert for child in result.children if child.kept],
+        relation="merge",
+        tags=["merge"],
+        datasets=datasets_of([m.expert for m in plan.models], plan.data.name),
+        pipeline=pipeline_tag(plan.data.modality, plan.data.kind),
+        metric=result.metric,
+        rows=rows,
+        prose=[
+            "The test split took no part in any choice. `model/` holds the backbone, `head.safetensors` the",
+            f"linear classifier, `head.json` its classes. Licence: {RULE}",
+            *(f"Note: {note}." for note in result.notes),
+        ],
+    )
+
+
+def _register(context: Context, plan: MergePlan, result: MergeResult) -> MergeResult:
+    """Register the merge with lineage to all it was made of, and its result."""
+    kept = [child.expert for child in result.children if child.kept]
+    origin = Origin(
+        parent=plan.parent,
+        sources=tuple(s for s in (plan.parent, *kept) if s),
+        method=plan.method,
+        relation="merge",
+        run=plan.run_id,
+        name=f"{plan.data.name}-{plan.settings.method}-of-{len(kept)}",
+        license=result.license,
+        modality=plan.data.modality,
+        datasets=datasets_of([m.expert for m in plan.models], plan.data.name),
+        seed=plan.seed,
+    )
+    expert = register_model(context, plan.out, origin)
+    done = dataclasses.replace(result, expert=expert.id)
+    start = plan.parent or result.best_child.expert
+    run = Run(
+        id=plan.run_id,
+        expert=start,
+        task=result.task,
+        child=expert.id,
+        status="done",
+        strategy=plan.method,
+        seed=plan.seed,
+        path=str(plan.out),
+        config=plan.settings.as_dict(),
+        result={
+            "metric": result.metric,
+            "accuracy": result.accuracy,
+            "best_child_accuracy": result.best_child.accuracy,
+            "seconds": result.seconds,
+            "n_test": result.n_test,
+        },
+        started_at=next((r.started_at for r in context.store.runs() if r.id == plan.run_id), now()),
+        finished_at=now(),
+    )
+    put_result(context.store, plan.data.task, run, n_test=result.n_test, start=start)
+    return done

@@ -1,33 +1,30 @@
-"""What is to be merged, opened and checked before anything is computed."""
+"""What is to be merged: models opened and checked for compatibility before anything is computed."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from expertise_graph.core import InvalidInputError
+from expertise_graph.core import InvalidInputError, NotFoundError, setting, sha256_of_json
 from expertise_graph.data import LabelledData
-from expertise_graph.merging.compatibility import check_compatible, parent_of
+from expertise_graph.features import Context
+from expertise_graph.merging.loaded_model import LoadedModel, open_model
 from expertise_graph.merging.methods import normalised
-from expertise_graph.merging.models import Model, open_model
 from expertise_graph.merging.settings import MergeSettings
-from expertise_graph.store import Store
+from expertise_graph.merging.states import check_alike
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class MergePlan:
     """What is to be merged on which data, where to, and how."""
 
-    models: tuple[Model, ...]
+    models: tuple[LoadedModel, ...]
     parent: str | None
     data: LabelledData
     out: Path
     settings: MergeSettings
     seed: int
-    trust_code: bool = False
 
     @property
     def identity(self) -> dict[str, object]:
@@ -42,8 +39,7 @@ class Plan:
     @property
     def run_id(self) -> str:
         """The same plan has the same id."""
-        text = json.dumps([self.identity, str(self.out)], sort_keys=True)
-        return f"run:{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+        return f"run:{sha256_of_json([self.identity, str(self.out)])[:16]}"
 
     @property
     def method(self) -> str:
@@ -52,16 +48,10 @@ class Plan:
 
 
 def make_plan(
-    store: Store,
-    children: Sequence[str],
-    data: LabelledData,
-    *,
-    out: Path,
-    settings: MergeSettings,
-    trust_code: bool = False,
-) -> Plan:
+    context: Context, children: Sequence[str], data: LabelledData, *, out: Path, settings: MergeSettings
+) -> MergePlan:
     """Open the models and check that they fit each other, the data and the settings; see `merge`."""
-    models = tuple(open_model(store, text, trust_code=trust_code) for text in children)
+    models = tuple(open_model(context, text) for text in children)
     check_compatible(models, force=settings.force)
     if settings.weights is not None:
         normalised(settings.weights, len(models))
@@ -69,24 +59,23 @@ def make_plan(
         raise InvalidInputError(
             f"{data.name} holds {data.modality} and the models take {models[0].expert.modality}"
         )
-    given = store.find_expert(settings.parent).id if settings.parent else None
+    given = context.store.find_expert(settings.parent).id if settings.parent else None
     parent = given or parent_of(models, force=settings.force)
     seeds = [seed for model in models for task, seed in model.seen if task == data.task.id]
     seed = settings.seed if settings.seed is not None else (seeds or [0])[0]
     if not settings.force:
         check_unseen(models, data, seed)
-    return Plan(
+    return MergePlan(
         models=models,
         parent=parent,
         data=data,
         out=out.absolute(),
         settings=settings,
         seed=seed,
-        trust_code=trust_code,
     )
 
 
-def check_unseen(models: Sequence[Model], data: LabelledData, seed: int) -> None:
+def check_unseen(models: Sequence[LoadedModel], data: LabelledData, seed: int) -> None:
     """Refuse to measure models on test items that they were trained on.
 
     Without a declared test split the items held out depend on the seed.
@@ -100,6 +89,82 @@ def check_unseen(models: Sequence[Model], data: LabelledData, seed: int) -> None
         for task, other in model.seen:
             if task == data.task.id and other != seed:
                 raise InvalidInputError(
-                    f"{model.name} was trained on {data.name} with --seed {other}, which holds out other "
-                    f"items than --seed {seed}: train the children with one seed, or declare a test split"
+                    f"{model.name} was trained on {data.name} with {setting('seed', other)}, which holds out "
+                    f"other items than {setting('seed', seed)}: train the children with one seed, or declare "
+                    "a test split"
                 )
+
+
+def check_compatible(models: Sequence[LoadedModel], *, force: bool = False) -> None:
+    """Refuse models that cannot be merged, whatever their parents.
+
+    Raises:
+        InvalidInputError: for fewer than two models, one model twice, other modalities or
+            architectures, other tensors (the first is named) and, unless `force`, another
+            preprocessing.
+    """
+    if len(models) < 2:
+        raise InvalidInputError(f"{len(models)} model was given: a merge needs at least two children")
+    first = models[0].expert
+    for place, model in enumerate(models[1:], 1):
+        expert = model.expert
+        twin = next((m for m in models[:place] if m.expert.weights_sha == expert.weights_sha), None)
+        if twin is not None:
+            raise InvalidInputError(f"{twin.name} and {model.name} are the same weights: give each once")
+        for what in ("modality", "architecture"):
+            one, other = getattr(first, what), getattr(expert, what)
+            if one != other:
+                raise InvalidInputError(
+                    f"{models[0].name} and {model.name} cannot be merged: {what} {one} and {other}"
+                )
+        if first.preprocessing_sha != expert.preprocessing_sha and not force:
+            raise InvalidInputError(
+                f"{models[0].name} and {model.name} preprocess their inputs differently: merge models of "
+                f"one parent, or set {setting('force')} to take the first one's preprocessing"
+            )
+    check_alike([m.weights.all for m in models], [m.name for m in models])
+
+
+def parent_of(models: Sequence[LoadedModel], *, force: bool = False) -> str | None:
+    """Return the id of what all models descend from: a parent of each, or one of them itself.
+
+    Args:
+        models: at least one.
+        force: return None where there is no such parent, instead of raising.
+
+    Raises:
+        InvalidInputError: when there is none, naming the parents there are.
+    """
+    lines = [(*model.parents, model.expert.id) for model in models]
+    common = [p for p in lines[0] if all(p in line for line in lines[1:])]
+    if common or force:
+        return common[0] if common else None
+    shown = "; ".join(f"{m.name} comes from {' and '.join(m.parents) or 'nothing known'}" for m in models)
+    raise InvalidInputError(
+        f"the models have no parent in common ({shown}): weights of different parents do not average; "
+        f"set {setting('force')} to merge them all the same"
+    )
+
+
+def open_parent(context: Context, models: Sequence[LoadedModel], parent: str | None) -> LoadedModel:
+    """Return the parent with its weights, which some methods start from.
+
+    Raises:
+        NotFoundError: when it is not known, or not registered.
+        InvalidInputError: when its tensors are not those of the children.
+    """
+    if parent is None:
+        raise NotFoundError(
+            f"the method adds to a parent, and the models share none: name one as {setting('parent')}"
+        )
+    opened = next((m for m in models if m.expert.id == parent), None)
+    if opened is None:
+        try:
+            opened = open_model(context, parent)
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"the parent {parent} is not registered here: register it, or name another as "
+                f"{setting('parent')}"
+            ) from error
+    check_alike([models[0].weights.all, opened.weights.all], [models[0].name, opened.name])
+    return opened

@@ -15,7 +15,7 @@ from expertise_graph.deltas.average import combine
 from expertise_graph.deltas.delta import make_delta
 from expertise_graph.deltas.delta_file import read_delta
 from expertise_graph.deltas.packing import Packing
-from expertise_graph.merging.models import open_folder, open_model
+from expertise_graph.merging.loaded_model import open_folder, open_model
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
 from expertise_graph.workspace import Workspace
@@ -58,11 +58,11 @@ def test_the_report_is_true_and_the_file_says_what_it_is(family):
     assert not [key for key in keys if "running" in key]
 
 
-def test_a_plain_delta_gives_back_the_child_to_float_rounding(family, store):
+def test_a_plain_delta_gives_back_the_child_to_float_rounding(family, context):
     make(family.runs[0]).worked()
     applied = apply("a.safetensors").worked().json
     found, child = floats(family.workspace / "applied"), floats(family.runs[0])
-    parent = open_model(store, "emoji").weights.floating
+    parent = open_model(context, "emoji").weights.floating
     assert set(found) == set(child)
     same = total = 0
     for name, tensor in found.items():
@@ -95,7 +95,7 @@ def test_the_result_is_an_expert_with_lineage(family):
     assert [c["expert"] for c in merged.worked().json["candidates"]] == [expert.id]
 
 
-def test_averages_are_weighted_by_items_unless_told(family, store):
+def test_averages_are_weighted_by_items_unless_told(family, context):
     for number, items in enumerate((10, 30)):
         make(family.runs[number], f"{number}.safetensors", "--items", items).worked()
     told = apply("0.safetensors", "1.safetensors").worked().json
@@ -111,7 +111,7 @@ def test_averages_are_weighted_by_items_unless_told(family, store):
     options = ("--weights", "1,0", "--no-register", "--scale", 0.5)
     half = apply("0.safetensors", "1.safetensors", out="half", options=options).worked().json
     assert (half["expert"], half["weights"]) == (None, [1.0, 0.0])
-    start = open_model(store, "emoji").weights.floating
+    start = open_model(context, "emoji").weights.floating
     for name, tensor in floats(family.workspace / "half").items():
         torch.testing.assert_close(tensor, (start[name] + one[name]) / 2, rtol=1e-5, atol=1e-6)
 
@@ -120,12 +120,12 @@ def test_averages_are_weighted_by_items_unless_told(family, store):
     ("options", "largest", "error"),
     [(("--bits", 8), 0.27, 0.02), (("--rank", 8), 0.15, 0.9), (("--rank", 8, "--bits", 8), 0.06, 0.9)],
 )
-def test_packed_deltas_are_small_and_lose_what_they_say(family, store, options, largest, error):
+def test_packed_deltas_are_small_and_lose_what_they_say(family, context, options, largest, error):
     plain = make(family.runs[2], "plain.safetensors").worked().json
     report = make(family.runs[2], "packed.safetensors", *options).worked().json
     assert report["bytes"] < largest * plain["bytes"]
     assert 0 < report["error"] < error
-    parent, child = open_model(store, "emoji"), open_folder(family.runs[2])
+    parent, child = open_model(context, "emoji"), open_folder(family.runs[2])
     delta = read_delta(family.workspace / "packed.safetensors", parent)
     module, head = combine(parent, [delta])
     lost = norm = 0.0
@@ -179,8 +179,8 @@ def test_without_heads_none_is_written(family):
     apply("a.safetensors", "b.safetensors", out="both", options=("--no-head",)).worked()
 
 
-def test_a_delta_of_two_classes_does_not_mix_with_one_of_four(family, store):
-    parent, child = open_model(store, "emoji"), open_folder(family.runs[0])
+def test_a_delta_of_two_classes_does_not_mix_with_one_of_four(family, context):
+    parent, child = open_model(context, "emoji"), open_folder(family.runs[0])
     two = child.head
     delta, _ = make_delta(parent, child)
     cut = dataclasses.replace(two, weight=two.weight[:2], bias=two.bias[:2], classes=two.classes[:2])

@@ -15,7 +15,7 @@ from expertise_graph.deltas.delta import make_delta
 from expertise_graph.deltas.federated import federated_round
 from expertise_graph.deltas.packing import Packing
 from expertise_graph.features.probing import extract
-from expertise_graph.merging.models import open_model
+from expertise_graph.merging.loaded_model import open_model
 from tests import materials
 from tests.program import ROOT
 
@@ -26,8 +26,8 @@ def part(data, rows):
 
 
 @pytest.fixture
-def start(store):
-    return open_model(store, "emoji")
+def start(context):
+    return open_model(context, "emoji")
 
 
 @pytest.fixture(scope="module")

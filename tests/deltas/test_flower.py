@@ -14,7 +14,7 @@ import pytest
 from expertise_graph.data.reading import read_data
 from expertise_graph.deltas.client import accuracy_of, class_sums, prototype_head, train_locally
 from expertise_graph.deltas.federated import federated_round
-from expertise_graph.merging.models import open_expert
+from expertise_graph.merging.loaded_model import open_expert
 from tests import materials
 from tests.program import ROOT, environment
 

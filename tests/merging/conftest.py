@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from expertise_graph.features.context import Context
+from expertise_graph.features.probing import Prober
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.workspace import Workspace
 from tests import materials
@@ -54,6 +56,11 @@ def family(trained_family, tmp_path, monkeypatch) -> Family:
     shutil.copytree(trained_family.workspace, tmp_path / "own" / "workspace")
     monkeypatch.chdir(tmp_path / "own" / "workspace")
     return Family(tmp_path / "own", trained_family.data, trained_family.runs, trained_family.stranger)
+
+
+@pytest.fixture
+def context(store):
+    return Context(store=store, prober=Prober(arrays=store.features))
 
 
 @pytest.fixture

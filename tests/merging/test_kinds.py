@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 from expertise_graph.data.dataset import Columns, LabelledData
 from expertise_graph.data.reading import read_data
-from expertise_graph.merging.evaluator import Yardstick
-from expertise_graph.merging.models import open_folder
+from expertise_graph.merging.evaluator import Evaluator
+from expertise_graph.merging.loaded_model import open_folder
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.workspace import Workspace
 from tests import materials
@@ -117,15 +117,15 @@ def test_a_probe_is_fitted_where_the_heads_are_for_other_outputs(pair):
 
 def test_fisher_information_of_the_head_has_its_closed_form(pair):
     model = open_folder(pair.runs[0])
-    yardstick = Yardstick(pair.data, model.backbone, 0)
-    head = model.head.ordered(yardstick.classes)
-    found = yardstick.fisher(model.backbone.module, head)["head.bias"]
-    outputs = yardstick.features(model.backbone.module, "train") @ head.weight.T + head.bias
+    evaluator = Evaluator(pair.data, model.backbone, 0)
+    head = model.head.ordered(evaluator.classes)
+    found = evaluator.fisher(model.backbone.module, head)["head.bias"]
+    outputs = evaluator.features(model.backbone.module, "train") @ head.weight.T + head.bias
     if pair.kind == "labels":
         p = outputs.sigmoid()
         torch.testing.assert_close(found.sum(), (p * (1 - p)).mean(dim=0).sum(), rtol=0.6, atol=0.05)
     else:
-        scale = float(pair.data.targets[yardstick.rows["train"]].std())
+        scale = float(pair.data.targets[evaluator.rows["train"]].std())
         assert 0.3 / scale**2 < float(found) < 3 / scale**2
 
 

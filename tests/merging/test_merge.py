@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from expertise_graph.features.probing import extract
-from expertise_graph.merging.evaluator import Yardstick
+from expertise_graph.merging.evaluator import Evaluator
+from expertise_graph.merging.loaded_model import open_folder
 from expertise_graph.merging.methods import mean
-from expertise_graph.merging.models import open_folder
 from expertise_graph.models.loading import load
 from expertise_graph.registry.lineage import kind_of
 from expertise_graph.workspace import Workspace
@@ -95,10 +95,10 @@ def test_the_accuracies_are_those_of_the_files(family):
         data = opened.read(family.data)
     for folder, told in ((family.workspace / "merged", result), (family.runs[1], result["children"][1])):
         model = open_folder(folder)
-        yardstick = Yardstick(data, model.backbone, 0)
-        found = yardstick.measure(model.backbone.module, model.head.ordered(data.classes), "test")[0]
+        evaluator = Evaluator(data, model.backbone, 0)
+        found = evaluator.measure(model.backbone.module, model.head.ordered(data.classes), "test")[0]
         assert found == pytest.approx(told["accuracy"])
-        found = yardstick.measure(model.backbone.module, model.head.ordered(data.classes), "validation")[0]
+        found = evaluator.measure(model.backbone.module, model.head.ordered(data.classes), "validation")[0]
         assert found == pytest.approx(told["validation_accuracy"])
 
 
@@ -141,12 +141,12 @@ def test_recomputed_statistics_are_those_of_the_training_items(family):
     with Workspace() as opened:
         data = opened.read(family.data)
     model = open_folder(family.runs[0])
-    yardstick = Yardstick(data, model.backbone, 0)
-    renewed = yardstick.renewed(model.backbone.module)
+    evaluator = Evaluator(data, model.backbone, 0)
+    renewed = evaluator.renewed(model.backbone.module)
     first = next(n for n, m in renewed.named_modules() if isinstance(m, torch.nn.BatchNorm2d))
     seen = []
     hook = renewed.get_submodule(first).register_forward_pre_hook(lambda m, x: seen.append(x[0]))
-    yardstick.features(renewed, "train")
+    evaluator.features(renewed, "train")
     hook.remove()
     values = torch.cat(seen).double()
     norm = renewed.get_submodule(first)
@@ -158,11 +158,11 @@ def test_fisher_information_is_the_mean_squared_gradient(family):
     with Workspace() as opened:
         data = opened.read(family.data)
     model = open_folder(family.runs[0])
-    yardstick = Yardstick(data, model.backbone, 0)
+    evaluator = Evaluator(data, model.backbone, 0)
     head = model.head.ordered(data.classes)
-    found = yardstick.fisher(model.backbone.module, head)
+    found = evaluator.fisher(model.backbone.module, head)
     # The head's has a closed form: (p - y)^2 times the squared features, y drawn from p.
-    features = yardstick.features(model.backbone.module, "train")
+    features = evaluator.features(model.backbone.module, "train")
     p = (features @ head.weight.T + head.bias).softmax(dim=1)
     expected = (p * (1 - p)).mean(dim=0)
     assert found["head.bias"].shape == (4,)
@@ -170,7 +170,7 @@ def test_fisher_information_is_the_mean_squared_gradient(family):
     assert all(bool((t >= 0).all()) for t in found.values())
     names = {f"backbone.{n}" for n, _ in model.backbone.module.named_parameters()}
     assert set(found) == {*names, "head.weight", "head.bias"}
-    again = yardstick.fisher(model.backbone.module, head)
+    again = evaluator.fisher(model.backbone.module, head)
     assert all(torch.equal(found[name], again[name]) for name in found)
 
 

@@ -1,4 +1,4 @@
-"""The models that are merged: registered experts or folders of runs, with head and parents."""
+"""Models in memory with their tensors, head and parents: registered experts or folders of runs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pathlib import Path
 from torch import nn
 
 from expertise_graph.core import UNKNOWN, Expert, InvalidInputError, NotFoundError
+from expertise_graph.features import Context
 from expertise_graph.merging.states import Weights, weights_of
 from expertise_graph.models import Backbone, Head, RunFolder, SourceOptions, load, read_head, resolve
 from expertise_graph.registry import kind_of
-from expertise_graph.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class LoadedModel:
     """A model in memory with what is known of where it comes from.
 
     Attributes:
@@ -52,7 +52,7 @@ class Model:
         return self.head.ordered(outputs)
 
 
-def open_model(store: Store, text: str, *, trust_code: bool = False) -> Model:
+def open_model(context: Context, text: str) -> LoadedModel:
     """Return the model that `text` names: a registered expert, or the folder of a finished run.
 
     Raises:
@@ -60,10 +60,10 @@ def open_model(store: Store, text: str, *, trust_code: bool = False) -> Model:
         InvalidInputError: for an adapter, a quantised model, or one without weights.
         SourceError: when its weights cannot be loaded.
     """
-    path = Path(text).expanduser()
+    store, path = context.store, Path(text).expanduser()
     folder: Path | None
     if "\0" not in text and path.is_dir():
-        expert, folder = _in_folder(path, trust_code), path.absolute()
+        expert, folder = _in_folder(path, context.trust_code), path.absolute()
         known = next((e for e in store.experts(expert.modality) if e.id == expert.id), None)
         # The folder that was named is read, wherever the same weights were registered from.
         expert = dataclasses.replace(known, locator=expert.locator) if known else expert
@@ -72,7 +72,7 @@ def open_model(store: Store, text: str, *, trust_code: bool = False) -> Model:
         folder = _left_by(expert)
     lineage = store.edges("lineage", expert.id)
     _check_whole(expert, kind_of(expert, lineage))
-    model = _opened(expert, folder, trust_code=trust_code)
+    model = _opened(expert, folder, trust_code=context.trust_code)
     runs = [run for run in store.runs() if run.child == expert.id and run.status == "done"]
     parents = [e.source for e in lineage if e.target == expert.id]
     items = [n for n in (run.result.get("n_train") for run in runs) if isinstance(n, int)]
@@ -84,7 +84,7 @@ def open_model(store: Store, text: str, *, trust_code: bool = False) -> Model:
     )
 
 
-def open_folder(folder: Path, *, trust_code: bool = False) -> Model:
+def open_folder(folder: Path, *, trust_code: bool = False) -> LoadedModel:
     """Return the model in the folder of a finished run, as far as the folder knows it.
 
     Raises:
@@ -97,7 +97,7 @@ def open_folder(folder: Path, *, trust_code: bool = False) -> Model:
     return _opened(expert, folder.absolute(), trust_code=trust_code)
 
 
-def open_expert(reference: str, *, trust_code: bool = False) -> Model:
+def open_expert(reference: str, *, trust_code: bool = False) -> LoadedModel:
     """Return the expert that ``scheme:locator`` names, without any registry.
 
     Raises:
@@ -108,12 +108,12 @@ def open_expert(reference: str, *, trust_code: bool = False) -> Model:
     return _opened(expert, None, trust_code=trust_code)
 
 
-def _opened(expert: Expert, folder: Path | None, *, trust_code: bool) -> Model:
+def _opened(expert: Expert, folder: Path | None, *, trust_code: bool) -> LoadedModel:
     run = RunFolder(folder) if folder else None
     description, record = (run.description(), run.record()) if run else (None, None)
     backbone = load(expert, trust_code=trust_code)
     told = (description.expert if description else None, expert.base_model)
-    return Model(
+    return LoadedModel(
         expert=expert,
         backbone=backbone,
         weights=weights_of(backbone.module, expert.name),
@@ -154,7 +154,7 @@ def _check_whole(expert: Expert, kind: str) -> None:
         )
 
 
-def changed(model: Model, module: nn.Module, head: Head | None, *, items: int) -> Model:
+def changed(model: LoadedModel, module: nn.Module, head: Head | None, *, items: int) -> LoadedModel:
     """Return a model with another network and head in place of its own."""
     return dataclasses.replace(
         model,
@@ -165,6 +165,6 @@ def changed(model: Model, module: nn.Module, head: Head | None, *, items: int) -
     )
 
 
-def license_of(model: Model) -> str:
+def license_of(model: LoadedModel) -> str:
     """Return the licence of a model, "unknown" where nothing is stated."""
     return model.expert.license or UNKNOWN

@@ -1,19 +1,31 @@
-"""What a merge leaves in the registry: the new expert, its lineage, the measured result."""
+"""What was made of several models, in the registry: the expert, its licence, its lineage, its result."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from expertise_graph.core import Edge, Expert, Run, Task
-from expertise_graph.features import Prober
+from expertise_graph.core import UNKNOWN, Edge, Expert, Run, Task
+from expertise_graph.features import Context
 from expertise_graph.models import SourceOptions, resolve
 from expertise_graph.registry import register
 from expertise_graph.store import Store
 
+# Of the way in which merges are measured; results of another version are kept apart in the registry.
 VERSION = "1"
+
+RULE = "The strictest licence of what was merged; unknown when one is unknown or two strict ones differ."
+
+# Later ones ask for more. Within the first, permissive, line the last one covers the others.
+_PERMISSIVE = ("cc0-1.0", "unlicense", "mit", "bsd-2-clause", "bsd-3-clause", "apache-2.0", "cc-by-4.0")
+_STRICT = (
+    ("mpl-2.0", "lgpl-2.1", "lgpl-3.0"),
+    ("gpl-2.0", "gpl-3.0", "cc-by-sa-4.0"),
+    ("agpl-3.0",),
+    ("cc-by-nc-4.0", "cc-by-nc-sa-4.0", "cc-by-nc-nd-4.0"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +52,11 @@ class Origin:
     seed: int | None = None
 
 
-def register_model(
-    store: Store, prober: Prober, folder: Path, origin: Origin, *, trust_code: bool = False
-) -> Expert:
+def register_model(context: Context, folder: Path, origin: Origin) -> Expert:
     """Register the model in ``folder/model`` with its lineage; doing it again changes nothing."""
+    store = context.store
     options = SourceOptions(
-        trust_code=trust_code,
+        trust_code=context.trust_code,
         name=origin.name,
         license=origin.license,
         modality=origin.modality,
@@ -57,7 +68,7 @@ def register_model(
         expert = store.expert(found.id)
     else:
         described = dataclasses.replace(found, base_model=origin.parent, datasets=origin.datasets)
-        expert = register(store, prober, described)
+        expert = register(store, context.prober, described)
     with store.transaction():
         store.drop_run_edges(origin.run)
         known = {e.source for e in store.edges("lineage", expert.id) if e.target == expert.id and e.run}
@@ -110,3 +121,22 @@ def put_result(store: Store, task: Task, run: Run, *, n_test: int, start: str) -
 def datasets_of(experts: Sequence[Expert], *more: str) -> tuple[str, ...]:
     """Return the names of all data that went into the experts, each once."""
     return tuple(dict.fromkeys([*(name for e in experts for name in e.datasets), *more]))
+
+
+def strictest(licences: Iterable[str]) -> str:
+    """Return the licence that covers a mixture of works under `licences`, or "unknown".
+
+    Example:
+        >>> strictest(["mit", "apache-2.0"]), strictest(["mit", "llama3"]), strictest(["gpl-3.0", "mit"])
+        ('apache-2.0', 'unknown', 'gpl-3.0')
+    """
+    named = {name.lower() for name in licences}
+    if len(named) == 1:
+        return named.pop()
+    known = {*_PERMISSIVE, *(name for line in _STRICT for name in line)}
+    if not named or named - known:
+        return UNKNOWN
+    strict = named - set(_PERMISSIVE)
+    if not strict:
+        return max(named, key=_PERMISSIVE.index)
+    return strict.pop() if len(strict) == 1 else UNKNOWN

@@ -1,0 +1,51 @@
+"""Where the finished model is that a run id or the name of an expert means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from expertise_graph.core import Expert, NotFoundError, Run, did_you_mean
+from expertise_graph.models import RunFolder
+from expertise_graph.store import Store
+
+
+def find_model(store: Store, text: str) -> Path:
+    """Return the folder of the finished model that `text` names in the registry.
+
+    Args:
+        store: the registry.
+        text: the id of a run or the beginning of it, or an expert that a warm start left.
+
+    Raises:
+        NotFoundError: when nothing or several are called so, or the expert has no head.
+    """
+    runs = [run for run in store.runs() if run.status == "done"]
+    named = [run for run in runs if text in (run.id, run.id.removeprefix("run:"))]
+    named = named or [run for run in runs if text.startswith("run:") and run.id.startswith(text)]
+    if len(named) == 1:
+        return Path(named[0].path)
+    if named:
+        raise NotFoundError(f"{text!r} names {len(named)} runs: {', '.join(run.id for run in named[:5])}")
+    try:
+        expert = store.find_expert(text)
+    except NotFoundError as error:
+        if " names " in str(error):
+            raise
+        children = [e.name for e in store.experts() if "warm-start" in e.tags]
+        raise NotFoundError(
+            f"{text!r} is neither a folder nor a run or a child in the registry."
+            f"{did_you_mean(text, children) or ' See: expertise-graph runs'}"
+        ) from error
+    return _folder_of(expert, runs)
+
+
+def _folder_of(expert: Expert, runs: list[Run]) -> Path:
+    made = [Path(run.path) for run in runs if run.child == expert.id]
+    beside = [Path(expert.locator).parent] if expert.source == "dir" else []
+    for folder in (*reversed(made), *beside):
+        if RunFolder(folder).has_model:
+            return folder
+    raise NotFoundError(
+        f"{expert.short} has no head to classify with: start from it with expertise-graph warm-start, "
+        "and use the folder that leaves"
+    )
