@@ -14,7 +14,8 @@ from torch import nn
 from expertise_graph.core import InvalidInputError, NotFoundError, remove, sync_tree
 from expertise_graph.data import CLASS
 from expertise_graph.models.base import Backbone
-from expertise_graph.models.run_folder import ModelDescription, RunFolder
+from expertise_graph.models.descriptions import ModelDescription
+from expertise_graph.models.run_folder import RunFolder
 from expertise_graph.models.tensors import write_tensors
 from expertise_graph.models.transformers_export import write_native
 from expertise_graph.models.weights import inspect

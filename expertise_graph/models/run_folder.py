@@ -17,11 +17,9 @@ Nothing here needs torch; see `classifier` for the tensors.
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +28,12 @@ from expertise_graph.core import (
     NotFoundError,
     new_folder,
     read_json,
-    read_json_object,
     remove,
     setting,
     write_json,
     write_text,
 )
-from expertise_graph.data import CLASS, KINDS
+from expertise_graph.models.descriptions import EnsembleDescription, ModelDescription, RunRecord
 
 RECORD, DESCRIPTION, CARD, HISTORY, ENSEMBLE = (
     "run.json",
@@ -62,119 +59,10 @@ _OWN = (
     RECORD,
 )
 
-_MEMBER = re.compile(r"members/[0-9]+")
 _ENSEMBLE_REMARK = (
     "{} networks answer together here, see `ensemble.json`: {:.4f} on the test split. What follows is of the "
     "first, in `model/`; the others are in `members/`."
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunRecord:
-    """What run.json says.
-
-    Attributes:
-        identity: what the run is known by: settings, data, expert.
-        result: what it reached; None until it has finished.
-    """
-
-    identity: Mapping[str, Any]
-    result: Mapping[str, Any] | None
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The settings of the run."""
-        config = self.identity.get("config")
-        return config if isinstance(config, dict) else {}
-
-    @property
-    def trained_in(self) -> tuple[tuple[str, int], ...]:
-        """(task id, seed) of the training, which say what items were held out; none where it is not known."""
-        data, seed = self.identity.get("data"), self.config.get("seed")
-        return ((f"task:{data}", seed),) if isinstance(data, str) and isinstance(seed, int) else ()
-
-    @property
-    def n_train(self) -> int | None:
-        """How many items it was trained on, where it says so."""
-        n = (self.result or {}).get("n_train")
-        return n if isinstance(n, int) and n > 0 else None
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelDescription:
-    """What head.json says of a finished model.
-
-    Attributes:
-        classes: names of classes or labels, or of the value, in the order of the logits.
-        kind: of the target: class (one an item), labels (several) or value (a number).
-        temperature: what logits are divided by before they become probabilities.
-        modality: of the inputs; older folders leave it out.
-        dim: width of the features.
-        metric: what `accuracy` is.
-        accuracy: on the test split of its own data; None where nothing was measured.
-        seen: items of that split that its expert had learnt from before.
-        task: id of the task that it was made for.
-        expert: id of what it was made from.
-        strategy: how.
-        trusted_code: whether a network of the user's own code is part of it.
-        columns: which columns of its data hold what, as far as they were named.
-    """
-
-    classes: tuple[str, ...]
-    kind: str = CLASS
-    temperature: float = 1.0
-    trusted_code: bool = False
-    modality: str | None = None
-    dim: int | None = None
-    metric: str | None = None
-    accuracy: float | None = None
-    seen: int = 0
-    task: str | None = None
-    expert: str | None = None
-    strategy: str | None = None
-    columns: Mapping[str, str] = field(default_factory=dict)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON."""
-        values = {**asdict(self), "classes": list(self.classes)}
-        return {name: value for name, value in values.items() if name != "columns" or value}
-
-    @classmethod
-    def from_file(cls, path: Path) -> ModelDescription:
-        """Read head.json; what older versions leave out has its default.
-
-        Raises:
-            InvalidInputError: when it is damaged, or says what cannot be.
-        """
-        values = read_json_object(path)
-        found = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        classes = found.get("classes")
-        if not isinstance(classes, list) or not classes or not all(isinstance(c, str) for c in classes):
-            raise InvalidInputError(f"{path} names no classes: train the model again")
-        description = cls(**{**found, "classes": tuple(classes)})
-        description._check(path)
-        return description
-
-    def _check(self, path: Path) -> None:
-        if self.kind not in KINDS:
-            raise InvalidInputError(f"{path} has the kind {self.kind!r}; possible are {', '.join(KINDS)}")
-        if not _is_positive(self.temperature):
-            raise InvalidInputError(
-                f"{path} has the temperature {self.temperature!r}; a number above 0 is needed"
-            )
-        if type(self.seen) is not int:
-            raise InvalidInputError(f"{path} has {self.seen!r} items seen before; a whole number is needed")
-        _check_score(path, self.accuracy)
-        if not isinstance(self.columns, dict):
-            raise InvalidInputError(f"{path} has the columns {self.columns!r}; an object is needed")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EnsembleDescription:
-    """What ensemble.json says: weights by folder of the network, "." first, and the score of all together."""
-
-    weights: Mapping[str, float]
-    accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -222,17 +110,7 @@ class RunFolder:
         Raises:
             InvalidInputError: when it is damaged.
         """
-        path = self.path / RECORD
-        if not self.is_run:
-            return None
-        try:
-            content = read_json_object(path)
-        except InvalidInputError as error:
-            raise InvalidInputError(f"{path} is not the record of a run: {error}") from error
-        identity, result = content.get("identity"), content.get("result", "")
-        if not isinstance(identity, dict) or not isinstance(result, dict | None):
-            raise InvalidInputError(f"{path} is not the record of a run: identity or result is missing")
-        return RunRecord(identity=identity, result=result)
+        return RunRecord.from_file(self.path / RECORD) if self.is_run else None
 
     def finished_record(self) -> RunRecord | None:
         """Return what run.json says of a finished run, None where there is none.
@@ -386,19 +264,7 @@ class RunFolder:
             InvalidInputError: when ensemble.json is damaged, or names a folder that is not below this one.
         """
         path = self.path / ENSEMBLE
-        if not path.is_file():
-            return None
-        content = read_json_object(path)
-        weights = content.get("weights")
-        if not isinstance(weights, dict) or not _are_members(list(weights)):
-            raise InvalidInputError(f"{path} must give weights of ., members/2 and so on; it has {weights!r}")
-        for name, weight in weights.items():
-            if not _is_positive(weight):
-                raise InvalidInputError(
-                    f"{path} gives {name} the weight {weight!r}; a number above 0 is needed"
-                )
-        _check_score(path, content.get("accuracy"))
-        return EnsembleDescription(weights=weights, accuracy=content.get("accuracy"))
+        return EnsembleDescription.from_file(path) if path.is_file() else None
 
     def write_ensemble(self, weights: Mapping[str, float], accuracy: float) -> None:
         """Make an ensemble of the model in this folder and others below it.
@@ -448,20 +314,3 @@ def _with_remark(card: str, remark: str) -> str:
     name, _, rest = after.partition("\n")
     table = max(rest.find("| | |"), 0)
     return f"{before}{title}{name}\n\n{remark}\n\n{rest[table:].lstrip()}"
-
-
-def _are_members(names: Sequence[str]) -> bool:
-    """Tell whether these are folders of an ensemble; none may lie elsewhere."""
-    return names[:1] == ["."] and len(names) > 1 and all(_MEMBER.fullmatch(name) for name in names[1:])
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-
-
-def _check_score(path: Path, value: object) -> None:
-    if value is None or (
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    ):
-        return
-    raise InvalidInputError(f"{path} has the accuracy {value!r}; a number is needed")
