@@ -515,7 +515,7 @@ class Workspace:
         config, out = config or training.TrainConfig(), Path(out).absolute()
         labelled = self.read(data, columns=columns)
         if force:
-            training.discard(out)
+            models.RunFolder(out).discard()
         if expert is not None:
             chosen = self.store.find_runnable(expert)
         else:

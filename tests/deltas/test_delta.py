@@ -161,7 +161,7 @@ def test_a_head_that_the_parent_lacks_is_named(family):
     shutil.copytree(family.runs[0], headless)
     other = load_file(headless / "head.safetensors")
     save_file({"weight": other["weight"] + 1, "bias": other["bias"]}, headless / "head.safetensors")
-    apply("b.safetensors", parent=headless).failed("the delta changes a head", "head=False")
+    apply("b.safetensors", parent=headless).failed("the delta changes a head", "--no-head")
     apply("b.safetensors", parent=headless, options=("--no-head",)).worked()
 
 
@@ -175,7 +175,7 @@ def test_without_heads_none_is_written(family):
     ]
     make(family.runs[0], "b.safetensors").worked()
     done = apply("a.safetensors", "b.safetensors", out="both")
-    done.failed("heads for different classes", "head")
+    done.failed("heads for different classes", "--no-head")
     apply("a.safetensors", "b.safetensors", out="both", options=("--no-head",)).worked()
 
 
@@ -190,7 +190,7 @@ def test_a_delta_of_two_classes_does_not_mix_with_one_of_four(family, context):
 
 
 def test_refusals_when_making(family):
-    make("emoji").failed("no parent of emoji", "parent")
+    make("emoji").failed("no parent of emoji", "--parent")
     make(family.runs[0], "a.safetensors", "--parent", "greek-letters").failed("is no child of")
     make(family.runs[0], "a.safetensors", "--parent", family.runs[0]).failed("there is no difference")
     make("nobody").failed("no expert 'nobody'")

@@ -154,7 +154,7 @@ def test_unknown_numbers_of_items_need_weights(family, good, refused):
     path = family.workspace / "silent.safetensors"
     save_file(tensors, path, metadata=metadata | {"items": "0"})
     invoke("delta", "apply", "emoji", good[0], path, "--out", "applied").failed(
-        "one weight for each delta", "weights"
+        "one weight for each delta as --weights"
     )
     invoke("delta", "apply", "emoji", path, "--out", "applied").worked()
 

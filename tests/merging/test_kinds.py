@@ -155,7 +155,7 @@ def test_deltas_of_different_kinds_are_not_averaged(taught, tmp_path, monkeypatc
     for kind in COLUMNS:
         invoke("delta", "make", f"{kind}-0", "--out", f"{kind}.safetensors").worked()
     line = ("delta", "apply", "emoji", "labels.safetensors", "value.safetensors", "--out", "mixed")
-    invoke(*line).failed("heads for different classes", "head")
+    invoke(*line).failed("heads for different classes", "--no-head")
     invoke(*line, "--no-head").worked()
 
 

@@ -255,7 +255,7 @@ def test_force_merges_strangers_and_says_so(family):
     assert any("forced" in note for note in result["notes"])
     assert len(edges_to(result["expert"])) == 2
     done = merge(family, "--force", "--method", "ties", models=(family.runs[0], family.stranger), out="t")
-    done.failed("name one as", "parent")
+    done.failed("name one as --parent")
     given = ("--force", "--method", "ties", "--parent", "emoji", "--scale", 1)
     told = merge(family, *given, models=(family.runs[0], family.stranger), out="t").worked().json
     assert told["parent"] == "zoo:emoji@resnet"

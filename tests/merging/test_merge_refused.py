@@ -25,7 +25,7 @@ def unchanged(family):
 class TestRefused:
     def test_other_parents_are_named(self, family):
         done = merge(family, models=(family.runs[0], family.stranger))
-        done.failed("no parent in common", "zoo:emoji@resnet", "zoo:hebrew-letters@resnet", "force")
+        done.failed("no parent in common", "zoo:emoji@resnet", "zoo:hebrew-letters@resnet", "--force")
 
     def test_another_width_is_named_by_its_first_tensor(self, family):
         done = merge(family, "--force", models=("emoji", "greek-letters"))
@@ -101,4 +101,4 @@ class TestRefused:
             record["identity"]["data"], record["identity"]["config"]["seed"] = sha, seed
             (folder / "run.json").write_text(json.dumps(record))
             runs.append(folder)
-        merge(family, models=runs, data=data).failed("seed=7", "declare a test split")
+        merge(family, models=runs, data=data).failed("with --seed 7", "declare a test split")

@@ -118,8 +118,8 @@ def test_the_same_command_without_an_expert_goes_on_with_the_one_it_chose(worksp
 def test_another_run_is_not_overwritten_without_force(workspace, letters):
     first = start(letters, "out", "--expert", "emoji").worked().json
     counted = materials.counts(workspace)
-    start(letters, "out", "--expert", "emoji", "--seed", 1).failed("holds another run", "force")
-    start(letters, "out", "--expert", "clipart").failed("holds another run", "force")
+    start(letters, "out", "--expert", "emoji", "--seed", 1).failed("holds another run", "--force")
+    start(letters, "out", "--expert", "clipart").failed("holds another run", "--force")
     assert materials.counts(workspace) == counted
     assert json.loads((workspace / "out" / "head.json").read_text())["accuracy"] == first["accuracy"]
     other = start(letters, "out", "--expert", "emoji", "--seed", 1, "--force").worked().json
@@ -131,7 +131,7 @@ def test_a_folder_with_other_files_is_never_touched(workspace, letters):
     (workspace / "mine").mkdir()
     (workspace / "mine" / "thesis.txt").write_text("years of work")
     for force in ((), ("--force",)):
-        start(letters, "mine", "--expert", "emoji", *force).failed("mine", "out")
+        start(letters, "mine", "--expert", "emoji", *force).failed("mine", "--out")
     assert [p.name for p in (workspace / "mine").iterdir()] == ["thesis.txt"]
     (workspace / "file").write_text("x")
     start(letters, "file", "--expert", "emoji").failed("file")
