@@ -26,6 +26,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Settings whose option has another name; all others are called as the setting, with dashes.
 _IRREGULAR = {
     "excluded_licenses": "exclude_license",
+    "head": "include_head",
     "kinds": "kind",
     "licenses": "license",
     "strategies": "strategy",

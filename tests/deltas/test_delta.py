@@ -207,7 +207,13 @@ def test_a_child_of_an_unknown_parent(family):
 
 def test_people_see_size_and_error(family):
     done = invoke("delta", "make", family.runs[0], "--out", "a.safetensors", "--bits", 8).worked()
-    for part in ("% of the child's weights", "8 bits, relative error", "trained on", "belongs to weights"):
+    shown = (
+        "% of the size of the child's weights",
+        "8 bits, relative error",
+        "24 training items",
+        "parent: zoo:emoji@resnet, weights sha256",
+    )
+    for part in shown:
         assert part in done.out
     done = invoke("delta", "apply", "emoji", "a.safetensors", "--out", "applied").worked()
     assert "registered as emoji-delta@" in done.out
