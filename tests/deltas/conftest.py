@@ -1,3 +1,3 @@
 """Fixtures of merging: deltas are made of the same children."""
 
-from tests.merging.conftest import family, store, trained_family  # noqa: F401
+from tests.merging.conftest import context, family, store, trained_family  # noqa: F401
