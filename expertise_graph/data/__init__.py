@@ -38,6 +38,5 @@ if TYPE_CHECKING:
     )
     from expertise_graph.data.reading import read_argument, read_data, read_inputs, read_lines
     from expertise_graph.data.sampling import DRAW_VERSION, Splits, holdout, stratified_sample
-    from expertise_graph.data.tables import table_formats
 
 __getattr__, __dir__, __all__ = door(__name__)

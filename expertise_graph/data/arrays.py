@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import DatasetError
+from expertise_graph.core import DatasetError, byte_size
 from expertise_graph.data.dataset import Columns, Item, RawData, Record, split_name
 from expertise_graph.data.modalities.base import known_modalities
 
@@ -54,7 +54,9 @@ def _load(path: Path) -> Arrays:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
         if size > MAX_ARRAY_BYTES:
-            raise DatasetError(f"{path} unpacks to {size:,} bytes; the limit is {MAX_ARRAY_BYTES:,}")
+            raise DatasetError(
+                f"{path} unpacks to {byte_size(size)}; the limit is {byte_size(MAX_ARRAY_BYTES)}"
+            )
         with np.load(path, allow_pickle=False) as file:
             return {name.lower(): file[name] for name in file.files}
     except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
@@ -90,7 +92,7 @@ def _items(x: NDArray[Any], path: Path) -> tuple[str, list[Item]]:
         items = read(x) if read else None
         if items is not None:
             return name, items
-    raise DatasetError(f"{path}: items are {x.dtype} {x.shape}; possible are {_either('array_forms')}")
+    raise DatasetError(f"{path}: items are {x.dtype} {x.shape}; supported are {_either('array_forms')}")
 
 
 def _either(field: str) -> str:
@@ -101,7 +103,7 @@ def _either(field: str) -> str:
 
 def _labels(y: NDArray[Any], names: NDArray[Any] | None, *, n: int, path: Path) -> list[object]:
     if y.size != n or y.ndim not in (1, 2):
-        raise DatasetError(f"{path}: {n} items but labels of shape {y.shape}; one label an item is needed")
+        raise DatasetError(f"{path}: {n} items but labels of shape {y.shape}; one label per item is needed")
     labels: list[object] = y.ravel().tolist()
     if names is None or y.dtype.kind not in "iu":
         return labels

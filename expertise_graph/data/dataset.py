@@ -13,7 +13,7 @@ from expertise_graph.core import FloatArray, IntArray, Task
 from expertise_graph.data.files import Skip
 
 CLASS, LABELS, VALUE = KINDS = "class", "labels", "value"
-"""Kinds of target: one class an item, any number of labels an item, or a measured value."""
+"""Kinds of target: one class per item, any number of labels per item, or a measured value."""
 
 SPLITS = ("train", "validation", "test")
 _SPLIT_NAMES = {
@@ -50,7 +50,7 @@ class Columns:
         modality: of the inputs; in a folder or table that holds several modalities it chooses one.
         label: column of the labels.
         split: column of the split names.
-        target: what the labels are, where they do not show it: class, labels (several an item) or value.
+        target: what the labels are, where they do not show it: class, labels (several per item) or value.
         separator: of several labels in one cell.
     """
 
@@ -125,7 +125,7 @@ class LabelledData:
 
     Attributes:
         items: n inputs; `known_modalities[modality].decode` opens one.
-        labels: (n,) int, indices into `classes`. Where the target is not one class an item, classes
+        labels: (n,) int, indices into `classes`. Where the target is not one class per item, classes
             stand for it wherever items are sampled, split and ranked: the most telling label, or a
             range of values.
         kind: of the target.

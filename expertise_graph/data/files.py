@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.core import DatasetError, InvalidInputError, read_json_object
+from expertise_graph.core import DatasetError, InvalidInputError, byte_size, read_json_object
 
 Skip = tuple[str, str]
 """What was left out, and why."""
@@ -38,7 +38,7 @@ def read_regular(path: Path, *, limit: int = MAX_ITEM_BYTES) -> bytes:
         if not stat.S_ISREG(status.st_mode):
             raise DatasetError(f"{path} is not a regular file")
         if status.st_size > limit:
-            raise DatasetError(f"{path} has {status.st_size:,} bytes, more than the limit of {limit:,}")
+            raise DatasetError(f"{path} has {byte_size(status.st_size)}; the limit is {byte_size(limit)}")
         with os.fdopen(descriptor, "rb", closefd=False) as file:
             return file.read()
     finally:
@@ -57,7 +57,7 @@ def contained(name: str, folder: Path, *, root: Path) -> Path:
     except (OSError, RuntimeError, ValueError) as error:
         raise DatasetError(f"{name!r} is not a usable path: {error}") from error
     if not inside:
-        raise DatasetError(f"{name!r} leads out of the dataset's folder")
+        raise DatasetError(f"{name!r} is outside the dataset's folder")
     return path
 
 

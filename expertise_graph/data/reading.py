@@ -88,7 +88,7 @@ def read_inputs(path: Path, *, modality: str, columns: Columns = NO_COLUMNS) -> 
     """Return the unlabelled inputs at `path`; nothing is decoded yet, and a text is its own name.
 
     Args:
-        path: a table; for texts a .txt with one a line; otherwise a file, or a folder whose files
+        path: a table; for texts a .txt with one per line; otherwise a file, or a folder whose files
             are taken at any depth.
         modality: of the inputs.
         columns: the column of a table; guessed when left out.
@@ -129,7 +129,7 @@ def read_lines(text: str, *, modality: str) -> RawData:
     """Return the inputs that the lines of a text are, or name; blank lines are left out.
 
     Args:
-        text: for a modality of texts one input a line; otherwise paths, as `read_inputs` takes them.
+        text: for texts one input per line; otherwise paths, as `read_inputs` takes them.
         modality: of the inputs.
 
     Raises:
@@ -179,10 +179,12 @@ def _fetch(locator: str, download: Download | None) -> tuple[Path, str]:
     match = _HUB.fullmatch(locator)
     if match is None or ".." in locator:
         raise DatasetError(
-            f"{locator[:_SHOWN]!r} is no Hub dataset; write hf:org/name or hf:org/name@revision"
+            f"{locator[:_SHOWN]!r} is not a Hub dataset; write hf:org/name or hf:org/name@revision"
         )
     if download is None:
-        raise DatasetError(f"{locator} is on the Hub and no download was given; give a local folder instead")
+        raise DatasetError(
+            f"{locator} is on the Hub and no download function was given; give a local folder instead"
+        )
     return Path(download(match["repo"], match["revision"])), match["name"]
 
 
@@ -197,7 +199,7 @@ def _reader_of(path: Path) -> Reader:
     if suffix in table_formats:
         return read_table
     possible = ", ".join(sorted([*table_formats, _ARRAYS]))
-    raise DatasetError(f"{path} cannot be read as a dataset; possible are a folder, or a file in {possible}")
+    raise DatasetError(f"{path} cannot be read as a dataset; supported are folders and files in {possible}")
 
 
 def _reader_of_folder(folder: Path) -> Reader:
@@ -224,12 +226,12 @@ def _text_of(path: Path, modality: Modality) -> str:
     if path.is_dir():
         raise DatasetError(
             f"{path} is a folder; give {modality.plural} as arguments, as a table, or as a "
-            f"{' or '.join(modality.suffixes)} with one a line"
+            f"{' or '.join(modality.suffixes)} with one per line"
         )
     if existing_path(path).suffix.lower() not in modality.suffixes:
         possible = ", ".join((*modality.suffixes, *table_formats))
         raise DatasetError(
-            f"{path} cannot be read as {modality.plural}; possible are files in {possible}, or "
+            f"{path} cannot be read as {modality.plural}; supported are files in {possible}, or "
             f"{modality.plural} as arguments"
         )
     return decode_utf8(read_regular(path, limit=MAX_TABLE_BYTES), str(path))

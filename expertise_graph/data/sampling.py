@@ -88,7 +88,7 @@ def holdout(data: LabelledData, *, seed: int, test: float = 0.2, validation: flo
         drawn = _draw(data, pool, fractions=fractions, seed=seed, together=False)
     splits = {**drawn, **{name: declared[name] for name in declared if name != "train"}}
     if test > 0 and not len(splits["test"]):
-        raise DatasetError(f"{data.name} has one item a class: none is left to measure on; add items")
+        raise DatasetError(f"{data.name} has one item per class, so none is left to test on; add items")
     return Splits(**{name: np.sort(indices).astype(np.int64) for name, indices in splits.items()})
 
 

@@ -83,7 +83,7 @@ def csv_table(path: Path, *, root: Path) -> DataTable:
 
 
 def jsonl_table(path: Path, *, root: Path) -> DataTable:
-    """Read one JSON object a line; lines that are none are skipped with a reason.
+    """Read one JSON object per line; lines that are none are skipped with a reason.
 
     Raises:
         DatasetError: when it is not UTF-8.

@@ -1,4 +1,4 @@
-"""Datasets made of tables: one file, one file or several shards a split, or the folders of `datasets`."""
+"""Datasets made of tables: one file, one file or several shards per split, or the folders of `datasets`."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ def is_saved(folder: Path) -> bool:
 
 
 def _is_saved_dict(folder: Path) -> bool:
-    """Tell whether `folder` holds several saved datasets, one a split."""
+    """Tell whether `folder` holds several saved datasets, one per split."""
     return (folder / _SAVED_DICT).is_file()
 
 
 def split_tables(folder: Path, *, root: Path) -> dict[str, list[Path]]:
-    """Return the tables of each split in `folder`, in its data folder or in one folder a split."""
+    """Return the tables of each split in `folder`, in its data folder or in one folder per split."""
     by_split: dict[str, list[Path]] = {}
     for place in (folder, folder / "data"):
         for path in _tables_in(place, root=root) if place.is_dir() else []:

@@ -1,4 +1,4 @@
-"""From raw labels to targets: one class an item, several labels an item, or a value."""
+"""From raw labels to targets: one class per item, several labels per item, or a value."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def class_name(label: object) -> str | None:
         label = label.decode("utf-8", "replace")
     if not isinstance(label, str):
         raise DatasetError(
-            f"a label must be one string or integer, not {type(label).__name__}; for several labels an "
+            f"a label must be one string or integer, not {type(label).__name__}; for several labels per "
             f"item set {setting('target', 'labels')}"
         )
     return _clean(label) or None

@@ -70,7 +70,7 @@ def trace(model: Model) -> Traced:
     """
     raw = _real_batches(model)
     names = tuple(name for name in TOKEN_INPUTS if name in raw[0]) or tuple(raw[0])
-    longest = _longest(model)
+    longest = _longest(model, names[0])
     dynamic = _dynamic(names, longest)
     batches = tuple(tuple(batch[name] for name in names) for batch in raw)
     try:
@@ -110,12 +110,12 @@ def _real_batches(model: Model) -> tuple[Batch, Batch]:
     return collated[0]
 
 
-def _longest(model: Model) -> int | None:
-    """Return how many tokens an input is cut to, None for inputs of one shape."""
+def _longest(model: Model, name: str) -> int | None:
+    """Return how many tokens the tensor called `name` is cut to, None for inputs of one shape."""
     overlong = known_modalities[model.modality].overlong
     if overlong is None:
         return None
-    lengths = [n.backbone.collate([overlong])[TOKEN_INPUTS[0]].shape[1] for n in model.networks]
+    lengths = [n.backbone.collate([overlong])[name].shape[1] for n in model.networks]
     for network, length in zip(model.networks, lengths, strict=True):
         if length != lengths[0]:
             raise _different(model, network)

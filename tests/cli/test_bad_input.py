@@ -39,7 +39,7 @@ def test_one_class(tmp_path):
 
 
 def test_one_item_a_class(tmp_path):
-    refused(materials.pictures(tmp_path / "single", 5, 1), "one item a class")
+    refused(materials.pictures(tmp_path / "single", 5, 1), "one item per class")
 
 
 def test_two_rows(tmp_path):

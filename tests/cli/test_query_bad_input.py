@@ -70,7 +70,7 @@ def test_texts_that_are_all_alike_are_answered(workspace, tmp_path):
 @pytest.mark.parametrize(
     ("images", "labels", "parts"),
     [
-        (noise(1000, 8), np.arange(1000), ("one item a class",)),
+        (noise(1000, 8), np.arange(1000), ("one item per class",)),
         (noise(40), np.zeros(40, int), ("one class",)),
         (noise(40), np.full(40, 0.5), ("all 40 values are 0.5",)),
         (noise(2), np.arange(2), ("2 usable items",)),

@@ -69,7 +69,7 @@ def test_texts(tmp_path):
     [
         ({"images": np.zeros((4, 3, 3)), "labels": [0, 1, 0, 1]}, r"items are float64 \(4, 3, 3\)"),
         ({"images": pixels(4, 3, 3), "labels": [0, 1, 0]}, "4 items but labels of shape"),
-        ({"images": pixels(4, 3, 3), "labels": np.eye(4)}, "one label an item"),
+        ({"images": pixels(4, 3, 3), "labels": np.eye(4)}, "one label per item"),
         ({"pictures": pixels(4, 3, 3), "labels": [0, 1, 0, 1]}, "holds the arrays labels, pictures"),
         (
             {"images": pixels(4, 3, 3), "labels": [0, 1, 0, 2], "classes": ["a", "b"]},

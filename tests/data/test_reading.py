@@ -224,7 +224,7 @@ def test_hub_datasets_come_through_the_given_download(tmp_path):
     }
     read_data("hf:imdb", download=download)
     assert asked[-1] == ("imdb", None)
-    with pytest.raises(DatasetError, match="no download was given"):
+    with pytest.raises(DatasetError, match="no download function was given"):
         read_data("hf:org/reviews")
 
 

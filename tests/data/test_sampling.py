@@ -68,7 +68,7 @@ def test_holdout_properties(labels, seed):
     data = data_of(labels)
     counts = np.bincount(labels)
     if counts.max() < 2:
-        with pytest.raises(DatasetError, match="one item a class"):
+        with pytest.raises(DatasetError, match="one item per class"):
             holdout(data, seed=seed)
         return
     splits = holdout(data, seed=seed)

@@ -158,7 +158,7 @@ def test_image_paths_stay_in_the_folder(tmp_path):
     assert data.modality == "image"
     np.testing.assert_array_equal(np.asarray(image.decode(data.items[2])), np.asarray(picture(2)))
     reasons = [reason for _, reason in data.skipped]
-    assert sum("leads out of the dataset's folder" in reason for reason in reasons) == 2
+    assert sum("is outside the dataset's folder" in reason for reason in reasons) == 2
     assert sum("No such file" in reason for reason in reasons) == 1
     assert sum("no image" in reason for reason in reasons) == 1
 
@@ -173,6 +173,30 @@ def test_images_and_captions_need_a_choice(tmp_path):
         read_data(tmp_path / "t.csv", columns=Columns(item="text", modality="text")).items[1] == "caption 1"
     )
     assert read_data(tmp_path / "t.csv", columns=Columns(item="image")).modality == "image"
+
+
+def test_columns_say_as_settings_what_they_say():
+    named = Columns(item="photo", modality="image", split="part", target="labels", separator="/")
+    assert named.settings == {
+        "image_column": "photo",
+        "split_column": "part",
+        "target": "labels",
+        "separator": "/",
+    }
+    assert Columns(item="photo").settings == {"item_column": "photo"}
+    # In a folder any name chooses the modality.
+    assert list(Columns(modality="text").settings) == ["text_column"]
+    assert Columns().settings == {}
+
+
+def test_a_column_that_does_not_show_what_it_holds_needs_a_modality(tmp_path):
+    (tmp_path / "t.jsonl").write_text("".join(f'{{"body": {i}, "label": "{i % 2}"}}\n' for i in range(6)))
+    with pytest.raises(
+        DatasetError, match="'body' does not show what it holds; say which modality: image, text"
+    ):
+        read_data(tmp_path / "t.jsonl", columns=Columns(item="body"))
+    with pytest.raises(DatasetError, match=r"none of 6 items can be used; .* int where texts are expected"):
+        read_data(tmp_path / "t.jsonl", columns=Columns(item="body", modality="text"))
 
 
 def test_rows_keep_their_numbers_when_others_are_skipped(tmp_path):
@@ -292,7 +316,7 @@ def test_saved_dataset_that_points_elsewhere_or_is_damaged(tmp_path):
         (tmp_path / "two" / file.name).write_bytes(file.read_bytes())
     state = {"_data_files": [{"filename": "../one/data-00000-of-00001.arrow"}]}
     (tmp_path / "two" / "state.json").write_text(json.dumps(state))
-    with pytest.raises(DatasetError, match="leads out"):
+    with pytest.raises(DatasetError, match="is outside"):
         read_data(tmp_path / "two")
     (good / "state.json").write_text("[" * 100_000)
     with pytest.raises(DatasetError, match="nested too deeply"):

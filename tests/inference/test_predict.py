@@ -86,7 +86,7 @@ def test_images_of_a_table(image_run, letters, tmp_path):
     (found,) = done.json["predictions"]
     assert found["input"] == str(tmp_path / "one.png")
     assert [s["input"].rsplit("/")[-1] for s in done.json["skipped"]] == ["t.csv row 3", "missing.png"]
-    assert "leads out of" in done.json["skipped"][0]["reason"]
+    assert "is outside" in done.json["skipped"][0]["reason"]
 
 
 def test_what_cannot_be_read_is_reported_and_the_rest_is_done(image_run, letters, tmp_path):

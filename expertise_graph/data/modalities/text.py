@@ -44,7 +44,7 @@ def to_bytes(item: Item) -> bytes:
     try:
         return decode(item).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise DatasetError(f"the text holds half a surrogate pair at character {error.start}") from error
+        raise DatasetError(f"the text contains an unpaired surrogate at character {error.start}") from error
 
 
 def raw_features(texts: Sequence[str]) -> FloatArray:
