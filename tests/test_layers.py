@@ -41,7 +41,6 @@ OWNERS = {
     "click": {"cli"},
     "rich": {"cli"},
     "yaml": {"cli"},
-    "sqlite_utils": {"store"},
     "sqlite3": {"store"},
     "faiss": {"features"},
     "huggingface_hub": {"models"},

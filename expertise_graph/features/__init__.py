@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from expertise_graph.features.context import Context
     from expertise_graph.features.cost import Timings, cached, predicted_seconds
     from expertise_graph.features.index import FaissIndex
-    from expertise_graph.features.latency import Meter, machine
-    from expertise_graph.features.probing import Prober, at_once, extract, forward
+    from expertise_graph.features.latency import Meter
+    from expertise_graph.features.probing import Prober
+    from expertise_graph.features.running import at_once, extract, forward, machine, timed
     from expertise_graph.features.similarity import (
         DUPLICATE_CKA,
         SKETCH_DIM,
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         SKETCH_SEED,
         SKETCH_VERSION,
         centred_gram,
+        normalise,
         sketch,
     )
 

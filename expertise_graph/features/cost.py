@@ -8,18 +8,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from expertise_graph import features
 from expertise_graph.core import Expert
 from expertise_graph.data import Inputs
-from expertise_graph.features.latency import machine
 from expertise_graph.store import Arrays, Store, Timing, features_key
 
 # Before anything was timed: five milliseconds an item at five million parameters, within a factor of
-# about three, and time that grows as the power 0.8 of size; experts of one size differ by half.
+# about three, and time that grows as the power 0.8 of size; experts of one size differ by half. The starter
+# experts come out within a factor of three of it after two were timed (tests/features/test_cost.py).
 _SIZE = 5e6
 _PRIOR = np.array([math.log(5e-3), 0.8])
 _PRIOR_DEVIATION = np.array([1.2, 0.2])
 _SPREAD = 0.4
 
+# Loading an expert: constant and per megabyte of weights, of a file that is in the page cache. If too
+# small, a budget in seconds is overrun by that much.
 _OPENING_SECONDS = 0.05
 _SECONDS_PER_MB = 0.003
 
@@ -29,7 +32,6 @@ class Timings:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._machine = machine()
         self._known: dict[tuple[str, str], Timing] = {}
         self._seen = -1
         self._fits: dict[str, Fit] = {}
@@ -38,7 +40,7 @@ class Timings:
         """Add that an expert, once loaded, took `seconds` for its features of `items` inputs."""
         if items < 1 or not 0 < seconds < math.inf:
             return
-        self._store.add_timing(expert, self._machine, items=items, seconds=seconds)
+        self._store.add_timing(expert, features.machine(), items=items, seconds=seconds)
 
     def seconds_per_item(self, expert: Expert) -> float:
         """Return the mean of an expert's own runs, or what its size and kind make likely."""
@@ -55,7 +57,7 @@ class Timings:
         """Return all timings, read again when any was added to the store."""
         if self._seen != self._store.timings_added:
             self._seen = self._store.timings_added
-            timings = self._store.timings(self._machine)
+            timings = self._store.timings(features.machine())
             self._known = {(t.weights_sha, t.preprocessing_sha): t for t in timings}
             self._fits.clear()
         return self._known

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import hashlib
-import os
-import platform
-import statistics
-import time
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-import torch
-
+from expertise_graph import features, models
 from expertise_graph.core import (
     Expert,
-    ExpertiseError,
     InvalidInputError,
     MissingExtraError,
     NotFoundError,
     SourceError,
     UntrustedError,
-    first_line,
 )
-from expertise_graph.data import Inputs, Item, known_modalities, plural_of
-from expertise_graph.models import Backbone, load
+from expertise_graph.data import Inputs, Item, known_modalities
+from expertise_graph.features.probing import not_run
 from expertise_graph.store import Store
 
-REPEATS = 9
-_LEAST_REPEATS = 5
-_WARM_UPS = 2
+# Forward passes whose median counts. Fewer than five say little beside other processes on the machine; more
+# make the constraint `max_latency` slow on a large zoo.
+REPEATS, _LEAST_REPEATS = 9, 5
 
 
 @dataclass
 class Meter:
-    """Latency of experts as a function; remembers why it has none of some.
+    """Latency of experts as a function; remembers why some have none.
 
     Attributes:
         probes: a probe set of the experts' modality; one input of it is run.
@@ -74,23 +62,21 @@ def measure(
         SourceError, UntrustedError, NotFoundError, MissingExtraError: when the expert cannot be run.
     """
     if repeats < _LEAST_REPEATS:
-        raise InvalidInputError(f"repeats is {repeats}; a latency is the median of {_LEAST_REPEATS} or more")
-    known = store.latency(expert, machine())
+        raise InvalidInputError(
+            f"repeats is {repeats}; a latency is the median of {_LEAST_REPEATS} or more forward passes"
+        )
+    known = store.latency(expert, features.machine())
     if known is not None:
         return known
     if not expert.runnable:
         raise SourceError(f"{expert.name} is known from imported metadata only and cannot be run")
     item = known_modalities[probes.modality].decode(typical(probes))
-    backbone = load(expert, trust_code=trust_code)
+    backbone = models.load(expert, trust_code=trust_code)
     try:
-        milliseconds = _timed(backbone, item, repeats)
-    except ExpertiseError:
-        raise
-    except Exception as error:  # networks of strangers raise anything
-        raise SourceError(
-            f"{expert.name} cannot be run on {plural_of(probes.modality)}: {first_line(error)}"
-        ) from error
-    store.put_latency(expert, machine(), milliseconds)
+        milliseconds = features.timed(backbone, item, repeats)
+    except Exception as error:
+        raise not_run(expert, probes.modality, error) from error
+    store.put_latency(expert, features.machine(), milliseconds)
     return milliseconds
 
 
@@ -98,34 +84,3 @@ def typical(probes: Inputs) -> Item:
     """Return the text of median length, or the first of other inputs, which models bring to one size."""
     texts = [item for item in probes.items if isinstance(item, str)]
     return sorted(texts, key=lambda text: (len(text), text))[len(texts) // 2] if texts else probes.items[0]
-
-
-def machine() -> str:
-    """Return what stands for this machine: processor, cores, threads in use, torch and device."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    parts = (_processor(), str(cores), str(torch.get_num_threads()), str(torch.__version__), device)
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-
-
-@functools.cache
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _timed(backbone: Backbone, item: Any, repeats: int) -> float:
-    """Return the median milliseconds from a decoded item to its features in main memory."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    module = backbone.module.to(device).eval()
-    taken = []
-    with torch.inference_mode():
-        for _ in range(_WARM_UPS + repeats):
-            start = time.perf_counter()
-            batch = {name: tensor.to(device) for name, tensor in backbone.collate([item]).items()}
-            module(**batch).float().cpu()
-            taken.append(time.perf_counter() - start)
-    return 1000 * statistics.median(taken[_WARM_UPS:])

@@ -7,6 +7,7 @@ measures here are blind to rotation, isotropic scaling and translation of the fe
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,6 +141,24 @@ def biased_cka(a: FloatArray, b: FloatArray) -> float:
 def _check_rows(a: FloatArray, b: FloatArray) -> None:
     if len(a) != len(b):
         raise InvalidInputError(f"features of the same inputs are needed, got {len(a)} and {len(b)} rows")
+
+
+def normalise(vectors: FloatArray, *, dtype: Any = np.float32) -> NDArray[Any]:
+    """Return rows over their Euclidean norm, (n, m): the only place where vectors are normalised.
+
+    Raises:
+        InvalidInputError: for another rank, NaN, infinity or a zero row.
+    """
+    # In float64: squares of float32 overflow beyond 1e19 and vanish below 1e-23.
+    array = np.asarray(vectors, dtype=np.float64)
+    if array.ndim != 2:
+        raise InvalidInputError(f"vectors must be (n, m), got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise InvalidInputError("vectors hold NaN or infinity")
+    norms = np.linalg.norm(array, axis=1, keepdims=True)
+    if (norms == 0).any():
+        raise InvalidInputError("a zero vector has no direction and cannot be indexed")
+    return np.ascontiguousarray(array / norms, dtype=dtype)
 
 
 def sketch(gram: FloatArray, *, dim: int = SKETCH_DIM, seed: int = SKETCH_SEED) -> NDArray[np.float32]:

@@ -5,19 +5,38 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from expertise_graph import features
 from expertise_graph.core import Edge, Expert, InvalidInputError, Neighbour
-from expertise_graph.features import DUPLICATE_CKA, SKETCH_DIM, FaissIndex, centred_gram
+from expertise_graph.features import DUPLICATE_CKA, SKETCH_DIM, centred_gram, normalise
 from expertise_graph.store import Store, features_key
 
+if TYPE_CHECKING:
+    from expertise_graph.features import FaissIndex
+
+# Length of a stored list. Five show whom an expert is near, and their mutual edges keep a large graph sparse.
 NEIGHBOURS = 5
+
+# How many nearest by the sketch are ranked by exact CKA. The sketch errs by (1 - r^2) / sqrt(1024), .03 for
+# distant and far less for near experts; recall@10 of the sketch alone is .87, of 64 practically 1.
 RECALLED = 64
+
+# Grams kept in memory, 2 MB each on a probe set of 512 inputs.
+_GRAMS = 512
+
+# The index is written again when this many vectors, or this part of all, are not in its file: they are read
+# from the registry instead. Writing it for each newcomer would cost more than all else about a large zoo.
+_UNSAVED, _UNSAVED_PART = 64, 0.1
+
+# Three standard errors of the sketch: who is nearer by exact CKA is not missed.
+_MARGIN = 3.0 / float(np.sqrt(SKETCH_DIM))
+
 EDGE_METHOD, EDGE_VERSION = "debiased-cka", "1"
-# Three standard errors of the sketch: nearer ones by exact CKA are not missed.
-_MARGIN = 3.0 / np.sqrt(SKETCH_DIM)
 
 Lists = dict[str, list[tuple[str, float]]]
 
@@ -29,28 +48,34 @@ class Neighbourhood:
         self.store = store
         self.probe_set = probe_set
         self.generation = store.generation()
-        self.rows, self.owners, self.vectors = store.vectors(probe_set)
-        self._by_row = dict(zip(self.rows, self.owners, strict=True))
-        self._place = {owner: i for i, owner in enumerate(self.owners)}
-        self._experts = {e.id: e for e in store.experts()}
+        self.count = store.count_vectors(probe_set)
         self._index: FaissIndex | None = None
-        self.gram = lru_cache(maxsize=512)(self._gram)
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+        self._grams = lru_cache(maxsize=_GRAMS)(self._gram)
 
     @property
     def index(self) -> FaissIndex:
         """The vector index: its file brought up to date with the registry, or built anew."""
         if self._index is None:
-            self._index = self._load_index()
+            self._index = _load_index(self.store, self.probe_set)
         return self._index
 
     def vector(self, expert: str) -> NDArray[np.float32]:
-        """Return the embedding (m,) of an expert."""
-        vector: NDArray[np.float32] = self.vectors[self._place[expert]]
-        return vector
+        """Return the embedding (m,) of an expert.
+
+        Raises:
+            InvalidInputError: when it has none on this probe set.
+        """
+        self._read([expert])
+        if expert not in self._vectors:
+            raise InvalidInputError(f"{expert} has no embedding on {self.probe_set}; register it again")
+        return self._vectors[expert]
 
     def search(self, vector: NDArray[np.floating], k: int) -> list[tuple[str, float]]:
         """Return up to k (expert id, cosine of the sketches), nearest first."""
-        return [(self._by_row[row], cosine) for row, cosine in self.index.search(vector, k)]
+        nearest = self.index.search(vector, k)
+        owners = self.store.vector_owners(row for row, _ in nearest)
+        return [(owners[row], cosine) for row, cosine in nearest]
 
     def nearest(self, expert: str, k: int) -> list[tuple[str, float]]:
         """Return up to k other experts with their CKA, nearest first.
@@ -60,104 +85,147 @@ class Neighbourhood:
         Raises:
             InvalidInputError: when the expert has no embedding on this probe set.
         """
-        if expert not in self._place:
-            raise InvalidInputError(f"{expert} has no embedding on {self.probe_set}; register it again")
         recalled = self.search(self.vector(expert), max(RECALLED, 4 * k) + 1)
-        ranked = [(other, self.cka(expert, other)) for other, _ in recalled if other != expert]
+        others = [other for other, _ in recalled if other != expert]
+        self._read(others)
+        ranked = [(other, self.cka(expert, other)) for other in others]
         return sorted(ranked, key=lambda pair: (-pair[1], pair[0]))[:k]
+
+    def may_be_entered(self, expert: str, k: int) -> list[str]:
+        """Return the other experts that `expert` may be nearer to than the farthest of their k neighbours is.
+
+        These are the nearest by the sketch, and of the others those with a neighbour that is as far.
+        """
+        vector = self.vector(expert)
+        nearest = self.search(vector, self.count if self.count <= k + 1 else RECALLED + 1)
+        others = [other for other, _ in nearest if other != expert]
+        if len(nearest) < self.count:
+            known = {expert, *others}
+            far = self.store.with_far_neighbours(self.probe_set, nearest[-1][1] + _MARGIN)
+            rest = [(row, other, cka) for row, other, cka in far if other not in known]
+            cosines = self.index.cosines(vector, [row for row, _, _ in rest])
+            others += [other for (_, other, cka), c in zip(rest, cosines, strict=True) if c + _MARGIN >= cka]
+        self._read(others)
+        return others
 
     def cka(self, a: str, b: str) -> float:
         """Return the debiased CKA of two experts, exact where their probe features are kept."""
-        grams = self.gram(a), self.gram(b)
+        grams = self._grams(a), self._grams(b)
         if grams[0] is None or grams[1] is None:
             return self.sketched(a, b)
         return float(np.vdot(grams[0], grams[1]))
 
     def sketched(self, a: str, b: str) -> float:
         """Return the cosine of the sketches of two experts."""
-        x, y = self.vector(a), self.vector(b)
-        return float(x @ y / (np.linalg.norm(x) * np.linalg.norm(y)))
+        x, y = normalise(np.stack([self.vector(a), self.vector(b)]), dtype=np.float64)
+        return float(x @ y)
+
+    def _read(self, experts: Iterable[str]) -> None:
+        """Read the embeddings of some experts that were not asked for yet, at one time."""
+        missing = [expert for expert in experts if expert not in self._vectors]
+        if missing:
+            _, owners, vectors = self.store.vectors(self.probe_set, owners=missing)
+            self._vectors.update(zip(owners, vectors, strict=True))
 
     def _gram(self, expert: str) -> NDArray[np.float64] | None:
-        node = self._experts[expert]
-        features = self.store.features.get(features_key(node, self.probe_set))
-        return None if features is None else centred_gram(features)
+        key = features_key(self.store.expert(expert), self.probe_set)
+        stored = self.store.features.get(key)
+        return None if stored is None else centred_gram(stored)
 
-    def _load_index(self) -> FaissIndex:
-        dim = self.vectors.shape[1] if len(self.owners) else SKETCH_DIM
-        path = self.store.folder / "embeddings" / "index" / f"{self.probe_set.split(':')[1][:16]}.faiss"
-        index = FaissIndex(dim)
-        if path.is_file():
-            try:
-                index = FaissIndex.load(path, dim=dim)
-            except InvalidInputError as error:
-                sys.stderr.write(f"vector index: {error}; rebuilt from registry.db\n")
-        if index.sync(self.rows, self.vectors):
-            index.save(path)
+
+def _load_index(store: Store, probe_set: str) -> FaissIndex:
+    """Return the saved index with what was added to the registry since; it is saved again now and then."""
+    path = store.folder / "embeddings" / "index" / f"{probe_set.split(':')[1][:16]}.faiss"
+    saved = _saved_index(store, path) if path.is_file() else None
+    before = len(saved) if saved else 0
+    index = _updated(saved, store, probe_set)
+    if index is not saved or abs(len(index) - before) > max(_UNSAVED, _UNSAVED_PART * before):
+        index.generation = store.generation()
+        index.save(path)
+    return index
+
+
+def _saved_index(store: Store, path: Path) -> FaissIndex | None:
+    try:
+        index = features.FaissIndex.load(path)
+        # A registry that was restored from a backup has other vectors under the same row numbers.
+        if index.generation > store.generation():
+            raise InvalidInputError(f"{path.name} is newer than the registry")
+    except InvalidInputError as error:
+        sys.stderr.write(f"vector index: {error}; rebuilt from registry.db\n")
+        return None
+    return index
+
+
+def _updated(index: FaissIndex | None, store: Store, probe_set: str) -> FaissIndex:
+    """Return the index with exactly the vectors of the registry, or a new one."""
+    for rows, _, vectors in store.vectors_after(probe_set, index.last if index else -1):
+        index = index or features.FaissIndex(vectors.shape[1])
+        index.add(rows, vectors)
+    index = index or features.FaissIndex(SKETCH_DIM)
+    # Row numbers grow and are never used again: as many are the same ones.
+    if len(index) == store.count_vectors(probe_set):
         return index
+    wanted = store.vector_rows(probe_set)
+    index.keep(wanted)
+    return index if len(index) == len(wanted) else _updated(None, store, probe_set)
 
 
 def refresh(store: Store, probe_set: str, *, k: int = NEIGHBOURS) -> None:
-    """Bring neighbour lists and mutual-neighbour edges up to date with the experts there are.
+    """Find the neighbours of the experts that are new or lost one, and bring the mutual edges up to date.
 
-    Whoever has fewer than k neighbours is new, lost one, or was left over by a process that was
-    killed; their lists are made anew, and they are entered where they are nearer than what is
-    there. Running it again changes nothing. Another process that registers meanwhile makes it
-    start over.
+    Those experts are also entered in the lists of others where they are nearer than what is there. Running
+    it again changes nothing. Another process that registers meanwhile makes it start over.
     """
-    while True:
+    while unlinked := store.unlinked(probe_set):
         near = Neighbourhood(store, probe_set)
-        lists = store.neighbours(probe_set)
-        changed = _update(near, lists, k)
-        if not changed:
-            return
+        changed = _changed_lists(near, unlinked, k)
         with store.transaction():
             if store.generation() != near.generation:
                 continue
-            store.put_neighbours(probe_set, {expert: lists[expert] for expert in changed})
+            store.put_neighbours(probe_set, changed, linked=unlinked)
             store.drop_edges("similarity", probe_set, changed)
-            store.put_edges(_mutual_edges(lists, changed, near))
-            return
+            store.put_edges(_mutual_edges(near, changed))
 
 
-def _update(near: Neighbourhood, lists: Lists, k: int) -> set[str]:
-    """Change `lists` in place; return the experts whose list changed."""
-    full = min(k, len(near.owners) - 1)
-    incomplete = [o for o in near.owners if len(lists.get(o, [])) < full]
-    anew, changed = set(incomplete), set(incomplete)
-    for expert in incomplete:
-        lists[expert] = near.nearest(expert, k)
-    for expert in incomplete:
-        for other, cosine in near.search(near.vector(expert), len(near.owners)):
-            if other not in anew and _enters(near, lists[other], expert, other, cosine):
-                _insert(lists[other], expert, near.cka(expert, other), k)
-                changed.add(other)
+def _changed_lists(near: Neighbourhood, unlinked: list[str], k: int) -> Lists:
+    """Return the lists of the unlinked experts, and those of others that they enter."""
+    changed = {expert: near.nearest(expert, k) for expert in unlinked}
+    anew = set(unlinked)
+    for expert in unlinked:
+        others = [other for other in near.may_be_entered(expert, k) if other not in anew]
+        stored = near.store.neighbours(near.probe_set, (o for o in others if o not in changed))
+        for other in others:
+            held = changed.get(other) or stored.get(other, [])
+            if _enters(near, held, expert, other, k):
+                entered = [*held, (expert, near.cka(expert, other))]
+                changed[other] = sorted(entered, key=lambda pair: (-pair[1], pair[0]))[:k]
     return changed
 
 
-def _enters(
-    near: Neighbourhood, held: list[tuple[str, float]], expert: str, other: str, cosine: float
-) -> bool:
-    """Tell whether `expert` belongs among the nearest of `other`; exact CKA only where it is close."""
+def _enters(near: Neighbourhood, held: list[tuple[str, float]], expert: str, other: str, k: int) -> bool:
+    """Tell whether `expert` belongs among the k nearest of `other`; exact CKA only where it is close."""
+    if any(name == expert for name, _ in held):
+        return False
+    if len(held) < k:
+        return True
     last, least = held[-1]
-    if any(name == expert for name, _ in held) or cosine + _MARGIN < least:
+    if near.sketched(expert, other) + _MARGIN < least:
         return False
     return (-near.cka(expert, other), expert) < (-least, last)
 
 
-def _insert(held: list[tuple[str, float]], expert: str, cka: float, k: int) -> None:
-    held.append((expert, cka))
-    held.sort(key=lambda pair: (-pair[1], pair[0]))
-    del held[k:]
-
-
-def _mutual_edges(lists: Lists, changed: Iterable[str], near: Neighbourhood) -> list[Edge]:
-    pairs = {}
-    for a in changed:
-        for b, cka in lists[a]:
-            if any(name == a for name, _ in lists.get(b, [])):
-                pairs[min(a, b), max(a, b)] = cka
-    n = next((p.n for p in near.store.probe_sets() if p.id == near.probe_set), None)
+def _mutual_edges(near: Neighbourhood, changed: Lists) -> list[Edge]:
+    """Return an edge for each pair of experts of which one list changed, and that name each other."""
+    others = {other for pairs in changed.values() for other, _ in pairs}
+    lists = near.store.neighbours(near.probe_set, others)
+    pairs = {
+        (min(a, b), max(a, b)): cka
+        for a, neighbours in changed.items()
+        for b, cka in neighbours
+        if any(name == a for name, _ in lists.get(b, []))
+    }
+    probe_set = near.store.probe_set(near.probe_set)
     return [
         Edge(
             kind="similarity",
@@ -167,7 +235,7 @@ def _mutual_edges(lists: Lists, changed: Iterable[str], near: Neighbourhood) -> 
             method=EDGE_METHOD,
             version=EDGE_VERSION,
             probe_set=near.probe_set,
-            n=n,
+            n=probe_set.n if probe_set else None,
         )
         for (a, b), cka in sorted(pairs.items())
     ]
@@ -177,12 +245,20 @@ def similar(store: Store, probe_set: str, expert: Expert, k: int) -> list[Neighb
     """Return the k experts nearest to `expert`, nearest first.
 
     Near-duplicates, with the same weights or the same responses, are marked.
+
+    Raises:
+        InvalidInputError: when the expert has no embedding on this probe set.
     """
-    near = Neighbourhood(store, probe_set)
-    found = [(store.expert(other), cka) for other, cka in near.nearest(expert.id, k)]
+    nearest = store.neighbours_of(expert.id, probe_set)[:k]
+    # What is stored answers, unless more is asked for or a process was killed before it was complete.
+    if len(nearest) < k or store.unlinked(probe_set):
+        nearest = Neighbourhood(store, probe_set).nearest(expert.id, k)
+    known = {e.id: e for e in store.experts(where={"id": [other for other, _ in nearest]})}
     return [
         Neighbour(
-            expert=other, cka=cka, duplicate=other.weights_sha == expert.weights_sha or cka > DUPLICATE_CKA
+            expert=known[other],
+            cka=cka,
+            duplicate=known[other].weights_sha == expert.weights_sha or cka > DUPLICATE_CKA,
         )
-        for other, cka in found
+        for other, cka in nearest
     ]

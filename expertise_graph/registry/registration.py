@@ -1,8 +1,11 @@
-"""Registering an expert: resolve, probe, embed, and enter it into the graph."""
+"""Registering an expert: probe, embed, and enter it into the graph."""
 
 from __future__ import annotations
 
-from expertise_graph.core import Edge, Embedding, Expert, ProbeSet
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from expertise_graph.core import METADATA, Edge, Embedding, Expert, ProbeSet
 from expertise_graph.features import SKETCH_METHOD, SKETCH_SEED, SKETCH_VERSION, Prober, centred_gram, sketch
 from expertise_graph.features import probe_sets as probes
 from expertise_graph.registry.neighbours import refresh
@@ -22,17 +25,37 @@ def register(store: Store, prober: Prober, expert: Expert) -> Expert:
         NotFoundError: when there is no probe set of its modality.
         SourceError: when it cannot be run.
     """
-    probe_set = probes.current(store, expert.modality)
-    embedding = embed(store, prober, expert, probe_set)
-    with store.transaction():
-        _forget_other_weights(store, expert)
-        store.put_expert(expert)
-        _take_over_metadata(store, expert)
-        if not _has(store, embedding):
-            store.put_embedding(embedding)
-        store.put_edges(_lineage(store))
-    refresh(store, probe_set.id)
-    return store.expert(expert.id)
+    with registering(store, prober) as add:
+        return add(expert)
+
+
+@contextmanager
+def registering(store: Store, prober: Prober) -> Iterator[Callable[[Expert], Expert]]:
+    """Give a function that registers one expert after another, as `register`.
+
+    Their neighbours are found together at the end of the block. Those of a process that was killed before
+    are found by the next one.
+    """
+    touched: set[str] = set()
+
+    def add(expert: Expert) -> Expert:
+        probe_set = probes.current(store, expert.modality)
+        embedding = embed(store, prober, expert, probe_set)
+        touched.add(probe_set.id)
+        with store.transaction():
+            _forget_other_weights(store, expert)
+            store.put_expert(expert)
+            _take_over_metadata(store, expert)
+            if not store.has_embedding(expert.id, probe_set.id):
+                store.put_embedding(embedding)
+            store.put_edges(_declared_lineage(store, expert))
+        return store.expert(expert.id)
+
+    try:
+        yield add
+    finally:
+        for probe_set in sorted(touched):
+            refresh(store, probe_set)
 
 
 def embed(store: Store, prober: Prober, expert: Expert, probe_set: ProbeSet) -> Embedding:
@@ -63,11 +86,8 @@ def embed_missing(store: Store, prober: Prober, probe_set: ProbeSet) -> list[str
     Returns:
         The names of experts that could not be run, with the reason.
     """
-    _, owners, _ = store.vectors(probe_set.id)
     failed = []
-    for expert in store.experts(probe_set.modality):
-        if expert.id in owners or not expert.runnable:
-            continue
+    for expert in store.without_embedding(probe_set.id, probe_set.modality):
         try:
             store.put_embedding(embed(store, prober, expert, probe_set))
         except Exception as error:  # one expert that is gone must not keep the others out
@@ -78,38 +98,41 @@ def embed_missing(store: Store, prober: Prober, probe_set: ProbeSet) -> list[str
 
 def _forget_other_weights(store: Store, expert: Expert) -> None:
     """Drop what is known about an id that stood for other weights, as that of a shipped expert may."""
-    for old in store.experts(expert.modality):
-        same = (old.weights_sha, old.preprocessing_sha) == (expert.weights_sha, expert.preprocessing_sha)
-        if old.id == expert.id and not same:
-            store.remove_expert(old.id)
+    old = store.known_expert(expert.id)
+    if old and (old.weights_sha, old.preprocessing_sha) != (expert.weights_sha, expert.preprocessing_sha):
+        store.remove_expert(old.id)
 
 
 def _take_over_metadata(store: Store, expert: Expert) -> None:
     """Give the expert what was imported under its name before it was registered."""
     names = {expert.name, expert.locator, expert.id, f"{expert.source}:{expert.locator}"}
-    for node in store.metadata_only(names):
-        store.move_history(node, expert.id)
+    for node in store.experts(where={"source": METADATA, "name": names}):
+        store.move_history(node.id, expert.id)
 
 
-def _has(store: Store, embedding: Embedding) -> bool:
-    return embedding.owner in store.vectors(embedding.probe_set)[1]
-
-
-def _lineage(store: Store) -> list[Edge]:
-    """Return the edges that cards declare between registered experts and that are not there yet."""
-    zoo = store.experts()
-    known = {(e.source, e.target) for e in store.edges("lineage")}
-    by_name = {e.id: e.id for e in zoo} | {e.locator: e.id for e in zoo if e.source == "hf"}
-    pairs = ((by_name.get(e.base_model or ""), e.id) for e in zoo)
+def _declared_lineage(store: Store, expert: Expert) -> list[Edge]:
+    """Return the edges to and from an expert that cards declare and that are not there yet."""
+    own_names = [expert.id, *([expert.locator] if expert.source == "hf" else [])]
+    children = store.experts(where={"base_model": own_names})
+    pairs = [(expert.id, child.id) for child in children]
+    parent = _named(store, expert.base_model) if expert.base_model else None
+    if parent:
+        pairs.append((parent.id, expert.id))
     return [
         Edge(
             kind="lineage",
-            source=parent,
-            target=child,
+            source=source,
+            target=target,
             weight=1.0,
             method=LINEAGE_METHOD,
             version=LINEAGE_VERSION,
         )
-        for parent, child in pairs
-        if parent and parent != child and (parent, child) not in known
+        for source, target in pairs
+        if source != target and not store.edges("lineage", source=source, target=target)
     ]
+
+
+def _named(store: Store, base_model: str) -> Expert | None:
+    """Return the registered expert that a card means: by its id, or the newest from a repository."""
+    by_repository = store.experts(where={"source": "hf", "locator": base_model})
+    return by_repository[-1] if by_repository else store.known_expert(base_model)

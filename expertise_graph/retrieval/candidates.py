@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.core import Expert
-from expertise_graph.features import DUPLICATE_CKA
+from expertise_graph.features import DUPLICATE_CKA, normalise
 from expertise_graph.store import Store
 
 
@@ -46,8 +46,7 @@ def embedded(
     known = [e for e in experts if e.id in place]
     if not known:
         return [], np.zeros((0, 0))
-    rows = vectors[[place[e.id] for e in known]].astype(np.float64)
-    return known, rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return known, normalise(vectors[[place[e.id] for e in known]], dtype=np.float64)
 
 
 def draw(zoo: Sequence[Expert], ran: Set[str], *, excluded: Set[str], size: int, seed: int) -> list[Expert]:

@@ -8,8 +8,7 @@ if TYPE_CHECKING:
     from expertise_graph.store.arrays import Arrays, features_key, response_key
     from expertise_graph.store.location import DATABASE, HOME_VARIABLE, find_workspace
     from expertise_graph.store.rows import now
-    from expertise_graph.store.seen import Split
+    from expertise_graph.store.runs import Split, Timing
     from expertise_graph.store.store import Store
-    from expertise_graph.store.timings import Timing
 
 __getattr__, __dir__, __all__ = door(__name__)

@@ -1,17 +1,20 @@
-"""What every part of the store stands on: the connection, transactions, the audit log."""
+"""What every part of the store stands on: the connection, transactions, typed rows, the audit log."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self, TypeVar
 
 from expertise_graph.store.arrays import Arrays
 from expertise_graph.store.connection import connect, write
 from expertise_graph.store.location import DATABASE
-from expertise_graph.store.rows import now
+from expertise_graph.store.rows import from_row, now
+
+T = TypeVar("T")
 
 
 class StoreBase:
@@ -26,28 +29,95 @@ class StoreBase:
         """Close the connection."""
         self.db.close()
 
+    def __enter__(self) -> Self:
+        """Return the store itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make everything written inside one transaction; nested use joins the outer one."""
-        if self.db.conn.in_transaction:
+        if self.db.in_transaction:
             yield
         else:
             with write(self.db):
                 yield
 
-    def _upsert(self, table: str, row: dict[str, Any]) -> None:
-        """Insert a node or replace its description; the time of its creation stays."""
-        for old in self.db.query(f"SELECT created_at FROM {table} WHERE id = ?", [row["id"]]):
-            row["created_at"] = old["created_at"]
-        self.db.table(table).upsert(row, pk="id")
+    def _query(self, sql: str, values: Any = ()) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a query by column."""
+        cursor = self.db.execute(sql, values)
+        names = [column[0] for column in cursor.description]
+        for row in cursor:
+            yield dict(zip(names, row, strict=True))
 
-    def _log(self, kind: str, subject: str, detail: Mapping[str, Any]) -> None:
-        event = {"at": now(), "kind": kind, "subject": subject, "detail": json.dumps(dict(detail))}
-        self.db.table("events").insert(event)
+    def _select(
+        self, kind: type[T], table: str, where: Mapping[str, Any], order: str, limit: int | None = None
+    ) -> list[T]:
+        """Return the rows that meet all conditions, as frozen dataclasses.
+
+        Args:
+            kind: of dataclass.
+            table: to look in.
+            where: conditions with one question mark each, and what stands for it; None for any value.
+            order: columns to sort by.
+            limit: how many rows at most.
+        """
+        which, values = clause(where)
+        rows = self._query(
+            f"SELECT * FROM {table} {which} ORDER BY {order} LIMIT ?",
+            [*values, -1 if limit is None else limit],
+        )
+        return [from_row(kind, row) for row in rows]
 
     def _insert(self, table: str, rows: list[dict[str, Any]], conflict: str = "") -> None:
         """Insert many rows with the same columns by one prepared statement."""
         if rows:
             names = ", ".join(rows[0])
             marks = ", ".join(f":{name}" for name in rows[0])
-            self.db.conn.executemany(f"INSERT {conflict} INTO {table} ({names}) VALUES ({marks})", rows)
+            self.db.executemany(f"INSERT {conflict} INTO {table} ({names}) VALUES ({marks})", rows)
+
+    def _upsert(self, table: str, row: dict[str, Any]) -> None:
+        """Insert a row or replace what is there under its id; the time of its creation stays."""
+        changed = ", ".join(f"{name} = excluded.{name}" for name in row if name not in ("id", "created_at"))
+        names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
+        self.db.execute(
+            f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {changed}", row
+        )
+
+    def _log(self, kind: str, subject: str, detail: Mapping[str, Any]) -> None:
+        """Add a line to the audit log."""
+        row = {"at": now(), "kind": kind, "subject": subject, "detail": json.dumps(dict(detail))}
+        self._insert("events", [row])
+
+    def _bump(self) -> None:
+        """Start a new generation: an expert's vector changed."""
+        self.db.execute(
+            "INSERT INTO state (name, value) VALUES ('generation', '1') "
+            "ON CONFLICT (name) DO UPDATE SET value = CAST(value AS INTEGER) + 1"
+        )
+
+
+def clause(conditions: Mapping[str, Any]) -> tuple[str, list[Any]]:
+    """Return the WHERE of the conditions whose value is given, and the values of its question marks.
+
+    Example:
+        >>> clause({"kind = ?": "lineage", "run = ?": None, among("source"): json_list(["a"])})
+        ('WHERE kind = ? AND source IN (SELECT value FROM json_each(?))', ['lineage', '["a"]'])
+    """
+    given = {condition: value for condition, value in conditions.items() if value is not None}
+    return (f"WHERE {' AND '.join(given)}" if given else ""), list(given.values())
+
+
+def among(column: str) -> str:
+    """Return the condition that a column is one of the values of a `json_list`."""
+    return f"{column} IN (SELECT value FROM json_each(?))"
+
+
+def json_list(values: Iterable[str | int] | None) -> str | None:
+    """Return values as one value of SQL, or None for None."""
+    return None if values is None else json.dumps(list(values))

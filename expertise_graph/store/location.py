@@ -26,7 +26,7 @@ def find_workspace(path: str | Path | None = None) -> Path:
         folder = Path(named).expanduser().resolve()
         if (folder / DATABASE).is_file():
             return folder
-        raise NotFoundError(f"no {DATABASE} in {folder}; run: expertise-graph --workspace {folder} init")
+        raise NotFoundError(f"no {DATABASE} in {folder}; run: expertise-graph init {folder}")
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / DATABASE).is_file():

@@ -1,20 +1,32 @@
-"""The schema of registry.db as a list of steps; a step that has been released is never edited."""
+"""The schema of registry.db as a list of steps; a step that has been released is never edited.
+
+``PRAGMA user_version`` is the only record of which steps a file has had.
+"""
 
 from __future__ import annotations
 
-from sqlite_utils import Database
-from sqlite_utils.migrations import Migrations
-
-migrations = Migrations("expertise_graph")
+import sqlite3
 
 
-def _script(db: Database, *statements: str) -> None:
+def schema_version(db: sqlite3.Connection) -> int:
+    """Return how many of the steps a database has had."""
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(db: sqlite3.Connection, *, to: int | None = None) -> None:
+    """Take the steps that a database has not had, up to version `to`; call it within a transaction."""
+    for version, step in enumerate(_STEPS[:to], 1):
+        if version > schema_version(db):
+            step(db)
+            db.execute(f"PRAGMA user_version={version}")
+
+
+def _script(db: sqlite3.Connection, *statements: str) -> None:
     for statement in statements:
-        db.conn.execute(statement)
+        db.execute(statement)
 
 
-@migrations()
-def m001_nodes(db: Database) -> None:
+def m001_nodes(db: sqlite3.Connection) -> None:
     """Experts, tasks and probe sets."""
     _script(
         db,
@@ -35,8 +47,7 @@ def m001_nodes(db: Database) -> None:
     )
 
 
-@migrations()
-def m002_vectors(db: Database) -> None:
+def m002_vectors(db: sqlite3.Connection) -> None:
     """Embeddings, and the nearest experts of each expert by exact CKA."""
     _script(
         db,
@@ -55,8 +66,7 @@ def m002_vectors(db: Database) -> None:
     )
 
 
-@migrations()
-def m003_relations(db: Database) -> None:
+def m003_relations(db: sqlite3.Connection) -> None:
     """Edges, training runs, scores, events, and single values such as the generation."""
     _script(
         db,
@@ -84,8 +94,7 @@ def m003_relations(db: Database) -> None:
     )
 
 
-@migrations()
-def m004_imports(db: Database) -> None:
+def m004_imports(db: sqlite3.Connection) -> None:
     """Covariates of experts and distances of tasks, as users bring them along."""
     _script(
         db,
@@ -103,8 +112,7 @@ def m004_imports(db: Database) -> None:
     )
 
 
-@migrations()
-def m005_timings(db: Database) -> None:
+def m005_timings(db: sqlite3.Connection) -> None:
     """How long experts take on a machine: in all their runs together, and for a single input."""
     _script(
         db,
@@ -119,8 +127,7 @@ def m005_timings(db: Database) -> None:
     )
 
 
-@migrations()
-def m006_seen(db: Database) -> None:
+def m006_seen(db: sqlite3.Connection) -> None:
     """The items that runs have learnt from, by task and seed: 64 bits of the hash of each content."""
     _script(
         db,
@@ -131,4 +138,41 @@ def m006_seen(db: Database) -> None:
     )
 
 
-SCHEMA_VERSION = 6
+def m007_answers(db: sqlite3.Connection) -> None:
+    """Indices for what is asked of one node, and the experts whose neighbours are to be found."""
+    _script(
+        db,
+        "CREATE INDEX experts_name ON experts (name)",
+        "CREATE INDEX experts_locator ON experts (locator)",
+        "CREATE INDEX experts_base ON experts (base_model)",
+        "CREATE INDEX tasks_name ON tasks (name)",
+        "CREATE INDEX embeddings_probe_set ON embeddings (probe_set, kind, owner)",
+        "CREATE INDEX neighbours_cka ON neighbours (probe_set, cka)",
+        "CREATE INDEX edges_kind ON edges (kind)",
+        "CREATE INDEX edges_run ON edges (run)",
+        "CREATE INDEX runs_task ON runs (task)",
+        "CREATE INDEX runs_child ON runs (child)",
+        """CREATE TABLE unlinked (
+            expert TEXT NOT NULL, probe_set TEXT NOT NULL,
+            PRIMARY KEY (expert, probe_set)) WITHOUT ROWID""",
+        # Lists shorter than the five that every version kept: of a small registry, or of a killed process.
+        """INSERT INTO unlinked SELECT DISTINCT e.owner, e.probe_set
+            FROM embeddings AS e JOIN experts ON experts.id = e.owner
+            WHERE e.kind = 'expert' AND (SELECT COUNT(*) FROM neighbours AS n
+            WHERE n.expert = e.owner AND n.probe_set = e.probe_set) < 5""",
+        # Earlier versions also kept a table of the steps taken.
+        "DROP TABLE IF EXISTS _sqlite_migrations",
+    )
+
+
+_STEPS = (
+    m001_nodes,
+    m002_vectors,
+    m003_relations,
+    m004_imports,
+    m005_timings,
+    m006_seen,
+    m007_answers,
+)
+
+SCHEMA_VERSION = len(_STEPS)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import numpy as np
 
-from expertise_graph.core import Embedding, InvalidInputError, StoreError
+from expertise_graph.core import Embedding, InvalidInputError, StoreError, sha256_of_bytes
 
 T = TypeVar("T")
-_JSON = frozenset({"datasets", "tags", "meta", "classes", "config", "result"})
 _TUPLES = frozenset({"datasets", "tags", "classes"})
+_JSON = _TUPLES | {"meta", "config", "result"}
 
 
 def now() -> str:
@@ -23,12 +22,18 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def _names(kind: Any) -> Iterable[str]:
+    """Return the names of the fields of a dataclass; `dataclasses.fields` takes long for every row."""
+    fields: dict[str, object] = kind.__dataclass_fields__
+    return fields
+
+
 def to_row(node: Any, created_at: str | None = None) -> dict[str, Any]:
     """Return the row of a frozen dataclass; its creation time is set if it has none, by default to now."""
     row = {}
-    for field in dataclasses.fields(node):
-        value = getattr(node, field.name)
-        row[field.name] = _dump(value) if field.name in _JSON else _plain(value)
+    for name in _names(type(node)):
+        value = getattr(node, name)
+        row[name] = _dump(value) if name in _JSON else _plain(value)
     if row.get("created_at") == "":
         row["created_at"] = created_at or now()
     return row
@@ -36,8 +41,7 @@ def to_row(node: Any, created_at: str | None = None) -> dict[str, Any]:
 
 def from_row(kind: type[T], row: Mapping[str, Any]) -> T:
     """Return the frozen dataclass of a row; columns it does not have are left out."""
-    names = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    values = {name: _load(name, row[name]) for name in names if name in row}
+    values = {name: _load(name, row[name]) for name in _names(kind) if name in row}
     if "trusted_code" in values:
         values["trusted_code"] = bool(values["trusted_code"])
     return kind(**values)
@@ -54,7 +58,7 @@ def embedding_row(embedding: Embedding) -> dict[str, Any]:
         raise InvalidInputError(f"the embedding of {embedding.owner} is not a finite, non-zero vector")
     blob = vector.tobytes()
     row = to_row(dataclasses.replace(embedding, vector=np.zeros(0)))
-    return {**row, "vector": blob, "sha256": hashlib.sha256(blob).hexdigest()}
+    return {**row, "vector": blob, "sha256": sha256_of_bytes(blob)}
 
 
 def row_vector(row: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -64,7 +68,7 @@ def row_vector(row: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
         StoreError: when it does not match its checksum.
     """
     blob = row["vector"]
-    if hashlib.sha256(blob).hexdigest() != row["sha256"]:
+    if sha256_of_bytes(blob) != row["sha256"]:
         raise StoreError(f"the embedding of {row['owner']} is damaged; register the expert again")
     return np.frombuffer(blob, dtype="<f4")
 

@@ -209,17 +209,17 @@ def hub_expert(blank, tmp_path):
 def test_an_expert_is_known_by_its_hub_id(blank, hub_expert):
     with Workspace(blank) as workspace:
         registration.register(workspace.store, Prober(arrays=workspace.store.features), hub_expert)
-        assert workspace.store.metadata_only(["org/net"]) == []
+        assert workspace.store.known_expert("meta:org/net") is None
         assert [e.source for e in workspace.store.edges("transfer")] == ["hf:org/net@1"]
 
 
 def test_a_registration_that_fails_leaves_the_history_where_it_was(blank, hub_expert):
     with Workspace(blank) as workspace:
-        workspace.store.db.conn.execute(
+        workspace.store.db.execute(
             "CREATE TRIGGER no BEFORE INSERT ON embeddings BEGIN SELECT RAISE(ABORT, 'refused'); END"
         )
         with pytest.raises(sqlite3.IntegrityError, match="refused"):
             registration.register(workspace.store, Prober(arrays=workspace.store.features), hub_expert)
-        assert workspace.store.metadata_only(["org/net"]) == ["meta:org/net"]
+        assert workspace.store.expert("meta:org/net").name == "org/net"
         assert [e.source for e in workspace.store.edges("transfer")] == ["meta:org/net"]
         assert "hf:org/net@1" not in {e.id for e in workspace.experts()}

@@ -14,7 +14,7 @@ from expertise_graph.deltas.client import accuracy_of, blank_head, class_sums, p
 from expertise_graph.deltas.delta import make_delta
 from expertise_graph.deltas.federated import federated_round
 from expertise_graph.deltas.packing import Packing
-from expertise_graph.features.probing import extract
+from expertise_graph.features.running import extract
 from expertise_graph.merging.loaded_model import open_model
 from tests import materials
 from tests.program import ROOT

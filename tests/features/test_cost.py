@@ -5,16 +5,17 @@ import time
 
 import numpy as np
 import pytest
+from expertise_graph.store.timings import Timing
 
 from expertise_graph.data.dataset import Inputs
 from expertise_graph.data.probe_sets import read_probe_set
 from expertise_graph.features.cost import Fit, Timings, cached, predicted_seconds
-from expertise_graph.features.probing import Prober, extract
+from expertise_graph.features.probing import Prober
+from expertise_graph.features.running import extract
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
 from expertise_graph.starter.contents import probe_files
 from expertise_graph.store.store import Store
-from expertise_graph.store.timings import Timing
 from tests.nodes import expert
 
 SPECIALISTS = ("latin-letters", "digits-in-fonts", "clipart", "fashion", "emoji", "hebrew-letters")

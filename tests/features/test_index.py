@@ -1,5 +1,6 @@
 """Both indexes against a plain comparison with every vector."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -131,28 +132,42 @@ def test_normalise_leaves_its_input_alone():
     np.testing.assert_array_equal(vectors, [[3.0, 4.0], [0.0, -2.0]])
 
 
-def test_sync_makes_the_index_hold_what_is_wanted():
+def test_only_what_is_to_be_kept_is_left():
     ids, vectors = material(5, 40)
     index = FaissIndex(DIM)
-    assert index.sync(ids[:30], vectors[:30])
-    assert not index.sync(ids[:30], vectors[:30])
-    assert not index.sync(ids[:30][::-1], vectors[:30][::-1])
-    assert index.sync(ids[10:], vectors[10:])
+    assert index.last == -1
+    index.add(ids, vectors)
+    assert index.last == max(ids)
+    index.keep([*ids[10:], max(ids) + 1])
     assert_holds(index, dict(zip(ids[10:], vectors[10:], strict=True)))
-    assert index.sync([], np.zeros((0, DIM)))
+    index.keep([])
     assert_holds(index, {})
+
+
+def test_cosines_with_some_vectors_are_those_of_their_directions():
+    ids, vectors = material(5, 40)
+    index = FaissIndex(DIM)
+    index.add(ids, vectors)
+    query = 7 * vectors[3] + vectors[4]
+    chosen = [ids[9], ids[0], ids[3]]
+    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    expected = units[[9, 0, 3]] @ query / np.linalg.norm(query)
+    np.testing.assert_allclose(index.cosines(query, chosen), expected, atol=1e-6)
+    assert index.cosines(query, []).shape == (0,)
 
 
 def test_a_saved_index_answers_as_before(tmp_path):
     ids, vectors = material(6, 50)
     index, path = FaissIndex(DIM), tmp_path / "deep" / "zoo.faiss"
     index.add(ids, vectors)
+    index.generation = 12
     index.save(path)
-    again = FaissIndex.load(path, dim=DIM)
+    again = FaissIndex.load(path)
+    assert again.generation == 12
     assert_holds(again, dict(zip(ids, vectors, strict=True)))
     again.remove(ids[:5])
     again.save(path)
-    assert_holds(FaissIndex.load(path, dim=DIM), dict(zip(ids[5:], vectors[5:], strict=True)))
+    assert_holds(FaissIndex.load(path), dict(zip(ids[5:], vectors[5:], strict=True)))
     assert sorted(p.name for p in path.parent.iterdir()) == ["zoo.faiss", "zoo.faiss.json"]
 
 
@@ -176,15 +191,16 @@ def test_every_damage_is_noticed(tmp_path, name, count):
     for data in damaged(whole, np.random.default_rng(count)):
         (tmp_path / name).write_bytes(data)
         with pytest.raises(InvalidInputError, match=r"zoo\.faiss"):
-            FaissIndex.load(path, dim=DIM)
+            FaissIndex.load(path)
     (tmp_path / name).write_bytes(whole)
-    assert len(FaissIndex.load(path, dim=DIM)) == count
+    assert len(FaissIndex.load(path)) == count
 
 
 def test_every_bit_of_the_side_car_counts(tmp_path):
     path = tmp_path / "zoo.faiss"
     index = FaissIndex(DIM)
     index.add(*material(8, 9))
+    index.generation = 3
     index.save(path)
     side_car = tmp_path / "zoo.faiss.json"
     whole = side_car.read_bytes()
@@ -193,22 +209,30 @@ def test_every_bit_of_the_side_car_counts(tmp_path):
         flipped[bit // 8] ^= 1 << (bit % 8)
         side_car.write_bytes(flipped)
         with pytest.raises(InvalidInputError):
-            FaissIndex.load(path, dim=DIM)
+            FaissIndex.load(path)
 
 
 def test_files_that_do_not_belong_together_are_refused(tmp_path):
     path = tmp_path / "zoo.faiss"
     with pytest.raises(InvalidInputError, match="side-car"):
-        FaissIndex.load(path, dim=DIM)
+        FaissIndex.load(path)
     index = FaissIndex(DIM)
     index.add(*material(9, 9))
     index.save(path)
-    with pytest.raises(InvalidInputError, match="dimension"):
-        FaissIndex.load(path, dim=DIM + 1)
+    side_car = json.loads((tmp_path / "zoo.faiss.json").read_text())
+    for name, said in (("dim", "dimension"), ("count", "number of vectors"), ("generation", "checksum")):
+        (tmp_path / "zoo.faiss.json").write_text(json.dumps({**side_car, name: side_car[name] + 1}))
+        with pytest.raises(InvalidInputError, match=said):
+            FaissIndex.load(path)
+    # Earlier versions noted no generation.
+    del side_car["generation"]
+    side_car["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (tmp_path / "zoo.faiss.json").write_text(json.dumps(side_car))
+    assert (len(FaissIndex.load(path)), FaissIndex.load(path).generation) == (9, 0)
     for other in ([], {"format": 99}, "text", None):
         (tmp_path / "zoo.faiss.json").write_text(json.dumps(other))
         with pytest.raises(InvalidInputError, match=r"another format|an object is expected"):
-            FaissIndex.load(path, dim=DIM)
+            FaissIndex.load(path)
 
 
 def clustered(n, dim):
@@ -242,7 +266,7 @@ def test_the_graph_index_finds_nearly_all_and_never_what_was_removed(tmp_path):
     assert all(not gone & {i for i, _ in index.search(q, 100)} for q in queries)
     assert recall(index, exact, queries) >= 0.95
     index.save(tmp_path / "graph")
-    assert recall(FaissIndex.load(tmp_path / "graph", dim=32), exact, queries) >= 0.95
+    assert recall(FaissIndex.load(tmp_path / "graph"), exact, queries) >= 0.95
     index.remove(ids[100:])
     assert index.exact
     exact.remove(ids[100:])
@@ -254,7 +278,7 @@ def test_any_sequence_of_changes_keeps_both_indexes_equal(seed):
     rng = np.random.default_rng(seed)
     index, exact, held, fresh = FaissIndex(DIM), ExactIndex(DIM), {}, 0
     for _ in range(30):
-        action = rng.choice(["add", "remove", "sync"])
+        action = rng.choice(["add", "remove", "replace"])
         new = {fresh + j: v for j, v in enumerate(rng.normal(size=(rng.integers(1, 9), DIM)))}
         gone = [i for i in held if rng.random() < 0.3]
         if action == "add":
@@ -265,10 +289,11 @@ def test_any_sequence_of_changes_keeps_both_indexes_equal(seed):
             held = {i: v for i, v in held.items() if i not in gone}
         if action == "remove":
             index.remove(gone)
-        if action == "sync":
+        if action == "replace":
             held |= new
             fresh += len(new)
-            index.sync(list(held), np.stack(list(held.values())))
+            index.keep(held)
+            index.add(list(new), np.stack(list(new.values())))
         exact.remove([i for i, _ in exact.search(np.ones(DIM), len(exact)) if i not in held])
         missing = [i for i in held if i not in dict(exact.search(np.ones(DIM), len(exact)))]
         exact.add(missing, np.stack([held[i] for i in missing]) if missing else np.zeros((0, DIM)))

@@ -13,8 +13,9 @@ from expertise_graph.core.types import METADATA
 from expertise_graph.data.dataset import Inputs
 from expertise_graph.data.modalities.base import known_modalities
 from expertise_graph.data.probe_sets import read_probe_set
-from expertise_graph.features import latency
-from expertise_graph.features.latency import Meter, machine, measure, typical
+from expertise_graph.features import running
+from expertise_graph.features.latency import Meter, measure, typical
+from expertise_graph.features.running import machine
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
 from expertise_graph.starter.contents import probe_files
@@ -128,9 +129,9 @@ def test_the_machine_is_another_with_another_torch_processor_or_number_of_thread
     assert machine() == here
     assert len(here) == 16
     found = {here}
-    monkeypatch.setattr(latency.torch, "__version__", "1.0")
+    monkeypatch.setattr(running.torch, "__version__", "1.0")
     found.add(machine())
-    monkeypatch.setattr(latency, "_processor", lambda: "another one")
+    monkeypatch.setattr(running, "_processor", lambda: "another one")
     found.add(machine())
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)

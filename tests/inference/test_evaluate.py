@@ -15,7 +15,7 @@ from expertise_graph.core import metrics, stats
 from expertise_graph.core.errors import InvalidInputError
 from expertise_graph.data.reading import read_data
 from expertise_graph.data.sampling import holdout
-from expertise_graph.features.probing import extract
+from expertise_graph.features.running import extract
 from expertise_graph.inference.evaluation import evaluate
 from expertise_graph.inference.items import choose
 from expertise_graph.inference.opening import open_model

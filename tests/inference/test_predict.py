@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from expertise_graph.core.errors import InvalidInputError
-from expertise_graph.features.probing import extract
+from expertise_graph.features.running import extract
 from expertise_graph.inference.opening import open_model
 from expertise_graph.inference.prediction import predict
 from tests.materials import change_json, gloss_rows

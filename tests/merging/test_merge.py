@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from expertise_graph.features.probing import extract
+from expertise_graph.features.running import extract
 from expertise_graph.merging.evaluator import Evaluator
 from expertise_graph.merging.loaded_model import open_folder
 from expertise_graph.merging.methods import mean

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from expertise_graph.core.errors import UntrustedError
-from expertise_graph.features.probing import extract
+from expertise_graph.features.running import extract
 from expertise_graph.models.base import InputSpec, SourceOptions
 from expertise_graph.models.loading import load, resolve
 from expertise_graph.workspace import Workspace

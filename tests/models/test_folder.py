@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from expertise_graph.core.errors import SourceError, UntrustedError
-from expertise_graph.features.probing import extract
+from expertise_graph.features.running import extract
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
 from tests import materials

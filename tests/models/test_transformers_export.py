@@ -34,7 +34,7 @@ from transformers import (
 )
 
 from expertise_graph.core.errors import MissingExtraError, SourceError
-from expertise_graph.features.probing import extract
+from expertise_graph.features.running import extract
 from expertise_graph.models.base import Backbone, SourceOptions
 from expertise_graph.models.loading import load, resolve
 from expertise_graph.models.pooled import PooledModel

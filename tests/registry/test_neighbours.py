@@ -8,13 +8,14 @@ import pytest
 import torch
 from transformers import ResNetModel
 
+from expertise_graph.core.errors import SourceError
 from expertise_graph.features import probe_sets as probes
 from expertise_graph.features.probing import Prober
 from expertise_graph.features.similarity import centred_gram
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import resolve
 from expertise_graph.registry.neighbours import NEIGHBOURS, Neighbourhood, refresh
-from expertise_graph.registry.registration import embed
+from expertise_graph.registry.registration import embed, registering
 from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.program import invoke
@@ -108,17 +109,42 @@ def test_refresh_again_changes_nothing(blank, checkpoints):
         assert ([e.created_at for e in workspace.store.edges()], workspace.store.generation()) == before
 
 
-def test_lists_that_a_killed_process_left_out_are_made_up_for(blank, checkpoints):
+def test_neighbours_that_a_killed_process_did_not_find_are_found_by_the_next(blank, checkpoints):
     with Workspace() as workspace:
         for checkpoint in checkpoints[:6]:
             workspace.register(f"dir:{checkpoint}")
-        victim = workspace.experts("image")[2].id
-        with workspace.store.transaction():
-            workspace.store.db.conn.execute(
-                "DELETE FROM neighbours WHERE expert = ? OR neighbour = ?", [victim] * 2
-            )
-            workspace.store.db.conn.execute("DELETE FROM edges WHERE source = ? OR target = ?", [victim] * 2)
-        workspace.register(f"dir:{checkpoints[6]}")
+        probe_set = probes.current(workspace.store, "image")
+        prober = Prober(arrays=workspace.store.features)
+        expert = resolve(f"dir:{checkpoints[6]}", SourceOptions())
+        workspace.store.put_expert(expert)
+        workspace.store.put_embedding(embed(workspace.store, prober, expert, probe_set))
+        assert workspace.store.unlinked(probe_set.id) == [expert.id]
+        before = [n.expert.id for n in workspace.similar(expert.id, 5)]
+        workspace.register(f"dir:{checkpoints[7]}")
+        assert workspace.store.unlinked(probe_set.id) == []
+        assert_right(workspace)
+        assert len(before) == 5
+
+
+def register_until_one_is_gone(store, prober, experts):
+    with registering(store, prober) as add:
+        for expert in experts:
+            assert add(expert).id == expert.id
+        probe_set = probes.current(store, "image").id
+        assert store.unlinked(probe_set) == sorted(e.id for e in experts)
+        assert store.neighbours(probe_set) == {}
+        raise SourceError("gone")
+
+
+def test_registering_several_finds_their_neighbours_at_the_end_even_after_an_error(blank, checkpoints):
+    with Workspace() as workspace:
+        probe_set = probes.current(workspace.store, "image").id
+        prober = Prober(arrays=workspace.store.features)
+        experts = [resolve(f"dir:{checkpoint}", SourceOptions()) for checkpoint in checkpoints[:4]]
+        with pytest.raises(SourceError, match="gone"):
+            register_until_one_is_gone(workspace.store, prober, experts)
+        assert workspace.store.unlinked(probe_set) == []
+        assert len(workspace.store.neighbours(probe_set)) == 4
         assert_right(workspace)
 
 
@@ -127,7 +153,7 @@ def test_a_damaged_index_is_rebuilt_loudly_and_answers_right(blank, checkpoints,
     with Workspace() as workspace:
         for checkpoint in checkpoints[:6]:
             workspace.register(f"dir:{checkpoint}")
-        expected = {e.id: workspace.similar(e.id, 5) for e in workspace.experts("image")}
+        expected = {e.id: workspace.similar(e.id, 6) for e in workspace.experts("image")}
     path = next((blank / "embeddings" / "index").glob("*.faiss"))
     side_car = path.with_suffix(".faiss.json")
     content = path.read_bytes()
@@ -145,13 +171,13 @@ def test_a_damaged_index_is_rebuilt_loudly_and_answers_right(blank, checkpoints,
         side_car.write_text("[]")
     capsys.readouterr()
     with Workspace() as workspace:
-        found = {e.id: workspace.similar(e.id, 5) for e in workspace.experts("image")}
+        found = {e.id: workspace.similar(e.id, 6) for e in workspace.experts("image")}
         assert found == expected
         said = capsys.readouterr().err
         assert (damage == "delete") or ("rebuilt from registry.db" in said and len(said.splitlines()) == 1)
         assert_right(workspace)
     with Workspace() as workspace:
-        assert workspace.similar(next(iter(expected)), 5) == expected[next(iter(expected))]
+        assert workspace.similar(next(iter(expected)), 6) == expected[next(iter(expected))]
     assert capsys.readouterr().err == ""
 
 
@@ -169,9 +195,11 @@ def test_an_index_of_an_older_generation_is_brought_up_to_date(blank, checkpoint
     with Workspace() as workspace:
         near = Neighbourhood(workspace.store, probes.current(workspace.store, "image").id)
         assert len(near.index) == 6
-        found = near.search(near.vectors[0], 6)
-        assert found[0][0] == near.owners[0]
-        assert sorted(name for name, _ in found) == sorted(near.owners)
+        owners = [e.id for e in workspace.experts("image")]
+        for owner in owners:
+            nearest = near.search(near.vector(owner), 6)
+            assert nearest[0][0] == owner
+            assert sorted(name for name, _ in nearest) == sorted(owners)
         assert_right(workspace)
 
 

@@ -54,7 +54,7 @@ def test_files_with_other_content_count_as_absent(arrays):
 def test_leftovers_of_killed_writers_are_removed_in_time_and_those_of_others_stay(arrays):
     arrays.put(KEY, np.ones((2, 2)))
     folder = arrays.path(KEY).parent
-    old, fresh = folder / f"{KEY}.999999.tmp", folder / f"{KEY}.999998.tmp"
+    old, fresh = (folder / f".{KEY}.{other}.tmp.safetensors" for other in ("old", "fresh"))
     for path in (old, fresh):
         path.write_bytes(b"half")
     os.utime(old, (time.time() - 7200,) * 2)

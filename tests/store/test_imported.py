@@ -133,9 +133,7 @@ def test_moving_history_is_whole_or_not_at_all(store):
     store.add_nodes([node("x"), expert("dir:1")], [task("t")])
     store.put_edges([result("meta:x", "task:meta:t")])
     store.put_covariates("meta:x", {"a": 1.0}, "a.csv")
-    store.db.conn.execute(
-        "CREATE TRIGGER no BEFORE DELETE ON experts BEGIN SELECT RAISE(ABORT, 'refused'); END"
-    )
+    store.db.execute("CREATE TRIGGER no BEFORE DELETE ON experts BEGIN SELECT RAISE(ABORT, 'refused'); END")
     with pytest.raises(sqlite3.IntegrityError, match="refused"):
         store.move_history("meta:x", "dir:1")
     assert [e.source for e in store.edges()] == ["meta:x"]

@@ -62,9 +62,9 @@ def test_putting_a_node_again_replaces_all_but_its_creation_time(store):
 def test_numpy_scalars_are_stored_as_numbers(store):
     store.put_expert(expert("dir:1", params=np.int64(7), bytes=np.int32(9), dim=np.int64(3)))
     store.put_edges([edge("similarity", "a", "b", seconds=np.float32(0.5), n=np.int64(3))])
-    kinds = store.db.conn.execute("SELECT typeof(params), typeof(bytes), typeof(dim) FROM experts").fetchone()
+    kinds = store.db.execute("SELECT typeof(params), typeof(bytes), typeof(dim) FROM experts").fetchone()
     assert kinds == ("integer",) * 3
-    assert store.db.conn.execute("SELECT typeof(seconds), typeof(n) FROM edges").fetchone() == (
+    assert store.db.execute("SELECT typeof(seconds), typeof(n) FROM edges").fetchone() == (
         "real",
         "integer",
     )
@@ -100,7 +100,7 @@ def test_vectors_that_are_no_direction_are_refused(store, vector):
 
 def test_a_damaged_vector_is_an_error_that_says_what_to_do(store):
     store.put_embedding(embedding("dir:0"))
-    store.db.conn.execute("UPDATE embeddings SET vector = zeroblob(8)")
+    store.db.execute("UPDATE embeddings SET vector = zeroblob(8)")
     with pytest.raises(StoreError, match="dir:0 is damaged; register the expert again"):
         store.vectors("probe:1")
 
@@ -111,7 +111,7 @@ def test_a_transaction_is_written_whole_or_not_at_all(store):
     assert store.experts() == []
     assert store.vectors("probe:1")[1] == []
     assert store.events() == []
-    assert store.generation() == "0"
+    assert store.generation() == 0
     with store.transaction():
         store.put_expert(expert("dir:1"))
     assert len(store.experts()) == 1

@@ -9,7 +9,7 @@ from torch import nn
 
 from expertise_graph.core.errors import SourceError
 from expertise_graph.data.reading import read_data
-from expertise_graph.features import probing
+from expertise_graph.features import running
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
 from expertise_graph.training.build import build_classifier, private_rng
@@ -206,7 +206,7 @@ def test_parts_give_the_gradients_of_the_whole(tiny):
 
 def test_large_images_are_computed_in_parts_unless_the_statistics_of_the_batch_count(tiny, monkeypatch):
     whole, _ = gradients(tiny, strategy="full")
-    monkeypatch.setattr(probing, "_NUMBERS", 2 * 3 * 64 * 64)
+    monkeypatch.setattr(running, "_NUMBERS", 2 * 3 * 64 * 64)
     parted, passes = gradients(tiny, strategy="full")
     assert passes > 1
     assert torch.allclose(whole, parted, atol=1e-6)

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from expertise_graph.features.probing import extract
+from expertise_graph.features.running import extract
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
 from expertise_graph.training.config import TrainConfig

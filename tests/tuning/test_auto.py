@@ -12,7 +12,7 @@ from expertise_graph.core.errors import InvalidInputError, NotFoundError
 from expertise_graph.core.types import Query
 from expertise_graph.data.dataset import Columns
 from expertise_graph.data.sampling import holdout
-from expertise_graph.features.latency import machine
+from expertise_graph.features.running import machine
 from expertise_graph.inference.evaluation import evaluate
 from expertise_graph.inference.model import Ensemble, Network
 from expertise_graph.inference.opening import open_model, open_network

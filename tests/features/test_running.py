@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from expertise_graph.features import probing
-from expertise_graph.features.probing import FastLinear, at_once, extract, forward
+from expertise_graph.features import running
+from expertise_graph.features.running import FastLinear, at_once, extract, forward
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
 from tests import materials
@@ -35,19 +35,19 @@ def alone(backbone, items):
 
 @pytest.mark.parametrize(("tokens", "window"), [(2048, 2048), (64, 2048), (300, 64), (1, 40)])
 def test_texts_give_what_they_give_alone(monkeypatch, backbone, texts, tokens, window):
-    monkeypatch.setattr(probing, "_TOKENS", tokens)
-    monkeypatch.setattr(probing, "_WINDOW", window)
+    monkeypatch.setattr(running, "_TOKENS", tokens)
+    monkeypatch.setattr(running, "_WINDOW", window)
     np.testing.assert_allclose(extract(backbone, texts), alone(backbone, texts), rtol=1e-4, atol=1e-5)
 
 
 def test_batches_hold_few_pads_and_as_many_tokens(monkeypatch, backbone, texts):
-    monkeypatch.setattr(probing, "_TOKENS", 512)
+    monkeypatch.setattr(running, "_TOKENS", 512)
     mask = backbone.collate(texts)["attention_mask"]
-    batches = [batch["attention_mask"] for _, batch in probing._batches(backbone, texts, 32)]
+    batches = [batch["attention_mask"] for _, batch in running._batches(backbone, texts, 32)]
     assert sum(int(b.sum()) for b in batches) == int(mask.sum())
     assert sum(b.numel() for b in batches) < 1.15 * int(mask.sum()) < 0.8 * mask.numel()
-    assert max(b.numel() for b in batches) <= probing._TOKENS
-    assert len(batches) == pytest.approx(int(mask.sum()) / probing._TOKENS, abs=3)
+    assert max(b.numel() for b in batches) <= running._TOKENS
+    assert len(batches) == pytest.approx(int(mask.sum()) / running._TOKENS, abs=3)
     lengths = [b.shape[1] for b in batches]
     assert lengths == sorted(lengths, reverse=True)
 
@@ -64,12 +64,12 @@ def test_the_padding_that_all_rows_have_is_cut_on_either_side(side):
     ids = torch.tensor([[5, 6, 0, 0], [7, 0, 0, 0], [1, 2, 3, 4]])
     ids = ids if side == "right" else ids.flip(1)
     tokens = {"input_ids": ids, "attention_mask": (ids > 0).long(), "group": torch.tensor([0, 1, 2])}
-    cut = probing._cut(tokens, [1, 0])
+    cut = running._cut(tokens, [1, 0])
     expected = torch.tensor([[7, 0], [5, 6]])
     assert torch.equal(cut["input_ids"], expected if side == "right" else expected.flip(1))
     assert torch.equal(cut["attention_mask"], (cut["input_ids"] > 0).long())
     assert cut["group"].tolist() == [1, 0]
-    assert torch.equal(probing._cut(tokens, [0, 2])["input_ids"], ids[[0, 2]])
+    assert torch.equal(running._cut(tokens, [0, 2])["input_ids"], ids[[0, 2]])
 
 
 class Codes(torch.nn.Module):
@@ -122,7 +122,7 @@ def test_images_are_run_in_their_order(tmp_path):
     backbone = load(resolve("zoo:emoji", SourceOptions()))
     items = sorted(materials.pictures(tmp_path / "letters", 3, 4).rglob("*.png"))
     with torch.inference_mode():
-        decoded = [probing.known_modalities["image"].decode(item) for item in items]
+        decoded = [running.known_modalities["image"].decode(item) for item in items]
         expected = np.concatenate([backbone.module(**backbone.collate([one])).numpy() for one in decoded])
     np.testing.assert_allclose(extract(backbone, items, batch_size=5), expected, rtol=1e-4, atol=1e-5)
 
@@ -141,7 +141,7 @@ def test_a_cpu_computes_a_few_large_images_at_a_time(monkeypatch):
     )
     with torch.inference_mode():
         whole = forward(backbone.module, batch)
-        monkeypatch.setattr(probing, "_NUMBERS", 4 * 3 * 64 * 64)
+        monkeypatch.setattr(running, "_NUMBERS", 4 * 3 * 64 * 64)
         np.testing.assert_allclose(forward(backbone.module, batch), whole, rtol=1e-4, atol=1e-5)
     assert seen == [11, 4, 4, 3]
 
@@ -165,11 +165,11 @@ def test_linear_layers_give_what_they_give_elsewhere(dtype, shape, bias):
 
 
 def test_the_faster_layer_is_taken_where_there_is_one(monkeypatch):
-    if not probing._ONEDNN:
+    if not running._ONEDNN:
         pytest.skip("torch was built without oneDNN")
     taken = []
-    fits = probing._fits_onednn
-    monkeypatch.setattr(probing, "_fits_onednn", lambda *given: taken.append(fits(*given)) or taken[-1])
+    fits = running._fits_onednn
+    monkeypatch.setattr(running, "_fits_onednn", lambda *given: taken.append(fits(*given)) or taken[-1])
     layer = torch.nn.Linear(7, 4)
     for inference, x in itertools.product((True, False), (torch.ones(2, 7), torch.ones(7))):
         with torch.inference_mode(inference), FastLinear():

@@ -1,0 +1,276 @@
+"""Nodes of the graph: experts with their covariates, tasks, probe sets; and the names they go by."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from expertise_graph.core import (
+    METADATA,
+    Expert,
+    InvalidInputError,
+    NotFoundError,
+    ProbeSet,
+    Task,
+    count,
+    did_you_mean,
+    setting,
+)
+from expertise_graph.store.base import StoreBase, among, clause, json_list
+from expertise_graph.store.rows import from_row, now, to_row
+
+# What `Expert.short` is.
+_LABEL = f"CASE source WHEN '{METADATA}' THEN name ELSE name || '@' || substr(weights_sha, 1, 8) END"
+_FIELDS = frozenset(field.name for field in fields(Expert))
+_LISTS = frozenset({"tags", "datasets"})
+
+# How many nodes an error names when a text fits several.
+_NAMED = 5
+
+# Greater than any character of a name: the end of the names that begin alike.
+_LAST = chr(0x10FFFF)
+
+
+class NodeStore(StoreBase):
+    """The part of the store that holds nodes."""
+
+    # Experts
+
+    def put_expert(self, expert: Expert) -> None:
+        """Add an expert, or replace its description."""
+        with self.transaction():
+            self._upsert("experts", to_row(expert))
+            self._log("expert", expert.id, {"name": expert.name})
+
+    def add_nodes(self, experts: Iterable[Expert] = (), tasks: Iterable[Task] = ()) -> None:
+        """Add, all at one time, the experts and tasks that are not there yet."""
+        together = now()
+        with self.transaction():
+            self._insert("experts", [to_row(e, together) for e in experts], "OR IGNORE")
+            self._insert("tasks", [to_row(t, together) for t in tasks], "OR IGNORE")
+
+    def expert(self, expert_id: str) -> Expert:
+        """Return the expert with exactly this id.
+
+        Raises:
+            NotFoundError: when there is none.
+        """
+        expert = self.known_expert(expert_id)
+        if expert is None:
+            raise NotFoundError(f"no expert {expert_id!r}; see: expertise-graph ls")
+        return expert
+
+    def known_expert(self, expert_id: str) -> Expert | None:
+        """Return the expert with exactly this id, or None."""
+        return next(iter(self._select(Expert, "experts", {"id = ?": expert_id}, "id")), None)
+
+    def experts(
+        self,
+        modality: str | None = None,
+        *,
+        where: Mapping[str, str | Iterable[str]] | None = None,
+        order: str = "created_at",
+        limit: int | None = None,
+    ) -> list[Expert]:
+        """Return the experts that meet all conditions, by default in the order of registration.
+
+        Args:
+            modality: of the experts; None for any.
+            where: value, or possible values, of other fields by name: `{"license": ["mit", "apache-2.0"]}`;
+                of tags and datasets one that is among them: `{"tags": "warm-start"}`.
+            order: field to sort by; equal ones by id.
+            limit: how many at most.
+
+        Raises:
+            InvalidInputError: for a field that experts do not have.
+        """
+        conditions: dict[str, Any] = {"modality = ?": modality}
+        for name, value in (where or {}).items():
+            if name in _LISTS:
+                conditions[f"? IN (SELECT value FROM json_each({name}))"] = value
+            else:
+                values = [value] if isinstance(value, str) else value
+                conditions[among(_checked(name))] = json_list(values)
+        return self._select(Expert, "experts", conditions, f"{_checked(order)}, id", limit)
+
+    def expert_ids(self, modality: str | None = None) -> list[str]:
+        """Return the ids of the experts in the order of registration."""
+        which, values = clause({"modality = ?": modality})
+        rows = self.db.execute(f"SELECT id FROM experts {which} ORDER BY created_at, id", values)
+        return [row[0] for row in rows]
+
+    def count_experts(self, modality: str | None = None) -> int:
+        """Return how many experts there are."""
+        which, values = clause({"modality = ?": modality})
+        return int(self.db.execute(f"SELECT COUNT(*) FROM experts {which}", values).fetchone()[0])
+
+    def find_expert(self, text: str) -> Expert:
+        """Return the one expert that `text` names: an id, a name, name@hash, or a unique prefix.
+
+        Raises:
+            NotFoundError: for none or several, saying which there are.
+        """
+        name, _, sha = text.rpartition("@")
+        given = {"text": text, "last": text + _LAST, "name": name, "sha": sha, "end": sha + _LAST}
+        exact = f"id = :text OR name = :text OR (name = :name AND {_LABEL} = :text)"
+        begins = (
+            "(id >= :text AND id < :last) OR (name >= :text AND name < :last) OR "
+            f"(name = :name AND source <> '{METADATA}' AND weights_sha >= :sha AND weights_sha < :end "
+            "AND length(:sha) <= 8)"
+        )
+        for condition in (exact, begins):
+            found = self._first("experts", condition, given)
+            if len(found) == 1:
+                return from_row(Expert, found[0])
+            if found:
+                several = ", ".join(from_row(Expert, row).short for row in found)
+                raise NotFoundError(f"{text!r} names {count(found[0]['total'], 'expert')}: {several}")
+        names = [row[0] for row in self.db.execute("SELECT name FROM experts ORDER BY created_at, id")]
+        hint = did_you_mean(text, names) or " See: expertise-graph ls"
+        raise NotFoundError(f"no expert {text!r} among {len(names)}.{hint}")
+
+    def find_runnable(self, text: str) -> Expert:
+        """Return the one expert that `text` names, as `find_expert`, if it has weights here.
+
+        Raises:
+            NotFoundError: for none or several.
+            InvalidInputError: for one that only imported metadata know, saying how to register it.
+        """
+        expert = self.find_expert(text)
+        if expert.runnable:
+            return expert
+        reference = f"hf:{expert.name}" if expert.name.count("/") == 1 else "hf:ORG/NAME"
+        raise InvalidInputError(
+            f"{expert.name!r} is known from imported metadata only and cannot be run; register it first, "
+            f"e.g. expertise-graph register {reference} (or dir:PATH with {setting('name', expert.name)})"
+        )
+
+    def remove_expert(self, expert_id: str) -> None:
+        """Delete an expert with its vectors, neighbours, scores, covariates and similarity edges.
+
+        Lineage and transfer edges stay: they are measured history.
+        """
+        with self.transaction():
+            # Those that lose a neighbour need another one.
+            self.db.execute(
+                "INSERT OR IGNORE INTO unlinked SELECT expert, probe_set FROM neighbours WHERE neighbour = ?",
+                [expert_id],
+            )
+            self.db.execute("DELETE FROM unlinked WHERE expert = ?", [expert_id])
+            self.db.execute("DELETE FROM embeddings WHERE owner = ?", [expert_id])
+            self.db.execute(
+                "DELETE FROM edges WHERE kind = 'similarity' AND (source = ? OR target = ?)",
+                [expert_id, expert_id],
+            )
+            self.db.execute("DELETE FROM experts WHERE id = ?", [expert_id])
+            self._bump()
+            self._log("rm", expert_id, {})
+
+    # Covariates
+
+    def put_covariates(self, expert_id: str, values: Mapping[str, str | float], origin: str) -> None:
+        """Add what is known about an expert by name; a name that is there gets the new value.
+
+        Raises:
+            InvalidInputError: for a number that is not finite.
+        """
+        for name, value in values.items():
+            if not isinstance(value, str) and not math.isfinite(value):
+                raise InvalidInputError(f"covariate {name!r} of {expert_id} is {value}; leave it out instead")
+        rows = [
+            {
+                "expert": expert_id,
+                "name": name,
+                "value": json.dumps(value if isinstance(value, str) else float(value)),
+                "origin": origin,
+                "created_at": now(),
+            }
+            for name, value in values.items()
+        ]
+        with self.transaction():
+            self._insert("covariates", rows, "OR REPLACE")
+
+    def covariates(
+        self, experts: Iterable[str] | None = None, *, names: Iterable[str] | None = None
+    ) -> dict[str, dict[str, str | float]]:
+        """Return covariates by expert and name: all, or those of some experts or of some names."""
+        which, values = clause({among("expert"): json_list(experts), among("name"): json_list(names)})
+        rows = self.db.execute(
+            f"SELECT expert, name, value FROM covariates {which} ORDER BY expert, name", values
+        )
+        by_expert: dict[str, dict[str, str | float]] = {}
+        for expert, name, value in rows:
+            by_expert.setdefault(expert, {})[name] = json.loads(value)
+        return by_expert
+
+    # Tasks
+
+    def put_task(self, task: Task) -> None:
+        """Add a task, or refresh where its data was last seen."""
+        with self.transaction():
+            self._upsert("tasks", to_row(task))
+
+    def tasks(self, *, modality: str | None = None, locator: str | None = None) -> list[Task]:
+        """Return the tasks that meet the conditions given, oldest first."""
+        where = {"modality = ?": modality, "locator = ?": locator}
+        return self._select(Task, "tasks", where, "created_at, id")
+
+    def find_task(self, text: str) -> Task:
+        """Return the one task that `text` names: its id, its name, or the unique beginning of its id.
+
+        Raises:
+            NotFoundError: for none or several, saying which there are.
+        """
+        given = {"text": text, "last": text + _LAST}
+        for condition in ("id = :text", "name = :text", "id >= :text AND id < :last"):
+            found = self._first("tasks", condition, given)
+            if len(found) == 1:
+                return from_row(Task, found[0])
+            if found:
+                several = ", ".join(row["id"] for row in found)
+                raise NotFoundError(f"{text!r} names {count(found[0]['total'], 'task')}: {several}")
+        names = [row[0] for row in self.db.execute("SELECT name FROM tasks ORDER BY created_at, id")]
+        hint = did_you_mean(text, names) or " See: expertise-graph tasks ls"
+        raise NotFoundError(f"no task {text!r} among {len(names)}.{hint}")
+
+    def names(self, ids: Iterable[str] | None = None) -> dict[str, str]:
+        """Return what people call experts and tasks, by id: all, or those of `ids` that are known."""
+        which, values = clause({among("id"): json_list(ids)})
+        rows = self.db.execute(
+            f"SELECT id, {_LABEL} FROM experts {which} UNION ALL SELECT id, name FROM tasks {which}",
+            2 * values,
+        )
+        return dict(rows.fetchall())
+
+    def _first(self, table: str, condition: str, values: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Return the first few rows that meet a condition, each with the number of all in `total`."""
+        rows = self._query(
+            f"SELECT *, COUNT(*) OVER () AS total FROM {table} WHERE {condition} "
+            f"ORDER BY created_at, id LIMIT {_NAMED}",
+            values,
+        )
+        return list(rows)
+
+    # Probe sets
+
+    def put_probe_set(self, probe_set: ProbeSet) -> None:
+        """Add a probe set; one that is there already stays as it is."""
+        with self.transaction():
+            self._insert("probe_sets", [to_row(probe_set)], "OR IGNORE")
+
+    def probe_sets(self, modality: str | None = None) -> list[ProbeSet]:
+        """Return the probe sets, of one modality if given, oldest first."""
+        return self._select(ProbeSet, "probe_sets", {"modality = ?": modality}, "created_at, id")
+
+    def probe_set(self, probe_set_id: str) -> ProbeSet | None:
+        """Return the probe set with exactly this id, or None."""
+        return next(iter(self._select(ProbeSet, "probe_sets", {"id = ?": probe_set_id}, "id")), None)
+
+
+def _checked(name: str) -> str:
+    if name not in _FIELDS:
+        raise InvalidInputError(f"experts have no field {name!r}.{did_you_mean(name, _FIELDS)}")
+    return name

@@ -1,0 +1,146 @@
+"""Relations of nodes: edges, lineage, scores, and distances of tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from expertise_graph.core import Edge, Score, TaskDistance
+from expertise_graph.store.base import StoreBase, json_list
+from expertise_graph.store.rows import to_row
+
+# The same measurement under two ids of one expert; only what was imported is compared.
+_SAME_RESULT = """
+    DELETE FROM edges WHERE id IN (
+        SELECT later.id FROM edges AS later JOIN edges AS first
+        ON first.source = later.source AND first.kind = later.kind AND first.target = later.target
+        AND first.id < later.id AND first.weight = later.weight AND first.metric IS later.metric
+        AND first.method = later.method AND first.seed IS later.seed AND first.n IS later.n
+        AND first.seconds IS later.seconds AND first.run IS NULL AND first.meta = later.meta
+        WHERE later.source = ? AND later.kind = 'transfer' AND later.run IS NULL)"""
+
+# Edges with a node at either end, each end looked up by its own index.
+_AT_NODE = """id IN (WITH given (node) AS (VALUES (?))
+    SELECT id FROM edges JOIN given ON source = node
+    UNION SELECT id FROM edges JOIN given ON target = node)"""
+
+
+class RelationStore(StoreBase):
+    """The part of the store that holds what relates nodes."""
+
+    def put_edges(self, edges: Iterable[Edge]) -> None:
+        """Add edges."""
+        with self.transaction():
+            self._insert("edges", [to_row(edge) for edge in edges])
+
+    def edges(
+        self,
+        kind: str | None = None,
+        node: str | None = None,
+        *,
+        source: str | None = None,
+        target: str | None = None,
+        run: str | None = None,
+        imported: bool | None = None,
+    ) -> list[Edge]:
+        """Return the edges that meet all conditions given, in the order they came in.
+
+        Args:
+            kind: similarity, lineage or transfer.
+            node: at either end.
+            source: where they begin.
+            target: where they end.
+            run: that left them.
+            imported: only those that no run (True), or that a run (False) left.
+        """
+        where = {
+            "kind = ?": kind,
+            _AT_NODE: node,
+            "source = ?": source,
+            "target = ?": target,
+            "run = ?": run,
+            "(run IS NULL) = ?": imported,
+        }
+        return self._select(Edge, "edges", where, "id")
+
+    def drop_edges(self, kind: str, probe_set: str, nodes: Iterable[str]) -> None:
+        """Delete the edges of one kind on one probe set that touch any of the nodes."""
+        with self.transaction():
+            self.db.executemany(
+                f"DELETE FROM edges WHERE {_AT_NODE} AND kind = ? AND probe_set = ?",
+                [(node, kind, probe_set) for node in nodes],
+            )
+
+    def drop_declared_lineage(self, parent: str, child: str) -> None:
+        """Delete the lineage edge that no run of ours stands behind, if there is one."""
+        with self.transaction():
+            self.db.execute(
+                "DELETE FROM edges WHERE kind = 'lineage' AND source = ? AND target = ? AND run IS NULL",
+                [parent, child],
+            )
+
+    def drop_run_edges(self, run: str) -> None:
+        """Delete the edges that a run left, so that recording it again leaves them once."""
+        with self.transaction():
+            self.db.execute("DELETE FROM edges WHERE run = ?", [run])
+
+    def move_history(self, old: str, new: str) -> None:
+        """Give the edges, scores and covariates of one expert to another, and delete the first.
+
+        Where both have a value, that of `new` stays.
+        """
+        with self.transaction():
+            for column in ("source", "target"):
+                self.db.execute(f"UPDATE edges SET {column} = ? WHERE {column} = ?", [new, old])
+            for table in ("scores", "covariates"):
+                self.db.execute(f"UPDATE OR IGNORE {table} SET expert = ? WHERE expert = ?", [new, old])
+            self.db.execute(_SAME_RESULT, [new])
+            self.db.execute("DELETE FROM experts WHERE id = ?", [old])
+
+    # Lineage
+
+    def with_ancestors(self, nodes: Iterable[str]) -> set[str]:
+        """Return the nodes and all that they descend from by lineage; cycles do no harm."""
+        return self._line(nodes, "target", "source")
+
+    def with_descendants(self, nodes: Iterable[str]) -> set[str]:
+        """Return the nodes and all that descends from them by lineage; cycles do no harm."""
+        return self._line(nodes, "source", "target")
+
+    def _line(self, nodes: Iterable[str], near: str, far: str) -> set[str]:
+        rows = self.db.execute(
+            "WITH RECURSIVE line (id) AS (SELECT value FROM json_each(?) "
+            f"UNION SELECT edges.{far} FROM line JOIN edges ON edges.{near} = line.id AND kind = 'lineage') "
+            "SELECT id FROM line",
+            [json_list(nodes)],
+        )
+        return {row[0] for row in rows}
+
+    # Scores and distances
+
+    def put_scores(self, scores: Iterable[Score]) -> None:
+        """Add scores; one computed again replaces the old value."""
+        with self.transaction():
+            self._insert("scores", [to_row(s) for s in scores], "OR REPLACE")
+
+    def scores(
+        self, task: str | None = None, *, expert: str | None = None, version: str | None = None
+    ) -> list[Score]:
+        """Return the scores on a task, of an expert, of a version of the estimators: all if none is given."""
+        where = {"task = ?": task, "expert = ?": expert, "version = ?": version}
+        return self._select(Score, "scores", where, "expert, task, estimator, version, n, seed")
+
+    def put_distances(self, distances: Iterable[TaskDistance]) -> None:
+        """Add distances between tasks; one given again replaces the old value."""
+        with self.transaction():
+            self._insert("distances", [to_row(d) for d in distances], "OR REPLACE")
+
+    def distances(self, method: str | None = None) -> list[TaskDistance]:
+        """Return the distances between tasks, of one method if given, each in its direction."""
+        return self._select(TaskDistance, "distances", {"method = ?": method}, "method, task, other")
+
+    def task_counts(self) -> dict[str, tuple[int, int]]:
+        """Return how many transfer edges and how many scores there are, by task."""
+        edges = "SELECT target, COUNT(*) FROM edges WHERE kind = 'transfer' GROUP BY target"
+        results = dict(self.db.execute(edges).fetchall())
+        scores = dict(self.db.execute("SELECT task, COUNT(*) FROM scores GROUP BY task").fetchall())
+        return {task: (results.get(task, 0), scores.get(task, 0)) for task in {*results, *scores}}

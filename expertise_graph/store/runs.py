@@ -1,0 +1,154 @@
+"""What was done: training runs, the items they learnt from, how long experts took, the audit log."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from expertise_graph.core import BoolArray, Expert, Run
+from expertise_graph.store.base import StoreBase
+from expertise_graph.store.rows import now, to_row
+
+Split = tuple[str, int]
+"""Task and seed: what is held out of a dataset depends on nothing else."""
+
+_ADD_TIMING = """
+    INSERT INTO timings (weights_sha, preprocessing_sha, machine, items, seconds, created_at)
+    VALUES (?, ?, ?, ?, ?, ?)
+    ON CONFLICT (weights_sha, preprocessing_sha, machine)
+    DO UPDATE SET items = items + excluded.items, seconds = seconds + excluded.seconds"""
+_TIMINGS_OF_EXPERTS = """
+    SELECT DISTINCT t.weights_sha, t.preprocessing_sha, e.modality, e.architecture, e.params,
+    t.items, t.seconds
+    FROM timings AS t JOIN experts AS e
+    ON e.weights_sha = t.weights_sha AND e.preprocessing_sha = t.preprocessing_sha
+    WHERE t.machine = ? ORDER BY t.weights_sha, t.preprocessing_sha"""
+
+
+class Timing(NamedTuple):
+    """How long an expert took for how many items, all its runs on a machine together."""
+
+    weights_sha: str
+    preprocessing_sha: str
+    modality: str
+    architecture: str
+    params: int
+    items: int
+    seconds: float
+
+
+class RunStore(StoreBase):
+    """The part of the store that holds what was done.
+
+    Attributes:
+        timings_added: how many runs of experts were timed by way of this object.
+    """
+
+    timings_added = 0
+
+    # Training runs
+
+    def put_run(self, run: Run) -> None:
+        """Add a run or replace what is known about it."""
+        with self.transaction():
+            self._upsert("runs", to_row(run))
+            self._log("run", run.id, {"status": run.status})
+
+    def run(self, run_id: str) -> Run | None:
+        """Return the run with exactly this id, or None."""
+        return next(iter(self._select(Run, "runs", {"id = ?": run_id}, "id")), None)
+
+    def runs(
+        self,
+        *,
+        task: str | None = None,
+        child: str | None = None,
+        path: str | None = None,
+        status: str | None = None,
+    ) -> list[Run]:
+        """Return the runs that meet all conditions given, oldest first.
+
+        Args:
+            task: id of what was trained on.
+            child: id of the expert that came out.
+            path: the output folder.
+            status: running, done, failed or interrupted.
+        """
+        where = {"task = ?": task, "child = ?": child, "path = ?": path, "status = ?": status}
+        return self._select(Run, "runs", where, "started_at, id")
+
+    # Items that runs learnt from
+
+    def put_seen(self, task: str, seed: int, digests: Sequence[str]) -> None:
+        """Keep the items that runs on a task with this seed learn from; a second call replaces the first.
+
+        Args:
+            task: id of the task.
+            seed: of the split.
+            digests: SHA-256 of each item's content; the first 64 bits of each are kept.
+        """
+        known = np.unique(_numbers(digests))
+        row = {"task": task, "seed": seed, "n": len(known), "items": known.tobytes(), "created_at": now()}
+        with self.transaction():
+            self._insert("seen", [row], "OR REPLACE")
+
+    def seen(self, digests: Sequence[str]) -> dict[Split, BoolArray]:
+        """Return which of these items runs have learnt from: (n,) bool by task and seed, if any."""
+        by_split, wanted = {}, _numbers(digests)
+        for task, seed, items in self.db.execute("SELECT task, seed, items FROM seen ORDER BY task, seed"):
+            known = np.isin(wanted, np.frombuffer(items, dtype="<u8"))
+            if known.any():
+                by_split[task, int(seed)] = known
+        return by_split
+
+    # Times; the key is what features are cached under
+
+    def add_timing(self, expert: Expert, machine: str, *, items: int, seconds: float) -> None:
+        """Add a run of an expert on `items` inputs to those on the same machine."""
+        key = (expert.weights_sha, expert.preprocessing_sha, machine)
+        with self.transaction():
+            self.db.execute(_ADD_TIMING, [*key, items, seconds, now()])
+        self.timings_added += 1
+
+    def timings(self, machine: str) -> list[Timing]:
+        """Return what the registered experts took on a machine, of those that were run on it."""
+        return [Timing(*row) for row in self.db.execute(_TIMINGS_OF_EXPERTS, [machine])]
+
+    def put_latency(self, expert: Expert, machine: str, milliseconds: float) -> None:
+        """Keep how long a single input takes an expert; a new measurement replaces the old one."""
+        row = {
+            "weights_sha": expert.weights_sha,
+            "preprocessing_sha": expert.preprocessing_sha,
+            "machine": machine,
+            "milliseconds": milliseconds,
+            "created_at": now(),
+        }
+        with self.transaction():
+            self._insert("latencies", [row], "OR REPLACE")
+
+    def latency(self, expert: Expert, machine: str) -> float | None:
+        """Return the milliseconds that a single input takes an expert, where that was measured."""
+        row = self.db.execute(
+            "SELECT milliseconds FROM latencies "
+            "WHERE weights_sha = ? AND preprocessing_sha = ? AND machine = ?",
+            [expert.weights_sha, expert.preprocessing_sha, machine],
+        ).fetchone()
+        return None if row is None else float(row[0])
+
+    # Audit log
+
+    def note_import(self, file: str, detail: dict[str, Any]) -> None:
+        """Write to the audit log what was imported from a file."""
+        with self.transaction():
+            self._log("import", file, detail)
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return the audit log, oldest first."""
+        return [{**row, "detail": json.loads(row["detail"])} for row in self._query("SELECT * FROM events")]
+
+
+def _numbers(digests: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
+    return np.frombuffer(bytes.fromhex("".join(digest[:16] for digest in digests)), dtype="<u8")
