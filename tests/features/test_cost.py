@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 import pytest
-from expertise_graph.store.timings import Timing
+from expertise_graph.store.runs import Timing
 
 from expertise_graph.data.dataset import Inputs
 from expertise_graph.data.probe_sets import read_probe_set
