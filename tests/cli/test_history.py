@@ -14,7 +14,7 @@ from expertise_graph import Workspace
 from expertise_graph.core.types import Query
 from expertise_graph.features.probing import Prober
 from expertise_graph.registry import registration
-from expertise_graph.registry.imports.options import (
+from expertise_graph.registry.imports.frame import (
     DistanceOptions,
     HistoryOptions,
     ImportOptions,
@@ -120,11 +120,11 @@ def test_distances(workspace, results):
 
 
 def test_errors_and_wrong_usage_are_one_line(workspace, results):
-    invoke("history", "import", results).failed("'eval_loss'", "--lower-is-better")
+    invoke("history", "import", results).failed("of 'eval_loss' a lower value seems to be better")
     invoke("history", "import", "missing.csv").failed("cannot read missing.csv: No such file")
     invoke("history", "import", workspace).failed("not a regular file")
     invoke("history", "import", "-", stdin="").failed("stdin is empty")
-    invoke("scores", "import", results).failed("no column 'estimator'", "--estimator-column NAME")
+    invoke("scores", "import", results).failed("no column 'estimator'; there are: expert, task, ")
     invoke("tasks", "import-distance", results).failed("not a finite number", "a long table has the columns")
     assert invoke("scores", "import", results, "--rename", "x").code == 2
     assert invoke("history", "import", results, "--unit", "permille").code == 2

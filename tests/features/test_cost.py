@@ -5,7 +5,6 @@ import time
 
 import numpy as np
 import pytest
-from expertise_graph.store.runs import Timing
 
 from expertise_graph.data.dataset import Inputs
 from expertise_graph.data.probe_sets import read_probe_set
@@ -15,6 +14,7 @@ from expertise_graph.features.running import extract
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
 from expertise_graph.starter.contents import probe_files
+from expertise_graph.store.runs import Timing
 from expertise_graph.store.store import Store
 from tests.nodes import expert
 

@@ -5,14 +5,14 @@ import pytest
 
 from expertise_graph.core.types import Edge
 from expertise_graph.registry.imports.distances import import_distances
-from expertise_graph.registry.imports.history import import_history
-from expertise_graph.registry.imports.meta import import_meta
-from expertise_graph.registry.imports.options import (
+from expertise_graph.registry.imports.frame import (
     DistanceOptions,
     HistoryOptions,
     ImportOptions,
     ScoreOptions,
 )
+from expertise_graph.registry.imports.history import import_history
+from expertise_graph.registry.imports.meta import import_meta
 from expertise_graph.registry.imports.scores import import_scores
 from expertise_graph.retrieval.history_loader import (
     RACE,

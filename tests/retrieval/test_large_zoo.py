@@ -13,7 +13,7 @@ from expertise_graph.features import probe_sets as probes
 from expertise_graph.features.cost import Timings
 from expertise_graph.features.latency import Meter
 from expertise_graph.features.probing import Prober, silent
-from expertise_graph.registry.imports.options import HistoryOptions
+from expertise_graph.registry.imports.frame import HistoryOptions
 from expertise_graph.retrieval.engine import Registry, answer_query
 from expertise_graph.retrieval.evidence import ProbeRunner
 from expertise_graph.workspace import Workspace, draw_sample

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from expertise_graph.core import Edge, InvalidInputError
+from expertise_graph.core import Edge, InvalidInputError, setting
+from expertise_graph.registry.imports.frame import (
+    HistoryOptions,
+    ImportReport,
+    Row,
+    finish,
+    long_rows,
+    parsed,
+    refuse_columns,
+    wide_rows,
+)
 from expertise_graph.registry.imports.metrics import Value, known_as, lower_metrics, to_fractions
 from expertise_graph.registry.imports.names import Names
-from expertise_graph.registry.imports.options import HistoryOptions
-from expertise_graph.registry.imports.report import ImportReport
-from expertise_graph.registry.imports.table import File, Table, read_table
-from expertise_graph.registry.imports.values import cell, number, whole
-from expertise_graph.registry.imports.wide import value_columns
+from expertise_graph.registry.imports.table import File, TextTable, number, read_table, whole
 from expertise_graph.store import Store
 
 METHOD, VERSION = "imported", "1"
 ROLES = ("expert", "task", "metric", "value", "seed", "n_train", "method", "seconds", "date", "n")
-NO_VALUE = "without a value"
+_NEEDED = ROLES[:4]
 
 _DEFAULT = HistoryOptions()
 
@@ -43,8 +49,9 @@ def import_history(store: Store, file: File, options: HistoryOptions = _DEFAULT)
     Raises:
         InvalidInputError: when anything in the file cannot be used; nothing is stored then.
     """
-    table = read_table(file, options)
-    results, notes = _wide(table, options) if options.wide else _long(table, options)
+    table = read_table(file, skip_invalid=options.skip_invalid)
+    rows, notes = _wide(table, options) if options.wide else _long(table, options)
+    results = list(parsed(table, rows, _result, names=("expert", "task", "metric")))
     if not results:
         raise InvalidInputError(f"{table.name} has no value in any of its {len(table.rows)} rows")
     notes += _one_name(results)
@@ -53,8 +60,7 @@ def import_history(store: Store, file: File, options: HistoryOptions = _DEFAULT)
     with store.transaction():
         names = Names(store, table.name, options.modality)
         given = [_edge(r, names, table.name, r.metric in lower) for r in results]
-        known = [e for e in store.edges("transfer") if e.run is None]
-        edges, repeats = _new(given, known)
+        edges, repeats = _new(given, store.edges("transfer", imported=True))
         report = ImportReport(
             kind="results",
             file=table.name,
@@ -63,91 +69,46 @@ def import_history(store: Store, file: File, options: HistoryOptions = _DEFAULT)
             added=len(edges),
             duplicates=len(given) - len(edges),
             repeats=repeats,
-            left_out=dict(table.left_out.counts),
             notes=(*notes, *converted),
-            **names.counts(),
         )
-        if not options.dry_run:
-            names.write()
-            store.put_edges(edges)
-            store.note_import(table.name, {"kind": report.kind, "added": report.added})
-    return report
+        return finish(names, table, report, lambda: store.put_edges(edges))
 
 
-def _long(table: Table, options: HistoryOptions) -> tuple[list[Result], list[str]]:
-    """Return one result a row, and which columns are ignored."""
-    places: dict[str, int | None] = {}
+def _long(table: TextTable, options: HistoryOptions) -> tuple[list[Row], list[str]]:
+    """Return one row for each result, and which columns are ignored."""
+    columns: dict[str, int | None] = {}
     for role in ROLES:
-        if role == "metric" and options.metric is not None:
-            places[role] = None
-        elif role in ("expert", "task", "metric", "value"):
-            instead = ", or give --metric NAME for all rows" if role == "metric" else ""
-            places[role] = table.need(role, options.columns, instead)
+        if role in _NEEDED:
+            instead = f", or give {setting('metric', 'NAME')} for all rows" if role == "metric" else ""
+            fixed = role == "metric" and options.metric is not None
+            columns[role] = None if fixed else table.need(role, options.columns, instead)
         else:
-            places[role] = table.place(role, options.columns)
-    ignored = [table.columns[i] for i in table.others(list(places.values()), options.ignore)]
-    notes = [f"columns ignored: {', '.join(ignored)}"] if ignored else []
-    reader = _Reader(table, places, options.metric)
-    rows = zip(table.lines, table.rows, strict=True)
-    found = (reader.result(f"line {line}", reader.text(row)) for line, row in rows)
-    return [result for result in found if result], notes
+            columns[role] = table.find(role, options.columns)
+    rows, notes = long_rows(table, columns, options)
+    return _of_metric(rows, options.metric), notes
 
 
-def _wide(table: Table, options: HistoryOptions) -> tuple[list[Result], list[str]]:
-    """Return one result a cell of a table with a column for each task."""
-    for role in ("task", "value"):
-        if role in options.columns:
-            raise InvalidInputError(f"--wide has a column for each task; leave out --{role}-column")
-    mapped = {r: table.place(r, options.columns) for r in ROLES if r in options.columns}
+def _wide(table: TextTable, options: HistoryOptions) -> tuple[list[Row], list[str]]:
+    """Return one row for each cell of a table with a column for each task."""
+    refuse_columns(options, "task")
+    mapped = {r: table.find(r, options.columns) for r in ROLES if r in options.columns}
     if options.metric is None and "metric" not in mapped:
-        raise InvalidInputError("--wide needs --metric NAME, e.g. --metric accuracy: what the values are")
-    expert = table.place("expert", options.columns)
-    places = {**mapped, "expert": 0 if expert is None else expert}
-    tasks = value_columns(table, list(places.values()), options.ignore)
-    return list(_cells(_Reader(table, places, options.metric), tasks)), []
+        raise InvalidInputError(
+            f"{setting('wide')} needs {setting('metric', 'NAME')}, e.g. {setting('metric', 'accuracy')}: "
+            "what the values are"
+        )
+    expert = table.find("expert", options.columns)
+    columns = {**mapped, "expert": 0 if expert is None else expert}
+    tasks = table.numeric(list(columns.values()), options.ignore)
+    rows = wide_rows(table, columns, spread="task", values=tasks, value="value")
+    return _of_metric(rows, options.metric), []
 
 
-def _cells(reader: _Reader, tasks: Sequence[int]) -> Iterator[Result]:
-    for line, row in zip(reader.table.lines, reader.table.rows, strict=True):
-        shared = reader.text(row)
-        for place in tasks:
-            task = reader.table.columns[place]
-            text = {**shared, "task": task, "value": cell(row, place)}
-            found = reader.result(f"line {line}, column {task!r}", text)
-            if found:
-                yield found
+def _of_metric(rows: list[Row], metric: str | None) -> list[Row]:
+    return rows if metric is None else [(where, {**text, "metric": metric}) for where, text in rows]
 
 
-@dataclass(frozen=True)
-class _Reader:
-    """Rows of a table to results: where each role is, and the metric where it is one for all."""
-
-    table: Table
-    places: dict[str, int | None]
-    metric: str | None
-
-    def text(self, row: Sequence[str]) -> dict[str, str]:
-        text = {role: cell(row, place) for role, place in self.places.items()}
-        return text if self.metric is None else {**text, "metric": self.metric}
-
-    def result(self, where: str, text: dict[str, str]) -> Result | None:
-        """Return the result in a row; None for one that is left out."""
-        left_out = self.table.left_out
-        if not text["value"]:
-            left_out.counts[NO_VALUE] += 1
-            return None
-        for role in ("expert", "task", "metric"):
-            if not text[role]:
-                left_out.invalid(where, f"no {role}", f"without {role}")
-                return None
-        try:
-            return _parsed(where, text)
-        except ValueError as error:
-            left_out.invalid(where, str(error), "with something else than a number")
-            return None
-
-
-def _parsed(where: str, text: dict[str, str]) -> Result:
+def _result(where: str, text: dict[str, str]) -> Result:
     return Result(
         where=where,
         metric=text["metric"],

@@ -6,16 +6,15 @@ import dataclasses
 import re
 from collections.abc import Mapping
 
-from expertise_graph.core import Expert, InvalidInputError
+from expertise_graph.core import METADATA, Expert, InvalidInputError
+from expertise_graph.registry.imports.frame import ImportOptions, ImportReport, finish, last_values
 from expertise_graph.registry.imports.names import Names
-from expertise_graph.registry.imports.options import ImportOptions
-from expertise_graph.registry.imports.report import ImportReport
-from expertise_graph.registry.imports.table import File, Table, read_table
-from expertise_graph.registry.imports.values import MISSING, cell, number
+from expertise_graph.registry.imports.table import MISSING, File, TextTable, cell, number, read_table
 from expertise_graph.store import Store
 
 Values = dict[str, str | float]
 
+# How columns for size, architecture and licence are called; only letters and digits of a name count.
 _PARAMS = (
     "params",
     "parameters",
@@ -38,37 +37,32 @@ def import_meta(store: Store, file: File, options: ImportOptions = _DEFAULT) -> 
     Raises:
         InvalidInputError: when anything in the file cannot be used; nothing is stored then.
     """
-    table = read_table(file, options)
+    table = read_table(file, skip_invalid=options.skip_invalid)
     rows = _rows(table, options)
     with store.transaction():
         names = Names(store, table.name, options.modality)
-        known = store.covariates()
-        given, duplicates, repeats = _merged([(names.expert(name), values) for name, values in rows], known)
+        given = [(names.expert(name), values) for name, values in rows]
+        pairs = (((expert, name), value) for expert, values in given for name, value in values.items())
+        stored = store.covariates({expert for expert, _ in given})
+        known = {(expert, name): v for expert, values in stored.items() for name, v in values.items()}
+        new, duplicates, repeats = last_values(pairs, known)
         report = ImportReport(
             kind="covariates",
             file=table.name,
             dry_run=options.dry_run,
             rows=len(table.rows),
-            added=sum(map(len, given.values())),
+            added=len(new),
             duplicates=duplicates,
             repeats=repeats,
-            left_out=dict(table.left_out.counts),
-            **names.counts(),
         )
-        if not options.dry_run:
-            names.write()
-            for expert, values in given.items():
-                store.put_covariates(expert, values, table.name)
-            _describe(store, given)
-            store.note_import(table.name, {"kind": report.kind, "added": report.added})
-    return report
+        return finish(names, table, report, lambda: _write(store, new, table.name))
 
 
-def _rows(table: Table, options: ImportOptions) -> list[tuple[str, Values]]:
+def _rows(table: TextTable, options: ImportOptions) -> list[tuple[str, Values]]:
     """Return the expert and the covariates of each row, missing ones left out."""
     expert = table.need("expert", options.columns)
-    places = table.others([expert], options.ignore)
-    if not places:
+    columns = table.others([expert], options.ignore)
+    if not columns:
         raise InvalidInputError(f"{table.name} has no column beside the expert's; {table.there_are}")
     rows = []
     for line, row in zip(table.lines, table.rows, strict=True):
@@ -76,7 +70,7 @@ def _rows(table: Table, options: ImportOptions) -> list[tuple[str, Values]]:
         if not name:
             table.left_out.invalid(f"line {line}", "no expert", "without expert")
             continue
-        text = {table.columns[i]: cell(row, i) for i in places}
+        text = {table.columns[i]: cell(row, i) for i in columns}
         rows.append((name, {k: _value(v) for k, v in text.items() if v.casefold() not in MISSING}))
     return rows
 
@@ -86,41 +80,24 @@ def _value(text: str) -> str | float:
     return text if value is None else value
 
 
-def _merged(
-    rows: list[tuple[str, Values]], known: Mapping[str, Values]
-) -> tuple[dict[str, Values], int, int]:
-    """Return the covariates that are new or differ, by expert, and how many are duplicates or repeats."""
-    last: dict[str, Values] = {}
-    duplicates = repeats = 0
-    for expert, values in rows:
-        held = last.setdefault(expert, {})
-        for name, value in values.items():
-            if name in held:
-                duplicates, repeats = duplicates + (held[name] == value), repeats + (held[name] != value)
-            held[name] = value
-    new: dict[str, Values] = {}
-    for expert, values in last.items():
-        before = known.get(expert, {})
-        new[expert] = {k: v for k, v in values.items() if k not in before or before[k] != v}
-        duplicates += len(values) - len(new[expert])
-        repeats += sum(name in before for name in new[expert])
-    return new, duplicates, repeats
-
-
-def _describe(store: Store, given: Mapping[str, Values]) -> None:
-    """Fill in size, architecture and licence of metadata-only experts."""
-    for expert in store.experts():
-        if not expert.runnable and given.get(expert.id):
-            described = describe(expert, given[expert.id])
-            if described != expert:
-                store.put_expert(described)
+def _write(store: Store, new: Mapping[tuple[str, str], str | float], origin: str) -> None:
+    """Store covariates; metadata-only experts get their size, architecture and licence from them."""
+    given: dict[str, Values] = {}
+    for (expert, name), value in new.items():
+        given.setdefault(expert, {})[name] = value
+    for expert, values in given.items():
+        store.put_covariates(expert, values, origin)
+    for node in store.experts(where={"source": METADATA, "id": given}):
+        described = describe(node, given[node.id])
+        if described != node:
+            store.put_expert(described)
 
 
 def _count(value: str | float) -> int:
     """Return the number of parameters in a covariate, also written as 25M; 0 for what is none."""
-    found = re.fullmatch(r"([0-9.]+)\s*([kmbg])", value.casefold()) if isinstance(value, str) else None
-    size = number(found[1]) if found else value
-    scale = _SUFFIXES[found[2]] if found else 1.0
+    match = re.fullmatch(r"([0-9.]+)\s*([kmbg])", value.casefold()) if isinstance(value, str) else None
+    size = number(match[1]) if match else value
+    scale = _SUFFIXES[match[2]] if match else 1.0
     return int(size * scale) if isinstance(size, float) and size > 0 else 0
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from expertise_graph.core import InvalidInputError, did_you_mean
-from expertise_graph.registry.imports.options import AUTO, FRACTION, PERCENT, HistoryOptions
+from expertise_graph.core import InvalidInputError, did_you_mean, setting
+from expertise_graph.registry.imports.frame import AUTO, FRACTION, PERCENT, HistoryOptions
 from expertise_graph.registry.imports.table import LeftOut
 
 ACCURACY = "accuracy"
@@ -90,7 +90,7 @@ def lower_metrics(name: str, metrics: Iterable[str], options: HistoryOptions) ->
         if is_lower(metric) and metric not in lower | higher:
             raise InvalidInputError(
                 f"{name}: of {metric!r} a lower value seems to be better; "
-                f"say so with --lower-is-better {metric!r}, or --higher-is-better {metric!r}"
+                f"say so with {setting('lower_is_better', metric)}, or {setting('higher_is_better', metric)}"
             )
     return lower
 
@@ -113,7 +113,7 @@ def to_fractions(values: Sequence[V], unit: str, left_out: LeftOut) -> tuple[lis
         if limit is None or 0 <= v.value <= limit:
             kept.append(v)
         else:
-            what = f"{v.value:g} is no {v.metric} (0 to {limit:g}, by --unit or the other values)"
+            what = f"{v.value:g} is no {v.metric} (0 to {limit:g}, by {setting('unit')} or the other values)"
             left_out.invalid(v.where, what, "out of range")
     for v in kept:
         v.value /= 100.0 if units.get(v.metric) == PERCENT else 1.0
@@ -126,9 +126,13 @@ def _unit(metric: str, values: Sequence[Value], name: str) -> str:
     small = next((v for v in within if v.value <= 1), None)
     large = next((v for v in within if v.value > 1), None)
     if small and large:
-        columns = ", or leave out columns that are no tasks with --ignore" if "column" in large.where else ""
+        columns = (
+            f", or leave out columns that are no tasks with {setting('ignore')}"
+            if "column" in large.where
+            else ""
+        )
         raise InvalidInputError(
             f"{name}: {metric} is {small.value:g} at {small.where} and {large.value:g} at {large.where}; "
-            f"say which unit all have with --unit fraction or --unit percent{columns}"
+            f"say which unit all have with {setting('unit', FRACTION)} or {setting('unit', PERCENT)}{columns}"
         )
     return PERCENT if large else FRACTION

@@ -96,19 +96,19 @@ class Names:
 
     def _settled(self, nodes: Iterable[Node]) -> list[Node]:
         """Return the nodes without a modality, with the one of this file."""
-        found = {n.id: n for n in nodes if n.modality == UNKNOWN}
-        return [dataclasses.replace(n, modality=self.modality) for n in found.values()]
+        unsettled = {n.id: n for n in nodes if n.modality == UNKNOWN}
+        return [dataclasses.replace(n, modality=self.modality) for n in unsettled.values()]
 
     def _find(self, text: str, index: Sequence[dict[str, list[Node]]], what: str) -> Node | None:
         for level in index:
-            found = level.get(text, [])
-            if len(found) > 1:
-                ids = ", ".join(n.id for n in found[:3])
+            nodes = level.get(text, [])
+            if len(nodes) > 1:
+                ids = ", ".join(n.id for n in nodes[:3])
                 raise InvalidInputError(
-                    f"{self.file}: {text!r} names {len(found)} {what}: {ids}; write the id of the one meant"
+                    f"{self.file}: {text!r} names {len(nodes)} {what}: {ids}; write the id of the one meant"
                 )
-            if found:
-                return found[0]
+            if nodes:
+                return nodes[0]
         return None
 
 

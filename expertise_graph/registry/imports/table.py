@@ -10,15 +10,47 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from expertise_graph.core import InvalidInputError, did_you_mean
+from expertise_graph.core import InvalidInputError, did_you_mean, listed, setting
 from expertise_graph.data import MAX_TABLE_BYTES, decode_utf8, read_regular
-from expertise_graph.registry.imports.options import ImportOptions
 
 File = str | Path | BinaryIO
 """A path, or an open stream of bytes such as standard input."""
 
+MISSING = frozenset({"", "nan", "null", "none", "na", "n/a", "-"})
+"""What stands for no value where a value may be missing, in lower case."""
+
+# Nothing that is measured is so large, and squares of squares of larger numbers overflow.
+_LARGEST = 1e30
+
+# Columns that an error names.
 _SHOWN = 15
+
 BLANK = "blank"
+
+
+def number(text: str) -> float | None:
+    """Return the finite number that `text` is, else None; one beyond 1e30 counts as infinite.
+
+    Example:
+        >>> number(" 0.5 "), number("1_000"), number("nan"), number("82 %"), number("1e300")
+        (0.5, None, None, None, None)
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if abs(value) <= _LARGEST and "_" not in text else None
+
+
+def whole(text: str) -> int | None:
+    """Return the whole number that `text` is, also written as 5.0, else None."""
+    value = number(text)
+    return int(value) if value is not None and value == int(value) else None
+
+
+def cell(row: Sequence[str], column: int | None) -> str:
+    """Return the text in a column without spaces around it; none for a column that is not there."""
+    return "" if column is None else row[column].strip()
 
 
 @dataclass
@@ -37,13 +69,14 @@ class LeftOut:
         """
         if not self.skip_invalid:
             raise InvalidInputError(
-                f"{self.name} {where}: {what}; correct it, or leave out such rows with --skip-invalid"
+                f"{self.name} {where}: {what}; correct it, or leave out such rows with "
+                f"{setting('skip_invalid')}"
             )
         self.counts[reason] += 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Table:
+class TextTable:
     """A header and rows of as many fields; `lines[i]` is where row i ends in the file."""
 
     name: str
@@ -52,8 +85,8 @@ class Table:
     lines: list[int]
     left_out: LeftOut
 
-    def place(self, role: str, named: Mapping[str, str]) -> int | None:
-        """Return the place of the column with a role: the one named, else the one called like it.
+    def find(self, role: str, named: Mapping[str, str]) -> int | None:
+        """Return the index of the column with a role: the one named, else the one called like it.
 
         Raises:
             InvalidInputError: when the one named is not there.
@@ -71,46 +104,65 @@ class Table:
         return None
 
     def need(self, role: str, named: Mapping[str, str], instead: str = "") -> int:
-        """Return the place of the column with a role.
+        """Return the index of the column with a role.
 
         Raises:
-            InvalidInputError: when it is not there, with the option that names it.
+            InvalidInputError: when it is not there, with the setting that names it.
         """
-        found = self.place(role, named)
-        if found is None:
+        column = self.find(role, named)
+        if column is None:
             raise InvalidInputError(
                 f"{self.name} has no column {role!r}; {self.there_are}; "
-                f"say which one it is with --{role.replace('_', '-')}-column NAME{instead}"
+                f"say which one it is with {setting(f'{role}_column', 'NAME')}{instead}"
             )
-        return found
+        return column
 
     @property
     def there_are(self) -> str:
         """The names of the columns, for an error message."""
-        named = [name for name in self.columns if name]
-        more = f", ... ({len(named)} in all)" if len(named) > _SHOWN else ""
-        return f"there are: {', '.join(named[:_SHOWN])}{more}"
+        return f"there are: {listed([name for name in self.columns if name], _SHOWN)}"
 
     def others(self, used: Sequence[int | None], ignore: Sequence[str]) -> list[int]:
-        """Return the places of the named columns that are neither used nor ignored.
+        """Return the named columns that are neither used nor ignored.
 
         Raises:
             InvalidInputError: when a column to ignore is not there.
         """
-        ignored = {self.place("ignored", {"ignored": name}) for name in ignore}
-        places = range(len(self.columns))
-        return [i for i in places if self.columns[i] and i not in used and i not in ignored]
+        ignored = {self.find("ignored", {"ignored": name}) for name in ignore}
+        columns = range(len(self.columns))
+        return [i for i in columns if self.columns[i] and i not in used and i not in ignored]
+
+    def numeric(self, used: Sequence[int | None], ignore: Sequence[str]) -> list[int]:
+        """Return the columns as `others`, each of which must hold a number in some row.
+
+        Raises:
+            InvalidInputError: when there are none, or one holds no number.
+        """
+        columns = self.others(used, ignore)
+        text = [self.columns[i] for i in columns if not any(number(row[i]) is not None for row in self.rows)]
+        if text:
+            settings = " ".join(setting("ignore", name) for name in text)
+            raise InvalidInputError(
+                f"{self.name}: columns without numbers: {listed(text, _SHOWN)}; leave them out: {settings}"
+            )
+        if not columns:
+            raise InvalidInputError(f"{self.name} has no column with values; {self.there_are}")
+        return columns
 
 
-def read_table(file: File, options: ImportOptions) -> Table:
+def read_table(file: File, *, skip_invalid: bool = False) -> TextTable:
     """Read a table with a header line; blank rows are left out and counted.
+
+    Args:
+        file: CSV or TSV in UTF-8.
+        skip_invalid: leave out and count rows that cannot be read, instead of refusing the file.
 
     Raises:
         InvalidInputError: when it is empty, not UTF-8, has no rows, or rows of another length.
     """
     name, text = _text(file)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(name, text), strict=True)
-    left_out = LeftOut(name, options.skip_invalid)
+    left_out = LeftOut(name, skip_invalid)
     try:
         columns = tuple(field.strip() for field in next(reader, []))
         _check_header(name, columns)
@@ -120,7 +172,7 @@ def read_table(file: File, options: ImportOptions) -> Table:
     if not pairs:
         raise InvalidInputError(f"{name} has no rows below its header; nothing to import")
     lines, rows = [line for line, _ in pairs], [row for _, row in pairs]
-    return Table(name=name, columns=columns, rows=rows, lines=lines, left_out=left_out)
+    return TextTable(name=name, columns=columns, rows=rows, lines=lines, left_out=left_out)
 
 
 def _text(file: File) -> tuple[str, str]:

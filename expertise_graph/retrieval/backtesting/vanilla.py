@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from expertise_graph.core import InvalidInputError
-from expertise_graph.registry import File, ImportOptions, cell, number, read_table
+from expertise_graph.registry import File, cell, number, read_table
 from expertise_graph.retrieval.history_loader import Results
 
 
@@ -19,9 +19,9 @@ def read_baseline(file: File, column: str = "value") -> dict[str, float]:
     Raises:
         InvalidInputError: when a column is not there, a value is no number, or a task comes twice.
     """
-    table = read_table(file, ImportOptions())
-    value_place = table.place("value", {"value": column})
-    task_place = table.place("task", {})
+    table = read_table(file)
+    value_place = table.find("value", {"value": column})
+    task_place = table.find("task", {})
     if task_place is None or value_place is None:
         raise InvalidInputError(f"{table.name} has no column 'task'; {table.there_are}; rename the one meant")
     found: dict[str, float] = {}

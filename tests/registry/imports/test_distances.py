@@ -4,7 +4,7 @@ import pytest
 
 from expertise_graph.core.errors import ExpertiseError
 from expertise_graph.registry.imports.distances import import_distances
-from expertise_graph.registry.imports.options import DistanceOptions
+from expertise_graph.registry.imports.frame import DistanceOptions
 
 
 def distances(store):
@@ -44,9 +44,9 @@ def test_a_rectangular_matrix_with_gaps(store, table):
 def test_the_last_value_counts_and_the_same_file_adds_nothing(store, table):
     path = table("task,other,distance\nt,u,1\nt,u,1\nt,u,2\n")
     first = import_distances(store, path)
-    assert (first.added, first.duplicates, first.repeats) == (1, 0, 2)
+    assert (first.added, first.duplicates, first.repeats) == (1, 1, 1)
     again = import_distances(store, path)
-    assert (again.added, again.duplicates, again.repeats) == (0, 1, 2)
+    assert (again.added, again.duplicates, again.repeats) == (0, 2, 1)
     assert import_distances(store, path, DistanceOptions(method="other")).added == 1
     third = import_distances(store, table("task,other,distance\nt,u,5\nt,u,5\n"))
     assert (third.added, third.duplicates, third.repeats) == (1, 1, 1)
@@ -73,7 +73,7 @@ def test_a_dry_run_writes_nothing(store, table):
         (
             "task,other,dist\nt,u,1\n",
             {"columns": {"task": "task"}},
-            "no column 'distance'; .*--distance-column",
+            "no column 'distance'; .*`distance_column=NAME`",
         ),
         (",t,t\nt,0,1\n", {}, "names the column 't' more than once"),
         (",t,u\nt,0\n", {}, "line 2: 2 fields where the header has 3"),

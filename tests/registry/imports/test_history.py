@@ -7,8 +7,8 @@ import pytest
 
 from expertise_graph.core.errors import ExpertiseError, InvalidInputError
 from expertise_graph.core.types import Edge
+from expertise_graph.registry.imports.frame import HistoryOptions
 from expertise_graph.registry.imports.history import import_history
-from expertise_graph.registry.imports.options import HistoryOptions
 from tests.store.nodes import expert, task
 
 HEADER = "expert,task,metric,value\n"
@@ -167,13 +167,13 @@ def test_a_metric_called_like_a_loss_may_be_higher_is_better(store, table):
         (HEADER, {}, "t.csv has no rows below its header"),
         (HEADER + "a,t,accuracy,\n", {}, "no value in any of its 1 rows"),
         ("model,task,metric,value\na,t,m,1\n", {},
-         "no column 'expert'; there are: model, task, metric, value; say which .* --expert-column NAME"),
-        ("expert,task,value\na,t,1\n", {}, "no column 'metric'.*--metric-column NAME, or give --metric NAME"),
+         "no column 'expert'; there are: model, task, metric, value; say which .* `expert_column=NAME`"),
+        ("expert,task,value\na,t,1\n", {}, "no column 'metric'.*`metric_column=NAME`, or give `metric=NAME`"),
         (HEADER + "a,t,m,1\n", {"columns": {"expert": "modl"}}, "no column 'modl'; there are: expert"),
         (HEADER + "a,t,m,1\n", {"columns": {"expert": "tsk"}}, "Did you mean 'task'"),
         (HEADER + "a,t,m,1\n", {"ignore": ("valu",)}, "no column 'valu'.*Did you mean 'value'"),
         ("expert,expert,task,metric,value\na,a,t,m,1\n", {}, "names the column 'expert' more than once"),
-        (HEADER + "a,t,m,1\na,t,m\n", {}, "line 3: 3 fields where the header has 4; .*--skip-invalid"),
+        (HEADER + "a,t,m,1\na,t,m\n", {}, "line 3: 3 fields where the header has 4; .*`skip_invalid`"),
         (HEADER + "a,t,m,one\n", {}, "line 2: value 'one' is not a finite number"),
         (HEADER + "a,t,m,1_0\n", {}, "value '1_0' is not a finite number"),
         (HEADER + "a,t,m,1\nb,t,m,NaN\n", {}, "line 3: value 'NaN'"),
@@ -186,21 +186,23 @@ def test_a_metric_called_like_a_loss_may_be_higher_is_better(store, table):
         ("expert,task,metric,value,seed\na,t,m,1,0.5\n", {}, "seed '0.5' is not a whole number from 0"),
         ("expert,task,metric,value,seconds\na,t,m,1,-1\n", {}, "seconds '-1' is negative"),
         (HEADER + "a,t,accuracy,0.9\nb,t,accuracy,91\n", {},
-         "accuracy is 0.9 at line 2 and 91 at line 3; .*--unit fraction or --unit percent"),
+         "accuracy is 0.9 at line 2 and 91 at line 3; .*`unit=fraction` or `unit=percent`"),
         (HEADER + "a,t,accuracy,-0.1\n", {}, "line 2: -0.1 is no accuracy"),
         (HEADER + "a,t,accuracy,90\nb,t,accuracy,101\n", {}, "line 3: 101 is no accuracy"),
         (HEADER + "a,t,accuracy,101\n", {}, "line 2: 101 is no accuracy"),
-        (HEADER + "a,t,wer,0.1\n", {}, "of 'wer' a lower value seems .*--lower-is-better 'wer'"),
+        (HEADER + "a,t,wer,0.1\n", {},
+         "of 'wer' a lower value seems .*`lower_is_better=wer`, or `higher_is_better=wer`"),
         (HEADER + "a,t,m,1\n", {"lower_is_better": ("n",)}, "no metric 'n'; there are: m"),
         (HEADER + "a,t,m,1\n", {"lower_is_better": ("m",), "higher_is_better": ("m",)}, "declared both"),
         (HEADER + "a,t,m,1\n", {"modality": "smell"}, "no modality called 'smell'; there are: image, text"),
-        ("expert,t\na,1\n", {"wide": True}, "--wide needs --metric NAME"),
-        ("expert,t\na,1\n", {"wide": True, "metric": "m", "columns": {"task": "t"}}, "out --task-column"),
+        ("expert,t\na,1\n", {"wide": True}, "`wide` needs `metric=NAME`"),
+        ("expert,t\na,1\n", {"wide": True, "metric": "m", "columns": {"task": "t"}},
+         "`wide` reads one column for each task; leave out `task_column`"),
         ("expert\na\n", {"wide": True, "metric": "m"}, "no column with values; there are: expert"),
         ("expert,t,kind,base\na,1,x,y\n", {"wide": True, "metric": "m"},
-         "2 columns hold no numbers; leave them out: --ignore 'kind' --ignore 'base'"),
+         "columns without numbers: kind, base; leave them out: `ignore=kind` `ignore=base`"),
         ("expert,t,layers\na,0.5,12\n", {"wide": True, "metric": "accuracy"},
-         "12 at line 2, column 'layers'; .*leave out columns that are no tasks with --ignore"),
+         "12 at line 2, column 'layers'; .*leave out columns that are no tasks with `ignore`"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_nothing_is_stored(store, table, text, options, message):

@@ -3,8 +3,8 @@
 import pytest
 
 from expertise_graph.core.errors import ExpertiseError
+from expertise_graph.registry.imports.frame import ImportOptions
 from expertise_graph.registry.imports.meta import import_meta
-from expertise_graph.registry.imports.options import ImportOptions
 from tests.store.nodes import expert
 
 
@@ -67,7 +67,7 @@ def test_a_dry_run_writes_nothing(store, table):
     [
         ("", {}, "is empty"),
         ("expert,a\n", {}, "no rows below its header"),
-        ("model,a\nx,1\n", {}, "no column 'expert'; there are: model, a; .*--expert-column NAME"),
+        ("model,a\nx,1\n", {}, "no column 'expert'; there are: model, a; .*`expert_column=NAME`"),
         ("expert\nx\n", {}, "no column beside the expert's; there are: expert"),
         ("expert,a\nx,1\n", {"ignore": ("a",)}, "no column beside the expert's"),
         ("expert,a\nx,1\n,2\n", {}, "line 3: no expert"),

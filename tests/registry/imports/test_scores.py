@@ -4,7 +4,7 @@ import pytest
 
 from expertise_graph.core.errors import ExpertiseError
 from expertise_graph.core.types import Score
-from expertise_graph.registry.imports.options import ScoreOptions
+from expertise_graph.registry.imports.frame import ScoreOptions
 from expertise_graph.registry.imports.scores import import_scores
 
 HEADER = "expert,task,estimator,value\n"
@@ -70,7 +70,7 @@ def test_a_dry_run_writes_nothing(store, table):
         ("", {}, "is empty"),
         (HEADER, {}, "no rows below its header"),
         (HEADER + "a,t,e,\n", {}, "no value in any of its 1 rows"),
-        ("expert,task,value\na,t,1\n", {}, "no column 'estimator'; .*--estimator-column NAME"),
+        ("expert,task,value\na,t,1\n", {}, "no column 'estimator'; .*`estimator_column=NAME`"),
         (HEADER + "a,t,e,1\na,t,e,inf\n", {}, "line 3: value 'inf' is not a finite number"),
         (HEADER + "a,t,,1\n", {}, "line 2: no estimator"),
         (HEADER + "a,t,e\n", {}, "line 2: 3 fields"),
@@ -79,9 +79,9 @@ def test_a_dry_run_writes_nothing(store, table):
             {},
             "seconds '-2' is not a finite number from 0",
         ),
-        (HEADER + "a,t,e,1\n", {"rename": {"f": "g"}}, "no estimator 'f'; there are: e"),
-        ("expert,task,e\na,t,1\n", {"wide": True, "columns": {"value": "e"}}, "leave out --value-column"),
-        ("expert,task,e\na,t,x\n", {"wide": True}, "1 columns hold no numbers; leave them out: --ignore 'e'"),
+        (HEADER + "a,t,e,1\n", {"rename": {"f": "g"}}, "no estimator 'f' to `rename`; there are: e"),
+        ("expert,task,e\na,t,1\n", {"wide": True, "columns": {"value": "e"}}, "leave out `value_column`"),
+        ("expert,task,e\na,t,x\n", {"wide": True}, "columns without numbers: e; leave them out: `ignore=e`"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_stored(store, table, text, options, message):
