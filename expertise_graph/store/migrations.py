@@ -155,11 +155,14 @@ def m007_answers(db: sqlite3.Connection) -> None:
         """CREATE TABLE unlinked (
             expert TEXT NOT NULL, probe_set TEXT NOT NULL,
             PRIMARY KEY (expert, probe_set)) WITHOUT ROWID""",
-        # Lists shorter than the five that every version kept: of a small registry, or of a killed process.
-        """INSERT INTO unlinked SELECT DISTINCT e.owner, e.probe_set
-            FROM embeddings AS e JOIN experts ON experts.id = e.owner
-            WHERE e.kind = 'expert' AND (SELECT COUNT(*) FROM neighbours AS n
-            WHERE n.expert = e.owner AND n.probe_set = e.probe_set) < 5""",
+        # Every version kept five neighbours of each expert; a process that was killed left some out.
+        """INSERT INTO unlinked
+            WITH whole AS (SELECT probe_set, MIN(5, COUNT(*) - 1) AS length FROM embeddings
+                WHERE kind = 'expert' GROUP BY probe_set)
+            SELECT DISTINCT e.owner, e.probe_set FROM embeddings AS e
+            JOIN experts ON experts.id = e.owner JOIN whole ON whole.probe_set = e.probe_set
+            WHERE e.kind = 'expert' AND whole.length > (SELECT COUNT(*) FROM neighbours AS n
+                WHERE n.expert = e.owner AND n.probe_set = e.probe_set)""",
         # Earlier versions also kept a table of the steps taken.
         "DROP TABLE IF EXISTS _sqlite_migrations",
     )

@@ -1,5 +1,6 @@
 """Opening registry.db: new, old, newer, foreign, damaged, and where it cannot be written."""
 
+import dataclasses
 import os
 import sqlite3
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from expertise_graph.core.errors import NewerSchemaError, NotFoundError, StoreError
+from expertise_graph.core.types import ProbeSet
 from expertise_graph.store.connection import APPLICATION_ID, connect, write
 from expertise_graph.store.location import find_workspace, on_network
 from expertise_graph.store.migrations import SCHEMA_VERSION, migrate
+from expertise_graph.store.rows import to_row
 from expertise_graph.store.store import Store
 from tests.program import invoke
 from tests.store.nodes import expert
@@ -87,6 +90,32 @@ def test_every_older_version_becomes_the_current_one_and_keeps_its_rows(tmp_path
         store.close()
         assert schema(path) == schema(new / "registry.db")
         assert pragma(path, "user_version") == SCHEMA_VERSION
+
+
+def test_experts_without_all_their_neighbours_in_an_older_version_are_noted(tmp_path):
+    path = older(tmp_path / "registry.db", 6)
+    probe_set = ProbeSet(id="probe:1", name="p", version="1", modality="image", n=4, license="mit")
+    db = sqlite3.connect(path)
+    db.execute("INSERT INTO probe_sets VALUES ('probe:1', 'p', '1', 'image', 4, 'mit', 't')")
+    for i in range(8):
+        row = to_row(expert(f"dir:{i}"))
+        db.execute(
+            f"INSERT INTO experts ({','.join(row)}) VALUES ({','.join('?' * len(row))})", [*row.values()]
+        )
+        db.execute(
+            "INSERT INTO embeddings "
+            "(owner, kind, probe_set, method, version, vector, sha256, seed, n, created_at)"
+            f" VALUES ('dir:{i}', 'expert', 'probe:1', 'm', '1', x'00', '', 0, 4, 't')"
+        )
+    # Of two a killed process left too few.
+    for i in range(8):
+        for j in [j for j in range(8) if j != i][: {2: 4, 5: 0}.get(i, 5)]:
+            db.execute(f"INSERT INTO neighbours VALUES ('dir:{i}', 'dir:{j}', 'probe:1', 0.5)")
+    db.commit()
+    db.close()
+    with Store(tmp_path) as store:
+        assert dataclasses.replace(store.probe_sets()[0], created_at="") == probe_set
+        assert store.unlinked("probe:1") == ["dir:2", "dir:5"]
 
 
 def test_a_registry_of_a_newer_version_is_refused_and_left_alone(tmp_path):
