@@ -114,15 +114,15 @@ class NodeStore(StoreBase):
             NotFoundError: for none or several, saying which there are.
         """
         name, _, sha = text.rpartition("@")
-        given = {"text": text, "last": text + _LAST, "name": name, "sha": sha, "end": sha + _LAST}
-        exact = f"id = :text OR name = :text OR (name = :name AND {_LABEL} = :text)"
+        values = {"given": text, "last": text + _LAST, "name": name, "sha": sha, "end": sha + _LAST}
+        exact = f"id = :given OR name = :given OR (name = :name AND {_LABEL} = :given)"
         begins = (
-            "(id >= :text AND id < :last) OR (name >= :text AND name < :last) OR "
+            "(id >= :given AND id < :last) OR (name >= :given AND name < :last) OR "
             f"(name = :name AND source <> '{METADATA}' AND weights_sha >= :sha AND weights_sha < :end "
             "AND length(:sha) <= 8)"
         )
         for condition in (exact, begins):
-            found = self._first("experts", condition, given)
+            found = self._first("experts", condition, values)
             if len(found) == 1:
                 return from_row(Expert, found[0])
             if found:
@@ -224,9 +224,9 @@ class NodeStore(StoreBase):
         Raises:
             NotFoundError: for none or several, saying which there are.
         """
-        given = {"text": text, "last": text + _LAST}
-        for condition in ("id = :text", "name = :text", "id >= :text AND id < :last"):
-            found = self._first("tasks", condition, given)
+        values = {"given": text, "last": text + _LAST}
+        for condition in ("id = :given", "name = :given", "id >= :given AND id < :last"):
+            found = self._first("tasks", condition, values)
             if len(found) == 1:
                 return from_row(Task, found[0])
             if found:
