@@ -13,7 +13,7 @@ def test_corrupt_images_are_skipped_counted_and_listed_on_request(workspace, tmp
     pictures[0].write_bytes(b"no image")
     pictures[9].write_bytes(pictures[9].read_bytes()[:60])
     done = invoke("query", data, "--budget", 1, "--json").worked()
-    assert done.err == "2 items skipped (list them with -v)\n"
+    assert done.err == "2 items skipped (-v lists them)\n"
     done = invoke("-v", "query", data, "--budget", 1, "--json").worked()
     assert len(done.err.splitlines()) == 3
     assert str(pictures[0]) in done.err

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from expertise_graph.core import DatasetError
+from expertise_graph.core import DatasetError, setting
 from expertise_graph.data.dataset import Columns, Item, Record, split_name
 from expertise_graph.data.files import Skip, contained
 from expertise_graph.data.modalities.base import Modality, known_modalities
@@ -46,7 +46,7 @@ def choose_roles(table: DataTable, columns: Columns) -> Roles:
         raise DatasetError(f"{table.path}: column {item!r} cannot be the {modality} and something else too")
     label = label or _only_one(_left(table, taken | {item}))
     if label is None:
-        raise DatasetError(_unclear(table, "label"))
+        raise DatasetError(_unclear(table, ["label"]))
     return Roles(modality=modality, item=item, label=label, split=split)
 
 
@@ -62,7 +62,7 @@ def choose_item(table: DataTable, columns: Columns, modality: Modality) -> str:
     taken = {name for name in table.columns if name.lower() in (*_LABEL, *_SPLIT)}
     item = _named_or_typed(table, modality, taken=taken) or _only_written(table, modality, taken=taken)
     if item is None:
-        raise DatasetError(_unclear(table, modality.name))
+        raise DatasetError(_unclear(table, [modality.name]))
     return item
 
 
@@ -153,14 +153,22 @@ def _item(table: DataTable, columns: Columns, *, taken: set[str]) -> tuple[str, 
         fitting = [(m, column) for m in wanted if (column := search(table, m, taken=taken))]
         if len(fitting) > 1:
             both = " and ".join(f"{m.plural} ({column!r})" for m, column in fitting)
-            raise DatasetError(f"{table.path} has both {both}; name the column to learn from")
+            settings = _settings([modality.name for modality, _ in fitting])
+            raise DatasetError(f"{table.path} has both {both}; name the column to learn from with {settings}")
         if fitting:
             return fitting[0][0].name, fitting[0][1]
-    raise DatasetError(_unclear(table, " or the ".join(names)))
+    raise DatasetError(_unclear(table, names))
 
 
-def _unclear(table: DataTable, what: str) -> str:
-    return f"{table.path}: no column is clearly the {what}; name one; {present(table)}"
+def _unclear(table: DataTable, roles: Sequence[str]) -> str:
+    return (
+        f"{table.path}: no column is clearly the {' or the '.join(roles)}; name one with {_settings(roles)}; "
+        f"{present(table)}"
+    )
+
+
+def _settings(roles: Sequence[str]) -> str:
+    return " or ".join(setting(f"{role}_column") for role in roles)
 
 
 def _modality_of(table: DataTable, name: str) -> str:
@@ -202,7 +210,7 @@ def _by_name(table: DataTable, taken: set[str], *, names: Sequence[str], what: s
 
 def _refuse(table: DataTable, found: Sequence[str], *, what: str) -> str:
     names = " or ".join(map(repr, found))
-    raise DatasetError(f"{table.path}: the {what} may be {names}; name the {what} column")
+    raise DatasetError(f"{table.path}: the {what} may be {names}; name one with {_settings([what])}")
 
 
 def _left(table: DataTable, taken: set[str]) -> list[str]:

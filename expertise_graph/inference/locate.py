@@ -25,7 +25,8 @@ def find_model(store: Store, text: str) -> Path:
     if len(named) == 1:
         return Path(named[0].path)
     if named:
-        raise NotFoundError(f"{text!r} names {len(named)} runs: {', '.join(run.id for run in named[:5])}")
+        several = ", ".join(run.id for run in named[:5])
+        raise NotFoundError(f"{text!r} names {len(named)} runs: {several}; give the whole id")
     try:
         expert = store.find_expert(text)
     except NotFoundError as error:

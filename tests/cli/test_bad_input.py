@@ -62,7 +62,7 @@ def test_columns_of_two_modalities(tmp_path):
 
 def test_a_table_without_a_clear_label(tmp_path):
     path = text_csv(tmp_path / "t.csv", [(f"t{i}", f"{i},{i}") for i in range(9)], header="a,b,c")
-    refused(path, "name one")
+    refused(path, "name one with --image-column or --text-column")
 
 
 def test_an_unreadable_encoding(tmp_path):

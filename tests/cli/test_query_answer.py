@@ -76,10 +76,10 @@ def test_a_few_worth_trying_together_are_named(workspace, letters):
     names = {c["expert"]: c["name"] for c in answer["candidates"]}
     together = [names[i] for i in answer["together"]]
     assert together[0] == answer["candidates"][0]["name"]
-    line = f"worth trying together: {', '.join(together)}"
+    line = f"complementary, worth fine-tuning side by side: {', '.join(together)}"
     assert line in invoke("query", letters, "--budget", 2, "--top", 2).worked().lines
     single = invoke("query", letters, "--budget", 2, "--top", 1).worked().out
-    assert "worth trying together" not in single
+    assert "worth fine-tuning side by side" not in single
     assert invoke("query", letters, *FAST, "--top", 1).worked().json["together"] == answer["together"]
 
 

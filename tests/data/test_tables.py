@@ -88,7 +88,7 @@ def test_missing_columns_list_those_present(tmp_path):
 def test_columns_are_guessed_only_when_one_fits(tmp_path):
     assert read_data(text_csv(tmp_path / "a.csv", ROWS, header="sms,Category")).classes == ("a", "b")
     (tmp_path / "b.csv").write_text("id,sentence,review,target\n1,a,b,0\n2,c,d,1\n3,e,f,0\n4,g,h,1\n")
-    with pytest.raises(DatasetError, match="text may be 'sentence' or 'review'; name the text column"):
+    with pytest.raises(DatasetError, match="text may be 'sentence' or 'review'; name one with `text_column`"):
         read_data(tmp_path / "b.csv")
     assert read_data(tmp_path / "b.csv", columns=Columns(item="review")).items == ("b", "d", "f", "h")
 

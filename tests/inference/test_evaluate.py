@@ -121,7 +121,7 @@ def test_temperature_changes_probabilities_and_nothing_else(run, letters):
         assert after["metrics"][f"{name}_uncalibrated"] == pytest.approx(before["metrics"][name])
         assert after["metrics"][name] > before["metrics"][name]
     shown = invoke("evaluate", run, letters).worked().out
-    assert "before the temperature" in shown
+    assert "before temperature scaling" in shown
 
 
 def test_texts_and_the_table_for_people(text_run, glosses):
@@ -132,7 +132,7 @@ def test_texts_and_the_table_for_people(text_run, glosses):
     assert "precision" in done.out
     worst = found["confused"][0]
     assert f"{worst['items']} of {worst['class']} predicted as {worst['predicted']}" in done.out
-    assert "before the temperature" not in done.out
+    assert "before temperature scaling" not in done.out
 
 
 def test_the_confusion_is_drawn(image_run, letters, tmp_path):

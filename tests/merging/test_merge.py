@@ -266,7 +266,7 @@ def test_the_table_for_people_names_every_child(family):
     assert [line.split()[1] for line in done.lines if "-from-emoji@" in line][:3] == ["own"] * 3
     for part in (
         "batch-norm statistics kept",
-        "points to",
+        "points compared with",
         "registered as letters-mean-of-3",
         "licence apache-2.0",
     ):

@@ -118,7 +118,7 @@ def test_the_answer_rests_on_the_race(raced):
     moved = [abs(c[winner.source].predicted - winner.weight) for c in (earlier, by_id)]
     assert moved[1] < moved[0]
     assert all(c.high - c.low < earlier[e].high - earlier[e].low for e, c in by_id.items())
-    assert f"--expert {answer.best.expert.short}" in answer.command
+    assert answer.command.settings["expert"] == answer.best.expert.short
     assert any("fine-tuning 4 experts on this task" in note for note in answer.notes)
 
 

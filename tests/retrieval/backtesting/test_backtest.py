@@ -287,9 +287,9 @@ def test_the_table_for_people_says_what_was_held_out(home):
     bring(home, values, kind)
     done = invoke("backtest", "--by", "expert", "--folds", 2).worked()
     assert "4 tasks, a task and a fold of the experts held out" in done.out
-    assert "ours minus random, tau_w:" in done.out
+    assert "tau_w of ours minus random:" in done.out
     assert "history mean" not in done.out
-    assert "ours minus history mean, tau_w:" in invoke("backtest").worked().out
+    assert "tau_w of ours minus history mean:" in invoke("backtest").worked().out
 
 
 def test_a_history_of_too_little_is_refused(home):
