@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -221,23 +222,32 @@ class Workspace:
     ) -> list[tuple[str, Expert | ExpertiseError]]:
         """Register several experts; one that fails does not keep the others out.
 
+        Their neighbours are found together at the end.
+
         Returns:
             Each reference with its node, or with the error.
         """
-        return [(reference, self._try(reference, options)) for reference, options in sources]
-
-    def _try(self, reference: str, options: SourceOptions) -> Expert | ExpertiseError:
-        try:
-            return self.register(reference, options=options)
-        except ExpertiseError as error:
-            return error
+        wanted = list(sources)
+        outcomes: list[tuple[str, Expert | ExpertiseError]] = []
+        with ExitStack() as stack:
+            add = {
+                trusted: stack.enter_context(registry.registering(self.store, self._prober(trusted)))
+                for trusted in {options.trust_code for _, options in wanted}
+            }
+            for reference, options in wanted:
+                try:
+                    node = add[options.trust_code](models.resolve(reference, options))
+                    outcomes.append((reference, node))
+                except ExpertiseError as error:
+                    outcomes.append((reference, error))
+        return outcomes
 
     def experts(
         self, modality: str | None = None, *, tag: str | None = None, license: str | None = None
     ) -> list[Expert]:
         """Return the registered experts in the order of registration, filtered where asked."""
-        found = self.store.experts(modality)
-        return [e for e in found if tag in (None, *e.tags) and license in (None, e.license)]
+        where = {name: value for name, value in (("tags", tag), ("license", license)) if value is not None}
+        return self.store.experts(modality, where=where)
 
     def expert(self, name: str) -> Expert:
         """Return the expert that a name, an id, name@hash or a unique beginning of these names.
@@ -247,9 +257,9 @@ class Workspace:
         """
         return self.store.find_expert(name)
 
-    def names(self) -> dict[str, str]:
-        """Return what people call the experts and tasks, by id."""
-        return self.store.names()
+    def names(self, ids: Iterable[str] | None = None) -> dict[str, str]:
+        """Return what people call experts and tasks, by id: all, or those of `ids` that are known."""
+        return self.store.names(ids)
 
     def show(self, name: str) -> ExpertDetails:
         """Return all that is known about the named expert.
@@ -258,13 +268,13 @@ class Workspace:
             NotFoundError: when there is no such expert.
         """
         expert = self.store.find_expert(name)
-        relations, names = self.store.edges(node=expert.id), self.store.names()
+        relations = self.store.edges(node=expert.id)
         ends = {end for edge in relations for end in (edge.source, edge.target)}
         return ExpertDetails(
             expert=expert,
-            covariates=self.store.covariates().get(expert.id, {}),
+            covariates=self.store.covariates([expert.id]).get(expert.id, {}),
             relations=tuple(relations),
-            names={end: names.get(end, end) for end in ends},
+            names=self.store.names(ends),
         )
 
     def similar(self, expert: str, k: int = 5) -> list[Neighbour]:
@@ -291,7 +301,7 @@ class Workspace:
             ProbeSetDetails(
                 probe_set=p,
                 current=features.probe_sets.current(self.store, p.modality).id == p.id,
-                experts=len(self.store.vectors(p.id)[1]),
+                experts=self.store.count_vectors(p.id),
             )
             for p in self.store.probe_sets()
         ]
@@ -442,7 +452,7 @@ class Workspace:
     def _task(self, text: str) -> Task:
         """Return the task that a name, an id, or the path it was read from names."""
         path = str(Path(text).absolute()) if Path(text).exists() else text
-        found = [t for t in self.store.tasks() if t.locator and t.locator in (text, path)]
+        found = self.store.tasks(locator=path) or self.store.tasks(locator=text)
         return found[-1] if found else self.store.find_task(text)
 
     def backtest(
@@ -975,18 +985,22 @@ class Workspace:
         Raises:
             NotFoundError: when there is no such task or expert.
         """
-        edges, names = self.store.edges("transfer"), self.store.names()
         # A node that was removed is known by its id only.
-        sources, targets = {e.source for e in edges}, {e.target for e in edges}
-        source = expert if expert is None or expert in sources else self.store.find_expert(expert).id
-        target = task if task is None or task in targets else self.store.find_task(task).id
-        chosen = [e for e in edges if source in (None, e.source) and target in (None, e.target)]
+        source = target = None
+        if expert is not None:
+            known = self.store.edges("transfer", source=expert)
+            source = expert if known else self.store.find_expert(expert).id
+        if task is not None:
+            known = self.store.edges("transfer", target=task)
+            target = task if known else self.store.find_task(task).id
+        edges = self.store.edges("transfer", source=source, target=target)
+        names = self.store.names({edge.target for edge in edges})
 
         def order(edge: Edge) -> tuple[str, str, float]:
             sign = 1 if edge.meta.get("lower_is_better") else -1
             return names.get(edge.target, edge.target), edge.metric or "", sign * edge.weight
 
-        return sorted(chosen, key=order)
+        return sorted(edges, key=order)
 
     def import_history(self, file: File, options: HistoryOptions | None = None) -> ImportReport:
         """Store a table of measured results.

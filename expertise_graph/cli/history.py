@@ -53,8 +53,9 @@ def history_ls(context: Context, task: str | None, expert: str | None, style: st
       expertise-graph history ls --task pets
     """
     with context.workspace() as workspace:
-        names = workspace.names()
-        rows = [views.result_json(edge, names) for edge in workspace.history(task=task, expert=expert)]
+        found = workspace.history(task=task, expert=expert)
+        names = workspace.names({end for edge in found for end in (edge.source, edge.target)})
+    rows = [views.result_json(edge, names) for edge in found]
     columns = ("expert", "task", "metric", "value", "method", "seed", "n_train", "n", "seconds", "origin")
     emit(rows, style, columns=columns)
 

@@ -92,7 +92,7 @@ def merge(
         labelled = workspace.read(data, columns=columns_from(given))
         report_skipped(labelled.skipped, context.verbose)
         result = workspace.merge(experts, labelled, out, settings=settings, trust_code=given["trust_code"])
-        names = workspace.names()
+        names = workspace.names([result.expert] if result.expert else [])
     if as_json:
         emit_json(views.merge_json(result, FORM))
     else:
@@ -246,7 +246,7 @@ def delta_apply(
         applied = workspace.apply_deltas(
             parent, deltas, out, settings=settings, trust_code=given["trust_code"]
         )
-        names = workspace.names()
+        names = workspace.names([applied.expert] if applied.expert else [])
     if as_json:
         emit_json(views.applied_json(applied))
     else:

@@ -176,7 +176,7 @@ def warm_start(context: Context, /, data: str, out: Path, as_json: bool, **given
             report=reporter(bars),
             force=given["force"],
         )
-        names = workspace.names()
+        names = workspace.names((result.expert, result.child))
     if as_json:
         emit_json(views.warm_start_json(result, FORM))
     else:
@@ -230,8 +230,10 @@ def runs(context: Context, style: str | None) -> None:
       expertise-graph runs
     """
     with context.workspace() as workspace:
-        names = workspace.names()
-        rows = [views.run_json(run, names) for run in workspace.runs()]
+        found = workspace.runs()
+        ends = {end for run in found for end in (run.expert, run.task, run.child) if end}
+        names = workspace.names(ends)
+    rows = [views.run_json(run, names) for run in found]
     emit(
         rows,
         style,

@@ -127,7 +127,8 @@ class NodeStore(StoreBase):
                 return from_row(Expert, found[0])
             if found:
                 several = ", ".join(from_row(Expert, row).short for row in found)
-                raise NotFoundError(f"{text!r} names {count(found[0]['total'], 'expert')}: {several}")
+                total = count(found[0]["total"], "expert")
+                raise NotFoundError(f"{text!r} names {total}: {several}; give name@hash or the id")
         names = [row[0] for row in self.db.execute("SELECT name FROM experts ORDER BY created_at, id")]
         hint = did_you_mean(text, names) or " See: expertise-graph ls"
         raise NotFoundError(f"no expert {text!r} among {len(names)}.{hint}")
@@ -231,7 +232,9 @@ class NodeStore(StoreBase):
                 return from_row(Task, found[0])
             if found:
                 several = ", ".join(row["id"] for row in found)
-                raise NotFoundError(f"{text!r} names {count(found[0]['total'], 'task')}: {several}")
+                raise NotFoundError(
+                    f"{text!r} names {count(found[0]['total'], 'task')}: {several}; give the id"
+                )
         names = [row[0] for row in self.db.execute("SELECT name FROM tasks ORDER BY created_at, id")]
         hint = did_you_mean(text, names) or " See: expertise-graph tasks ls"
         raise NotFoundError(f"no task {text!r} among {len(names)}.{hint}")
