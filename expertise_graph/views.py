@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from expertise_graph.inference import Evaluation, Model
     from expertise_graph.merging import MergeResult
     from expertise_graph.registry import ImportReport
-    from expertise_graph.retrieval import Backtest, Explanation
-    from expertise_graph.retrieval import Task as HeldOut
+    from expertise_graph.retrieval import Backtest, Explanation, HeldOutTask
     from expertise_graph.tuning import AutoResult
     from expertise_graph.workspace import (
         ExpertDetails,
@@ -241,7 +240,7 @@ def backtest_json(report: Backtest) -> Json:
     }
 
 
-def _held_out_json(task: HeldOut, metrics: Mapping[str, Mapping[str, float]]) -> Json:
+def _held_out_json(task: HeldOutTask, metrics: Mapping[str, Mapping[str, float]]) -> Json:
     return {
         "task": task.id,
         "name": task.name,

@@ -16,8 +16,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
 from expertise_graph import data as datasets
 from expertise_graph import (
     deltas,
@@ -33,7 +31,6 @@ from expertise_graph import (
     tuning,
 )
 from expertise_graph.core import (
-    Command,
     Edge,
     Expert,
     ExpertiseError,
@@ -68,7 +65,7 @@ if TYPE_CHECKING:
         ImportReport,
         ScoreOptions,
     )
-    from expertise_graph.retrieval import Backtest, Explanation, Sample
+    from expertise_graph.retrieval import Backtest, Explanation
     from expertise_graph.training import Report, TrainConfig
     from expertise_graph.tuning import AutoResult, AutoSettings
 
@@ -397,28 +394,19 @@ class Workspace:
         """
         query, labelled = query or Query(), self.read(data, columns=columns)
         probe_set = features.probe_sets.current(self.store, labelled.modality)
-        inputs = features.probe_sets.inputs(self.store, probe_set)
-        meter = features.Meter(store=self.store, probes=inputs, trust_code=trust_code)
-        ranking = retrieval.answer_query(
-            retrieval.Registry(
-                store=self.store, probe_set=probe_set.id, latency=meter, progress=self.progress
-            ),
-            retrieval.ProbeRunner(
+        return retrieval.answer_query(
+            features.Context(
                 store=self.store,
                 prober=self._prober(trust_code),
-                probes=inputs,
-                timings=features.Timings(self.store),
+                trust_code=trust_code,
+                progress=self.progress,
+                seed=query.seed,
             ),
-            draw_sample(labelled, query),
+            labelled,
             query,
-            after=self._race(labelled, query, trust_code),
-        )
-        ranked_by = f"experts were ranked by how well they tell apart {labelled.stand_in}"
-        return dataclasses.replace(
-            ranking,
-            command=_next_command(labelled, columns, ranking),
-            candidates=ranking.candidates[: query.top],
-            notes=(*ranking.notes, *meter.unusable.values(), *([ranked_by] if labelled.stand_in else [])),
+            probes=features.probe_sets.inputs(self.store, probe_set),
+            columns=columns,
+            race=self._race(labelled, query, trust_code),
         )
 
     def _race(self, labelled: LabelledData, query: Query, trust_code: bool) -> Any:
@@ -1037,38 +1025,6 @@ class Workspace:
             progress=self.progress,
             ran=features.Timings(self.store).note,
         )
-
-
-def draw_sample(labelled: LabelledData, query: Query) -> Sample:
-    """Return the stratified sample of a dataset that experts are run on, test items left out.
-
-    It is kept by the hash of the data, so its items and their order follow from the content alone.
-    """
-    splits, pool = datasets.holdout(labelled, seed=query.seed), labelled.by_content
-    pool = pool[np.isin(pool, np.concatenate([splits.train, splits.validation]))]
-    chosen = pool[datasets.stratified_sample(labelled.labels[pool], query.sample, seed=query.seed)]
-    items = tuple(labelled.items[i] for i in chosen)
-    drawn = f"{labelled.sha256}:{query.sample}:{query.seed}:{datasets.DRAW_VERSION}"
-    return retrieval.Sample(
-        task=labelled.task,
-        inputs=datasets.Inputs(items=items, modality=labelled.modality, sha256=drawn),
-        labels=labelled.labels[chosen],
-        seed=query.seed,
-        digests=labelled.digests,
-    )
-
-
-def _next_command(labelled: LabelledData, columns: Columns | None, ranking: Ranking) -> Command:
-    """Return what to do next: start from the best, or register it where only its name is known."""
-    expert = ranking.best.expert
-    if not expert.runnable:
-        reference = expert.name if ":" in expert.name else f"hf:{expert.name}"
-        return Command("register", (reference,))
-    settings: dict[str, str | float | bool | None] = {"expert": expert.short}
-    settings |= columns.settings if columns else {}
-    if expert.trusted_code:
-        settings["trust_code"] = True
-    return Command("warm_start", (labelled.locator,), {**settings, "out": f"runs/{labelled.name}"})
 
 
 def _reading(columns: Columns | None, trust_code: bool) -> dict[str, str | bool]:

@@ -23,12 +23,12 @@ import replay  # noqa: E402
 from published import Program, published, rows_of, workspace  # noqa: E402
 
 from expertise_graph.core.stats import Z_80  # noqa: E402
-from expertise_graph.retrieval.backtesting.plan import Plan, read_plan  # noqa: E402
-from expertise_graph.retrieval.backtesting.run import fold_of_experts  # noqa: E402
-from expertise_graph.retrieval.history import History, standardised_columns  # noqa: E402
+from expertise_graph.retrieval.backtest_plan import BacktestPlan, read_plan  # noqa: E402
+from expertise_graph.retrieval.backtesting import fold_of_experts  # noqa: E402
+from expertise_graph.retrieval.history import History  # noqa: E402
 from expertise_graph.retrieval.predict import predict  # noqa: E402
 from expertise_graph.retrieval.ranking_metrics import pearson, regret, weighted_tau  # noqa: E402
-from expertise_graph.retrieval.scale import log_odds  # noqa: E402
+from expertise_graph.retrieval.units import log_odds, standardised_columns  # noqa: E402
 from expertise_graph.store.store import Store  # noqa: E402
 
 Array = NDArray[np.float64]
@@ -83,7 +83,7 @@ class Published:
     name: str
     family: str
     history: History
-    plan: Plan
+    plan: BacktestPlan
     columns: list[int]
     cold: bool = False
     forgetful: bool = False
@@ -194,7 +194,7 @@ def _recycling() -> Table:
     return Published("model-recycling", "model-recycling", history, plan, list(range(len(history.tasks))))
 
 
-def _read(program: Program) -> tuple[History, Plan]:
+def _read(program: Program) -> tuple[History, BacktestPlan]:
     store = Store(program.folder / "workspace")
     try:
         return read_plan(store)

@@ -18,16 +18,24 @@ from safetensors import safe_open
 
 from expertise_graph.core.types import Edge, Embedding, Expert, ProbeSet, Query, Score, Task
 from expertise_graph.data.dataset import Inputs
-from expertise_graph.retrieval.engine import Registry, open_search, pursue
-from expertise_graph.retrieval.evidence import VERSIONS, Evidence, Measured, Sample
-from expertise_graph.retrieval.posterior import Belief, believe
-from expertise_graph.retrieval.reliability import ALIGNMENT, LOGME, RIDGE
-from expertise_graph.retrieval.scale import log_odds
-from expertise_graph.retrieval.search import Search
-from expertise_graph.retrieval.task_embedding import TASK_METHOD, TASK_VERSION, embed_task
+from expertise_graph.retrieval.evidence import (
+    TASK_METHOD,
+    TASK_VERSION,
+    Evidence,
+    Sample,
+    embed_task,
+    versions_of,
+)
+from expertise_graph.retrieval.posterior import Posterior, infer
+from expertise_graph.retrieval.query import explore, open_search
+from expertise_graph.retrieval.reliability import RIDGE
+from expertise_graph.retrieval.results import Measured
+from expertise_graph.retrieval.search import ExpertSearch
+from expertise_graph.retrieval.units import log_odds
 from expertise_graph.store.store import Store
 
 PROBES = "record"
+VERSIONS = versions_of(Query().estimators)
 Array = NDArray[np.float64]
 
 
@@ -121,6 +129,7 @@ class RecordRunner:
 
     zoo: Zoo
     column: int
+    probe_set: str = PROBES
 
     def __post_init__(self) -> None:
         self._row = {row["expert"]: i for i, row in enumerate(self.zoo.experts)}
@@ -138,10 +147,13 @@ class RecordRunner:
         row = self.zoo.experts[self._row[expert.name]]
         return float(row["ms_per_sample"]) / 1000 * self.zoo.items(self.column)
 
+    def latency(self, expert: Expert) -> None:
+        """No query of the replay limits the latency."""
+
 
 def evidence(zoo: Zoo, i: int, t: int) -> Evidence:
     """Return the scores of one expert on one task."""
-    return Evidence(*(float(zoo.scores[name][i, t]) for name in (LOGME, RIDGE, ALIGNMENT)))
+    return {name: float(zoo.scores[name][i, t]) for name in VERSIONS}
 
 
 def build(zoo: Zoo, folder: Path) -> None:
@@ -223,49 +235,50 @@ def replay(zoo: Zoo, store: Store, t: int, *, budget: int, race: int = 0, seed: 
     return answer(zoo, opened(zoo, store, t, budget=budget, seed=seed), t, race=race, start=start)
 
 
-def opened(zoo: Zoo, store: Store, t: int, *, budget: int, seed: int = 0) -> Search:
+def opened(zoo: Zoo, store: Store, t: int, *, budget: int, seed: int = 0) -> ExpertSearch:
     """Return a search of the engine for one task, its runs answered from the record."""
     labels = np.arange(zoo.items(t)) % int(zoo.tasks[t]["classes"])
     inputs = Inputs(items=(), modality=zoo.modality, sha256=f"record:{t}")
     sample = Sample(task=zoo.task(t), inputs=inputs, labels=labels, seed=seed)
-    registry = Registry(store=store, probe_set=PROBES, latency=lambda _: None, progress=lambda *_: None)
-    return open_search(registry, RecordRunner(zoo, t), sample, Query(budget=budget, seed=seed))
+    return open_search(store, sample, Query(budget=budget, seed=seed), runner=RecordRunner(zoo, t))
 
 
-def answer(zoo: Zoo, search: Search, t: int, *, race: int = 0, start: float | None = None) -> Answer:
+def answer(zoo: Zoo, search: ExpertSearch, t: int, *, race: int = 0, start: float | None = None) -> Answer:
     """Return what a search finds; `start` is when the query began."""
     start = time.perf_counter() if start is None else start
-    belief = pursue(search)
+    posterior = explore(search)
     if race:
-        belief = raced(zoo, search, belief, t, race)
+        posterior = raced(zoo, search, posterior, t, race)
     row = {zoo.node(i).id: i for i in range(len(zoo.experts))}
     return Answer(
-        rows=[row[e.id] for e in search.experts],
-        mean=belief.mean,
-        deviation=np.sqrt(np.diag(belief.covariance)),
+        rows=[row[e.id] for e in search.pool.experts],
+        mean=posterior.mean,
+        deviation=np.sqrt(np.diag(posterior.covariance)),
         runs=search.ran,
         seconds=time.perf_counter() - start,
     )
 
 
-def raced(zoo: Zoo, search: Search, belief: Belief, t: int, k: int) -> Belief:
-    """Return the belief after the first k were fine-tuned briefly, as `expertise_graph.training.race` does.
+def raced(zoo: Zoo, search: ExpertSearch, posterior: Posterior, t: int, k: int) -> Posterior:
+    """Return the posterior after the first k were fine-tuned briefly, as in `expertise_graph.training.race`.
 
     All are trained for one epoch, the better half for three; what is seen is the validation part.
     """
     row = {zoo.node(i).id: i for i in range(len(zoo.experts))}
     items = int(zoo.tasks[t]["n_val"])
-    entered = [int(i) for i in np.argsort(-belief.mean, kind="stable")[:k]]
+    entered = [int(i) for i in np.argsort(-posterior.mean, kind="stable")[:k]]
     reached: dict[int, list[float]] = {i: [] for i in entered}
     for epochs in (1, 3):
         for i in entered:
-            reached[i].append(max(zoo.curves[row[search.experts[i].id]][t][: epochs + 1]))
+            reached[i].append(max(zoo.curves[row[search.pool.experts[i].id]][t][: epochs + 1]))
         gains = [log_odds(r[1], items) - log_odds(r[0], items) for r in reached.values() if len(r) > 1]
         lift = max(0.0, float(np.mean(gains))) if gains else 0.0
-        search.measured = {
-            search.experts[i].id: Measured(r[-1], items, "race", raced=True, lift=0.0 if len(r) > 1 else lift)
+        results = {
+            search.pool.experts[i].id: Measured(
+                r[-1], items, "race", raced=True, lift=0.0 if len(r) > 1 else lift
+            )
             for i, r in reached.items()
         }
-        belief = believe(search)
-        entered = sorted(entered, key=lambda i: -float(belief.mean[i]))[: max(1, (len(entered) + 1) // 2)]
-    return belief
+        posterior = infer(search.with_results(results))
+        entered = sorted(entered, key=lambda i: -float(posterior.mean[i]))[: max(1, (len(entered) + 1) // 2)]
+    return posterior

@@ -187,6 +187,7 @@ class Query:
         max_dim: largest width of the features.
         kinds: only these of original, fine-tune, adapter, merge, quantised; empty for any.
         race: how many of the most promising are fine-tuned briefly before the answer.
+        estimators: names of the transferability estimators that score the experts that are run.
     """
 
     top: int = 5
@@ -204,6 +205,7 @@ class Query:
     max_dim: int | None = None
     kinds: tuple[str, ...] = ()
     race: int = 0
+    estimators: tuple[str, ...] = ("logme", "ridge_accuracy", "kernel_target_alignment")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,14 +5,17 @@ from typing import TYPE_CHECKING
 from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
-    from expertise_graph.retrieval.backtesting.plan import Backtest, Plan, Task, read_plan
-    from expertise_graph.retrieval.backtesting.run import backtest
-    from expertise_graph.retrieval.backtesting.vanilla import read_baseline
-    from expertise_graph.retrieval.engine import Registry, answer_query
-    from expertise_graph.retrieval.evidence import ProbeRunner, Sample, measured
+    from expertise_graph.retrieval.backtest_plan import (
+        Backtest,
+        BacktestPlan,
+        HeldOutTask,
+        read_baseline,
+        read_plan,
+    )
+    from expertise_graph.retrieval.backtesting import backtest
     from expertise_graph.retrieval.explanation import Explanation, explain
-    from expertise_graph.retrieval.history_loader import AUTO, RACE, task_vectors
-    from expertise_graph.retrieval.posterior import Belief, believe
-    from expertise_graph.retrieval.search import Search
+    from expertise_graph.retrieval.query import Expected, RaceResults, answer_query
+    from expertise_graph.retrieval.results import AUTO, RACE, Measured, measured
+    from expertise_graph.retrieval.task_similarity import task_vectors
 
 __getattr__, __dir__, __all__ = door(__name__)

@@ -1,4 +1,4 @@
-"""Which experts may answer a query: near-duplicates, embeddings, recall from a large zoo."""
+"""Which experts a query compares: none that saw the task, one of near-duplicates, the best of many."""
 
 from __future__ import annotations
 
@@ -7,15 +7,45 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Expert
+from expertise_graph.core import Expert, NotFoundError, count
 from expertise_graph.features import DUPLICATE_CKA, normalise
+from expertise_graph.registry import trained_on
+from expertise_graph.retrieval.evidence import Sample
+from expertise_graph.retrieval.history import read_history, trained_by_declaration
+from expertise_graph.retrieval.search import Pool
+from expertise_graph.retrieval.task_similarity import task_distances, task_vectors
 from expertise_graph.store import Store
+
+Array = NDArray[np.float64]
+
+
+def eligible(store: Store, sample: Sample) -> list[Expert]:
+    """Return the experts of the task's modality that were not trained on its very items.
+
+    Raises:
+        NotFoundError: when there is none.
+    """
+    zoo = store.experts(sample.task.modality)
+    if not zoo:
+        raise NotFoundError(
+            f"no expert of modality {sample.task.modality!r} is registered; register one first, "
+            "e.g. hf:ORG/NAME"
+        )
+    seen = trained_on(store, sample.task, seen=store.seen(sample.digests))
+    seen |= trained_by_declaration(store.covariates(), sample.task)
+    left = [e for e in zoo if e.id not in seen]
+    if not left:
+        raise NotFoundError(
+            f"all {len(zoo)} experts of modality {sample.task.modality!r} were trained on this very task, "
+            "or on items of it; register another one"
+        )
+    return left
 
 
 def collapse(
     experts: list[Expert], similarity: NDArray[np.floating]
 ) -> tuple[list[int], dict[str, tuple[str, ...]]]:
-    """Return the places of one expert for each group of near-duplicates, and who stands for whom.
+    """Return the indices of one expert for each group of near-duplicates, and who stands for whom.
 
     Args:
         experts: N candidates, the earliest registered first.
@@ -37,16 +67,56 @@ def collapse(
     return kept, stands_for
 
 
-def embedded(
-    store: Store, probe_set: str, experts: Iterable[Expert]
-) -> tuple[list[Expert], NDArray[np.float64]]:
+def embedded(store: Store, probe_set: str, experts: Iterable[Expert]) -> tuple[list[Expert], Array]:
     """Return the experts that have an embedding on the probe set, and their unit vectors (N, m)."""
     _, owners, vectors = store.vectors(probe_set)
-    place = {owner: i for i, owner in enumerate(owners)}
-    known = [e for e in experts if e.id in place]
+    row = {owner: i for i, owner in enumerate(owners)}
+    known = [e for e in experts if e.id in row]
     if not known:
         return [], np.zeros((0, 0))
-    return known, normalise(vectors[[place[e.id] for e in known]], dtype=np.float64)
+    return known, normalise(vectors[[row[e.id] for e in known]], dtype=np.float64)
+
+
+def read_pool(
+    store: Store, probe_set: str, sample: Sample, experts: Sequence[Expert], *, excluded: Set[str]
+) -> Pool:
+    """Return candidates without near-duplicates, and what the registry knows about them.
+
+    Args:
+        store: the registry.
+        probe_set: id of the one that embeddings are on.
+        sample: of the task.
+        experts: the candidates.
+        excluded: ids of those that a constraint keeps out.
+
+    Raises:
+        NotFoundError: when none has an embedding.
+    """
+    # Of near-duplicates one that meets the constraints stands for the others.
+    ordered = sorted(experts, key=lambda e: e.id in excluded)
+    known, vectors = embedded(store, probe_set, ordered)
+    kept, stands_for = collapse(known, vectors @ vectors.T)
+    found = [known[i] for i in kept] + [e for e in ordered if not e.runnable]
+    if not found:
+        raise NotFoundError(
+            f"none of {count(len(ordered), 'expert')} has an embedding on the current probe set; choose "
+            "the probe set again (probe use) to embed them"
+        )
+    rows = np.zeros((len(found), vectors.shape[1]))
+    rows[: len(kept)] = vectors[kept]
+    graph = rows @ rows.T
+    np.fill_diagonal(graph, 1.0)
+    tasks = task_vectors(store, probe_set)
+    history = read_history(store, found, task=sample.task.id, graph=graph, vectors=tasks, computed=False)
+    return Pool(
+        experts=found,
+        vectors=rows,
+        stands_for=stands_for,
+        history=history,
+        target=history.tasks.index(sample.task.id),
+        distances=task_distances(store.distances(), history.tasks),
+        task_vectors=tasks,
+    )
 
 
 def draw(zoo: Sequence[Expert], ran: Set[str], *, excluded: Set[str], size: int, seed: int) -> list[Expert]:
@@ -76,7 +146,7 @@ def recall(
         zoo: any number of experts.
         ran: ids of those that were run.
         near: affinity to the task, by id.
-        promise: what is predicted of those that have results on other tasks, by id.
+        promise: prediction for those that have results on other tasks, by id.
         size: how many.
     """
     ids = [e.id for e in zoo]

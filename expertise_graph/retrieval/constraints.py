@@ -1,4 +1,4 @@
-"""What the user demands of an expert, and which experts each demand keeps out of an answer."""
+"""Constraints of a query, and which experts each keeps out of the answer."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from expertise_graph.core import Edge, Expert, NotFoundError, Progress, Query, silent
+from expertise_graph.core import Edge, Expert, NotFoundError, Progress, Query, exact_number, setting, silent
 from expertise_graph.registry import KINDS, kind_of
 
 Latency = Callable[[Expert], float | None]
@@ -16,9 +16,9 @@ MEASURING = "measuring latency"
 
 
 def violations(expert: Expert, query: Query, *, latency: Latency, kind: str) -> tuple[str, ...]:
-    """Return the constraints that keep an expert out, as they are written on the command line.
+    """Return the constraints that keep an expert out, as settings with their values.
 
-    What is not known of an expert does not meet a constraint on it. The latency is asked for only
+    What is unknown about an expert does not meet a constraint on it. The latency is asked for only
     when nothing else keeps the expert out, because it has to be measured.
     """
     found = (*_too_large(expert, query), *_wrong_terms(expert, query), *_wrong_form(expert, query, kind))
@@ -26,43 +26,35 @@ def violations(expert: Expert, query: Query, *, latency: Latency, kind: str) -> 
         return found
     milliseconds = latency(expert)
     met = milliseconds is not None and milliseconds <= query.max_latency
-    return () if met else (f"--max-latency {query.max_latency:g}",)
+    return () if met else (setting("max_latency", f"{query.max_latency:g}"),)
 
 
 def _too_large(expert: Expert, query: Query) -> Iterator[str]:
     if query.max_params is not None and not 0 < expert.params <= query.max_params:
-        yield f"--max-params {_count(query.max_params)}"
+        yield setting("max_params", exact_number(query.max_params))
     if query.max_bytes is not None and not 0 < expert.bytes <= query.max_bytes:
-        yield f"--max-mb {query.max_bytes / 1e6:g}"
+        yield setting("max_bytes", query.max_bytes)
 
 
 def _wrong_terms(expert: Expert, query: Query) -> Iterator[str]:
     if query.licenses and expert.license not in query.licenses:
-        yield " ".join(f"--license {name}" for name in query.licenses)
+        yield setting("licenses", ", ".join(query.licenses))
     if expert.license in query.excluded_licenses:
-        yield f"--exclude-license {expert.license}"
-    yield from (f"--tag {tag}" for tag in query.tags if tag not in expert.tags)
+        yield setting("excluded_licenses", expert.license)
+    yield from (setting("tags", tag) for tag in query.tags if tag not in expert.tags)
 
 
 def _wrong_form(expert: Expert, query: Query, kind: str) -> Iterator[str]:
     if query.min_dim is not None and expert.dim < query.min_dim:
-        yield f"--min-dim {query.min_dim}"
+        yield setting("min_dim", query.min_dim)
     if query.max_dim is not None and not 0 < expert.dim <= query.max_dim:
-        yield f"--max-dim {query.max_dim}"
+        yield setting("max_dim", query.max_dim)
     if query.kinds and kind not in query.kinds:
-        yield " ".join(f"--kind {name}" for name in query.kinds)
-
-
-def _count(number: int) -> str:
-    """Return a number with the unit that writes it shortest: 25M, 1.5M, 480k, 1234."""
-    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if number >= size and round(float(f"{number / size:.4g}") * size) == number:
-            return f"{number / size:.4g}{unit}"
-    return str(number)
+        yield setting("kinds", ", ".join(query.kinds))
 
 
 @dataclass(frozen=True)
-class Sieve:
+class Filtered:
     """The experts that meet all constraints, and by which the others are kept out.
 
     Attributes:
@@ -85,22 +77,22 @@ class Sieve:
         return found
 
 
-def sieve(
+def apply_constraints(
     experts: Iterable[Expert],
     query: Query,
     *,
     latency: Latency,
     lineage: Iterable[Edge],
     progress: Progress = silent,
-) -> Sieve:
-    """Part the experts that meet the constraints of a query from those that do not.
+) -> Filtered:
+    """Separate the experts that meet the constraints of a query from those that do not.
 
     Args:
         experts: the candidates.
         query: only its constraints count.
         latency: asked for experts that meet all other constraints, if there is one on it.
         lineage: the lineage edges of the registry.
-        progress: told about each expert whose latency is asked for.
+        progress: called for each expert whose latency is asked for.
 
     Raises:
         NotFoundError: when constraints leave nothing, with what each costs.
@@ -109,18 +101,18 @@ def sieve(
     kinds = _kinds(zoo, lineage) if query.kinds else dict.fromkeys((e.id for e in zoo), KINDS[0])
     unmeasured = dataclasses.replace(query, max_latency=None)
     found = {e.id: violations(e, unmeasured, latency=latency, kind=kinds[e.id]) for e in zoo}
-    asked = [e for e in zoo if not found[e.id]] if query.max_latency is not None else []
-    taken: dict[str, float | None] = {}
-    for done, expert in enumerate(asked, 1):
-        taken[expert.id] = latency(expert)
+    to_measure = [e for e in zoo if not found[e.id]] if query.max_latency is not None else []
+    milliseconds: dict[str, float | None] = {}
+    for done, expert in enumerate(to_measure, 1):
+        milliseconds[expert.id] = latency(expert)
         found[expert.id] = violations(
-            expert, query, latency=lambda given: taken[given.id], kind=kinds[expert.id]
+            expert, query, latency=lambda e: milliseconds[e.id], kind=kinds[expert.id]
         )
-        progress(MEASURING, done, len(asked))
+        progress(MEASURING, done, len(to_measure))
     kept = [e for e in zoo if not found[e.id]]
-    result = Sieve(kept, {e: names for e, names in found.items() if names})
+    result = Filtered(kept, {e: names for e, names in found.items() if names})
     if zoo and not kept:
-        raise NotFoundError(_nothing_left(result, taken.values()))
+        raise NotFoundError(_nothing_left(result, milliseconds.values()))
     return result
 
 
@@ -131,15 +123,15 @@ def _kinds(experts: Iterable[Expert], lineage: Iterable[Edge]) -> dict[str, str]
     return {e.id: kind_of(e, incoming.get(e.id, ())) for e in experts}
 
 
-def _nothing_left(found: Sieve, taken: Iterable[float | None]) -> str:
+def _nothing_left(found: Filtered, milliseconds: Iterable[float | None]) -> str:
     """Return the line that says how many experts would be there without each constraint."""
     alone = found.alone()
     counts = [f"{name} alone excludes {len(ids)}" for name, ids in alone.items()]
-    measured = list(taken)
+    measured = list(milliseconds)
     if measured:
         fastest = min((ms for ms in measured if ms is not None), default=None)
         counts.append(
-            "none of these can be run" if fastest is None else f"the fastest takes {fastest:.3g} ms"
+            "none of the others can be run" if fastest is None else f"the fastest takes {fastest:.3g} ms"
         )
-    advice = "relax one" if any(alone.values()) else "every expert fails several: relax more than one"
-    return f"none of {len(found.excluded)} experts meets the filters; {', '.join(counts)}; {advice}"
+    advice = "relax one" if any(alone.values()) else "every expert fails several, so relax more than one"
+    return f"none of {len(found.excluded)} experts meets the constraints; {', '.join(counts)}; {advice}"

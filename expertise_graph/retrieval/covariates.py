@@ -16,7 +16,7 @@ _WIDE_RANGE = 30.0
 
 
 @dataclass(frozen=True)
-class Trait:
+class Covariate:
     """One covariate of E experts: numbers (E,) in units of their deviation, or codes; NaN where unknown."""
 
     name: str
@@ -24,7 +24,7 @@ class Trait:
     ordered: bool
 
     def kernel(self) -> Array:
-        """Return the covariance (E, E) of what depends on the trait, zero where either side is unknown.
+        """Return the covariance (E, E) of what depends on the covariate, zero where either side is unknown.
 
         Of a number, half is a straight line and half is smooth.
         """
@@ -39,9 +39,9 @@ class Trait:
         return np.asarray(0.5 * alike + 0.5 * np.outer(line, line))
 
 
-def traits_of(
+def covariates_of(
     experts: Sequence[str], covariates: Mapping[str, Mapping[str, str | float]]
-) -> tuple[Trait, ...]:
+) -> tuple[Covariate, ...]:
     """Return the covariates that tell experts apart and that at least two experts share.
 
     Positive numbers that span more than a factor of thirty count by their logarithm.
@@ -51,20 +51,20 @@ def traits_of(
         covariates: name and value by expert.
     """
     names = sorted({name for expert in experts for name in covariates.get(expert, {})})
-    found = (_trait(name, [covariates.get(e, {}).get(name) for e in experts]) for name in names)
-    return tuple(trait for trait in found if trait is not None)
+    found = (_covariate(name, [covariates.get(e, {}).get(name) for e in experts]) for name in names)
+    return tuple(covariate for covariate in found if covariate is not None)
 
 
-def _trait(name: str, given: Sequence[str | float | None]) -> Trait | None:
+def _covariate(name: str, given: Sequence[str | float | None]) -> Covariate | None:
     known = [value for value in given if value is not None and value != ""]
     if all(isinstance(value, int | float) for value in known):
         return _number(name, [math.nan if v is None or v == "" else float(v) for v in given])
     codes = {value: float(i) for i, value in enumerate(sorted({str(v) for v in known}))}
     values = np.array([math.nan if v is None or v == "" else codes[str(v)] for v in given])
-    return Trait(name, values, ordered=False) if 1 < len(codes) < len(known) else None
+    return Covariate(name, values, ordered=False) if 1 < len(codes) < len(known) else None
 
 
-def _number(name: str, given: Sequence[float]) -> Trait | None:
+def _number(name: str, given: Sequence[float]) -> Covariate | None:
     values = np.asarray(given, dtype=np.float64)
     values = np.where(np.isfinite(values), values, np.nan)
     known = values[~np.isnan(values)]
@@ -72,29 +72,29 @@ def _number(name: str, given: Sequence[float]) -> Trait | None:
         return None
     if known.min() > 0 and known.max() / known.min() > _WIDE_RANGE:
         values = np.log(values)
-    return Trait(name, (values - np.nanmean(values)) / np.nanstd(values), ordered=True)
+    return Covariate(name, (values - np.nanmean(values)) / np.nanstd(values), ordered=True)
 
 
 def weigh(
-    traits: Sequence[Trait], quality: Array, trust: Array
+    covariates: Sequence[Covariate], quality: Array, trust: Array
 ) -> tuple[Array | None, float, dict[str, float]]:
-    """Return the traits joined into one kernel, the share of quality that it explains, and the weights.
+    """Return the covariates joined into one kernel, the share of quality that it explains, and the weights.
 
-    A trait counts by how well it alone predicts the quality of an expert from the others'
+    A covariate counts by how well it alone predicts the quality of an expert from the others'
     (leave one out); one that predicts nothing is left out.
 
     Args:
-        traits: of E experts.
+        covariates: of E experts.
         quality: (E,) estimated from results.
         trust: (E,) precision of that, zero for experts without results.
     """
     joined = np.zeros((len(quality),) * 2)
     weights: dict[str, float] = {}
-    for trait in traits:
-        kernel = trait.kernel()
+    for covariate in covariates:
+        kernel = covariate.kernel()
         share = explained(kernel, quality, trust)
         if share > 0:
-            weights[trait.name] = share
+            weights[covariate.name] = share
             joined += share * kernel
     if not weights:
         return None, 0.0, {}

@@ -1,40 +1,27 @@
-"""What running an expert on a task tells: three scores of its frozen features."""
+"""What running an expert on a sample of the task tells: scores of its features, and its view of the task."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
-from expertise_graph.core import Edge, Expert, FloatArray, IntArray, Score, Task
-from expertise_graph.data import Inputs
-from expertise_graph.features import Prober, Timings, cached, predicted_seconds
-from expertise_graph.retrieval.history_loader import AUTO, RACE
-from expertise_graph.retrieval.reliability import ALIGNMENT, LOGME, RIDGE
-from expertise_graph.retrieval.scale import log_odds
-from expertise_graph.retrieval.task_embedding import TASK_METHOD, TASK_VERSION, respond
+from expertise_graph import features, transferability
+from expertise_graph.core import Expert, FloatArray, IntArray, InvalidInputError, Query, Score, Task, setting
+from expertise_graph.data import DRAW_VERSION, Inputs, LabelledData, holdout, stratified_sample
+from expertise_graph.features import Context
+from expertise_graph.retrieval.reliability import RIDGE
 from expertise_graph.store import Store, features_key, response_key
-from expertise_graph.transferability import (
-    decompose,
-    estimators,
-    kernel_target_alignment,
-    logme,
-    ridge_accuracy,
-)
 
-VERSIONS = {name: estimators[name].version for name in (LOGME, RIDGE, ALIGNMENT)}
+TASK_METHOD, TASK_VERSION = "landmark-ridge", "2"
 
-
-@dataclass(frozen=True)
-class Evidence:
-    """Scores of one expert on the task sample."""
-
-    logme: float
-    accuracy: float
-    alignment: float
+Evidence = Mapping[str, float]
+"""Scores of one expert on the task sample, by estimator."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +39,51 @@ class Sample:
     digests: tuple[str, ...] = ()
 
 
+def draw_sample(data: LabelledData, query: Query) -> Sample:
+    """Return the stratified sample of a dataset that experts are run on, test items left out.
+
+    It is kept by the hash of the data, so its items and their order follow from the content alone.
+    """
+    splits, pool = holdout(data, seed=query.seed), data.by_content
+    pool = pool[np.isin(pool, np.concatenate([splits.train, splits.validation]))]
+    chosen = pool[stratified_sample(data.labels[pool], query.sample, seed=query.seed)]
+    items = tuple(data.items[i] for i in chosen)
+    drawn = f"{data.sha256}:{query.sample}:{query.seed}:{DRAW_VERSION}"
+    return Sample(
+        task=data.task,
+        inputs=Inputs(items=items, modality=data.modality, sha256=drawn),
+        labels=data.labels[chosen],
+        seed=query.seed,
+        digests=data.digests,
+    )
+
+
+def versions_of(estimators: Sequence[str]) -> dict[str, str]:
+    """Return the estimators that are computed, with their versions.
+
+    The accuracy of the ridge classifier is always among them: predicted accuracies and the embedding of the
+    task rest on it, whether or not it takes part in ranking the experts.
+
+    Raises:
+        NotFoundError: for an estimator that is not registered.
+        InvalidInputError: for one that needs more than features.
+    """
+    chosen = [transferability.estimators[name] for name in dict.fromkeys((*estimators, RIDGE))]
+    for estimator in chosen:
+        if estimator.needs != "features":
+            raise InvalidInputError(
+                f"{setting('estimators', estimator.name)} needs {estimator.needs}, and a query has features "
+                "only; leave it out"
+            )
+    return {estimator.name: estimator.version for estimator in chosen}
+
+
 class Runner(Protocol):
     """Runs experts on a task; the one of a query is `ProbeRunner`."""
+
+    @property
+    def probe_set(self) -> str:
+        """The id of the probe set that experts are embedded on."""
 
     def run(self, expert: Expert, sample: Sample) -> Evidence:
         """Return the scores of an expert.
@@ -63,10 +93,13 @@ class Runner(Protocol):
         """
 
     def response(self, expert: Expert, sample: Sample) -> FloatArray:
-        """Return what the task looks like to an expert that was run, (m,): see `task_embedding.respond`."""
+        """Return what the task looks like to an expert that was run, (m,): see `respond`."""
 
     def seconds(self, expert: Expert, sample: Sample) -> float:
         """Return how long running an expert is expected to take."""
+
+    def latency(self, expert: Expert) -> float | None:
+        """Return the milliseconds that one input takes an expert, or None for one that cannot be run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,165 +107,124 @@ class ProbeRunner:
     """Runs experts on this machine; scores are stored.
 
     Attributes:
-        store: where scores go.
-        prober: gives features, from its cache where it has them.
+        context: its prober gives features, its store keeps scores.
         probes: the probe set that experts are embedded on; its hash is its id.
-        timings: how long experts took before.
+        estimators: names of those that score the features.
+        unmeasured: a line for each expert whose latency could not be measured, by id.
     """
 
-    store: Store
-    prober: Prober
+    context: Context
     probes: Inputs
-    timings: Timings
+    estimators: tuple[str, ...]
+    unmeasured: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def probe_set(self) -> str:
+        """The id of the probe set that experts are embedded on."""
+        return self.probes.sha256
+
+    @cached_property
+    def timings(self) -> features.Timings:
+        """How long experts took before, read when the budget is a time."""
+        return features.Timings(self.context.store)
 
     def run(self, expert: Expert, sample: Sample) -> Evidence:
         """Run an expert on the sample, store the task and its scores, and return them."""
         start = time.perf_counter()
-        space = decompose(self.prober.features(expert, sample.inputs))
-        evidence = Evidence(
-            logme=logme(space, sample.labels),
-            accuracy=ridge_accuracy(space, sample.labels),
-            alignment=kernel_target_alignment(space, sample.labels),
-        )
+        versions = versions_of(self.estimators)
+        given = self.context.prober.features(expert, sample.inputs)
+        scores = transferability.score_many(given, sample.labels, versions)
+        evidence = {name: values[0] for name, values in scores.items()}
         seconds = time.perf_counter() - start
-        values = {LOGME: evidence.logme, RIDGE: evidence.accuracy, ALIGNMENT: evidence.alignment}
-        self.store.put_task(sample.task)
-        self.store.put_scores(
+        self.context.store.put_task(sample.task)
+        self.context.store.put_scores(
             Score(
                 expert=expert.id,
                 task=sample.task.id,
                 estimator=name,
-                version=VERSIONS[name],
+                version=versions[name],
                 value=value,
                 n=len(sample.labels),
                 seed=sample.seed,
                 seconds=seconds,
             )
-            for name, value in values.items()
+            for name, value in evidence.items()
         )
         return evidence
 
     def response(self, expert: Expert, sample: Sample) -> FloatArray:
         """Return the response of an expert that was run; its features are in the cache, or it is itself."""
+        arrays, prober = self.context.store.features, self.context.prober
         keys = (features_key(expert, inputs.sha256) for inputs in (sample.inputs, self.probes))
         key = response_key(TASK_METHOD, TASK_VERSION, *keys)
-        stored = self.store.features.get(key)
+        stored = arrays.get(key)
         if stored is not None:
             return stored
-        features = self.prober.features(expert, sample.inputs)
-        found = respond(features, sample.labels, self.prober.features(expert, self.probes))
-        self.store.features.put(key, found)
-        return found
+        on_sample = prober.features(expert, sample.inputs)
+        response = respond(on_sample, sample.labels, prober.features(expert, self.probes))
+        arrays.put(key, response)
+        return response
 
     def seconds(self, expert: Expert, sample: Sample) -> float:
         """Return how long running an expert is expected to take on this machine."""
-        if cached(expert, sample.inputs, self.store.features):
+        if self.context.store.features.path(features_key(expert, sample.inputs.sha256)).is_file():
             return 0.0
-        return predicted_seconds(expert, len(sample.inputs.items), self.timings)
+        return features.predicted_seconds(expert, len(sample.inputs.items), self.timings)
+
+    def latency(self, expert: Expert) -> float | None:
+        """Return the milliseconds that one input takes an expert on this machine, measured once."""
+        meter = features.Meter(
+            store=self.context.store,
+            probes=self.probes,
+            trust_code=self.context.trust_code,
+            unusable=self.unmeasured,
+        )
+        return meter(expert)
 
 
-def stored_evidence(store: Store, sample: Sample) -> dict[str, Evidence]:
-    """Return the evidence of earlier queries with the same sample, by expert."""
+def stored_evidence(store: Store, sample: Sample, estimators: Sequence[str]) -> dict[str, Evidence]:
+    """Return the evidence of earlier queries with the same sample, by expert that has all of it."""
+    versions = versions_of(estimators)
     found: dict[str, dict[str, float]] = {}
     for score in store.scores(sample.task.id):
-        if VERSIONS.get(score.estimator) == score.version and _same_sample(score, sample):
+        same_sample = (score.n, score.seed) == (len(sample.labels), sample.seed)
+        if same_sample and versions.get(score.estimator) == score.version:
             found.setdefault(score.expert, {})[score.estimator] = score.value
-    complete = {e: v for e, v in found.items() if len(v) == len(VERSIONS)}
-    return {e: Evidence(v[LOGME], v[RIDGE], v[ALIGNMENT]) for e, v in complete.items()}
+    return {expert: scores for expert, scores in found.items() if len(scores) == len(versions)}
 
 
-def _same_sample(score: Score, sample: Sample) -> bool:
-    return (score.n, score.seed) == (len(sample.labels), sample.seed)
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A result of fine-tuning from an expert on the very task.
-
-    Attributes:
-        accuracy: as it was measured on `n` items.
-        origin: the run, or the file, that it is from; of a race how far the run went.
-        raced: whether it is of a short fine-tune, on validation items.
-        lift: log-odds that the later rungs of the race added to those that went on.
-    """
-
-    accuracy: float
-    n: int
-    origin: str
-    raced: bool = False
-    lift: float = 0.0
-
-    @property
-    def text(self) -> str:
-        """One line for people."""
-        if self.raced:
-            return f"raced {self.accuracy:.3f} on {self.n} validation items {self.origin}"
-        return f"measured {self.accuracy:.3f} on {self.n} test items in {self.origin}"
-
-
-def measured(store: Store, task: Task, *, rungs: int | None = None) -> dict[str, Measured]:
-    """Return the accuracies that were measured on the task, by expert.
-
-    Of several full fine-tunes the latest counts; where there is none, the last rung of a race, of
-    which only the first `rungs` are looked at. Trials of a search are left out: its settings differ.
-    """
-    found = store.edges("transfer", task.id)
-    edges = [e for e in found if e.target == task.id and e.metric == "accuracy" and e.method != AUTO]
-    full = {
-        e.source: Measured(e.weight, e.n or _ASSUMED_ITEMS, e.run or str(e.meta.get("origin", e.method)))
-        for e in edges
-        if not _of_rung(e)
-    }
-    raced = [e for e in edges if _of_rung(e) and (rungs is None or int(e.meta["rung"]) < rungs)]
-    return _raced(raced) | full
-
-
-def _of_rung(edge: Edge) -> bool:
-    """Tell whether an edge is of a race here; an imported one has no rung."""
-    return edge.method == RACE and "rung" in edge.meta
-
-
-def _raced(edges: Sequence[Edge]) -> dict[str, Measured]:
-    """Return the last rung of each expert, comparable to those that went further."""
-    last = {e.source: e for e in sorted(edges, key=lambda e: int(e.meta["rung"]))}
-    return {
-        expert: Measured(e.weight, e.n or _ASSUMED_ITEMS, _how_far(e), raced=True, lift=_lift(edges, e))
-        for expert, e in last.items()
-    }
-
-
-def _how_far(edge: Edge) -> str:
-    epochs = int(edge.meta["epochs"])
-    after = f"after {epochs} epoch{'' if epochs == 1 else 's'}"
-    endings = {"diverged": f"{after}, then diverged", "failed": "(chance: its training failed)"}
-    return endings.get(str(edge.meta["status"]), after)
-
-
-def _lift(edges: Sequence[Edge], edge: Edge) -> float:
-    """Return what training on added, in log-odds, to the mean expert that left the rung of `edge` behind.
-
-    Else an expert would seem the worse for having been trained less. As the best epoch is kept, training
-    on does no harm; a loss is noise.
-    """
-    if edge.meta["status"] != "done":
-        return 0.0
-    done = [e for e in edges if e.meta["status"] == "done" and e.seed == edge.seed]
-    top = max(int(e.meta["rung"]) for e in done)
-    before = {e.source: e for e in done if e.meta["rung"] == edge.meta["rung"]}
-    after = {e.source: e for e in done if e.meta["rung"] == top}
-    gains = [_odds(after[x]) - _odds(before[x]) for x in before if x in after]
-    return max(0.0, float(np.mean(gains))) if gains else 0.0
-
-
-def _odds(edge: Edge) -> float:
-    return log_odds(edge.weight, edge.n or _ASSUMED_ITEMS)
-
-
-# Of an imported accuracy whose number of test items is not told.
-_ASSUMED_ITEMS = 200
-
-
-def as_matrix(evidence: dict[str, Evidence], experts: tuple[str, ...], which: str) -> FloatArray:
+def score_column(evidence: Mapping[str, Evidence], experts: Sequence[str], name: str) -> FloatArray:
     """Return one score of every expert (E,), NaN for those that were not run."""
-    values = [getattr(evidence[e], which) if e in evidence else np.nan for e in experts]
+    values = [evidence[e].get(name, np.nan) if e in evidence else np.nan for e in experts]
     return np.array(values, dtype=np.float64)
+
+
+def respond(task_features: FloatArray, labels: IntArray, probe_features: FloatArray) -> NDArray[np.float32]:
+    """Return what a task looks like to one expert, as a sketch (m,) of a Gram matrix over the probes.
+
+    A ridge classifier is fitted to the expert's features of the task sample and applied to its features of
+    the probes: an expert made for the task would find those probes alike that get like answers.
+
+    Args:
+        task_features: (n, d).
+        labels: (n,) int.
+        probe_features: (p, d).
+    """
+    answers = transferability.ridge_predict(task_features, labels, probe_features).numpy()
+    return features.sketch(features.centred_gram(answers))
+
+
+def embed_task(responses: Sequence[FloatArray], accuracies: Sequence[float]) -> NDArray[np.float32] | None:
+    """Return the (m,) embedding of a task, or None when no expert sees any structure in it.
+
+    Args:
+        responses: of the experts that were run.
+        accuracies: of each; one counts by the square of its odds, so that the best experts dominate.
+    """
+    if not responses:
+        return None
+    # Odds of a perfect accuracy are infinite; .99 keeps one lucky expert from being the only one that counts.
+    inside = np.clip(accuracies, 0.01, 0.99)
+    weights = np.square(inside / (1.0 - inside))
+    total = (weights / weights.sum()) @ np.stack(responses).astype(np.float64)
+    return total.astype(np.float32) if total.any() else None

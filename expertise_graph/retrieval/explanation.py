@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from expertise_graph.core import Expert, NotFoundError, Task
 from expertise_graph.retrieval.candidates import embedded
 from expertise_graph.retrieval.forecast import shares
-from expertise_graph.retrieval.history import History, standardised_columns
-from expertise_graph.retrieval.history_loader import read_history, task_vectors
-from expertise_graph.retrieval.predict import Prediction, predict
+from expertise_graph.retrieval.history import History, read_history
+from expertise_graph.retrieval.predict import ExpertPrediction, predict
 from expertise_graph.retrieval.reliability import AFFINITY, EXPECTED, LOGME, RIDGE
+from expertise_graph.retrieval.task_similarity import task_vectors
+from expertise_graph.retrieval.units import standardised_columns
 from expertise_graph.store import Store
 
 Array = NDArray[np.float64]
@@ -25,7 +26,7 @@ _LISTED = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class Contribution:
     """One cause and by how many standard deviations of the task's results it moves the prediction."""
 
     name: str
@@ -33,7 +34,7 @@ class Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Carrier:
+class Influence:
     """A task or an expert that carried the prediction.
 
     Attributes:
@@ -49,7 +50,7 @@ class Carrier:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WouldRunning:
+class EffectOfRunning:
     """What running the expert on the task would change.
 
     Attributes:
@@ -83,12 +84,12 @@ class Explanation:
     rank: int
     experts: int
     measured: float | None
-    parts: tuple[Part, ...]
-    tasks: tuple[Carrier, ...]
-    others: tuple[Carrier, ...]
+    parts: tuple[Contribution, ...]
+    tasks: tuple[Influence, ...]
+    others: tuple[Influence, ...]
     traits: dict[str, float]
     reliability: dict[str, float]
-    would: WouldRunning | None
+    would: EffectOfRunning | None
 
 
 def explain(store: Store, probe_set: str, task: Task, expert: Expert) -> Explanation:
@@ -104,8 +105,8 @@ def explain(store: Store, probe_set: str, task: Task, expert: Expert) -> Explana
     known = any((~np.isnan(a[:, target])).any() for a in history.scores.values())
     if not known and np.isnan(history.without(target).outcomes).all():
         raise NotFoundError(
-            f"nothing is known that would say anything about {task.name!r}; ask for it first: "
-            "expertise-graph query DATA"
+            f"there is no evidence about {task.name!r} yet: no result, and no score of any expert; query its "
+            "dataset first"
         )
     found = predict(history, target)
     names = store.names()
@@ -122,7 +123,7 @@ def explain(store: Store, probe_set: str, task: Task, expert: Expert) -> Explana
         parts=_parts(found, row),
         tasks=_tasks(history, target, row, names),
         others=_others(history, found, row, names),
-        traits=dict(found.forecast.traits),
+        traits=dict(found.forecast.covariates),
         reliability=_reliability(history, found, target),
         would=_would(found, row),
     )
@@ -146,27 +147,27 @@ def _history(store: Store, probe_set: str, task: Task, expert: Expert) -> Histor
     return dataclasses.replace(history, scores={**history.scores, AFFINITY: affinity})
 
 
-def _parts(found: Prediction, row: int) -> tuple[Part, ...]:
+def _parts(found: ExpertPrediction, row: int) -> tuple[Contribution, ...]:
     before = found.forecast
     seen = np.flatnonzero(~np.isnan(found.scores.values))
     own = found.weights[row] * found.surprise
     mine = float(own[seen == row].sum())
     parts = [
-        Part(name="its results on other tasks", moves=float(before.alone[row])),
-        Part(name="experts with like covariates", moves=float(before.mean[row] - before.alone[row])),
-        Part(name="affinity", moves=float(found.after_unrun[row] - before.mean[row])),
-        Part(name="its scores on this task", moves=mine),
-        Part(name="scores of other experts on this task", moves=float(own.sum()) - mine),
+        Contribution(name="its results on other tasks", moves=float(before.alone[row])),
+        Contribution(name="experts with like covariates", moves=float(before.mean[row] - before.alone[row])),
+        Contribution(name="affinity", moves=float(found.after_unrun[row] - before.mean[row])),
+        Contribution(name="its scores on this task", moves=mine),
+        Contribution(name="scores of other experts on this task", moves=float(own.sum()) - mine),
     ]
     return tuple(sorted(parts, key=lambda part: -abs(part.moves)))
 
 
-def _tasks(history: History, target: int, row: int, names: Mapping[str, str]) -> tuple[Carrier, ...]:
+def _tasks(history: History, target: int, row: int, names: Mapping[str, str]) -> tuple[Influence, ...]:
     moves = shares(history, target, row)
     values = standardised_columns(history.without(target).outcomes)[0][row]
     likeness = [source[target] for source in history.likeness.values()]
     carriers = [
-        Carrier(
+        Influence(
             name=names.get(history.tasks[t], history.tasks[t]),
             likeness=_mean([float(source[t]) for source in likeness]),
             value=float(values[t]),
@@ -183,11 +184,13 @@ def _mean(values: list[float]) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _others(history: History, found: Prediction, row: int, names: Mapping[str, str]) -> tuple[Carrier, ...]:
+def _others(
+    history: History, found: ExpertPrediction, row: int, names: Mapping[str, str]
+) -> tuple[Influence, ...]:
     seen = np.flatnonzero(~np.isnan(found.scores.values))
     moves = found.weights[row] * found.surprise
     carriers = [
-        Carrier(
+        Influence(
             name=names.get(history.experts[seen[k]], history.experts[seen[k]]),
             likeness=None if history.graph is None else float(history.graph[row, seen[k]]),
             value=float(found.scores.values[seen[k]]),
@@ -199,13 +202,13 @@ def _others(history: History, found: Prediction, row: int, names: Mapping[str, s
     return tuple(carriers[:_LISTED])
 
 
-def _reliability(history: History, found: Prediction, target: int) -> dict[str, float]:
+def _reliability(history: History, found: ExpertPrediction, target: int) -> dict[str, float]:
     """Return the reliability of the estimators that were used on the target."""
     both = {**found.unrun.estimators, **found.scores.estimators}
     return {n: r for n, r in both.items() if (~np.isnan(history.scores[n][:, target])).any()}
 
 
-def _would(found: Prediction, row: int) -> WouldRunning | None:
+def _would(found: ExpertPrediction, row: int) -> EffectOfRunning | None:
     """Return what scores of this expert would change; None where it has some."""
     if not np.isnan(found.scores.values[row]):
         return None
@@ -216,7 +219,7 @@ def _would(found: Prediction, row: int) -> WouldRunning | None:
     others = np.delete(found.mean, row)
     margin = float(found.mean[row] - others.max()) if len(others) else 0.0
     chance = 0.5 * math.erfc(-margin / math.sqrt(2.0 * max(told, 1e-12)))
-    return WouldRunning(
+    return EffectOfRunning(
         deviation=math.sqrt(variance + found.noise),
         deviation_after=math.sqrt(variance - told + found.noise),
         becomes_first=chance,

@@ -3,7 +3,7 @@
 The standardised result of expert e on task t is ``f_e(t) + noise`` with
 ``cov(f_e(t), f_e(s)) = loading_t loading_s + own_ts``: general quality, and what the expert does better
 or worse on like tasks; what is left is the fit of expert and task. For the target this gives each
-expert a mean and a precision of its own; experts of like traits then share what is known of them.
+expert a mean and a precision of its own; experts of similar covariates then share what is known of them.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.retrieval.covariates import Trait, weigh
+from expertise_graph.retrieval.covariates import Covariate, weigh
 from expertise_graph.retrieval.factors import Factors, fit_factors
-from expertise_graph.retrieval.history import History, standardised_columns
+from expertise_graph.retrieval.history import History
+from expertise_graph.retrieval.units import standardised_columns
 
 Array = NDArray[np.float64]
 
@@ -34,10 +35,10 @@ class Forecast:
     Attributes:
         mean: (E,).
         alone: (E,) the same from the expert's own results only.
-        covariance: (E, E) of what the experts are worth; experts of like traits share it.
+        covariance: (E, E) of what the experts are worth; experts of similar covariates share it.
         noise: variance of a measured result around that: seeds, settings, luck.
         results: (E,) how many results of other tasks stand behind each.
-        traits: the covariates that tell good experts from others, and how much each explains.
+        covariates: the covariates that tell good experts from others, and how much each explains.
     """
 
     mean: Array
@@ -45,7 +46,7 @@ class Forecast:
     covariance: Array
     noise: float
     results: NDArray[np.int64]
-    traits: Mapping[str, float]
+    covariates: Mapping[str, float]
 
     @property
     def variance(self) -> Array:
@@ -64,7 +65,7 @@ def forecast(history: History, target: int) -> Forecast:
     factors = fit_factors(values, history.likeness, target)
     worth = float(factors.loadings[target] ** 2 + factors.own[target, target])
     mean, variance = _each(values, factors, target)
-    prior, weights = _prior(history.traits, mean, 1.0 / variance - 1.0 / worth)
+    prior, weights = _prior(history.covariates, mean, 1.0 / variance - 1.0 / worth)
     joined, covariance = _join(mean, variance, worth, prior)
     # What other tasks say nothing about: mostly how well expert and task fit, which scores can tell.
     fit = max(float(factors.noise[target]) - NOISE, 0.0)
@@ -74,7 +75,7 @@ def forecast(history: History, target: int) -> Forecast:
         covariance=covariance + fit * np.eye(len(mean)),
         noise=NOISE,
         results=(~np.isnan(values)).sum(axis=1),
-        traits=weights,
+        covariates=weights,
     )
 
 
@@ -121,17 +122,20 @@ def _gain(factors: Factors, seen: NDArray[np.intp], target: int) -> Array:
     return np.asarray(np.linalg.solve(measured, cover[seen, target]))
 
 
-def _prior(traits: Sequence[Trait], mean: Array, precision: Array) -> tuple[Array, dict[str, float]]:
-    """Return the prior correlation of the experts (E, E), and what each trait explains."""
+def _prior(covariates: Sequence[Covariate], mean: Array, precision: Array) -> tuple[Array, dict[str, float]]:
+    """Return the prior correlation of the experts (E, E), and what each covariate explains."""
     n = len(mean)
     known = precision > 1e-6
     kernel: Array | None = None
     share, weights = 0.0, dict[str, float]()
-    if traits and n <= _LARGEST and known.sum() >= _ENOUGH:
-        kernel, share, weights = weigh(traits, mean, np.where(known, precision, 0.0))
-    elif traits and n <= _LARGEST:
-        # Too few results to tell which traits matter: all count alike.
-        kernel, share = np.asarray(np.mean([trait.kernel() for trait in traits], axis=0)), _UNTRIED_SHARE
+    if covariates and n <= _LARGEST and known.sum() >= _ENOUGH:
+        kernel, share, weights = weigh(covariates, mean, np.where(known, precision, 0.0))
+    elif covariates and n <= _LARGEST:
+        # Too few results to tell which covariates matter: all count alike.
+        kernel, share = (
+            np.asarray(np.mean([covariate.kernel() for covariate in covariates], axis=0)),
+            _UNTRIED_SHARE,
+        )
     if kernel is None:
         return np.eye(n), {}
     share = min(share, _LARGEST_SHARE)

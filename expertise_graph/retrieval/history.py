@@ -1,19 +1,26 @@
-"""What is known of experts on other tasks, as arrays: results, scores, similarities, traits."""
+"""What is known about experts on other tasks, as arrays: results, scores, similarities, covariates."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.retrieval.covariates import Trait
+from expertise_graph.core import Expert, Score, Task
+from expertise_graph.retrieval.covariates import Covariate, covariates_of
+from expertise_graph.retrieval.reliability import NEARNESS
+from expertise_graph.retrieval.results import outcomes_of, results_by_task
+from expertise_graph.retrieval.task_similarity import likeness_of, nearness_of, task_distances
+from expertise_graph.retrieval.units import are_fractions, on_open_scale
+from expertise_graph.store import Store
 
 Array = NDArray[np.float64]
 
-_EDGE = 0.005
+SEEN = ("source_task", "trained_on")
+"""Covariates that name a task whose labels the expert was trained on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +33,7 @@ class History:
         outcomes: (E, T), higher is better, on a scale where differences add up (see `on_open_scale`).
         scores: (E, T) by estimator, higher is better; the unit of a task does not matter.
         likeness: (T, T) by source, similarity of tasks in [0, 1], ones on the diagonal, NaN unknown.
-        traits: the experts' covariates.
+        covariates: of the experts.
         graph: (E, E) cosine of the experts' embeddings, zero where one has none, or None.
         fractional: (T,) whether outcomes are log-odds of fractions; None if all are.
     """
@@ -36,7 +43,7 @@ class History:
     outcomes: Array
     scores: Mapping[str, Array] = field(default_factory=dict)
     likeness: Mapping[str, Array] = field(default_factory=dict)
-    traits: tuple[Trait, ...] = ()
+    covariates: tuple[Covariate, ...] = ()
     graph: Array | None = None
     fractional: NDArray[np.bool_] | None = None
 
@@ -54,57 +61,92 @@ class History:
         return dataclasses.replace(self, outcomes=outcomes)
 
     def without_experts(self, rows: NDArray[np.bool_]) -> History:
-        """Return the same with all results of some experts hidden; what describes them stays."""
+        """Return the same with all results of some experts hidden; their covariates stay."""
         outcomes = self.outcomes.copy()
         outcomes[rows] = np.nan
         return dataclasses.replace(self, outcomes=outcomes)
 
 
-def on_open_scale(values: Array) -> Array:
-    """Return the log-odds of fractions, and other values as they are.
-
-    Equal steps count equally then: from .98 to .99 is as far as from .5 to .67. Fractions nearer
-    to 0 or 1 than half a percent are moved there, for want of a number of test items.
-    """
-    if not are_fractions(values):
-        return values
-    inside = np.clip(values, _EDGE, 1 - _EDGE)
-    return np.asarray(np.log(inside / (1 - inside)))
-
-
-def are_fractions(values: Array) -> bool:
-    """Tell whether all known values are in [0, 1]."""
-    known = values[~np.isnan(values)]
-    return bool(len(known) and known.min() >= 0 and known.max() <= 1)
-
-
-def without_outliers(values: Array) -> Array:
-    """Return each column with what is beyond 20 deviations from the median moved there.
-
-    The deviation is the median absolute one, so that an absurd score does not squeeze the rest; a few
-    outstanding experts are what is looked for, and stay.
-    """
-    known = ~np.isnan(values)
-    centre = np.array([np.median(c[k]) if k.any() else 0.0 for c, k in zip(values.T, known.T, strict=True)])
-    far = np.where(known, np.abs(values - centre), np.nan)
-    spread = np.array([np.median(c[k]) if k.any() else 0.0 for c, k in zip(far.T, known.T, strict=True)])
-    reach = 20.0 * 1.4826 * spread
-    return np.where(reach > 0, np.clip(values, centre - reach, centre + reach), values)
-
-
-def standardised_columns(values: Array) -> tuple[Array, Array, Array]:
-    """Return each task's values minus their mean over their deviation, the means, the deviations.
+def read_history(
+    store: Store,
+    experts: Sequence[Expert],
+    *,
+    task: str | None = None,
+    graph: Array | None = None,
+    vectors: Mapping[str, Array] | None = None,
+    computed: bool = True,
+) -> History:
+    """Return what the registry knows about the experts, and about all others that have results.
 
     Args:
-        values: (E, T) with NaN.
-
-    Returns:
-        (E, T), (T,) and (T,). A task whose values are equal, or a single one, gives zeros and deviation 1.
+        store: the registry.
+        experts: come first, in this order.
+        task: id of a task to be there even if nothing was measured on it.
+        graph: cosine of the embeddings of the first so many experts; the rest have none.
+        vectors: unit vectors of the tasks' embeddings, by task.
+        computed: whether scores that earlier queries computed on `task` are included; a query brings those
+            that fit it as evidence.
     """
-    known = ~np.isnan(values)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, values, 0.0).sum(axis=0) / count
-    centred = np.where(known, values - mean, 0.0)
-    deviation = np.sqrt(np.square(centred).sum(axis=0) / count)
-    deviation = np.where(deviation > 1e-9, deviation, 1.0)
-    return np.where(known, centred / deviation, np.nan), mean, deviation
+    results, scores = results_by_task(store.edges("transfer")), store.scores()
+    tasks = sorted({*results, *(s.task for s in scores), *([task] if task else [])})
+    given = [e.id for e in experts]
+    known = {e for r in results.values() for e in r.values} | {s.expert for s in scores}
+    ids = [*given, *sorted(known - set(given))]
+    score_arrays = _scores([s for s in scores if computed or s.task != task or not s.n], ids, tasks)
+    values = _covariates(ids, {e.id: e for e in store.experts()}, store.covariates())
+    distances = store.distances()
+    nearness = nearness_of(ids, tasks, values, store.tasks(), distances)
+    if nearness is not None:
+        score_arrays[NEARNESS] = nearness
+    oriented = outcomes_of(results, ids, tasks)
+    return History(
+        experts=tuple(ids),
+        tasks=tuple(tasks),
+        outcomes=np.stack([on_open_scale(column) for column in oriented.T], axis=1) if tasks else oriented,
+        scores=score_arrays,
+        likeness=likeness_of(score_arrays, task_distances(distances, tasks), tasks, vectors or {}),
+        covariates=covariates_of(ids, values),
+        graph=_padded(graph, len(ids)),
+        fractional=np.array([are_fractions(column) for column in oriented.T], dtype=bool),
+    )
+
+
+def trained_by_declaration(covariates: Mapping[str, Mapping[str, str | float]], task: Task) -> set[str]:
+    """Return the experts whose covariates say that they were trained on the task."""
+    names = {task.id, task.name}
+    return {e for e, found in covariates.items() if any(found.get(name) in names for name in SEEN)}
+
+
+def _scores(scores: Iterable[Score], ids: Sequence[str], tasks: Sequence[str]) -> dict[str, Array]:
+    """Return the scores by estimator; where one was computed on several samples the largest counts."""
+    rows, columns = {e: i for i, e in enumerate(ids)}, {t: j for j, t in enumerate(tasks)}
+    arrays: dict[str, Array] = {}
+    for score in sorted(scores, key=lambda s: (s.n, s.version, s.created_at)):
+        array = arrays.setdefault(score.estimator, np.full((len(ids), len(tasks)), np.nan))
+        array[rows[score.expert], columns[score.task]] = score.value
+    return arrays
+
+
+def _covariates(
+    ids: Sequence[str], nodes: Mapping[str, Expert], given: Mapping[str, Mapping[str, str | float]]
+) -> dict[str, dict[str, str | float]]:
+    """Return what is written about each expert, the registry's own columns included."""
+    found: dict[str, dict[str, str | float]] = {}
+    for expert in ids:
+        own: dict[str, str | float] = {}
+        node = nodes.get(expert)
+        if node is not None and node.runnable:
+            own = {"params": float(node.params), "dim": float(node.dim), "architecture": node.architecture}
+            own |= {"base_model": node.base_model} if node.base_model else {}
+            own |= {"datasets": " ".join(node.datasets)} if node.datasets else {}
+        found[expert] = own | dict(given.get(expert, {}))
+    return found
+
+
+def _padded(graph: Array | None, n: int) -> Array | None:
+    """Return the cosines with rows of the identity for experts that have no embedding."""
+    if graph is None:
+        return None
+    full = np.eye(n)
+    full[: len(graph), : len(graph)] = graph
+    return full

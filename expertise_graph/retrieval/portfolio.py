@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.retrieval.forecast import forecast
-from expertise_graph.retrieval.history import History, standardised_columns
+from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.predict import gaussian_draws
+from expertise_graph.retrieval.units import standardised_columns
 
 Array = NDArray[np.float64]
 

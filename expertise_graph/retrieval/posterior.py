@@ -1,4 +1,4 @@
-"""What is believed about the candidates of a query, from all that was found out so far."""
+"""The posterior over the candidates of a query, given all that was found out so far."""
 
 from __future__ import annotations
 
@@ -10,22 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.core import Z_80
-from expertise_graph.retrieval.evidence import as_matrix
+from expertise_graph.retrieval.evidence import embed_task, score_column
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.history_loader import likeness_of
-from expertise_graph.retrieval.predict import SHARPNESS, Prediction, gaussian_draws, observe, predict
-from expertise_graph.retrieval.reliability import AFFINITY, ALIGNMENT, LOGME, RIDGE
-from expertise_graph.retrieval.scale import (
-    TASK_DEVIATION,
-    Scale,
-    accuracy_of,
-    fine_tuning_shift,
-    log_odds,
-    probe_odds,
-    scale_of,
-)
-from expertise_graph.retrieval.search import Search
-from expertise_graph.retrieval.task_embedding import embed_task
+from expertise_graph.retrieval.predict import SHARPNESS, ExpertPrediction, gaussian_draws, observe, predict
+from expertise_graph.retrieval.reliability import AFFINITY, RIDGE
+from expertise_graph.retrieval.scale import TASK_DEVIATION, Scale, fine_tuning_shift, probe_odds, scale_of
+from expertise_graph.retrieval.search import ExpertSearch
+from expertise_graph.retrieval.task_similarity import likeness_of
+from expertise_graph.retrieval.units import accuracy_of, log_odds
 
 Array = NDArray[np.float64]
 
@@ -33,7 +25,7 @@ _FAILURE = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Belief:
+class Posterior:
     """Joint Gaussian of the log-odds of accuracy of N candidates, and what it rests on.
 
     Attributes:
@@ -48,7 +40,7 @@ class Belief:
 
     mean: Array
     covariance: Array
-    prediction: Prediction
+    prediction: ExpertPrediction
     scale: Scale
     affinity: Array
     task_vector: NDArray[np.float32] | None
@@ -64,22 +56,22 @@ class Belief:
         return accuracy_of(self.mean - reach), accuracy_of(self.mean + reach)
 
 
-def believe(search: Search) -> Belief:
-    """Return what is believed about every candidate after the evidence so far."""
+def infer(search: ExpertSearch) -> Posterior:
+    """Return the posterior over all candidates after the evidence so far."""
     vector = _task_vector(search)
     affinity = _affinity(search, vector)
     history = _with_evidence(search, affinity, vector)
-    prediction = predict(history, search.target)
-    n = len(search.experts)
-    places = search.ran_places()
+    prediction = predict(history, search.pool.target)
+    n = len(search.pool.experts)
+    indices = search.were_run()
     items = len(search.sample.labels)
-    odds = np.array([log_odds(search.evidence[search.experts[i].id].accuracy, items) for i in places])
-    shift = fine_tuning_shift(history.accuracies, probe_odds(history, RIDGE), search.target)
-    scale = scale_of(history, search.target, prediction.mean[places], odds, shift)
+    odds = np.array([log_odds(search.evidence[search.pool.experts[i].id][RIDGE], items) for i in indices])
+    shift = fine_tuning_shift(history.accuracies, probe_odds(history, RIDGE), search.pool.target)
+    scale = scale_of(history, search.pool.target, prediction.mean[indices], odds, shift)
     mean, covariance = _in_odds(prediction, scale, n)
     mean, covariance, scale = _with_results(search, mean, covariance, scale)
-    seen = [*places, *(i for i, e in enumerate(search.experts) if e.id in search.measured)]
-    return Belief(
+    seen = [*indices, *(i for i, e in enumerate(search.pool.experts) if e.id in search.measured)]
+    return Posterior(
         mean=mean,
         covariance=covariance,
         prediction=prediction,
@@ -90,60 +82,59 @@ def believe(search: Search) -> Belief:
     )
 
 
-def _task_vector(search: Search) -> NDArray[np.float32] | None:
+def _task_vector(search: ExpertSearch) -> NDArray[np.float32] | None:
     """Return the embedding of the task; every expert that was run serves as a landmark."""
-    ran = [search.experts[i] for i in search.ran_places()]
+    ran = [search.pool.experts[i] for i in search.were_run()]
     for expert in ran:
         if expert.id not in search.responses:
             search.responses[expert.id] = search.runner.response(expert, search.sample)
     return embed_task(
         [search.responses[e.id] for e in ran],
-        [search.evidence[e.id].accuracy for e in ran],
+        [search.evidence[e.id][RIDGE] for e in ran],
     )
 
 
-def _affinity(search: Search, vector: NDArray[np.float32] | None) -> Array:
-    found = np.full(len(search.experts), np.nan)
+def _affinity(search: ExpertSearch, vector: NDArray[np.float32] | None) -> Array:
+    found = np.full(len(search.pool.experts), np.nan)
     if vector is not None:
-        embedded = search.embedded()
-        found[embedded] = search.vectors[embedded] @ (vector / np.linalg.norm(vector))
+        embedded = search.pool.embedded()
+        found[embedded] = search.pool.vectors[embedded] @ (vector / np.linalg.norm(vector))
     return found
 
 
-def _with_evidence(search: Search, affinity: Array, vector: NDArray[np.float32] | None) -> History:
-    """Return the history with what this query found about the task: scores, and which tasks it is like."""
-    columns = {
-        LOGME: as_matrix(search.evidence, search.history.experts, "logme"),
-        RIDGE: as_matrix(search.evidence, search.history.experts, "accuracy"),
-        ALIGNMENT: as_matrix(search.evidence, search.history.experts, "alignment"),
-        AFFINITY: np.concatenate([affinity, np.full(len(search.history.experts) - len(affinity), np.nan)]),
-    }
-    scores = dict(search.history.scores)
+def _with_evidence(search: ExpertSearch, affinity: Array, vector: NDArray[np.float32] | None) -> History:
+    """Return the history with what this query found out: scores on the task, and similar tasks."""
+    experts = search.pool.history.experts
+    columns = {name: score_column(search.evidence, experts, name) for name in search.query.estimators}
+    columns[AFFINITY] = np.concatenate([affinity, np.full(len(experts) - len(affinity), np.nan)])
+    scores = dict(search.pool.history.scores)
     for name, column in columns.items():
-        array = scores.get(name, np.full_like(search.history.outcomes, np.nan)).copy()
-        array[:, search.target] = column
+        array = scores.get(name, np.full_like(search.pool.history.outcomes, np.nan)).copy()
+        array[:, search.pool.target] = column
         scores[name] = array
-    vectors = dict(search.task_vectors)
+    vectors = dict(search.pool.task_vectors)
     vectors.pop(search.sample.task.id, None)
     if vector is not None:
         vectors[search.sample.task.id] = vector.astype(np.float64) / np.linalg.norm(vector)
-    likeness = likeness_of(scores, search.distances, search.history.tasks, vectors)
-    return dataclasses.replace(search.history, scores=scores, likeness=likeness)
+    likeness = likeness_of(scores, search.pool.distances, search.pool.history.tasks, vectors)
+    return dataclasses.replace(search.pool.history, scores=scores, likeness=likeness)
 
 
-def _in_odds(prediction: Prediction, scale: Scale, n: int) -> tuple[Array, Array]:
+def _in_odds(prediction: ExpertPrediction, scale: Scale, n: int) -> tuple[Array, Array]:
     """Return mean (n,) and covariance (n, n) of the log-odds of the candidates."""
     own = scale.slope**2 * prediction.noise
     covariance = scale.slope**2 * prediction.covariance[:n, :n] + own * np.eye(n) + scale.doubt**2
     return scale.level + scale.slope * prediction.mean[:n], covariance
 
 
-def _with_results(search: Search, mean: Array, covariance: Array, scale: Scale) -> tuple[Array, Array, Scale]:
-    """Return the belief given results measured on this very task; their noise is binomial."""
-    seen = np.flatnonzero([e.id in search.measured for e in search.experts])
+def _with_results(
+    search: ExpertSearch, mean: Array, covariance: Array, scale: Scale
+) -> tuple[Array, Array, Scale]:
+    """Return the posterior given results measured on this very task; their noise is binomial."""
+    seen = np.flatnonzero([e.id in search.measured for e in search.pool.experts])
     if not len(seen):
         return mean, covariance, scale
-    found = [search.measured[search.experts[i].id] for i in seen]
+    found = [search.measured[search.pool.experts[i].id] for i in seen]
     odds = np.array([log_odds(m.accuracy, m.n) + m.lift for m in found])
     if not scale.runs:
         # What fine-tuning adds to a probe is common to all, and only these results tell.
@@ -158,18 +149,18 @@ def _with_results(search: Search, mean: Array, covariance: Array, scale: Scale) 
     return after.mean, after.covariance, scale
 
 
-def _failures(search: Search) -> Array:
+def _failures(search: ExpertSearch) -> Array:
     """Return the covariance (N, N) of what made fine-tunes on this task end at chance, with near experts.
 
     Training that failed is half bad luck, and hardly tells what unlike experts reach.
     """
-    n = len(search.experts)
-    graph = np.eye(n) if search.history.graph is None else search.history.graph[:n, :n]
+    n = len(search.pool.experts)
+    graph = np.eye(n) if search.pool.history.graph is None else search.pool.history.graph[:n, :n]
     chance = 1.5 / max(len(search.sample.task.classes), 2)
     total = np.zeros((n, n))
-    for place, expert in enumerate(search.experts):
+    for index, expert in enumerate(search.pool.experts):
         if expert.id in search.measured and search.measured[expert.id].accuracy <= chance:
-            near = graph[place].clip(min=0.0) ** SHARPNESS
+            near = graph[index].clip(min=0.0) ** SHARPNESS
             total += _FAILURE**2 / 2.0 * np.outer(near, near)
-            total[place, place] += _FAILURE**2 / 2.0
+            total[index, index] += _FAILURE**2 / 2.0
     return total

@@ -21,7 +21,7 @@ CREDIBLE = 1.645
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prediction:
+class ExpertPrediction:
     """Belief about E experts on one task, in units of the task's standard deviation.
 
     Attributes:
@@ -52,7 +52,7 @@ class Prediction:
         return np.sqrt(np.diag(self.covariance) + self.noise)
 
 
-def predict(history: History, target: int) -> Prediction:
+def predict(history: History, target: int) -> ExpertPrediction:
     """Return what results on other tasks and scores on this one say of every expert.
 
     Args:
@@ -65,7 +65,7 @@ def predict(history: History, target: int) -> Prediction:
     first = condition(before.mean, prior, unrun)
     scores = weigh_scores(history, target, lambda name: name not in UNRUN)
     second = condition(first.mean, first.covariance, scores)
-    return Prediction(
+    return ExpertPrediction(
         mean=second.mean,
         covariance=second.covariance,
         noise=before.noise,

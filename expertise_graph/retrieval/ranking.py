@@ -1,24 +1,33 @@
-"""From beliefs to a ranking that a person can act on."""
+"""From the posterior to a ranking that a person can act on."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Baseline, Candidate, Excluded, Ranking
+from expertise_graph.core import Baseline, Candidate, Command, Excluded, Expert, Ranking, count
+from expertise_graph.data import Columns
 from expertise_graph.retrieval.portfolio import complementary
-from expertise_graph.retrieval.posterior import Belief
-from expertise_graph.retrieval.scale import accuracy_of
-from expertise_graph.retrieval.search import Search
+from expertise_graph.retrieval.posterior import Posterior
+from expertise_graph.retrieval.reliability import LOGME, RIDGE
+from expertise_graph.retrieval.search import ExpertSearch
+from expertise_graph.retrieval.units import accuracy_of
 
 Array = NDArray[np.float64]
 
+# Joint draws behind p_best, ties and percentiles: the standard error of a share is below .008.
 _DRAWS = 4000
+# An expert that comes before the first in at least this share of draws counts as tied with it. Half would be
+# equal experts only; a smaller share would tie almost everything where little has been run.
 _TIE = 0.3
+# Experts worth trying together: few enough to fine-tune all of them.
 _TOGETHER = 3
 PERCENTILE = "percentile"
+_LABELS = {LOGME: "LogME"}
 
 
 @dataclass(frozen=True)
@@ -31,143 +40,180 @@ class _Numbers:
     draws: Array
 
 
-def rank(search: Search, belief: Belief, baseline: Baseline, seconds: float) -> Ranking:
-    """Return the ranking, best first; the command to go on with is the caller's to add."""
-    numbers = _numbers(search, belief)
-    order = sorted(range(len(search.experts)), key=lambda i: (-belief.mean[i], search.experts[i].id))
-    admitted = [i for i in order if search.experts[i].id not in search.excluded]
+def rank(
+    search: ExpertSearch,
+    posterior: Posterior,
+    baseline: Baseline,
+    *,
+    columns: Columns | None = None,
+    notes: Sequence[str] = (),
+) -> Ranking:
+    """Return the ranking, best first, of as many experts as the query asks for.
+
+    Args:
+        search: the candidates and the evidence.
+        posterior: over them.
+        baseline: what the task yields without any expert.
+        columns: how the dataset is read, for the command to go on with.
+        notes: more of them.
+    """
+    seconds = time.perf_counter() - search.started
+    experts = search.pool.experts
+    numbers = _numbers(search, posterior)
+    order = sorted(range(len(experts)), key=lambda i: (-posterior.mean[i], experts[i].id))
+    admitted = [i for i in order if experts[i].id not in search.excluded]
     share = np.bincount(
         np.asarray(admitted)[numbers.draws[:, admitted].argmax(axis=1)], minlength=len(order)
     ) / len(numbers.draws)
-    candidates = {i: _candidate(search, belief, numbers, i, float(share[i])) for i in order}
+    candidates = {i: _candidate(search, posterior, numbers, i, float(share[i])) for i in order}
     first = admitted[0]
     listed = tuple(
-        replace(candidates[i], tied=place > 0 and _may_beat(numbers.draws, i, first))
-        for place, i in enumerate(admitted)
+        replace(candidates[i], tied=position > 0 and _may_beat(numbers.draws, i, first))
+        for position, i in enumerate(admitted)
     )
-    runnable = [i for i in admitted if search.experts[i].runnable]
-    together = complementary(belief.mean[runnable], accuracy_of(numbers.draws[:, runnable]), _TOGETHER)
+    runnable = [i for i in admitted if experts[i].runnable]
+    together = complementary(posterior.mean[runnable], accuracy_of(numbers.draws[:, runnable]), _TOGETHER)
     return Ranking(
         task=search.sample.task,
         experts_run=search.ran,
         baseline=baseline,
-        candidates=listed,
-        unit="accuracy" if belief.scale.known else PERCENTILE,
-        together=tuple(search.experts[runnable[i]] for i in together),
+        candidates=listed[: search.query.top],
+        command=_next_step(search, experts[admitted[0]], columns),
+        unit="accuracy" if posterior.scale.known else PERCENTILE,
+        together=tuple(experts[runnable[i]] for i in together),
         excluded=_best_excluded(search, order, candidates),
         interrupted=search.interrupted,
-        notes=_notes(search, belief, baseline),
+        notes=(*_notes(search, posterior, baseline), *notes),
         seconds=seconds,
     )
 
 
-def _numbers(search: Search, belief: Belief) -> _Numbers:
-    draws = belief.draws(_DRAWS, search.query.seed)
-    if belief.scale.known:
-        low, high = belief.interval()
-        return _Numbers(accuracy_of(belief.mean), low, high, draws)
+def _next_step(search: ExpertSearch, best: Expert, columns: Columns | None) -> Command:
+    """Return what to do next: start from the best, or register it where only its name is known."""
+    if not best.runnable:
+        return Command("register", (best.name if ":" in best.name else f"hf:{best.name}",))
+    task = search.sample.task
+    settings: dict[str, str | float | bool | None] = {"expert": best.short}
+    settings |= columns.settings if columns else {}
+    if best.trusted_code:
+        settings["trust_code"] = True
+    return Command("warm_start", (task.locator,), {**settings, "out": f"runs/{task.name}"})
+
+
+def _numbers(search: ExpertSearch, posterior: Posterior) -> _Numbers:
+    draws = posterior.draws(_DRAWS, search.query.seed)
+    if posterior.scale.known:
+        low, high = posterior.interval()
+        return _Numbers(accuracy_of(posterior.mean), low, high, draws)
     places = draws.argsort(axis=1).argsort(axis=1) / max(draws.shape[1] - 1, 1)
     low, high = np.quantile(places, [0.1, 0.9], axis=0)
     return _Numbers(places.mean(axis=0), low, high, draws)
 
 
-def _candidate(search: Search, belief: Belief, numbers: _Numbers, place: int, p_best: float) -> Candidate:
-    expert = search.experts[place]
+def _candidate(
+    search: ExpertSearch, posterior: Posterior, numbers: _Numbers, index: int, p_best: float
+) -> Candidate:
+    expert = search.pool.experts[index]
     return Candidate(
         expert=expert,
-        predicted=float(numbers.predicted[place]),
-        low=float(numbers.low[place]),
-        high=float(numbers.high[place]),
+        predicted=float(numbers.predicted[index]),
+        low=float(numbers.low[index]),
+        high=float(numbers.high[index]),
         p_best=p_best,
         ran=expert.id in search.evidence,
-        evidence=_evidence(search, belief, place),
-        same_as=search.stands_for.get(expert.id, ()),
+        evidence=_evidence(search, posterior, index),
+        same_as=search.pool.stands_for.get(expert.id, ()),
     )
 
 
-def _may_beat(draws: Array, place: int, first: int) -> bool:
-    return float((draws[:, place] >= draws[:, first]).mean()) >= _TIE
+def _may_beat(draws: Array, index: int, first: int) -> bool:
+    return float((draws[:, index] >= draws[:, first]).mean()) >= _TIE
 
 
 def _best_excluded(
-    search: Search, order: list[int], candidates: dict[int, Candidate]
+    search: ExpertSearch, order: list[int], candidates: dict[int, Candidate]
 ) -> tuple[Excluded, ...]:
     """Return for each constraint the best expert that it alone keeps out."""
     found: dict[str, Excluded] = {}
     for i in order:
-        reasons = search.excluded.get(search.experts[i].id, ())
+        reasons = search.excluded.get(search.pool.experts[i].id, ())
         if len(reasons) == 1 and reasons[0] not in found:
             found[reasons[0]] = Excluded(constraint=reasons[0], candidate=candidates[i])
     return tuple(found.values())
 
 
-def _evidence(search: Search, belief: Belief, place: int) -> tuple[str, ...]:
+def _evidence(search: ExpertSearch, posterior: Posterior, index: int) -> tuple[str, ...]:
     """Return why an expert stands where it does, the strongest reason first."""
-    expert = search.experts[place]
+    expert = search.pool.experts[index]
     reasons = []
     if expert.id in search.measured:
         reasons.append(search.measured[expert.id].text)
     if expert.id in search.evidence:
-        scores = search.evidence[expert.id]
-        n = len(search.sample.labels)
-        reasons.append(f"probe {scores.accuracy:.3f} on {n} items, LogME {scores.logme:.2f}")
+        reasons.append(_scores(search, expert.id))
     else:
-        reasons += _nearest_evidence(search, place)
-    results = int(belief.prediction.forecast.results[place])
+        reasons += _nearest_evidence(search, index)
+    results = int(posterior.prediction.forecast.results[index])
     if results:
-        standing = belief.prediction.forecast.mean[place]
-        reasons.append(f"history {standing:+.2f} sd from {results} task{'s' if results > 1 else ''}")
-    if not np.isnan(belief.affinity[place]):
-        reasons.append(f"affinity {belief.affinity[place]:.2f}")
+        standing = posterior.prediction.forecast.mean[index]
+        reasons.append(f"history {standing:+.2f} SD from {count(results, 'task')}")
+    if not np.isnan(posterior.affinity[index]):
+        reasons.append(f"affinity {posterior.affinity[index]:.2f}")
     if not expert.runnable:
         reasons.append("known from imported metadata only")
-    return tuple(reasons) or ("nothing is known of it",)
+    return tuple(reasons) or ("no evidence yet",)
 
 
-def _nearest_evidence(search: Search, place: int) -> list[str]:
-    ran = search.ran_places()
-    if not ran or not search.vectors[place].any():
+def _scores(search: ExpertSearch, expert: str) -> str:
+    """Return the accuracy of the probe, and the first other score that takes part in the ranking."""
+    scores = search.evidence[expert]
+    text = f"probe {scores[RIDGE]:.3f} on {count(len(search.sample.labels), 'item')}"
+    other = next((name for name in search.query.estimators if name != RIDGE), None)
+    return text if other is None else f"{text}, {_LABELS.get(other, other)} {scores[other]:.2f}"
+
+
+def _nearest_evidence(search: ExpertSearch, index: int) -> list[str]:
+    ran = search.were_run()
+    if not ran or not search.pool.vectors[index].any():
         return []
-    similarity = search.vectors[ran] @ search.vectors[place]
+    similarity = search.pool.vectors[ran] @ search.pool.vectors[index]
     nearest = int(np.argmax(similarity))
-    return [f"CKA {similarity[nearest]:.2f} to {search.experts[ran[nearest]].name}, which was run"]
+    return [f"CKA {similarity[nearest]:.2f} to {search.pool.experts[ran[nearest]].name}, which was run"]
 
 
-def _notes(search: Search, belief: Belief, baseline: Baseline) -> tuple[str, ...]:
+def _notes(search: ExpertSearch, posterior: Posterior, baseline: Baseline) -> tuple[str, ...]:
     notes = list(search.unusable.values())
     if search.interrupted:
-        notes.append("interrupted: the answer rests on what was run until then")
-    if search.stopped and search.open_places():
+        notes.append("interrupted: the ranking is based on the experts run until then")
+    if search.stopped and search.not_run():
         notes.append(f"stopped before the budget was used up: {search.stopped}")
-    notes.append(_meaning(search, belief))
-    probe = max((e.accuracy for e in search.evidence.values()), default=None)
+    notes.append(_meaning(search, posterior))
+    probe = max((scores[RIDGE] for scores in search.evidence.values()), default=None)
     if probe is not None and probe <= baseline.predicted:
-        notes.append("no expert that was run beats the raw input; --strategy from-scratch may do as well")
+        notes.append("no expert that was run beats the raw input; training from scratch may do as well")
     return tuple(notes)
 
 
-def _meaning(search: Search, belief: Belief) -> str:
+def _meaning(search: ExpertSearch, posterior: Posterior) -> str:
     """Say what the predicted numbers are."""
-    scale = belief.scale
+    scale = posterior.scale
     if not scale.known:
         return (
-            "predictions are percentiles among the candidates: how hard the task is cannot be told "
-            "without running an expert on it"
+            "predictions are percentiles among the candidates: the accuracy that the task allows is unknown "
+            "until an expert is run on it"
         )
     if scale.runs:
         return (
-            f"predictions are of the accuracy after fine-tuning, calibrated on {scale.runs} "
-            f"measured run{'s' if scale.runs > 1 else ''}"
+            f"predictions are accuracies after fine-tuning, calibrated on {count(scale.runs, 'measured run')}"
         )
     if search.measured:
         n = len(search.measured)
         return (
-            f"predictions rest on what fine-tuning {n} expert{'s' if n > 1 else ''} on this task reached; "
-            "those of the others are accuracies of a linear probe, fine-tuning usually adds to them"
+            f"predictions are based on fine-tuning {count(n, 'expert')} on this task; for the other experts "
+            "they are accuracies of a linear probe, which fine-tuning usually raises"
         )
     if not search.evidence:
-        return "predictions are of results like those of other tasks: no expert was run on this one"
+        return "predictions are based on results on other tasks: no expert was run on this one"
     return (
-        "predictions are accuracies of a linear probe on frozen features; no run has been measured yet, "
-        "fine-tuning usually adds to them"
+        "predictions are accuracies of a linear probe on frozen features, which fine-tuning usually raises; "
+        "no fine-tuning run has been measured yet"
     )

@@ -7,14 +7,28 @@ predictions have no order: metrics of the first k are the mean of their most and
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
+import sklearn
 from numpy.typing import NDArray
 
 from expertise_graph.core import FloatArray, InvalidInputError
+from expertise_graph.core import pearson as stats_pearson
+
+if TYPE_CHECKING:
+    from expertise_graph.retrieval.backtest_plan import HeldOutTask
 
 Array = NDArray[np.float64]
+Metrics = Mapping[str, Mapping[str, float]]
+
+OURS, SET, RANDOM, ORACLE = "ours", "ours, complementary set", "random", "oracle"
+RESERVED = frozenset({OURS, SET, RANDOM, ORACLE})
+"""Names of methods that an estimator of the same name does not take."""
+
+_REGRETS, _GAINS = (1, 3, 5), (1, 5)
 
 
 def pearson(predicted: FloatArray, truth: FloatArray) -> float:
@@ -23,17 +37,14 @@ def pearson(predicted: FloatArray, truth: FloatArray) -> float:
     Raises:
         InvalidInputError: for fewer than two experts, shapes that differ, or values not finite.
     """
-    x, y = _checked(predicted, truth)
-    x, y = x - x.mean(), y - y.mean()
-    scale = float(np.linalg.norm(x) * np.linalg.norm(y))
-    return float(x @ y) / scale if scale > 0 else 0.0
+    return stats_pearson(*_checked(predicted, truth)) or 0.0
 
 
 def weighted_tau(predicted: FloatArray, truth: FloatArray) -> float:
     """Return the additive hyperbolic weighted Kendall tau, 0 where either side is constant; 0 at random.
 
     A pair counts by the sum of 1 / (1 + rank) of its members; the value is the mean of ranking by
-    prediction and by truth, ties ranked by the other side, as `scipy.stats.weightedtau` does.
+    prediction and by truth, ties ranked by the other side.
 
     Raises:
         InvalidInputError: see `pearson`.
@@ -42,34 +53,16 @@ def weighted_tau(predicted: FloatArray, truth: FloatArray) -> float:
         Vigna 2015, arXiv 1404.3325.
     """
     x, y = _checked(predicted, truth)
-    return (_tau_ranked_by(x, y) + _tau_ranked_by(y, x)) / 2.0
-
-
-def _tau_ranked_by(x: Array, y: Array) -> float:
-    """Return the weighted tau with ranks by x, then y, both decreasing."""
-    ranks = np.empty(len(x))
-    ranks[np.lexsort((y, x))[::-1]] = np.arange(len(x))
-    importance = 1.0 / (1.0 + ranks)
-    weights = importance[:, None] + importance[None, :]
-    dx, dy = np.sign(x[:, None] - x), np.sign(y[:, None] - y)
-    scale = math.sqrt(float((weights * dx**2).sum()) * float((weights * dy**2).sum()))
-    return float((weights * dx * dy).sum()) / scale if scale > 0 else 0.0
-
-
-def relative_at_1(predicted: FloatArray, truth: FloatArray) -> float:
-    """Return the truth of the first pick over the best; at random the mean over the best.
-
-    Raises:
-        InvalidInputError: see `pearson`; also when the best truth is not positive.
-    """
-    return 1.0 - regret(predicted, truth, k=1)
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
+    return float(scipy.stats.weightedtau(x, y).statistic)
 
 
 def regret(predicted: FloatArray, truth: FloatArray, *, k: int) -> float:
     """Return how far the best of the first k picks stays behind the best, as a fraction of the best.
 
     Raises:
-        InvalidInputError: as `relative_at_1`, and for k < 1.
+        InvalidInputError: see `pearson`; also when the best truth is not positive, and for k < 1.
     """
     best = _best(truth)
     return (best - best_of_first(predicted, truth, k=k)) / best
@@ -124,14 +117,9 @@ def ndcg(predicted: FloatArray, truth: FloatArray) -> float:
         Jarvelin and Kekalainen 2002; ties: McSherry and Najork 2008.
     """
     x, y = _checked(predicted, truth)
-    gains = y - y.min()
-    discounts = 1.0 / np.log2(np.arange(2, len(x) + 2))
-    ideal = float(np.sort(gains)[::-1] @ discounts)
-    if ideal == 0:
+    if np.ptp(y) == 0:
         return 1.0
-    _, group = np.unique(-x, return_inverse=True)
-    shared = np.bincount(group[np.argsort(-x, kind="stable")], weights=discounts) / np.bincount(group)
-    return float(gains @ shared[group]) / ideal
+    return float(sklearn.metrics.ndcg_score([y - y.min()], [x]))
 
 
 def ndcg_at_random(truth: FloatArray) -> float:
@@ -180,3 +168,73 @@ def _best(truth: Any) -> float:
     if best <= 0:
         raise InvalidInputError(f"relative metrics need a positive best result, got {best}")
     return best
+
+
+def metrics_of(task: HeldOutTask) -> dict[str, dict[str, float]]:
+    """Return the metrics of each method on one task.
+
+    Those relative to the best result are left out where that is not positive, as of negated losses.
+    """
+    found = {OURS: _ranking_metrics(task, task.predicted[OURS])}
+    found[OURS]["coverage"] = coverage(task.low, task.high, task.standing)
+    if task.first and task.baseline is not None:
+        place = np.zeros(len(task.truth))
+        place[list(task.first)] = np.arange(len(task.first), 0, -1)
+        found[SET] = {f"gain@{k}": gain(place, task.truth, k=k, baseline=task.baseline) for k in _GAINS}
+    others = {name: values for name, values in task.predicted.items() if name != OURS}
+    return (
+        found | {name: _ranking_metrics(task, v) for name, v in others.items()} | {RANDOM: _at_random(task)}
+    )
+
+
+def _ranking_metrics(task: HeldOutTask, predicted: Array) -> dict[str, float]:
+    truth = task.truth
+    found = {"pearson": pearson(predicted, truth), "tau_w": weighted_tau(predicted, truth)}
+    found["ndcg"] = ndcg(predicted, truth)
+    if truth.max() > 0:
+        regrets = {f"regret@{k}": regret(predicted, truth, k=k) for k in _REGRETS}
+        found |= {"rel@1": 1.0 - regrets["regret@1"]} | regrets
+    if task.baseline is not None:
+        found |= {f"gain@{k}": gain(predicted, truth, k=k, baseline=task.baseline) for k in _GAINS}
+    return found
+
+
+def _at_random(task: HeldOutTask) -> dict[str, float]:
+    truth = task.truth
+    found = {"pearson": 0.0, "tau_w": 0.0, "ndcg": ndcg_at_random(truth)}
+    if truth.max() > 0:
+        regrets = {f"regret@{k}": regret_at_random(truth, k=k) for k in _REGRETS}
+        found |= {"rel@1": 1.0 - regrets["regret@1"]} | regrets
+    if task.baseline is not None:
+        found |= {f"gain@{k}": gain_at_random(truth, k=k, baseline=task.baseline) for k in _GAINS}
+    return found
+
+
+def mean_table(per_task: Sequence[Metrics]) -> dict[str, dict[str, float]]:
+    """Return metric by method, each the plain mean over the tasks that have it."""
+    table: dict[str, dict[str, float]] = {}
+    for method in dict.fromkeys(name for found in per_task for name in found):
+        metrics = dict.fromkeys(m for found in per_task for m in found.get(method, {}))
+        table[method] = {
+            m: float(np.mean([f[method][m] for f in per_task if m in f.get(method, {})])) for m in metrics
+        }
+    return table
+
+
+def differences(per_task: Sequence[Metrics], seed: int) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return for each other method by how much ours is above it, a 95 % interval by metric.
+
+    Only tasks on which both have the metric count.
+    """
+    methods = dict.fromkeys(name for found in per_task for name in found)
+    found = {m: _above(per_task, m, seed) for m in methods if m not in (OURS, SET, ORACLE)}
+    return {method: by_metric for method, by_metric in found.items() if by_metric}
+
+
+def _above(per_task: Sequence[Metrics], method: str, seed: int) -> dict[str, tuple[float, float]]:
+    found = {}
+    for metric in dict.fromkeys(m for by in per_task for m in by[OURS]):
+        pairs = [by[OURS][metric] - by[method][metric] for by in per_task if metric in by.get(method, {})]
+        if pairs:
+            found[metric] = bootstrap_interval(np.array(pairs), seed=seed)
+    return found

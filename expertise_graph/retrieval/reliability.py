@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.retrieval.history import History, on_open_scale, standardised_columns, without_outliers
+from expertise_graph.retrieval.units import on_open_scale, standardised_columns, without_outliers
+
+if TYPE_CHECKING:
+    from expertise_graph.retrieval.history import History
 
 Array = NDArray[np.float64]
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.core import Z_80
-from expertise_graph.retrieval.history import History, on_open_scale, standardised_columns
+from expertise_graph.retrieval.history import History
+from expertise_graph.retrieval.units import on_open_scale, standardised_columns
 
 Array = NDArray[np.float64]
 
@@ -120,17 +121,6 @@ def _of_one_more(n: int) -> float:
     z, degrees = Z_80, n - 1
     t = z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
     return t / z * math.sqrt(1.0 + 1.0 / n)
-
-
-def log_odds(accuracy: float, n: int) -> float:
-    """Return the log-odds of an accuracy on n items, with half an item on either side."""
-    hits = accuracy * n
-    return math.log((hits + 0.5) / (n - hits + 0.5))
-
-
-def accuracy_of(odds: Array) -> Array:
-    """Return accuracies (fractions) of log-odds."""
-    return np.asarray(1.0 / (1.0 + np.exp(-odds)))
 
 
 def probe_odds(history: History, estimator: str) -> Array:

@@ -1,84 +1,117 @@
-"""The state of a query: what is fixed, and what was found out so far."""
+"""The state of a query: its candidates, and what has been found out about them so far."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.core import Expert, FloatArray, NotFoundError, Query, SourceError, UntrustedError
-from expertise_graph.retrieval.evidence import Evidence, Measured, Runner, Sample
+from expertise_graph.retrieval.evidence import Evidence, Runner, Sample
 from expertise_graph.retrieval.history import History
+from expertise_graph.retrieval.results import Measured
 
 Array = NDArray[np.float64]
 
 
-@dataclass(kw_only=True)
-class Search:
-    """One query under way.
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """The candidates that are compared, and what was known about them before the query.
 
     Attributes:
         experts: the candidates; those of `history.experts` begin with them, in the same order.
         vectors: (len(experts), m) unit embeddings, zero for an expert without one.
-        excluded: the constraints that keep an expert out of the answer, by id.
-        history: all that is known besides; its column `target` is this task.
+        stands_for: ids of near-duplicates, by the id of the candidate that stands for them.
+        history: results and scores on other tasks; its column `target` is the task of the query.
         distances: of its tasks, as imported.
         task_vectors: unit embeddings of its tasks, by task.
+    """
+
+    experts: list[Expert]
+    vectors: Array
+    stands_for: Mapping[str, tuple[str, ...]]
+    history: History
+    target: int
+    distances: Array | None
+    task_vectors: Mapping[str, Array]
+
+    def embedded(self) -> list[int]:
+        """Return the indices of the experts that have an embedding."""
+        return [int(i) for i in np.flatnonzero(np.abs(self.vectors).sum(axis=1) > 0)]
+
+
+@dataclass(kw_only=True)
+class ExpertSearch:
+    """One query under way.
+
+    Attributes:
+        excluded: the constraints that keep an expert out of the answer, by id.
+        evidence: scores of the experts that were run on the sample, here or in an earlier query.
+        results: of fine-tuning on the very task, by expert.
+        measured: those of candidates.
         responses: what the task looks like to the experts that were run.
+        unusable: why an expert could not be run, one line each.
+        ran: how many experts this query ran.
+        stopped: why the search ended before the budget was used up.
     """
 
     runner: Runner
     sample: Sample
     query: Query
-    experts: list[Expert]
-    vectors: Array
-    stands_for: Mapping[str, tuple[str, ...]]
+    pool: Pool
     excluded: Mapping[str, tuple[str, ...]]
-    history: History
-    target: int
-    distances: Array | None
-    task_vectors: Mapping[str, Array]
-    measured: Mapping[str, Measured]
     evidence: dict[str, Evidence]
+    results: Mapping[str, Measured]
     started: float
     responses: dict[str, FloatArray] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
     ran: int = 0
     stopped: str | None = None
     interrupted: bool = False
+    measured: Mapping[str, Measured] = field(init=False)
 
-    def affordable(self, place: int) -> bool:
+    def __post_init__(self) -> None:
+        self.change_pool(self.pool)
+
+    def change_pool(self, pool: Pool) -> None:
+        """Compare other candidates from here on; evidence about experts not among them is dropped."""
+        self.pool = pool
+        ids = {e.id for e in pool.experts}
+        self.evidence = {e: scores for e, scores in self.evidence.items() if e in ids}
+        self.measured = {e: result for e, result in self.results.items() if e in ids}
+
+    def with_results(self, results: Mapping[str, Measured]) -> ExpertSearch:
+        """Return the same search with other results on the task."""
+        return replace(self, results=results)
+
+    def affordable(self, index: int) -> bool:
         """Tell whether the budget allows to run one expert."""
         if self.query.seconds is not None:
             spent = time.perf_counter() - self.started
-            return spent + self.cost(place) <= self.query.seconds
+            return spent + self.cost(index) <= self.query.seconds
         return len(self.evidence) + len(self.unusable) < (self.query.budget or 0)
 
-    def cost(self, place: int) -> float:
+    def cost(self, index: int) -> float:
         """Return the seconds that running one expert is expected to take."""
-        return self.runner.seconds(self.experts[place], self.sample)
+        return self.runner.seconds(self.pool.experts[index], self.sample)
 
-    def run(self, place: int) -> None:
+    def run(self, index: int) -> None:
         """Run one expert on the sample; one that cannot be run is noted and passed over."""
-        expert = self.experts[place]
+        expert = self.pool.experts[index]
         try:
             self.evidence[expert.id] = self.runner.run(expert, self.sample)
             self.ran += 1
         except (SourceError, UntrustedError, NotFoundError) as error:
             self.unusable[expert.id] = f"{expert.name} was not run: {error}"
 
-    def open_places(self) -> list[int]:
-        """Return the places of experts that may be run and were not yet."""
+    def not_run(self) -> list[int]:
+        """Return the indices of the experts that may be run and were not yet."""
         done = {*self.evidence, *self.unusable, *self.excluded}
-        return [i for i, e in enumerate(self.experts) if e.runnable and e.id not in done]
+        return [i for i, e in enumerate(self.pool.experts) if e.runnable and e.id not in done]
 
-    def ran_places(self) -> list[int]:
-        """Return the places of the experts that were run."""
-        return [i for i, e in enumerate(self.experts) if e.id in self.evidence]
-
-    def embedded(self) -> list[int]:
-        """Return the places of the experts that have an embedding."""
-        return [int(i) for i in np.flatnonzero(np.abs(self.vectors).sum(axis=1) > 0)]
+    def were_run(self) -> list[int]:
+        """Return the indices of the experts that were run."""
+        return [i for i, e in enumerate(self.pool.experts) if e.id in self.evidence]

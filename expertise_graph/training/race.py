@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +31,7 @@ from expertise_graph.core import (
 from expertise_graph.core import Progress as Report
 from expertise_graph.data import LabelledData, Splits
 from expertise_graph.models import Backbone, load
-from expertise_graph.retrieval import RACE, Belief, Search, believe, measured
+from expertise_graph.retrieval import RACE, Expected, Measured, RaceResults, measured
 from expertise_graph.store import Store
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.result import TrainingProgress
@@ -58,7 +59,7 @@ class Race:
     """A race on one dataset; calling it runs it.
 
     Attributes:
-        size: how many enter, the first by what is believed then; fewer where there are fewer.
+        size: how many enter.
         seed: of the splits and the training; with it, items that a warm start tests on are not seen.
         progress: told about every step.
 
@@ -87,49 +88,57 @@ class Race:
         """What is trained on, and what is measured on."""
         return trial_splits(self.data, self.seed)
 
-    def __call__(self, search: Search, belief: Belief) -> Belief:
-        """Race the first candidates, and return what is believed with what was measured.
+    def __call__(self, entrants: Sequence[Expert], expected: Expected) -> RaceResults:
+        """Race the entrants, the most promising first, and return what they reach.
 
         An expert that cannot be run is noted and passed over. Ctrl-C ends the race; what was
         measured until then counts.
         """
+        failed: dict[str, str] = {}
+        interrupted = False
         try:
             with tempfile.TemporaryDirectory(dir=self.store.folder, prefix=".race-") as scratch:
-                self._run(search, belief, Path(scratch))
+                self._run(entrants, expected, failed, Path(scratch))
         except KeyboardInterrupt:
-            search.interrupted = True
-        return _with_results(search, self.store)
+            interrupted = True
+        return RaceResults(measured=self._measured(), failed=failed, interrupted=interrupted)
 
-    def _run(self, search: Search, belief: Belief, scratch: Path) -> None:
-        entrants, rung = _first(search, belief, self.size), 0
+    def _run(
+        self, entrants: Sequence[Expert], expected: Expected, failed: dict[str, str], scratch: Path
+    ) -> None:
+        rung = 0
         while entrants:
-            fit = [i for i in entrants if self._heat(search, search.experts[i], rung, scratch)]
-            belief = _with_results(search, self.store, rungs=rung + 1)
+            fit = [expert for expert in entrants if self._heat(expert, rung, failed, scratch)]
             if len(entrants) <= FINAL:
                 break
-            fit.sort(key=lambda i: -float(belief.mean[i]))
+            promise = expected(self._measured(rungs=rung + 1))
+            fit.sort(key=lambda expert: -promise[expert.id])
             half = (len(entrants) + 1) // 2
-            for i in fit[half:]:
-                shutil.rmtree(self._out(search.experts[i], scratch), ignore_errors=True)
+            for expert in fit[half:]:
+                shutil.rmtree(self._out(expert, scratch), ignore_errors=True)
             entrants, rung = fit[:half], rung + 1
 
-    def _heat(self, search: Search, expert: Expert, rung: int, scratch: Path) -> bool:
+    def _measured(self, rungs: int | None = None) -> dict[str, Measured]:
+        """Return the results of the first rungs, so that a race that is on record takes the same course."""
+        return measured(self.store, self.data.task, rungs=rungs)
+
+    def _heat(self, expert: Expert, rung: int, failed: dict[str, str], scratch: Path) -> bool:
         """Train an expert to the end of a rung unless that is on record; tell whether it may go on."""
         run = self._run_id(expert, rung)
         found = [e for e in self.store.edges("transfer", expert.id) if e.run == run]
         if found and found[0].meta["status"] != FAILED:
-            return _sound(search, expert, found[0])
+            return _sound(expert, found[0], failed)
         try:
             backbone = load(expert, trust_code=self.trust_code)
             trial = self._trial(backbone, expert, rung, scratch)
         except (ExpertiseError, OSError, torch.OutOfMemoryError) as error:
-            search.unusable[expert.id] = f"{expert.name} was not raced: {first_line(error)}"
+            failed[expert.id] = f"{expert.name} was not raced: {first_line(error)}"
             return False
         edge = self._edge(expert, rung, trial)
         with self.store.transaction():
             self.store.drop_run_edges(run)
             self.store.put_edges([edge])
-        return _sound(search, expert, edge)
+        return _sound(expert, edge, failed)
 
     def _trial(self, backbone: Backbone, expert: Expert, rung: int, scratch: Path) -> Trial:
         """Go on from the checkpoint of the rung before; without one, every rung up to this is run.
@@ -198,27 +207,9 @@ class Race:
         )
 
 
-def _first(search: Search, belief: Belief, size: int) -> list[int]:
-    """Return the places of the first candidates that may be the answer, and are worth a short fine-tune.
-
-    Those with a full one on record are not; search.measured holds no other results before a race.
-    """
-    barred = {*search.excluded, *search.unusable, *search.measured}
-    places = [i for i, e in enumerate(search.experts) if e.runnable and e.id not in barred]
-    return sorted(places, key=lambda i: (-float(belief.mean[i]), search.experts[i].id))[:size]
-
-
-def _sound(search: Search, expert: Expert, edge: Edge) -> bool:
+def _sound(expert: Expert, edge: Edge, failed: dict[str, str]) -> bool:
     """Tell whether a run went well; one that did not is noted."""
     status = edge.meta["status"]
     if status != DONE:
-        search.unusable[expert.id] = f"{expert.name} {status} in the race: {edge.meta['note']}"
+        failed[expert.id] = f"{expert.name} {status} in the race: {edge.meta['note']}"
     return bool(status == DONE)
-
-
-def _with_results(search: Search, store: Store, *, rungs: int | None = None) -> Belief:
-    """Return the belief after the first rungs, so that a race that is on record takes the same course."""
-    ids = {e.id for e in search.experts}
-    found = measured(store, search.sample.task, rungs=rungs)
-    search.measured = {e: m for e, m in found.items() if e in ids}
-    return believe(search)

@@ -106,7 +106,7 @@ def test_a_pipe_or_a_device_in_place_of_data(tmp_path):
 def test_a_budget_of_nothing_without_history(tmp_path):
     data = materials.pictures(tmp_path / "data", 3, 6)
     for budget in (0, "0s", "0.000001s"):
-        invoke("query", data, "--budget", budget).failed("runs no expert", "--budget 1", "history import")
+        invoke("query", data, "--budget", budget).failed("runs no expert", "--budget 1", "import results")
 
 
 def test_an_unknown_expert(tmp_path):

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from expertise_graph.core.types import Query
-from expertise_graph.retrieval.evidence import VERSIONS
-from expertise_graph.workspace import Workspace, draw_sample
+from expertise_graph.retrieval.evidence import draw_sample
+from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.conftest import IMAGE_EXPERTS
 from tests.data.files import IMAGE_FEATURES, image_table, save_to_disk
@@ -180,7 +180,7 @@ def test_items_to_be_tested_on_are_not_looked_at(registered, tmp_path, splits):
     assert len(held) == (6 if len(splits) == 1 else 30)
     assert np.bincount(sample.labels).tolist() == ([8] * 3 if len(splits) == 1 else [10] * 3)
     assert scores[0] == scores[1]
-    assert len(scores[0]) == 2 * len(VERSIONS)
+    assert len(scores[0]) == 2 * len(Query().estimators)
 
 
 def test_experts_of_letters_are_found_for_letters(workspace):
@@ -235,7 +235,7 @@ def test_filters_leave_out_what_does_not_meet_them(workspace, letters):
     assert names("--modality", "image") == set(IMAGE_EXPERTS)
     before = materials.counts(workspace)
     for options in (("--license", "gpl-3.0"), ("--tag", "none"), ("--max-params", 10), ("--max-mb", 0.001)):
-        invoke("query", letters, "--budget", 1, *options).failed("none of 4 experts meets the filters")
+        invoke("query", letters, "--budget", 1, *options).failed("none of 4 experts meets the constraints")
     assert materials.counts(workspace) == before
     invoke("query", letters, "--modality", "text").failed("--modality text", "holds images")
 

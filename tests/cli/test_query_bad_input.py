@@ -113,7 +113,7 @@ def test_scores_and_covariates_of_any_size_are_taken_in_stride(workspace, tmp_pa
     covariates = "expert,x,params\nemoji,1e30,nan\nclipart,-1e30,-5\nlatin-letters,0,0\n"
     invoke("meta", "import", "-", "--modality", "image", stdin=covariates).worked()
     data = arrays(tmp_path / "d.npz", noise(40), np.arange(40) % 4)
-    invoke("query", data, "--budget", 0).failed("no result of any is known")
+    invoke("query", data, "--budget", 0).failed("no expert has a result")
     assert answered(data, "--budget", 2)["experts_run"] == 2
 
 

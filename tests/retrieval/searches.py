@@ -6,11 +6,12 @@ import numpy as np
 
 from expertise_graph.core.types import Query
 from expertise_graph.data.dataset import Inputs
-from expertise_graph.features.cost import Timings
+from expertise_graph.features.context import Context
 from expertise_graph.features.probing import Prober
-from expertise_graph.retrieval.evidence import Evidence, ProbeRunner, Sample
+from expertise_graph.retrieval.evidence import ProbeRunner, Sample
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.search import Search
+from expertise_graph.retrieval.reliability import ALIGNMENT, LOGME, RIDGE
+from expertise_graph.retrieval.search import ExpertSearch, Pool
 from tests.nodes import expert, task
 
 ITEMS = 100
@@ -23,9 +24,9 @@ def sample(items=ITEMS):
 
 
 def runner(store):
-    prober = Prober(arrays=store.features)
+    context = Context(store=store, prober=Prober(arrays=store.features))
     probes = Inputs(items=(), modality="image", sha256="probes")
-    return ProbeRunner(store=store, prober=prober, probes=probes, timings=Timings(store))
+    return ProbeRunner(context=context, probes=probes, estimators=Query().estimators)
 
 
 def history(experts, outcomes=None, **more):
@@ -39,7 +40,17 @@ def history(experts, outcomes=None, **more):
     )
 
 
-def search(store, vectors, *, experts=None, outcomes=None, query=None, **more):
+def search(
+    store,
+    vectors,
+    *,
+    experts=None,
+    outcomes=None,
+    query=None,
+    stands_for=None,
+    excluded=None,
+    measured=None,
+):
     """Return a search among experts at the given places (N, m) of the graph; zero rows have none."""
     vectors = np.asarray(vectors, dtype=float)
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -48,26 +59,31 @@ def search(store, vectors, *, experts=None, outcomes=None, query=None, **more):
     graph = vectors @ vectors.T
     np.fill_diagonal(graph, 1.0)
     known = history(experts, outcomes, graph=graph)
-    given = {"stands_for": {}, "excluded": {}, "measured": {}, "evidence": {}, "distances": None}
-    return Search(
+    pool = Pool(
+        experts=experts,
+        vectors=vectors,
+        stands_for=stands_for or {},
+        history=known,
+        target=len(known.tasks) - 1,
+        distances=None,
+        task_vectors={},
+    )
+    return ExpertSearch(
         runner=runner(store),
         sample=sample(),
         query=query or Query(),
-        experts=experts,
-        vectors=vectors,
-        history=known,
-        target=len(known.tasks) - 1,
-        task_vectors={},
+        pool=pool,
+        excluded=excluded or {},
+        evidence={},
+        results=measured or {},
         started=time.perf_counter(),
-        **(given | more),
     )
 
 
 def ran(found, **accuracies):
     """Lay down that experts were run: what they scored, and that all answer the probes alike."""
     for name, accuracy in accuracies.items():
-        found.evidence[f"dir:{name}"] = Evidence(
-            logme=2 * accuracy - 1, accuracy=accuracy, alignment=accuracy
-        )
-        found.responses[f"dir:{name}"] = np.zeros(found.vectors.shape[1], dtype=np.float32)
+        scores = {LOGME: 2 * accuracy - 1, RIDGE: accuracy, ALIGNMENT: accuracy}
+        found.evidence[f"dir:{name}"] = scores
+        found.responses[f"dir:{name}"] = np.zeros(found.pool.vectors.shape[1], dtype=np.float32)
     return found

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from expertise_graph.core.types import METADATA, Query
-from expertise_graph.retrieval.acquisition import chance_of_change, expected_improvement, next_place
-from expertise_graph.retrieval.posterior import believe
+from expertise_graph.retrieval.acquisition import chance_of_change, expected_improvement, next_expert
+from expertise_graph.retrieval.posterior import infer
 from tests.nodes import expert
 from tests.retrieval.searches import ran, search
 
 
 @pytest.fixture
 def belief(store):
-    return believe(ran(search(store, np.eye(4)), e0=0.8))
+    return infer(ran(search(store, np.eye(4)), e0=0.8))
 
 
 def changed(belief, mean, deviation, best):
@@ -58,28 +58,28 @@ def test_experts_outside_the_candidates_are_not_judged(belief):
 
 def test_the_most_promising_expert_is_next_and_those_run_or_excluded_are_not(store):
     vectors = np.eye(4)
-    found = ran(search(store, vectors, excluded={"dir:e3": ("--max-params 1",)}), e0=0.6)
-    state = changed(believe(found), [0.0, 0.2, 0.9, 5.0], [0.5] * 4, 0.0)
-    assert next_place(found, state) == 2
+    found = ran(search(store, vectors, excluded={"dir:e3": ("`max_params=1`",)}), e0=0.6)
+    state = changed(infer(found), [0.0, 0.2, 0.9, 5.0], [0.5] * 4, 0.0)
+    assert next_expert(found, state) == 2
     found.unusable["dir:e2"] = "gone"
-    assert next_place(found, state) == 1
+    assert next_expert(found, state) == 1
     found.evidence["dir:e1"] = found.evidence["dir:e0"]
-    assert next_place(found, state) is None
+    assert next_expert(found, state) is None
     assert found.stopped is None
 
 
 def test_one_known_by_name_only_is_never_run(store):
     experts = [expert("e0"), expert("e1", source=METADATA), expert("e2")]
     found = ran(search(store, np.eye(3), experts=experts), e0=0.6)
-    assert next_place(found, changed(believe(found), [0.0, 9.0, 0.1], [0.5] * 3, 0.0)) == 2
+    assert next_expert(found, changed(infer(found), [0.0, 9.0, 0.1], [0.5] * 3, 0.0)) == 2
 
 
 @pytest.mark.parametrize("budget", [1, 2, 3])
 def test_no_more_experts_are_run_than_the_budget_allows(store, budget):
     found = ran(search(store, np.eye(4), query=Query(budget=budget)), e0=0.6)
     found.unusable["dir:e3"] = "gone"
-    wide = changed(believe(found), [0.0] * 4, [1.0] * 4, 0.0)
-    assert (next_place(found, wide) is None) == (budget <= 2)
+    wide = changed(infer(found), [0.0] * 4, [1.0] * 4, 0.0)
+    assert (next_expert(found, wide) is None) == (budget <= 2)
     assert found.stopped is None
 
 
@@ -91,27 +91,27 @@ def test_in_time_cheap_improvement_comes_first_and_what_takes_too_long_never(sto
         found.runner.timings.note(node, 1, seconds)
     assert [round(found.cost(i)) for i in range(3)] == [2, 20, 900]
     # e1 promises twice as much as e0 and takes ten times as long; e2 does not fit the time.
-    state = changed(believe(found), [0.0, 0.9, 5.0], [1.0] * 3, 0.0)
+    state = changed(infer(found), [0.0, 0.9, 5.0], [1.0] * 3, 0.0)
     gain = expected_improvement(state, 3)
     assert 1 < gain[1] / gain[0] < 9
-    assert next_place(found, state) == 0
+    assert next_expert(found, state) == 0
     unhurried = dataclasses.replace(found, query=Query(budget=3))
-    assert next_place(unhurried, state) == 2
-    assert next_place(dataclasses.replace(found, query=Query(budget=None, seconds=0.0)), state) is None
+    assert next_expert(unhurried, state) == 2
+    assert next_expert(dataclasses.replace(found, query=Query(budget=None, seconds=0.0)), state) is None
 
 
 def test_the_search_stops_when_no_other_is_likely_to_be_the_best(store):
     found = ran(search(store, np.eye(3)), e0=0.9)
-    sure = changed(believe(found), [5.0, 0.0, 0.0], [0.5] * 3, 5.0)
+    sure = changed(infer(found), [5.0, 0.0, 0.0], [0.5] * 3, 5.0)
     assert chance_of_change(found, sure) == 0.0
-    assert next_place(found, sure) is None
+    assert next_expert(found, sure) is None
     assert found.stopped == "no expert that was not run is likely to be the best"
 
 
 def test_the_chance_of_a_change_is_the_share_of_draws_that_another_wins(store):
-    excluded = {"dir:e2": ("--tag x",)}
+    excluded = {"dir:e2": ("`tags=x`",)}
     found = ran(search(store, np.eye(3), excluded=excluded), e0=0.9)
-    state = changed(believe(found), [0.5, 0.0, 9.0], [1.0] * 3, 0.5)
+    state = changed(infer(found), [0.5, 0.0, 9.0], [1.0] * 3, 0.5)
     # P(N(0, 1) > N(.5, 1)); the one that is excluded never wins.
     assert chance_of_change(found, state) == pytest.approx(0.3618, abs=0.05)
     assert chance_of_change(found, state) == chance_of_change(found, state)
@@ -119,6 +119,6 @@ def test_the_chance_of_a_change_is_the_share_of_draws_that_another_wins(store):
 
 def test_nothing_stops_a_search_that_has_run_nothing(store):
     found = search(store, np.eye(3))
-    state = changed(believe(found), [5.0, 0.0, 0.0], [1e-3] * 3, np.nan)
-    assert next_place(found, state) == 0
+    state = changed(infer(found), [5.0, 0.0, 0.0], [1e-3] * 3, np.nan)
+    assert next_expert(found, state) == 0
     assert found.stopped is None

@@ -8,7 +8,7 @@ import pytest
 from expertise_graph.core.errors import InvalidInputError, NotFoundError
 from expertise_graph.core.types import Edge, Query
 from expertise_graph.registry.imports.frame import HistoryOptions, ImportOptions
-from expertise_graph.retrieval.scale import log_odds
+from expertise_graph.retrieval.units import log_odds
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.workspace import Workspace
 from tests import materials
@@ -66,7 +66,7 @@ def measure(zoo, ranking, name, accuracy, n=200):
 def test_nothing_known_and_nothing_to_be_run_is_refused_and_leaves_no_trace(zoo, letters):
     before = materials.counts(zoo.folder)
     for query in (Query(budget=0), Query(budget=None, seconds=0.0), Query(budget=None, seconds=1e-9)):
-        with pytest.raises(InvalidInputError, match="runs no expert, and no result of any is known"):
+        with pytest.raises(InvalidInputError, match="runs no expert, and no expert has a result"):
             zoo.query(letters, query)
     assert materials.counts(zoo.folder) == before
 

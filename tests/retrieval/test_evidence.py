@@ -6,27 +6,30 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from expertise_graph.core.errors import InvalidInputError, NotFoundError
 from expertise_graph.core.types import Edge, Query
 from expertise_graph.data.reading import read_data
 from expertise_graph.features import probe_sets as probes
-from expertise_graph.features.cost import Timings
+from expertise_graph.features.context import Context
 from expertise_graph.features.probing import Prober
 from expertise_graph.retrieval.evidence import (
-    ALIGNMENT,
-    LOGME,
-    RIDGE,
-    Measured,
     ProbeRunner,
-    as_matrix,
-    measured,
+    draw_sample,
+    respond,
+    score_column,
     stored_evidence,
+    versions_of,
 )
-from expertise_graph.retrieval.task_embedding import respond
+from expertise_graph.retrieval.reliability import ALIGNMENT, LOGME, RIDGE
+from expertise_graph.retrieval.results import Measured, measured
 from expertise_graph.transferability.methods.alignment import kernel_target_alignment
 from expertise_graph.transferability.methods.logme import logme
+from expertise_graph.transferability.methods.parc import parc
 from expertise_graph.transferability.methods.ridge import ridge_accuracy
-from expertise_graph.workspace import Workspace, draw_sample
+from expertise_graph.workspace import Workspace
 from tests import materials
+
+ESTIMATORS = Query().estimators
 
 
 @pytest.fixture
@@ -43,8 +46,8 @@ def sample(tmp_path):
 @pytest.fixture
 def runner(zoo):
     inputs = probes.inputs(zoo.store, probes.current(zoo.store, "image"))
-    prober = Prober(arrays=zoo.store.features)
-    return ProbeRunner(store=zoo.store, prober=prober, probes=inputs, timings=Timings(zoo.store))
+    context = Context(store=zoo.store, prober=Prober(arrays=zoo.store.features))
+    return ProbeRunner(context=context, probes=inputs, estimators=ESTIMATORS)
 
 
 def test_a_run_gives_three_scores_of_the_features_and_stores_them(zoo, runner, sample):
@@ -56,12 +59,12 @@ def test_a_run_gives_three_scores_of_the_features_and_stores_them(zoo, runner, s
         RIDGE: ridge_accuracy(features, sample.labels),
         ALIGNMENT: kernel_target_alignment(features, sample.labels),
     }
-    assert [evidence.logme, evidence.accuracy, evidence.alignment] == pytest.approx(list(expected.values()))
+    assert evidence == pytest.approx(expected)
     stored = zoo.store.scores(sample.task.id)
     assert {s.estimator: s.value for s in stored} == pytest.approx(expected)
     assert {(s.expert, s.n, s.seed) for s in stored} == {(node.id, len(sample.labels), 0)}
     assert [t.id for t in zoo.store.tasks()] == [sample.task.id]
-    assert stored_evidence(zoo.store, sample) == {node.id: evidence}
+    assert stored_evidence(zoo.store, sample, ESTIMATORS) == {node.id: evidence}
 
 
 def test_a_run_that_was_had_costs_nothing_and_answers_the_same(zoo, runner, sample):
@@ -70,7 +73,10 @@ def test_a_run_that_was_had_costs_nothing_and_answers_the_same(zoo, runner, samp
     first = runner.run(node, sample)
     assert runner.seconds(node, sample) == 0.0
     assert runner.run(node, sample) == first
-    inside = runner.prober.features(node, sample.inputs), runner.prober.features(node, runner.probes)
+    inside = (
+        runner.context.prober.features(node, sample.inputs),
+        runner.context.prober.features(node, runner.probes),
+    )
     expected = respond(inside[0], sample.labels, inside[1])
     np.testing.assert_allclose(runner.response(node, sample), expected, atol=1e-6)
 
@@ -99,15 +105,17 @@ def test_a_response_is_computed_once_and_again_where_it_is_lost(zoo, runner, sam
 
 def test_scores_of_another_sample_or_version_are_no_evidence(zoo, runner, sample):
     runner.run(zoo.store.find_expert("emoji"), sample)
-    assert stored_evidence(zoo.store, dataclasses.replace(sample, seed=1)) == {}
-    assert stored_evidence(zoo.store, dataclasses.replace(sample, labels=sample.labels[:-1])) == {}
+    assert stored_evidence(zoo.store, dataclasses.replace(sample, seed=1), ESTIMATORS) == {}
+    assert (
+        stored_evidence(zoo.store, dataclasses.replace(sample, labels=sample.labels[:-1]), ESTIMATORS) == {}
+    )
     (some, *_) = zoo.store.scores(sample.task.id)
     zoo.store.put_scores([dataclasses.replace(some, estimator="elsewhere", expert=some.expert)])
-    assert len(stored_evidence(zoo.store, sample)) == 1
+    assert len(stored_evidence(zoo.store, sample, ESTIMATORS)) == 1
     other = zoo.store.find_expert("clipart").id
     zoo.store.put_scores([dataclasses.replace(some, expert=other)])
     # One of three scores is not enough.
-    assert other not in stored_evidence(zoo.store, sample)
+    assert other not in stored_evidence(zoo.store, sample, ESTIMATORS)
 
 
 def test_results_on_the_task_are_found_by_expert(zoo, sample):
@@ -137,5 +145,28 @@ def test_results_on_the_task_are_found_by_expert(zoo, sample):
 def test_scores_are_laid_out_by_expert(zoo, runner, sample):
     node = zoo.store.find_expert("emoji")
     evidence = {node.id: runner.run(node, sample)}
-    column = as_matrix(evidence, ("dir:x", node.id), "accuracy")
-    np.testing.assert_array_equal(column, [np.nan, evidence[node.id].accuracy])
+    column = score_column(evidence, ("dir:x", node.id), RIDGE)
+    np.testing.assert_array_equal(column, [np.nan, evidence[node.id][RIDGE]])
+
+
+def test_other_estimators_are_scored_when_they_are_named_and_only_what_is_missing_is_evidence(
+    zoo, runner, sample
+):
+    node = zoo.store.find_expert("emoji")
+    runner.run(node, sample)
+    assert stored_evidence(zoo.store, sample, ("parc", LOGME)) == {}
+    other = dataclasses.replace(runner, estimators=("parc", LOGME))
+    evidence = other.run(node, sample)
+    assert list(evidence) == ["parc", LOGME, RIDGE]
+    assert evidence["parc"] == parc(
+        Prober(arrays=zoo.store.features).features(node, sample.inputs), sample.labels
+    )
+    assert stored_evidence(zoo.store, sample, ("parc", LOGME)) == {node.id: evidence}
+    assert set(stored_evidence(zoo.store, sample, ESTIMATORS)[node.id]) == set(ESTIMATORS)
+
+
+def test_an_estimator_that_is_unknown_or_needs_more_than_features_is_refused():
+    with pytest.raises(NotFoundError, match=r"no estimator called 'logm'; there are: gbc, .*'logme'"):
+        versions_of(("logm",))
+    with pytest.raises(InvalidInputError, match="`estimators=leep` needs source probabilities, and a query"):
+        versions_of(("leep",))

@@ -81,7 +81,7 @@ def test_running_an_expert_narrows_its_prediction_as_foretold(zoo, letters):
 
 def test_a_task_of_which_nothing_is_known_is_said_to_be(zoo, letters):
     zoo.store.put_task(zoo.read(letters).task)
-    with pytest.raises(NotFoundError, match="ask for it first"):
+    with pytest.raises(NotFoundError, match="there is no evidence about"):
         asked(zoo, zoo.read(letters).task, NAMES[0])
 
 

@@ -5,15 +5,16 @@ import dataclasses
 import numpy as np
 import pytest
 
-from expertise_graph.retrieval.covariates import Trait, weigh
+from expertise_graph.retrieval.covariates import Covariate, weigh
 from expertise_graph.retrieval.factors import fit_factors
 from expertise_graph.retrieval.forecast import NOISE, forecast, shares
-from expertise_graph.retrieval.history import History, standardised_columns
+from expertise_graph.retrieval.history import History
+from expertise_graph.retrieval.units import standardised_columns
 
 NAN = np.nan
 
 
-def history(seed, *, experts=12, tasks=7, missing=0.0, traits=()):
+def history(seed, *, experts=12, tasks=7, missing=0.0, covariates=()):
     rng = np.random.default_rng(seed)
     place = rng.normal(size=(tasks, 2))
     outcomes = rng.normal(size=(experts, 1)) + rng.normal(size=(experts, 2)) @ place.T
@@ -25,7 +26,7 @@ def history(seed, *, experts=12, tasks=7, missing=0.0, traits=()):
         tasks=tuple(f"t{j}" for j in range(tasks)),
         outcomes=outcomes,
         likeness={"distance": np.exp(-far)},
-        traits=traits,
+        covariates=covariates,
     )
 
 
@@ -57,9 +58,9 @@ def test_forecast_is_the_joint_gaussian_given_the_results(seed, missing):
     np.testing.assert_allclose(found.variance, np.diag(found.covariance) + NOISE)
 
 
-def test_experts_of_like_traits_share_what_is_known():
+def test_experts_of_like_covariates_share_what_is_known():
     family = np.arange(12) % 3
-    given = history(5, missing=0.4, traits=(Trait("family", family.astype(float), ordered=False),))
+    given = history(5, missing=0.4, covariates=(Covariate("family", family.astype(float), ordered=False),))
     given.outcomes[:] += 2.0 * family[:, None]
     alone, covariance, fit = dense(given, 1)
     found = forecast(given, 1)
@@ -68,8 +69,8 @@ def test_experts_of_like_traits_share_what_is_known():
     worth = factors.loadings[1] ** 2 + factors.own[1, 1]
     variance = np.minimum(np.diag(covariance), worth * (1 - 1e-9))
     precision = 1.0 / variance - 1.0 / worth
-    kernel, share, weights = weigh(given.traits, alone, precision * (precision > 1e-6))
-    assert weights == pytest.approx(found.traits)
+    kernel, share, weights = weigh(given.covariates, alone, precision * (precision > 1e-6))
+    assert weights == pytest.approx(found.covariates)
     share = min(share, 0.9)
     prior = worth * ((1.0 - share) * np.eye(12) + share * kernel)
     # In the form of precisions, which add.
@@ -80,7 +81,7 @@ def test_experts_of_like_traits_share_what_is_known():
 
 def test_an_expert_without_results_is_forecast_from_its_family():
     family = np.arange(30) % 2
-    given = history(6, experts=30, traits=(Trait("family", family.astype(float), ordered=False),))
+    given = history(6, experts=30, covariates=(Covariate("family", family.astype(float), ordered=False),))
     given.outcomes[:] += 3.0 * family[:, None]
     cold = given.without_experts(np.arange(30) < 2)
     found = forecast(cold, 0)
@@ -115,13 +116,13 @@ def moved(given, rows, columns):
         tasks=tuple(given.tasks[j] for j in columns),
         outcomes=given.outcomes[np.ix_(rows, columns)],
         likeness={k: v[np.ix_(columns, columns)] for k, v in given.likeness.items()},
-        traits=tuple(Trait(t.name, t.values[rows], t.ordered) for t in given.traits),
+        covariates=tuple(Covariate(t.name, t.values[rows], t.ordered) for t in given.covariates),
     )
 
 
 def test_order_of_experts_and_tasks_does_not_matter():
-    trait = Trait("family", (np.arange(12) % 3).astype(float), ordered=False)
-    given = history(9, missing=0.2, traits=(trait,))
+    covariate = Covariate("family", (np.arange(12) % 3).astype(float), ordered=False)
+    given = history(9, missing=0.2, covariates=(covariate,))
     rng = np.random.default_rng(0)
     rows, columns = rng.permutation(12), rng.permutation(7)
     other = forecast(moved(given, rows, columns), int(np.flatnonzero(columns == 2)[0]))

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from expertise_graph.retrieval.history import (
-    History,
+from expertise_graph.retrieval.history import History
+from expertise_graph.retrieval.units import (
     are_fractions,
     on_open_scale,
     standardised_columns,

@@ -14,14 +14,9 @@ from expertise_graph.registry.imports.frame import (
 from expertise_graph.registry.imports.history import import_history
 from expertise_graph.registry.imports.meta import import_meta
 from expertise_graph.registry.imports.scores import import_scores
-from expertise_graph.retrieval.history_loader import (
-    RACE,
-    measured_tasks,
-    read_history,
-    results_of,
-    seen_labels,
-)
+from expertise_graph.retrieval.history import read_history, trained_by_declaration
 from expertise_graph.retrieval.reliability import NEARNESS
+from expertise_graph.retrieval.results import RACE, results_by_task, results_of
 from expertise_graph.store.store import Store
 from tests.nodes import expert, task
 
@@ -91,7 +86,7 @@ def test_results_become_log_odds_and_losses_stay(store, given):
     assert found.tasks == ("task:meta:x", "task:meta:y")
     np.testing.assert_allclose(found.outcomes, [[0.0, -2.5], [np.log(9.0), NAN]], atol=1e-12)
     np.testing.assert_array_equal(found.fractional, [True, False])
-    assert {t: r.metric for t, r in measured_tasks(store).items()} == {
+    assert {t: r.metric for t, r in results_by_task(store.edges("transfer")).items()} == {
         "task:meta:x": "accuracy",
         "task:meta:y": "loss",
     }
@@ -178,7 +173,7 @@ def test_covariates_that_name_the_task_say_who_saw_its_labels(store, given):
     about = "expert,source_task,dataset\na,x,none\nb,y,x\n"
     given(import_meta, about, ImportOptions())
     there = next(t for t in store.tasks() if t.name == "x")
-    assert seen_labels(store.covariates(), there) == {"meta:a"}
+    assert trained_by_declaration(store.covariates(), there) == {"meta:a"}
 
 
 def test_task_embeddings_are_a_likeness(store, given):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from expertise_graph.retrieval.landmarks import choose_landmarks
+from expertise_graph.retrieval.acquisition import choose_landmarks
 from tests.nodes import expert
 
 

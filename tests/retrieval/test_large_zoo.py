@@ -8,15 +8,9 @@ import numpy as np
 import pytest
 
 from expertise_graph.core.types import Embedding, Query
-from expertise_graph.data.reading import read_data
 from expertise_graph.features import probe_sets as probes
-from expertise_graph.features.cost import Timings
-from expertise_graph.features.latency import Meter
-from expertise_graph.features.probing import Prober, silent
 from expertise_graph.registry.imports.frame import HistoryOptions
-from expertise_graph.retrieval.engine import Registry, answer_query
-from expertise_graph.retrieval.evidence import ProbeRunner
-from expertise_graph.workspace import Workspace, draw_sample
+from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.conftest import IMAGE_EXPERTS
 
@@ -58,20 +52,15 @@ def crowd(registered, tmp_path_factory):
     return folder / "zoo", letters
 
 
-def ask(zoo, data, query, pool):
-    labelled = read_data(data)
-    probe_set = probes.current(zoo.store, "image")
-    inputs = probes.inputs(zoo.store, probe_set)
-    prober = Prober(arrays=zoo.store.features)
-    registry = Registry(
-        store=zoo.store,
-        probe_set=probe_set.id,
-        latency=Meter(store=zoo.store, probes=inputs, trust_code=False),
-        progress=silent,
-        pool=pool,
-    )
-    runner = ProbeRunner(store=zoo.store, prober=prober, probes=inputs, timings=Timings(zoo.store))
-    return answer_query(registry, runner, draw_sample(labelled, query), query)
+@pytest.fixture
+def ask(monkeypatch):
+    """Ask with a pool of another size, and be told all of it."""
+
+    def answer(zoo, data, query, pool):
+        monkeypatch.setattr("expertise_graph.retrieval.query.POOL", pool)
+        return zoo.query(data, dataclasses.replace(query, top=pool))
+
+    return answer
 
 
 def first(ranking):
@@ -79,7 +68,7 @@ def first(ranking):
 
 
 @pytest.mark.parametrize("pool", [12, 100])
-def test_the_nearest_of_a_large_zoo_is_recalled_and_no_more_is_run_than_the_budget(crowd, pool):
+def test_the_nearest_of_a_large_zoo_is_recalled_and_no_more_is_run_than_the_budget(crowd, ask, pool):
     folder, letters = crowd
     with Workspace(folder) as zoo:
         ranking = ask(zoo, letters, Query(budget=5), pool)
@@ -92,7 +81,7 @@ def test_the_nearest_of_a_large_zoo_is_recalled_and_no_more_is_run_than_the_budg
     assert ranking.experts_run + sum("was not run" in note for note in ranking.notes) <= 1
 
 
-def test_history_recalls_from_a_large_zoo_too(crowd, tmp_path):
+def test_history_recalls_from_a_large_zoo_too(crowd, ask, tmp_path):
     letters = materials.pictures(tmp_path / "others", 3, 6)
     with Workspace(crowd[0]) as zoo:
         order = ["point-77", *(f"org/{i}" for i in range(10)), "point-900", "point-5"]
@@ -104,4 +93,4 @@ def test_history_recalls_from_a_large_zoo_too(crowd, tmp_path):
     assert first(ranking) == first(small) == "point-77"
     assert {"org/0", "org/9", "point-900"} <= {c.expert.name for c in ranking.candidates}
     assert len(ranking.candidates) == len(small.candidates) == 40
-    assert {e.constraint for e in small.excluded} == {"--max-params 490k"}
+    assert {e.constraint for e in small.excluded} == {"`max_params=490k`"}

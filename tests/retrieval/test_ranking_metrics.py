@@ -64,7 +64,7 @@ def test_perfect_reversed_and_constant_predictions():
 
 
 def test_the_first_picks_by_hand():
-    assert evaluate.relative_at_1(PREDICTED, TRUTH) == pytest.approx(0.5 / 0.9)
+    assert evaluate.regret(PREDICTED, TRUTH, k=1) == pytest.approx(1 - 0.5 / 0.9)
     assert evaluate.regret(PREDICTED, TRUTH, k=2) == 0.0
     assert evaluate.gain(PREDICTED, TRUTH, k=1, baseline=0.45) == pytest.approx(0.05)
     assert evaluate.best_of_first(PREDICTED, TRUTH, k=99) == pytest.approx(0.9)

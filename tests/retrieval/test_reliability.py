@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from expertise_graph.retrieval.history import History, standardised_columns
+from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.reliability import (
     EXPECTED,
     NEARNESS,
@@ -14,6 +14,7 @@ from expertise_graph.retrieval.reliability import (
     standardised_scores,
     weigh_scores,
 )
+from expertise_graph.retrieval.units import standardised_columns
 
 NAN = np.nan
 

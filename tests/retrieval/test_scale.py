@@ -4,14 +4,8 @@ import numpy as np
 import pytest
 
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.scale import (
-    Shift,
-    accuracy_of,
-    fine_tuning_shift,
-    log_odds,
-    probe_odds,
-    scale_of,
-)
+from expertise_graph.retrieval.scale import Shift, fine_tuning_shift, probe_odds, scale_of
+from expertise_graph.retrieval.units import accuracy_of, log_odds
 
 NOTHING = Shift()
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from expertise_graph.features.similarity import SKETCH_DIM, centred_gram, debiased_cka, sketch
-from expertise_graph.retrieval.task_embedding import embed_task, respond
+from expertise_graph.retrieval.evidence import embed_task, respond
 from expertise_graph.transferability.methods.ridge import ridge_accuracy, ridge_predict
 
 EXPERTS, BLOCK, CLASSES = 8, 5, 4

@@ -15,7 +15,7 @@ from expertise_graph.core.errors import InvalidInputError
 from expertise_graph.core.types import Edge, Query
 from expertise_graph.data.sampling import holdout
 from expertise_graph.models.loading import load
-from expertise_graph.retrieval.evidence import measured
+from expertise_graph.retrieval.results import measured
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.fine_tune import train
 from expertise_graph.workspace import Workspace

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from expertise_graph.core.errors import InvalidInputError
-from expertise_graph.retrieval.backtesting.plan import read_plan
-from expertise_graph.retrieval.backtesting.run import backtest
+from expertise_graph.retrieval.backtest_plan import read_plan
+from expertise_graph.retrieval.backtesting import backtest
 from expertise_graph.retrieval.ranking_metrics import gain, pearson, regret, weighted_tau
 from expertise_graph.store.store import Store
 from tests.program import invoke
@@ -296,7 +296,7 @@ def test_a_history_of_too_little_is_refused(home):
     invoke("backtest").failed("0 of 0 tasks", "a back-test needs two", "history import")
     values, _ = planted(16, experts=5, tasks=1)
     bring(home, values)
-    invoke("backtest").failed("1 of 1 tasks")
+    invoke("backtest").failed("1 of 1 task with measured results")
     few = np.full((5, 3), np.nan)
     few[:2, 1:] = 0.5
     bring(home, few)
@@ -319,7 +319,7 @@ def test_a_task_without_enough_results_cannot_be_asked_for(home):
         ("dataset,value\nt00,0.5\n", ["no column 'task'", "dataset, value"]),
         ("task,value\nt00,high\n", ["line 2", "'high'"]),
         ("task,value\nt00,nan\n", ["line 2", "'nan'"]),
-        ("task,value\nt00,0.5\nt00,0.6\n", ["line 3", "once more"]),
+        ("task,value\nt00,0.5\nt00,0.6\n", ["line 3", "comes twice"]),
         ("task,value\nt00,55\n", ["t00 is 55", "divide it by 100"]),
         ("task,value\nother,0.5\n", ["names none of the tasks", "t00"]),
         ("task,value\n", ["no rows"]),

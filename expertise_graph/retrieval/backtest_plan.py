@@ -1,4 +1,4 @@
-"""What is held out, and what comes of it."""
+"""What a back-test holds out, what it returns, and the baseline that gains are measured from."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Expert
-from expertise_graph.retrieval.backtesting.vanilla import oriented_baseline
-from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.history_loader import measured_tasks, outcomes_of, read_history, seen_labels
+from expertise_graph.core import Expert, InvalidInputError, listed
+from expertise_graph.registry import File, cell, number, read_table
+from expertise_graph.retrieval.history import History, read_history, trained_by_declaration
+from expertise_graph.retrieval.results import Results, outcomes_of, results_by_task
 from expertise_graph.store import Store
 
 Array = NDArray[np.float64]
 
+# Names of covariates that give the number of parameters, as published tables call it.
 SIZES = ("params", "parameters", "number_of_parameters", "num_parameters", "size")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class HeldOutTask:
     """One held-out task: the experts with a result on it, and what each method predicted.
 
     Attributes:
@@ -69,7 +70,7 @@ class Backtest:
     """
 
     by: str
-    tasks: tuple[Task, ...]
+    tasks: tuple[HeldOutTask, ...]
     metrics: tuple[Mapping[str, Mapping[str, float]], ...]
     table: Mapping[str, Mapping[str, float]]
     difference: Mapping[str, Mapping[str, tuple[float, float]]]
@@ -77,7 +78,7 @@ class Backtest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class BacktestPlan:
     """What is held out, and what is left out of the comparison.
 
     Attributes:
@@ -111,7 +112,7 @@ def read_plan(
     seed: int = 0,
     baseline: Mapping[str, float] | None = None,
     only: Sequence[str] = (),
-) -> tuple[History, Plan]:
+) -> tuple[History, BacktestPlan]:
     """Return everything the registry knows, and the plan of a back-test over it.
 
     Args:
@@ -125,10 +126,10 @@ def read_plan(
     Raises:
         InvalidInputError: when the baseline fits none of the tasks.
     """
-    results = measured_tasks(store)
+    results = results_by_task(store.edges("transfer"))
     history = read_history(store, [])
     names = {t.id: t.name for t in store.tasks()}
-    plan = Plan(
+    plan = BacktestPlan(
         by=by,
         folds=folds,
         seed=seed,
@@ -160,7 +161,65 @@ def _seen(store: Store, history: History) -> NDArray[np.bool_]:
     tasks = {t.id: t for t in store.tasks()}
     for column, task in enumerate(history.tasks):
         direct = {r.child for r in store.runs(task=task) if r.child}
-        direct |= seen_labels(covariates, tasks[task]) if task in tasks else set()
+        direct |= trained_by_declaration(covariates, tasks[task]) if task in tasks else set()
         found = store.with_descendants(direct)
         seen[:, column] = [expert in found for expert in history.experts]
     return seen
+
+
+def read_baseline(file: File, column: str = "value") -> dict[str, float]:
+    """Return the value of the vanilla start by task, as a table has it.
+
+    Args:
+        file: CSV or TSV with the columns `task` and `column`.
+        column: where the values are.
+
+    Raises:
+        InvalidInputError: when a column is not there, a value is no number, or a task comes twice.
+    """
+    table = read_table(file)
+    value_column = table.find("value", {"value": column})
+    task_column = table.find("task", {})
+    if task_column is None or value_column is None:
+        raise InvalidInputError(f"{table.name} has no column 'task'; {table.there_are}; rename the one meant")
+    found: dict[str, float] = {}
+    for line, row in zip(table.lines, table.rows, strict=True):
+        task, text = cell(row, task_column), cell(row, value_column)
+        value = number(text)
+        if not task or value is None:
+            raise InvalidInputError(f"{table.name} line {line}: {task!r} with {column} {text!r}; correct it")
+        if task in found:
+            raise InvalidInputError(f"{table.name} line {line}: {task!r} comes twice; keep one line per task")
+        found[task] = value
+    return found
+
+
+def oriented_baseline(
+    given: Mapping[str, float], results: Mapping[str, Results], names: Mapping[str, str]
+) -> dict[str, float]:
+    """Return the baseline by task id, such that higher is better as in the results.
+
+    Args:
+        given: by task id or name; other tasks than those with results are ignored.
+        results: by task id.
+        names: of the tasks, by id.
+
+    Raises:
+        InvalidInputError: when it names none of the tasks, or is in percent and the results are not.
+    """
+    found: dict[str, float] = {}
+    for task, measured in results.items():
+        name = next((n for n in (task, names.get(task, task)) if n in given), None)
+        if name is None:
+            continue
+        value = given[name]
+        fractions = all(0.0 <= v <= 1.0 for v in measured.values.values())
+        if fractions and 1.0 < value <= 100.0 and not measured.lower_is_better:
+            raise InvalidInputError(
+                f"the baseline of {name} is {value:g} but its results are fractions; divide it by 100"
+            )
+        found[task] = -value if measured.lower_is_better else value
+    if given and not found:
+        some = sorted(names.get(t, t) for t in results)
+        raise InvalidInputError(f"the baseline names none of the tasks with results: {listed(some)}")
+    return found

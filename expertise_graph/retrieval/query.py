@@ -1,0 +1,262 @@
+"""The path of a query, in order.
+
+sample -> candidates (leakage, constraints, duplicates, recall) -> landmarks -> posterior -> the next expert
+to run, until the budget is used up -> race -> ranking.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from expertise_graph.core import (
+    Embedding,
+    Expert,
+    InvalidInputError,
+    Progress,
+    Query,
+    Ranking,
+    SourceError,
+    setting,
+    silent,
+)
+from expertise_graph.data import Columns, Inputs, LabelledData
+from expertise_graph.features import SKETCH_SEED, Context
+from expertise_graph.retrieval.acquisition import next_expert, run_landmarks
+from expertise_graph.retrieval.baseline import raw_baseline
+from expertise_graph.retrieval.candidates import draw, eligible, embedded, read_pool, recall
+from expertise_graph.retrieval.constraints import apply_constraints
+from expertise_graph.retrieval.evidence import (
+    TASK_METHOD,
+    TASK_VERSION,
+    ProbeRunner,
+    Runner,
+    Sample,
+    draw_sample,
+    stored_evidence,
+)
+from expertise_graph.retrieval.posterior import Posterior, infer
+from expertise_graph.retrieval.ranking import rank
+from expertise_graph.retrieval.results import Measured, measured
+from expertise_graph.retrieval.search import ExpertSearch
+from expertise_graph.store import Store
+
+# Experts that are compared with each other; of a larger zoo those that promise most are recalled. The
+# posterior takes memory of the square and time of the cube of their number.
+POOL = 1500
+# Of experts that a constraint excludes so few are recalled, to name the best of them: a tenth of the pool.
+_EXCLUDED_SHARE = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class RaceResults:
+    """What a race measured.
+
+    Attributes:
+        measured: results of the raced experts, and of earlier races on the task, by expert id.
+        failed: a line for each expert that could not be trained, or whose training failed, by id.
+        interrupted: whether Ctrl-C ended it.
+    """
+
+    measured: Mapping[str, Measured]
+    failed: Mapping[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+
+Expected = Callable[[Mapping[str, Measured]], Mapping[str, float]]
+"""Returns the predicted log-odds of accuracy of every candidate by id, given results on the task."""
+
+
+class Race(Protocol):
+    """Fine-tunes the most promising experts briefly before the answer; the one there is is in training."""
+
+    def __call__(self, entrants: Sequence[Expert], expected: Expected) -> RaceResults:
+        """Return what the entrants reach.
+
+        Args:
+            entrants: the most promising experts, best first.
+            expected: tells which of them promise most once some of them were measured.
+        """
+
+
+def answer_query(
+    context: Context,
+    data: LabelledData,
+    query: Query,
+    *,
+    probes: Inputs,
+    columns: Columns | None = None,
+    race: Race | None = None,
+) -> Ranking:
+    """Return the ranking of the registered experts for a dataset.
+
+    Args:
+        context: the store is read, and keeps the task, its embedding, scores and features.
+        data: a stratified sample of it is looked at, test items left out.
+        query: budget, constraints, estimators.
+        probes: the current probe set of the modality; its hash is its id.
+        columns: how the dataset is read, for the command to go on with.
+        race: called when the budget is used up, and not when the search was interrupted.
+
+    Raises:
+        NotFoundError: when no expert of the modality is there, or none meets the constraints.
+        InvalidInputError: when nothing may be run and no evidence is there, or for an estimator that needs
+            more than features.
+        SourceError: when experts were to be run and none could.
+    """
+    runner = ProbeRunner(context=context, probes=probes, estimators=query.estimators)
+    store, sample = context.store, draw_sample(data, query)
+    search = open_search(store, sample, query, runner=runner, progress=context.progress, size=POOL)
+    posterior = explore(search)
+    _store_task(store, search, posterior)
+    if race is not None and not search.interrupted:
+        posterior = _after_race(search, posterior, race)
+    notes = list(runner.unmeasured.values())
+    if data.stand_in:
+        notes.append(f"experts were ranked by how well they tell apart {data.stand_in}")
+    return rank(search, posterior, raw_baseline(store, sample), columns=columns, notes=notes)
+
+
+def open_search(
+    store: Store,
+    sample: Sample,
+    query: Query,
+    *,
+    runner: Runner,
+    progress: Progress = silent,
+    size: int = POOL,
+) -> ExpertSearch:
+    """Return a search over the candidates, with the evidence that is stored about them.
+
+    Of a zoo larger than `size` as many are drawn, a few of them are run to find out where the task is, and
+    then the most promising of the whole zoo take the place of those drawn.
+
+    Raises:
+        NotFoundError: as `answer_query`.
+    """
+    started = time.perf_counter()
+    zoo = eligible(store, sample)
+    excluded = apply_constraints(
+        zoo, query, latency=runner.latency, lineage=store.edges("lineage"), progress=progress
+    ).excluded
+    stored = stored_evidence(store, sample, query.estimators)
+    # Those of a race are left to the race, so that it takes the same course when it is run again.
+    results = measured(store, sample.task, rungs=0 if query.race else None)
+    drawn = draw(zoo, stored.keys(), excluded=excluded.keys(), size=size, seed=query.seed)
+    search = ExpertSearch(
+        runner=runner,
+        sample=sample,
+        query=query,
+        pool=read_pool(store, runner.probe_set, sample, drawn, excluded=excluded.keys()),
+        excluded=excluded,
+        evidence=stored,
+        results=results,
+        started=started,
+    )
+    if len(zoo) > size:
+        run_landmarks(search)
+        recalled = _recalled(store, search, zoo, size)
+        search.change_pool(read_pool(store, runner.probe_set, sample, recalled, excluded=excluded.keys()))
+    return search
+
+
+def _recalled(store: Store, search: ExpertSearch, zoo: list[Expert], size: int) -> list[Expert]:
+    """Return the experts of a large zoo that promise most, and a few of those that a constraint excludes."""
+    posterior = infer(search)
+    known, vectors = embedded(store, search.runner.probe_set, zoo)
+    near: dict[str, float] = {}
+    if posterior.task_vector is not None:
+        near = dict(zip((e.id for e in known), (vectors @ posterior.task_vector).tolist(), strict=True))
+    results = posterior.prediction.forecast.results
+    means = posterior.prediction.mean.tolist()
+    promise = {e: m for e, m, n in zip(search.pool.history.experts, means, results, strict=True) if n}
+    kept: set[str] = set()
+    for out, most in ((False, size), (True, size // _EXCLUDED_SHARE)):
+        part = [e for e in zoo if (e.id in search.excluded) == out]
+        kept |= recall(part, search.evidence.keys(), near=near, promise=promise, size=most)
+    return [e for e in zoo if e.id in kept]
+
+
+def explore(search: ExpertSearch) -> Posterior:
+    """Run experts within the budget, and return the posterior then.
+
+    Ctrl-C ends the search; what was found until then counts.
+
+    Raises:
+        SourceError, InvalidInputError: as `answer_query`.
+    """
+    try:
+        run_landmarks(search)
+        posterior = infer(search)
+        while (index := next_expert(search, posterior)) is not None:
+            search.run(index)
+            posterior = infer(search)
+    except KeyboardInterrupt:
+        if not search.evidence:
+            raise
+        search.interrupted = True
+        posterior = infer(search)
+    _check_evidence(search)
+    return posterior
+
+
+def _check_evidence(search: ExpertSearch) -> None:
+    """Refuse to guess.
+
+    Raises:
+        SourceError: when experts were to be run and none could.
+        InvalidInputError: when none was to be run and history says nothing.
+    """
+    outcomes = search.pool.history.outcomes[: len(search.pool.experts)]
+    if search.evidence or search.measured or (~np.isnan(outcomes)).any():
+        return
+    if search.unusable:
+        raise SourceError("no expert could be run: " + "; ".join(search.unusable.values()))
+    raise InvalidInputError(
+        "this budget runs no expert, and no expert has a result on this task or another; set "
+        f"{setting('budget', 1)} or more, or import results of the experts on other tasks"
+    )
+
+
+def _after_race(search: ExpertSearch, posterior: Posterior, race: Race) -> Posterior:
+    """Race the first candidates that may be the answer, add the results, and return the posterior with them.
+
+    Experts with a full fine-tune on record are not raced; `search.measured` holds no other results yet.
+    """
+    experts = search.pool.experts
+    barred = {*search.excluded, *search.unusable, *search.measured}
+    able = [i for i, e in enumerate(experts) if e.runnable and e.id not in barred]
+    able.sort(key=lambda i: (-float(posterior.mean[i]), experts[i].id))
+
+    def expected(results: Mapping[str, Measured]) -> dict[str, float]:
+        means = infer(search.with_results(results)).mean.tolist()
+        return {e.id: mean for e, mean in zip(experts, means, strict=True)}
+
+    found = race([experts[i] for i in able[: search.query.race]], expected)
+    search.results = found.measured
+    search.change_pool(search.pool)
+    search.unusable.update(found.failed)
+    search.interrupted = found.interrupted
+    return infer(search)
+
+
+def _store_task(store: Store, search: ExpertSearch, posterior: Posterior) -> None:
+    store.put_task(search.sample.task)
+    if posterior.task_vector is None:
+        return
+    store.put_embedding(
+        Embedding(
+            owner=search.sample.task.id,
+            kind="task",
+            probe_set=search.runner.probe_set,
+            method=TASK_METHOD,
+            version=TASK_VERSION,
+            vector=posterior.task_vector,
+            seed=SKETCH_SEED,
+            n=len(search.sample.labels),
+        )
+    )
