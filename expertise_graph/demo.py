@@ -1,29 +1,32 @@
-"""The whole loop on real models and real data: register, query, warm-start, and what came of it."""
+"""The whole workflow on starter experts and example data: register, query, fine-tune, compare."""
 
 from __future__ import annotations
 
-import json
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from expertise_graph.core import Expert, ExpertiseError, Progress, Query, Ranking, WarmStart
+from expertise_graph.core import Expert, ExpertiseError, Progress, Query, Ranking, WarmStart, write_json
 from expertise_graph.models import RunFolder, installed, starter_names
 from expertise_graph.starter import task_archives
 from expertise_graph.training import TrainConfig, TrainingProgress
 from expertise_graph.workspace import Workspace
 
+# Fewer than there are image experts, so that the ranking shows measured and predicted ones side by side.
 BUDGET = 6
+
+# Few, so that the demo takes minutes. From scratch more would help, which is what the comparison is to show.
 EPOCHS = 6
+
+# Tasks that are ranked for but not trained on unless named, to keep the demo short.
 ASKED_ONLY = ("emoji-redrawn",)
-"""Tasks that are asked about but not trained on unless named, to keep the demo short."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSummary:
-    """What the demo found on one task."""
+    """The results of the demo on one task; `experts_run_again` is for the same query asked again."""
 
     task: str
     expert: str
@@ -37,7 +40,7 @@ class TaskSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class Chapter:
-    """One task of the demo: the answer, the training, and its line in the summary."""
+    """One task of the demo: the ranking, the training result, and the line in the summary."""
 
     ranking: Ranking
     result: WarmStart
@@ -48,9 +51,9 @@ class Demo:
     """The demo in a folder of its own; nothing outside of it is touched.
 
     Args:
-        out: the folder; it gets a workspace, the example data, the runs and the pictures.
-        progress: told what is being run.
-        report: told how training goes.
+        out: the folder; it gets a workspace, the example data, the runs and the plots.
+        progress: called with what is being run.
+        report: called while a model is trained.
     """
 
     def __init__(self, out: Path, progress: Progress, report: Callable[[TrainingProgress], None]) -> None:
@@ -60,7 +63,7 @@ class Demo:
         self.workspace = Workspace.init(out / "workspace", progress=progress)
 
     def register(self) -> Iterator[tuple[str, Expert | ExpertiseError]]:
-        """Register every starter expert whose weights are on this machine, one after the other."""
+        """Register every starter expert whose weights are on this machine; yield its name and the result."""
         for name in filter(installed, starter_names()):
             try:
                 yield name, self.workspace.register(f"zoo:{name}")
@@ -83,19 +86,19 @@ class Demo:
         return self.workspace.query(self.data(task), Query(budget=BUDGET))
 
     def run(self, task: str) -> Chapter:
-        """Query, query again, and train warm and cold from the best expert.
+        """Query twice, fine-tune from the expert of rank 1, and train from scratch on the same budget.
 
-        A demo that was interrupted goes on with the expert it had begun from.
+        A demo that was interrupted resumes with the expert it started from.
         """
         start = time.perf_counter()
-        begun = RunFolder(self.out / task).is_run
+        started = RunFolder(self.out / task).is_run
         data = self.workspace.read(self.data(task))
         ranking = self.workspace.query(data, Query(budget=BUDGET))
         again = self.workspace.query(data, Query(budget=BUDGET, top=len(self.workspace.experts())))
         result = self.workspace.warm_start(
             data,
             self.out / task,
-            expert=None if begun else ranking.best.expert.id,
+            expert=None if started else ranking.best.expert.id,
             config=TrainConfig(epochs=EPOCHS),
             compare_cold=True,
             report=self.report,
@@ -116,9 +119,6 @@ class Demo:
     def finish(self, chapters: list[Chapter]) -> Path:
         """Write summary.json and return its path."""
         path = self.out / "summary.json"
-        content = {
-            "tasks": [asdict(chapter.summary) for chapter in chapters],
-            "seconds": time.perf_counter() - self.started,
-        }
-        path.write_text(json.dumps(content, indent=2, allow_nan=False))
+        tasks = [asdict(chapter.summary) for chapter in chapters]
+        write_json(path, {"tasks": tasks, "seconds": time.perf_counter() - self.started})
         return path

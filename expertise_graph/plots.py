@@ -1,35 +1,36 @@
-"""Pictures of what happened: accuracy over epochs, confusions, the graph around a node."""
+"""Plots as PNG files: accuracy by epoch, confusion matrices, the graph around a node."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from expertise_graph.core import replacing, shorten
 from expertise_graph.models import RunFolder
 from expertise_graph.registry import Graph, layout
 
-# Characters of a class name that are shown, and classes whose counts are.
+# Characters of a class name that fit beside a confusion matrix without shrinking it.
 _NAME = 24
-_COUNTED = 40
 
+# Classes up to which counts fit into the cells, and side in inches from which a matrix does not grow further.
+_COUNTED, _LARGEST = 40, 24.0
+
+_DOTS_PER_INCH = 120
 _COLOURS = {"expert": "#3b6fb6", "task": "#d1495b", "reference": "#9a9a9a"}
 _EDGES = {"similarity": "#9db4d0", "lineage": "#2e8b57", "transfer": "#d1495b"}
 
 
 def draw_histories(runs: Mapping[str, Path], path: Path) -> None:
-    """Write a PNG with one panel a task: validation accuracy of the warm and the cold start.
+    """Write a PNG with one panel per task: validation accuracy of the warm and the cold start.
 
     Args:
-        runs: by task, the folder of a run that was made with a cold start to compare.
-        path: where to write.
+        runs: by task, the folder of a run that was compared with a cold start.
+        path: of the file, which is written whole or not at all.
     """
     figure = Figure(figsize=(4.2 * len(runs), 3.4), layout="constrained")
     for place, (task, folder) in enumerate(runs.items(), 1):
@@ -38,21 +39,14 @@ def draw_histories(runs: Mapping[str, Path], path: Path) -> None:
             ("warm start", folder, "#2e8b57"),
             ("from scratch", folder / "cold", "#9a9a9a"),
         ):
-            _curve(axes, _history(part), label, colour)
+            rows = RunFolder(part).history()
+            epochs, accuracies = zip(*((r["epoch"], r["validation_accuracy"]) for r in rows), strict=True)
+            axes.plot(epochs, accuracies, label=label, color=colour, marker=".")
         axes.set(title=task, xlabel="epoch", ylim=(0, 1))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend(frameon=False, loc="lower right")
     figure.axes[0].set_ylabel("validation accuracy")
-    figure.savefig(path, dpi=120)
-
-
-def _history(folder: Path) -> Sequence[Mapping[str, Any]]:
-    return RunFolder(folder).history()
-
-
-def _curve(axes: Axes, rows: Sequence[Mapping[str, Any]], label: str, colour: str) -> None:
-    epochs = [row["epoch"] for row in rows]
-    axes.plot(epochs, [row["validation_accuracy"] for row in rows], label=label, color=colour, marker=".")
+    _save(figure, path)
 
 
 def draw_confusion(confusion: NDArray[np.int64], classes: Sequence[str], path: Path) -> None:
@@ -61,16 +55,15 @@ def draw_confusion(confusion: NDArray[np.int64], classes: Sequence[str], path: P
     Args:
         confusion: (classes, classes) counts, rows by label and columns by prediction.
         classes: their names.
-        path: where to write; the file is there whole or not at all.
+        path: of the file, which is written whole or not at all.
     """
-    side = min(24.0, 2.4 + 0.32 * len(classes))
+    side = min(_LARGEST, 2.4 + 0.32 * len(classes))
     figure = Figure(figsize=(side + 0.8, side), layout="constrained")
     axes = figure.add_subplot()
     shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    names = [name if len(name) <= _NAME else f"{name[: _NAME - 1]}\u2026" for name in classes]
     # matplotlib reads what stands between dollar signs as mathematics.
-    names = [name.replace("$", r"\$") for name in names]
+    names = [shorten(name, _NAME).replace("$", r"\$") for name in classes]
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.set(xlabel="predicted", ylabel="class")
@@ -81,17 +74,8 @@ def draw_confusion(confusion: NDArray[np.int64], classes: Sequence[str], path: P
     _save(figure, path)
 
 
-def _save(figure: Figure, path: Path) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        figure.savefig(temporary, dpi=120, format="png")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def draw_graph(graph: Graph, path: Path, *, title: str = "") -> None:
-    """Write a PNG of a small graph: experts, tasks, and how they are related."""
+    """Write a PNG of a small graph: experts, tasks and the edges between them."""
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     axes = figure.add_subplot()
     places = layout(graph)
@@ -113,4 +97,9 @@ def draw_graph(graph: Graph, path: Path, *, title: str = "") -> None:
     axes.margins(0.12)
     axes.set_title(title, loc="left")
     axes.legend(frameon=False, loc="lower left")
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=_DOTS_PER_INCH, format="png")
