@@ -52,7 +52,7 @@ from expertise_graph.store import HOME_VARIABLE, Store, find_workspace
 if TYPE_CHECKING:
     from expertise_graph.data import Columns, LabelledData, Skip
     from expertise_graph.deltas import Applied, ApplySettings, DeltaReport, Packing
-    from expertise_graph.diagnostics import DataFindings, FeatureExtractor, RunFindings, RunRecord
+    from expertise_graph.diagnostics import DataFindings, FeatureExtractor, RunFindings
     from expertise_graph.inference import Evaluation, Exported, Model, Prediction
     from expertise_graph.merging import MergeResult, MergeSettings
     from expertise_graph.models import SourceOptions
@@ -919,11 +919,11 @@ class Workspace:
             InvalidInputError: when the run has not finished.
         """
 
-        def find(record: RunRecord) -> LabelledData:
+        def find(task: str) -> LabelledData:
             if data is not None:
                 return self.read(data, columns=columns)
-            found = self.read(self.store.find_task(record.task).locator, columns=columns)
-            if found.task.id != record.task:
+            found = self.read(self.store.find_task(task).locator, columns=columns)
+            if found.task.id != task:
                 raise InvalidInputError(
                     f"{found.locator} gives other items or labels than the run had: name its columns "
                     f"as then, e.g. {setting('target')}, or give the data as they were with {setting('data')}"
@@ -941,7 +941,7 @@ class Workspace:
     @staticmethod
     def is_run(folder: str | Path) -> bool:
         """Tell whether a folder is that of a training run."""
-        return diagnostics.is_run(folder)
+        return models.RunFolder(Path(folder)).is_run
 
     @staticmethod
     def check_report_path(path: str | Path) -> None:

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from expertise_graph.diagnostics.data_report import data_json, report_on_data
     from expertise_graph.diagnostics.findings import DataFindings
     from expertise_graph.diagnostics.items import FeatureExtractor, no_expert
-    from expertise_graph.diagnostics.record import RunRecord, is_run
     from expertise_graph.diagnostics.report import Report, check_writable
     from expertise_graph.diagnostics.run_check import RunFindings, check_run
     from expertise_graph.diagnostics.run_report import report_on_run, run_json

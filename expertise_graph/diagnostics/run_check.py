@@ -8,13 +8,13 @@ from pathlib import Path
 
 from expertise_graph.core import ExpertiseError, Progress, UntrustedError, silent
 from expertise_graph.data import LabelledData, known_modalities
+from expertise_graph.diagnostics.finished_run import FinishedRun, check_same_classes, read_finished_run
 from expertise_graph.diagnostics.hardest_examples import HardExample, contact_sheet, hardest_examples
-from expertise_graph.diagnostics.record import RunRecord, check_same_classes, read_run
 from expertise_graph.diagnostics.verdict import RunVerdict, judge
 from expertise_graph.inference import Model, open_model
 
-Find = Callable[[RunRecord], LabelledData]
-"""Returns the data of a run; raises ExpertiseError where they cannot be found."""
+Find = Callable[[str], LabelledData]
+"""Returns the data of a task, by its id; raises ExpertiseError where they cannot be found."""
 
 
 @dataclass(kw_only=True)
@@ -28,7 +28,7 @@ class RunFindings:
         sheet: the hardest examples as a PNG, for images.
     """
 
-    record: RunRecord
+    run: FinishedRun
     verdict: RunVerdict
     model: Model | None = None
     data: LabelledData | None = None
@@ -62,22 +62,22 @@ def check_run(
         InvalidInputError: when the run has not finished, or its files do not belong together.
         NotFoundError, SourceError: when a file of it is missing or damaged.
     """
-    record = read_run(folder)
-    found = RunFindings(record=record, verdict=judge(record, "DATA"))
+    run = read_finished_run(folder)
+    found = RunFindings(run=run, verdict=judge(run, "DATA"))
     try:
         found.model = open_model(folder, trust_code=trust_code)
     except UntrustedError as error:
         found.notes.append(f"the hardest examples are left out: {error}")
     try:
-        found.data = find(record)
-        check_same_classes(record, found.data)
-        found.verdict = judge(record, found.data.locator, settings)
+        found.data = find(run.task)
+        check_same_classes(run, found.data)
+        found.verdict = judge(run, found.data.locator, settings)
         if found.model is None:
             return found
         found.hardest, found.looked_at = hardest_examples(
-            found.model, found.data, seed=int(record.result["seed"]), progress=progress
+            found.model, found.data, seed=int(run.result["seed"]), progress=progress
         )
-        if known_modalities[record.modality].picture:
+        if known_modalities[run.modality].picture:
             found.sheet = contact_sheet(found.hardest, found.data)
     except ExpertiseError as error:
         found.notes.append(f"the hardest examples are left out: {error}")

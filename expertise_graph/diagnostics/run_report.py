@@ -9,8 +9,8 @@ from typing import Any
 from expertise_graph.core import count, duration
 from expertise_graph.data import CLASS, LABELS, plural_of
 from expertise_graph.diagnostics.charts import ChartLine, LineChart
+from expertise_graph.diagnostics.finished_run import FinishedRun
 from expertise_graph.diagnostics.hardest_examples import HardExample
-from expertise_graph.diagnostics.record import RunRecord
 from expertise_graph.diagnostics.report import ItemName, Report, ReportTable, Section, Wording
 from expertise_graph.diagnostics.run_check import RunFindings
 
@@ -26,39 +26,39 @@ def report_on_run(findings: RunFindings, wording: Wording = str) -> Report:
         wording: puts settings and commands into the form of the program's face.
     """
     return Report(
-        title=f"Check of the run {findings.record.folder.name}",
+        title=f"Check of the run {findings.run.folder.name}",
         headline=list(_headline(findings)),
-        sections=[*_hardest_examples(findings), _training_curves(findings.record)],
+        sections=[*_hardest_examples(findings), _training_curves(findings.run)],
         advice_title="Try next",
         commands=[wording(command) for command in findings.verdict.commands],
         notes=[wording(note) for note in findings.notes],
         interrupted=findings.interrupted,
         items=() if findings.data is None else findings.data.items,
-        modality=findings.record.modality,
+        modality=findings.run.modality,
         attachments={} if findings.sheet is None else {"worst.png": findings.sheet},
     )
 
 
 def _headline(findings: RunFindings) -> Iterator[str]:
-    record, result = findings.record, findings.record.result
+    run, result = findings.run, findings.run.result
     what = {
-        CLASS: f"in {count(len(record.classes), 'class')}",
-        LABELS: f"with {count(len(record.classes), 'label')}",
+        CLASS: f"in {count(len(run.classes), 'class')}",
+        LABELS: f"with {count(len(run.classes), 'label')}",
     }
     yield (
-        f"{record.folder.name}: {result['strategy']} on {result['n_train']:,} {plural_of(record.modality)} "
-        f"{what.get(record.kind, 'with values')}, {count(result['epochs'], 'epoch')} in "
+        f"{run.folder.name}: {result['strategy']} on {result['n_train']:,} {plural_of(run.modality)} "
+        f"{what.get(run.kind, 'with values')}, {count(result['epochs'], 'epoch')} in "
         f"{duration(result['seconds'])}"
     )
     yield (
-        f"{record.metric} {record.shown(result['accuracy'])} on {count(result['n_test'], 'test item')}, "
-        f"{record.shown(result['validation_accuracy'])} on {count(result['n_validation'], 'validation item')}"
+        f"{run.metric_name} {run.shown(result['accuracy'])} on {count(result['n_test'], 'test item')}, "
+        f"{run.shown(result['validation_accuracy'])} on {count(result['n_validation'], 'validation item')}"
     )
     model = findings.model
     if model is not None and len(model.networks) > 1 and model.accuracy is not None:
         yield (
-            f"{len(model.networks)} networks answer together: {record.metric} "
-            f"{record.shown(model.accuracy)} on the test items; the training curves are those of the first"
+            f"{len(model.networks)} networks answer together: {run.metric_name} "
+            f"{run.shown(model.accuracy)} on the test items; the training curves are those of the first"
         )
     if result.get("note"):
         yield f"note: {result['note']}"
@@ -78,35 +78,35 @@ def _hardest_examples(findings: RunFindings) -> Iterator[Section]:
     yield Section(title="Hardest examples", text=[text], tables=[table])
 
 
-def _training_curves(record: RunRecord) -> Section:
-    metric = record.metric
+def _training_curves(run: FinishedRun) -> Section:
+    metric = run.metric_name
     charts = []
     for title, training, validation, percent in (
-        (metric, "train_accuracy", "validation_accuracy", record.kind == CLASS),
+        (metric, "train_accuracy", "validation_accuracy", run.kind == CLASS),
         ("loss", "loss", "validation_loss", False),
     ):
         lines = [
-            ChartLine(f"training {title}", _points(record, training)),
-            ChartLine(f"validation {title}", _points(record, validation)),
+            ChartLine(f"training {title}", _points(run, training)),
+            ChartLine(f"validation {title}", _points(run, validation)),
         ]
         name = f"{title.capitalize()} by epoch, in training and on validation"
         charts.append(LineChart(title=name, given=lines, across="epoch", percent=percent))
     rows = [
         (
             int(row["epoch"]),
-            "" if row["train_accuracy"] is None else record.shown(row["train_accuracy"]),
-            record.shown(row["validation_accuracy"]),
+            "" if row["train_accuracy"] is None else run.shown(row["train_accuracy"]),
+            run.shown(row["validation_accuracy"]),
             f"{row['validation_loss']:.3f}",
         )
-        for row in record.history
+        for row in run.history
     ]
     head = ("epoch", f"training {metric}", f"validation {metric}", "validation loss")
     table = ReportTable(caption="Epochs; epoch 0 is the linear probe", head=head, rows=rows)
     return Section(title="Training curves", charts=charts, tables=[table])
 
 
-def _points(record: RunRecord, name: str) -> list[tuple[float, float]]:
-    return [(float(row["epoch"]), float(row[name])) for row in record.history if row[name] is not None]
+def _points(run: FinishedRun, name: str) -> list[tuple[float, float]]:
+    return [(float(row["epoch"]), float(row[name])) for row in run.history if row[name] is not None]
 
 
 def run_json(findings: RunFindings, wording: Wording = str) -> dict[str, Any]:
@@ -116,16 +116,16 @@ def run_json(findings: RunFindings, wording: Wording = str) -> dict[str, Any]:
         findings: of `check_run`.
         wording: puts settings and commands into the form of the program's face.
     """
-    record = findings.record
+    run = findings.run
     kept = ("strategy", "accuracy", "validation_accuracy", "kept_epoch", "epochs", "stopped", "seed")
     return {
         "kind": "run",
-        "folder": str(record.folder),
-        "expert": record.expert,
-        "task": record.task,
-        "metric": record.result["metric"],
-        "modality": record.modality,
-        **{name: record.result[name] for name in kept},
+        "folder": str(run.folder),
+        "expert": run.expert,
+        "task": run.task,
+        "metric": run.metric,
+        "modality": run.modality,
+        **{name: run.result[name] for name in kept},
         "verdict": findings.verdict.kind,
         "verdict_text": findings.verdict.text,
         "commands": [wording(command) for command in findings.verdict.commands],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expertise_graph.core import Command
-from expertise_graph.diagnostics.record import RunRecord
+from expertise_graph.diagnostics.finished_run import FinishedRun
 
 # Training accuracy above that of validation from which on items are memorised; smaller gaps are usual with
 # frozen features and harmless.
@@ -42,21 +42,21 @@ class RunVerdict:
     commands: tuple[Command, ...]
 
 
-def judge(record: RunRecord, data: str, settings: Mapping[str, str | bool] | None = None) -> RunVerdict:
+def judge(run: FinishedRun, data: str, settings: Mapping[str, str | bool] | None = None) -> RunVerdict:
     """Return the verdict on a run; the first rule that fits counts.
 
     Args:
-        record: of the run.
+        run: the finished run.
         data: its data as a command names them.
         settings: that commands need to read them.
     """
-    kind, numbers = kind_of_run(record), _numbers(record)
-    scores = {name: record.said(numbers[name]) for name in ("train", "validation", "test")}
-    text = _TEXTS[kind].format(kept=f"{numbers['kept']:.0f}", **scores) + _shift(record)
-    return RunVerdict(kind=kind, text=text, commands=_commands(record, kind, data, settings or {}))
+    kind, numbers = kind_of_run(run), _numbers(run)
+    scores = {name: run.said(numbers[name]) for name in ("train", "validation", "test")}
+    text = _TEXTS[kind].format(kept=f"{numbers['kept']:.0f}", **scores) + _shift(run)
+    return RunVerdict(kind=kind, text=text, commands=_commands(run, kind, data, settings or {}))
 
 
-def kind_of_run(record: RunRecord) -> str:
+def kind_of_run(run: FinishedRun) -> str:
     """Return which rule fits, see `RunVerdict`.
 
     diverged: the loss became NaN. probe: only the head was trained. probe-kept: no epoch was better than
@@ -65,34 +65,34 @@ def kind_of_run(record: RunRecord) -> str:
     validation, whose loss has risen by a tenth from its lowest. gap: it is two tenths above, and the loss
     has not risen. under-fitting: training accuracy itself stays below 90 %.
     """
-    rows = [row for row in record.history if row["epoch"] > 0]
-    if record.result["stopped"] == "nan":
+    rows = [row for row in run.history if row["epoch"] > 0]
+    if run.result["stopped"] == "nan":
         return "diverged"
     if not rows:
-        return "unfinished" if record.result["stopped"] == "time" else "probe"
-    if record.result["kept_epoch"] == 0:
+        return "unfinished" if run.result["stopped"] == "time" else "probe"
+    if run.result["kept_epoch"] == 0:
         return "probe-kept"
-    numbers = _numbers(record)
-    cut = record.result["stopped"] in ("epochs", "time")
+    numbers = _numbers(run)
+    cut = run.result["stopped"] in ("epochs", "time")
     if cut and _still_improving(rows) and numbers["gap"] < GAP and numbers["validation"] < DONE:
         return "unfinished"
     noise = 2 * math.sqrt(_variance(numbers["validation"]) / max(numbers["items"], 1))
-    if numbers["gap"] > max(GAP, noise) and _risen(record.history):
+    if numbers["gap"] > max(GAP, noise) and _risen(run.history):
         return "over-fitting"
     if numbers["gap"] > max(2 * GAP, noise):
         return "gap"
     return "under-fitting" if numbers["train"] < LOW else "good"
 
 
-def _shift(record: RunRecord) -> str:
+def _shift(run: FinishedRun) -> str:
     """Return a sentence when the test items are clearly harder than those of validation, else nothing."""
-    numbers, n_test = _numbers(record), max(float(record.result["n_test"]), 1.0)
+    numbers, n_test = _numbers(run), max(float(run.result["n_test"]), 1.0)
     # Smoothed by four items, as of few all may be right by chance.
     validation = (numbers["validation"] * numbers["items"] + 2) / (numbers["items"] + 4)
     doubt = math.sqrt(_variance(validation) / (numbers["items"] + 4) + _variance(numbers["test"]) / n_test)
     if validation - numbers["test"] <= max(_HARDER, 2 * doubt):
         return ""
-    test, held = record.said(numbers["test"]), record.said(numbers["validation"])
+    test, held = run.said(numbers["test"]), run.said(numbers["validation"])
     return (
         f" The test items are harder ({test}) than the validation items ({held}): they may come from "
         "another source, or validation items have near-duplicates in training."
@@ -120,18 +120,18 @@ def _risen(history: Sequence[Mapping[str, Any]]) -> bool:
     return bool(history[-1]["validation_loss"] > RISEN * min(row["validation_loss"] for row in history))
 
 
-def _numbers(record: RunRecord) -> dict[str, float]:
-    last = record.history[-1] if record.history else {}
+def _numbers(run: FinishedRun) -> dict[str, float]:
+    last = run.history[-1] if run.history else {}
     train = last.get("train_accuracy")
-    validation = float(record.result["validation_accuracy"])
+    validation = float(run.result["validation_accuracy"])
     train = validation if train is None else float(train)
     return {
         "train": train,
         "validation": validation,
         "gap": train - float(last.get("validation_accuracy", validation)),
-        "test": float(record.result["accuracy"]),
-        "kept": float(record.result["kept_epoch"]),
-        "items": float(record.result["n_validation"]),
+        "test": float(run.result["accuracy"]),
+        "kept": float(run.result["kept_epoch"]),
+        "items": float(run.result["n_validation"]),
     }
 
 
@@ -167,15 +167,15 @@ _TEXTS = {
 
 
 def _commands(
-    record: RunRecord, kind: str, data: str, settings: Mapping[str, str | bool]
+    run: FinishedRun, kind: str, data: str, settings: Mapping[str, str | bool]
 ) -> tuple[Command, ...]:
     def again(name: str, **changes: str) -> Command:
         """Return the run with some settings changed, into a folder beside its own."""
-        expert = {"expert": record.expert} if record.expert else {}
-        out = {"out": f"{record.folder}-{name}"}
+        expert = {"expert": run.expert} if run.expert else {}
+        out = {"out": f"{run.folder}-{name}"}
         return Command("warm_start", (data,), {**settings, **expert, **changes, **out})
 
-    epochs, lr = int(record.config.get("epochs", 20)), float(record.config.get("lr", 1e-3))
+    epochs, lr = int(run.config.get("epochs", 20)), float(run.config.get("lr", 1e-3))
     gentler = again("gentle", lr=f"{lr / 3:.2g}")
     longer = again("longer", epochs=str(2 * epochs))
     frozen = again("probe", strategy="linear-probe")

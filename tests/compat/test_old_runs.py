@@ -114,10 +114,7 @@ def test_it_is_as_accurate_as_it_says(name, on_record):
         *QUICK_CHECKS,
     ],
 )
-def test_check_looks_back_at_it(name, moved, request):
-    if name == "first-40f6ef3":
-        reason = "run.json had no metric then, which check does not expect"
-        request.applymarker(pytest.mark.xfail(raises=KeyError, reason=reason, strict=True))
+def test_check_looks_back_at_it(name, moved):
     folder = material.RUNS / name
     done = invoke("--workspace", moved, "check", folder, "--data", *material.data(name), "--json")
     if name in NO_COURSE:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from expertise_graph.inference.opening import open_model
 from PIL import Image
 
 from expertise_graph.cli.app import command_line
@@ -16,8 +17,8 @@ from expertise_graph.core.metrics import log_softmax
 from expertise_graph.data.dataset import Columns
 from expertise_graph.data.reading import read_data
 from expertise_graph.data.sampling import holdout
+from expertise_graph.diagnostics.finished_run import FinishedRun
 from expertise_graph.diagnostics.hardest_examples import SHOWN
-from expertise_graph.diagnostics.record import RunRecord, is_run
 from expertise_graph.diagnostics.verdict import judge, kind_of_run
 from expertise_graph.inference.opening import open_model
 from expertise_graph.training.config import TrainConfig
@@ -69,7 +70,7 @@ def record(rows, *, stopped="epochs", kept=None, strategy="lp-ft", test=0.8, val
         "n_test": n,
         "seed": 0,
     }
-    return RunRecord(
+    return FinishedRun(
         folder=Path("runs/a"),
         config={"epochs": 20, "lr": 3e-3},
         result=result,
@@ -182,7 +183,6 @@ def test_other_data_and_other_options_are_refused(run_folder, tmp_path):
 
 
 def test_unfinished_and_damaged_runs(run_folder):
-    assert is_run(run_folder)
     shutil.move(run_folder / "model", run_folder / "elsewhere")
     invoke("check", run_folder).failed("holds no model/", "train it again")
     shutil.move(run_folder / "elsewhere", run_folder / "model")
@@ -191,7 +191,7 @@ def test_unfinished_and_damaged_runs(run_folder):
     change_json(run_folder / "run.json", result=None)
     invoke("check", run_folder).failed("has not finished")
     (run_folder / "run.json").write_text("[]")
-    invoke("check", run_folder).failed("does not hold the record of a finished warm start")
+    invoke("check", run_folder).failed("is not the record of a run")
     (run_folder / "run.json").write_text(json.dumps({"identity": {}, "result": {}}))
     invoke("check", run_folder).failed("does not hold the record")
 
