@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from expertise_graph.inference.opening import open_model
 from PIL import Image
 
 from expertise_graph.cli.app import command_line
