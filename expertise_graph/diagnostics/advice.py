@@ -56,7 +56,7 @@ def next_command(findings: DataFindings, locator: str, settings: Mapping[str, st
 
 def _problems(findings: DataFindings) -> Iterator[str]:
     """Yield what can be repaired, the most harmful first."""
-    summary, duplicates, labels = findings.summary, findings.duplicates, findings.label_issues
+    summary, duplicates, labels = findings.summary, findings.duplicates, findings.label_errors
     if not summary.items:
         yield f"First make the items readable: none of {len(summary.skipped):,} can be used."
     if len(summary.classes) == 1:

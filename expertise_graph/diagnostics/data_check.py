@@ -29,7 +29,7 @@ from expertise_graph.diagnostics.duplicates import (
 )
 from expertise_graph.diagnostics.findings import DataFindings, DatasetSummary
 from expertise_graph.diagnostics.items import CheckedItems, Choose, checked_items, no_expert, short_path
-from expertise_graph.diagnostics.label_issues import find_label_issues
+from expertise_graph.diagnostics.label_errors import find_label_errors
 from expertise_graph.diagnostics.learning_curve import measure_learning_curve
 from expertise_graph.diagnostics.probe import NAMES, folds_of, measure_baselines, reduced, too_small
 
@@ -103,7 +103,7 @@ class _DataCheck:
         sample = self._sample()
         reason = too_small(self.checked.labels[sample])
         if reason:
-            found.notes.append(f"label issues, accuracies and the learning curve are left out: {reason}")
+            found.notes.append(f"label errors, baselines and the learning curve are left out: {reason}")
         else:
             self._learn(sample, pairs)
         found.advice = advise(found)
@@ -142,7 +142,7 @@ class _DataCheck:
         chosen = pool[stratified_sample(self.checked.labels[pool], LEARNT_FROM, seed=self.seed)]
         if len(chosen) < len(pool):
             self.findings.notes.append(
-                f"label issues, accuracies and the learning curve rest on {len(chosen):,} of "
+                f"label errors, baselines and the learning curve rest on {len(chosen):,} of "
                 f"{len(pool):,} items"
             )
         self.findings.sampled = len(chosen)
@@ -154,7 +154,7 @@ class _DataCheck:
         assert found.duplicates is not None
         groups = group_numbers(len(self.checked), found.duplicates.groups)
         fold = folds_of(labels, [groups[i] for i in sample], seed=self.seed)
-        self.progress("measuring simple methods", 0, 3)
+        self.progress("measuring baselines", 0, 3)
         raw = self._raw(sample)
         found.baselines = measure_baselines(raw, labels, fold, expert=features, name=found.expert or "")
         self.progress("measuring the learning curve", 1, 3)
@@ -163,9 +163,9 @@ class _DataCheck:
         if basis is None or methods["raw"].value > methods["expert"].value:
             basis, method = reduced(raw), NAMES["raw"]
         found.learning_curve = measure_learning_curve(basis, labels, fold, seed=self.seed, method=method)
-        self.progress("searching for wrong labels", 2, 3)
+        self.progress("searching for label errors", 2, 3)
         if features is not None:
-            found.label_issues = find_label_issues(
+            found.label_errors = find_label_errors(
                 basis, labels, fold, items=sample, classes=self.checked.classes, seed=self.seed
             )
         self.progress("done", 3, 3)
@@ -181,7 +181,7 @@ class _DataCheck:
             features = extractor.of(self.checked, rows, self.hashes)
         except ExpertiseError as error:
             self.findings.expert_reason = first_line(error)
-            self.findings.notes.append(f"no expert was used, so wrong labels are not searched for: {error}")
+            self.findings.notes.append(f"no expert was used, so label errors are not searched for: {error}")
             return None
         self.findings.expert, self.findings.expert_reason = extractor.expert, extractor.reason
         if self.inspection.certain is not None:

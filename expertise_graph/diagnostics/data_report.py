@@ -14,7 +14,7 @@ from expertise_graph.diagnostics.findings import (
     DataFindings,
     DuplicateGroup,
     Duplicates,
-    LabelIssues,
+    LabelErrors,
     LearningCurve,
 )
 from expertise_graph.diagnostics.items import separate_test_named
@@ -74,8 +74,8 @@ class _DataSections:
         found = self.findings
         if found.duplicates is not None and found.duplicates.groups:
             yield self.duplicates(found.duplicates)
-        if found.label_issues is not None and found.label_issues.issues:
-            yield self.label_issues(found.label_issues)
+        if found.label_errors is not None and found.label_errors.suspected:
+            yield self.label_errors(found.label_errors)
         if self.summary.skipped or found.odd or self.summary.only_in_test:
             yield self.items()
         if found.baselines is not None:
@@ -121,14 +121,14 @@ class _DataSections:
                 "duplicates", text, self.pairs(g for g in found.groups if not g.leak and not g.conflict)
             )
 
-    def label_issues(self, found: LabelIssues) -> Section:
+    def label_errors(self, found: LabelErrors) -> Section:
         rows = [
-            (self.cell((issue.item,)), issue.given, issue.suggested, percent(issue.confidence))
-            for issue in found.issues[:_ROWS]
+            (self.cell((error.item,)), error.given, error.suggested, percent(error.confidence))
+            for error in found.suspected[:_ROWS]
         ]
         examples = "; ".join(
             f"{self.short(i.item)} is {shorten(i.given, NAME)}, looks like {shorten(i.suggested, NAME)}"
-            for i in found.issues[:SHOWN]
+            for i in found.suspected[:SHOWN]
         )
         doubt = "probably wrong" if found.clear else "possibly wrong, or only hard"
         points = [
@@ -144,7 +144,7 @@ class _DataSections:
             head=("item", "label given", "label suggested", "confidence"),
             rows=rows,
         )
-        return Section(title="Label issues", points=points, tables=[table], problem=True)
+        return Section(title="Label errors", points=points, tables=[table], problem=True)
 
     def items(self) -> Section:
         skipped, odd = self.summary.skipped, self.findings.odd or ()
@@ -221,19 +221,19 @@ class _DataSections:
 
 def _baselines(found: Baselines) -> Section:
     methods = found.methods.values()
-    text = f"cross-validated on {found.items:,} items in {found.folds} folds, duplicates kept together"
+    folds = f"cross-validated in {found.folds} folds, duplicates kept together"
     return Section(
-        title="Accuracy of simple methods",
-        text=[text],
+        title="Baselines",
+        text=[f"accuracy on {found.items:,} items, {folds}"],
         charts=[
             BarChart(
-                title="Accuracy of simple methods with 95 % intervals",
+                title="Accuracy of the baselines with 95 % intervals",
                 bars=[(method.method, method.value, method.low, method.high) for method in methods],
             )
         ],
         tables=[
             ReportTable(
-                caption="Accuracy of simple methods",
+                caption="Accuracy of the baselines",
                 head=("method", "accuracy", "95 % interval"),
                 rows=[
                     (m.method, f"{100 * m.value:.1f} %", f"{100 * m.low:.0f} to {percent(m.high)}")
@@ -284,7 +284,7 @@ def data_json(findings: DataFindings, wording: Wording = str) -> dict[str, Any]:
             {"kind": o.kind, "count": len(o.items), "items": _listed(names, o.items)} for o in findings.odd
         ],
         "duplicates": findings.duplicates and _duplicates_json(findings, findings.duplicates, names),
-        "noise": findings.label_issues and _label_issues_json(findings.label_issues, names),
+        "noise": findings.label_errors and _label_errors_json(findings.label_errors, names),
         "need": findings.baselines and asdict(findings.baselines),
         "growth": findings.learning_curve and asdict(findings.learning_curve),
         "expert": findings.expert,
@@ -319,12 +319,12 @@ def _duplicates_json(findings: DataFindings, found: Duplicates, names: Sequence[
     }
 
 
-def _label_issues_json(found: LabelIssues, names: Sequence[str]) -> dict[str, Any]:
+def _label_errors_json(found: LabelErrors, names: Sequence[str]) -> dict[str, Any]:
     return {
-        "suspects": [{**asdict(issue), "item": names[issue.item]} for issue in found.issues],
+        "suspects": [{**asdict(error), "item": names[error.item]} for error in found.suspected],
         "found": found.found,
         "checked": found.checked,
-        "errors": found.errors,
+        "errors": found.misclassified,
         "found_share": found.recall,
         "estimated": found.estimated,
         "clear": found.clear,

@@ -85,11 +85,11 @@ class Duplicates:
 
 # Measured (LOG.md, wrong labels): with clean labels up to .33 of the errors of a probe are confident ones,
 # with a tenth of the labels swapped .38 to .73. Of few errors the share says nothing.
-_CONFIDENT_ERRORS, _CONFIDENT_ITEMS, _LEAST_ISSUES = 0.4, 0.025, 3
+_CONFIDENT_ERRORS, _CONFIDENT_ITEMS, _FEWEST = 0.4, 0.025, 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelIssue:
+class SuspectedError:
     """An item whose label a cross-validated probe confidently disagrees with."""
 
     item: int
@@ -99,22 +99,22 @@ class LabelIssue:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelIssues:
+class LabelErrors:
     """Labels that look wrong.
 
     Attributes:
-        issues: the most confident first, two hundred at most.
+        suspected: the most confident first, two hundred at most.
         found: how many there are in all.
         checked: how many items were checked.
-        errors: how many of them the probe gets wrong; hard items are among them.
+        misclassified: how many of them the probe gets wrong; hard items are among them.
         recall: of labels that were swapped on purpose, the share that the same search finds.
-        estimated: how many labels are wrong if all issues are; some are missed.
+        estimated: how many labels are wrong if all suspected ones are; some are missed.
     """
 
-    issues: tuple[LabelIssue, ...]
+    suspected: tuple[SuspectedError, ...]
     found: int
     checked: int
-    errors: int
+    misclassified: int
     recall: float
     estimated: int
 
@@ -122,8 +122,8 @@ class LabelIssues:
     def clear(self) -> bool:
         """Whether they look like wrong labels rather than like hard items."""
         return (
-            self.found >= max(_LEAST_ISSUES, _CONFIDENT_ITEMS * self.checked)
-            and self.found >= _CONFIDENT_ERRORS * self.errors
+            self.found >= max(_FEWEST, _CONFIDENT_ITEMS * self.checked)
+            and self.found >= _CONFIDENT_ERRORS * self.misclassified
         )
 
 
@@ -222,7 +222,7 @@ class DataFindings:
     summary: DatasetSummary
     odd: tuple[Odd, ...] | None = None
     duplicates: Duplicates | None = None
-    label_issues: LabelIssues | None = None
+    label_errors: LabelErrors | None = None
     baselines: Baselines | None = None
     learning_curve: LearningCurve | None = None
     expert: str | None = None

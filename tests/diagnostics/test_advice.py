@@ -14,10 +14,10 @@ from expertise_graph.diagnostics.findings import (
     DatasetSummary,
     DuplicateGroup,
     Duplicates,
-    LabelIssue,
-    LabelIssues,
+    LabelErrors,
     LearningCurve,
     Odd,
+    SuspectedError,
 )
 
 
@@ -60,9 +60,11 @@ def copies(**changes):
     return Duplicates(groups=(group,), **values | changes)
 
 
-def issues(number, errors):
-    found = (LabelIssue(item=0, given="cat", suggested="dog", confidence=0.9),) * number
-    return LabelIssues(issues=found, found=number, checked=190, errors=errors, recall=0.9, estimated=number)
+def suspected(number, misclassified):
+    found = (SuspectedError(item=0, given="cat", suggested="dog", confidence=0.9),) * number
+    return LabelErrors(
+        suspected=found, found=number, checked=190, misclassified=misclassified, recall=0.9, estimated=number
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,9 +77,9 @@ def issues(number, errors):
             "remove the 2 leaked items from training or from validation and test",
         ),
         ({"duplicates": copies(conflict=True)}, "one label for 1 group of duplicates"),
-        ({"label_issues": issues(20, 40)}, "review the 20 labels that look wrong"),
-        ({"label_issues": issues(20, 60)}, "Nothing"),
-        ({"label_issues": issues(2, 3)}, "Nothing"),
+        ({"label_errors": suspected(20, 40)}, "review the 20 labels that look wrong"),
+        ({"label_errors": suspected(20, 60)}, "Nothing"),
+        ({"label_errors": suspected(2, 3)}, "Nothing"),
         (
             {"summary": {"only_in_test": ("cow", "pig")}},
             "add items of 2 classes that only the test set has to training",
@@ -102,7 +104,7 @@ def test_what_to_fix_first(changes, words):
 
 def test_leakage_comes_before_wrong_labels_before_copies():
     faults = {
-        "label_issues": issues(60, 100),
+        "label_errors": suspected(60, 100),
         "duplicates": copies(leaked=(1,), conflict=True, exact_copies=50),
     }
     assert "leaked" in advise(findings(**faults))[0]
@@ -110,7 +112,7 @@ def test_leakage_comes_before_wrong_labels_before_copies():
     assert "one label" in advise(findings(**faults))[0]
     faults["duplicates"] = copies(exact_copies=50)
     assert "look wrong" in advise(findings(**faults))[0]
-    del faults["label_issues"]
+    del faults["label_errors"]
     assert "50 copies" in advise(findings(**faults))[0]
 
 

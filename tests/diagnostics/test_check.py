@@ -233,7 +233,7 @@ def test_a_large_folder_is_sampled_and_says_so(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "moment", ["looking at the items", "measuring simple methods", "searching for wrong labels"]
+    "moment", ["looking at the items", "measuring baselines", "searching for label errors"]
 )
 def test_an_interrupted_check_tells_what_is_known(tmp_path, moment):
     def stop(label, done, total):
@@ -244,7 +244,7 @@ def test_an_interrupted_check_tells_what_is_known(tmp_path, moment):
     assert found.interrupted
     assert found.summary.items == 66
     assert (found.duplicates is not None) == (moment != "looking at the items")
-    assert (found.baselines is not None) == (moment == "searching for wrong labels")
+    assert (found.baselines is not None) == (moment == "searching for label errors")
     assert found.advice == ()
     assert list(report_on_data(found).lines())[-1] == "interrupted: this is what was known until then"
     json.dumps(data_json(found), allow_nan=False)
@@ -273,7 +273,7 @@ def test_odd_images_have_their_kind(tmp_path):
 
 def test_ctrl_c_prints_what_is_known(workspace, planted, monkeypatch):
     def stop(bars, label, done, total):
-        if label == "searching for wrong labels":
+        if label == "searching for label errors":
             raise KeyboardInterrupt
 
     monkeypatch.setattr("expertise_graph.cli.output.Bars.update", stop)
@@ -302,7 +302,7 @@ def test_the_better_features_are_learnt_from(tmp_path):
     found = check_data(read_data(tmp_path / "d.csv"), choose=lambda: blind)
     assert found.baselines.gain_high < 0
     assert found.learning_curve.method == "ridge, raw input"
-    assert found.label_issues.errors == round(
+    assert found.label_errors.misclassified == round(
         (1 - found.baselines.methods["raw"].value) * found.baselines.items
     )
     assert found.advice[1].startswith("Begin without a network")

@@ -67,13 +67,11 @@ def test_all_that_was_planted_is_found_and_nothing_else(planted):
     assert [what for what, _ in found.summary.skipped] == ["train/ayb/broken.png"]
 
 
-def test_real_letters_are_not_taken_for_copies(armenian, latin_features):
+def test_real_letters_are_not_taken_for_copies(armenian):
     images = ImageInspection()
     for i, item in enumerate(armenian.items):
         images.look(i, item, modality=IMAGE)
-    pairs = images.near_duplicates()
-    near = cosines(pairs, {i: i for i in range(len(armenian))}, latin_features)
-    assert len(confirm(pairs, near, certain=0.97)) <= 2
+    assert images.near_duplicates() == []
 
 
 def test_pictures_saved_anew_are_recognised(tmp_path):
@@ -92,8 +90,8 @@ def test_pictures_saved_anew_are_recognised(tmp_path):
 def test_the_hash_survives_brightness_and_tells_letters_apart():
     a, b = (decode(LETTERS / "train" / name / "00.png") for name in ("ayb", "ben"))
     brighter = perceptual_hash(ImageEnhance.Brightness(a).enhance(0.8))
-    assert (perceptual_hash(a) ^ brighter).bit_count() <= 2
-    assert (perceptual_hash(a) ^ perceptual_hash(b)).bit_count() > 12
+    assert perceptual_hash(a) == brighter
+    assert (perceptual_hash(a) ^ perceptual_hash(b)).bit_count() > 20
 
 
 def test_features_confirm_what_pixels_leave_open():

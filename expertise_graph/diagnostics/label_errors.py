@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.core import FloatArray, IntArray
-from expertise_graph.diagnostics.findings import LabelIssue, LabelIssues
+from expertise_graph.diagnostics.findings import LabelErrors, SuspectedError
 from expertise_graph.diagnostics.probe import probabilities, scores
 
 # By which another class must be likelier than the label: without it 73 of 315 clean emoji are suspect, with
@@ -23,7 +23,7 @@ _LEAST_RECALL = 0.25
 _MOST = 200
 
 
-def find_label_issues(
+def find_label_errors(
     features: FloatArray,
     labels: IntArray,
     fold: IntArray,
@@ -31,7 +31,7 @@ def find_label_issues(
     items: IntArray,
     classes: tuple[str, ...],
     seed: int,
-) -> LabelIssues:
+) -> LabelErrors:
     """Find the labels that a probe, which has not seen the item, confidently disagrees with.
 
     Done twice: the second probe learns without the suspects of the first. How much such a search
@@ -51,9 +51,9 @@ def find_label_issues(
     gap = likely[hits, suggested[hits]] - likely[hits, labels[hits]]
     hits = hits[np.argsort(-gap, kind="stable")]
     recall = _recall(features, labels, fold, seed=seed)
-    return LabelIssues(
-        issues=tuple(
-            LabelIssue(
+    return LabelErrors(
+        suspected=tuple(
+            SuspectedError(
                 item=int(items[i]),
                 given=classes[labels[i]],
                 suggested=classes[suggested[i]],
@@ -63,7 +63,7 @@ def find_label_issues(
         ),
         found=len(hits),
         checked=len(labels),
-        errors=int((scored.argmax(axis=1) != labels).sum()),
+        misclassified=int((scored.argmax(axis=1) != labels).sum()),
         recall=recall,
         estimated=round(len(hits) / max(recall, _LEAST_RECALL)),
     )
