@@ -29,7 +29,7 @@ def test_an_image_model_in_onnx_fed_as_its_description_says(image_run, letters, 
     pytest.importorskip("onnxscript")
     target = tmp_path / "letters.onnx"
     done = invoke("export", image_run, "--format", "onnx", "--out", target).worked()
-    assert "logits of 12 real inputs differ by at most" in done.err
+    assert "logits on 12 real inputs differ by at most" in done.err
     about = json.loads((tmp_path / "letters.onnx.json").read_text())
     assert (about["classes"], about["temperature"]) == (list(open_model(image_run).classes), 1.0)
     assert about["inputs"] == [{"name": "pixel_values", "shape": ["batch", 3, 64, 64], "dtype": "float32"}]
