@@ -395,13 +395,7 @@ class Workspace:
         query, labelled = query or Query(), self.read(data, columns=columns)
         probe_set = features.probe_sets.current(self.store, labelled.modality)
         return retrieval.answer_query(
-            features.Context(
-                store=self.store,
-                prober=self._prober(trust_code),
-                trust_code=trust_code,
-                progress=self.progress,
-                seed=query.seed,
-            ),
+            self._context(trust_code, query.seed),
             labelled,
             query,
             probes=features.probe_sets.inputs(self.store, probe_set),
@@ -409,7 +403,7 @@ class Workspace:
             race=self._race(labelled, query, trust_code),
         )
 
-    def _race(self, labelled: LabelledData, query: Query, trust_code: bool) -> Any:
+    def _race(self, labelled: LabelledData, query: Query, trust_code: bool) -> training.Race | None:
         if not query.race:
             return None
         return training.Race(
@@ -1010,12 +1004,13 @@ class Workspace:
         """Store a table of distances between tasks; raises as `import_history`."""
         return registry.import_distances(self.store, file, options or registry.DistanceOptions())
 
-    def _context(self, trust_code: bool) -> features.Context:
+    def _context(self, trust_code: bool, seed: int = 0) -> features.Context:
         return features.Context(
             store=self.store,
             prober=self._prober(trust_code),
             trust_code=trust_code,
             progress=self.progress,
+            seed=seed,
         )
 
     def _prober(self, trust_code: bool) -> features.Prober:

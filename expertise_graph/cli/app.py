@@ -25,6 +25,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 # Settings whose option has another name; all others are called as the setting, with dashes.
 _IRREGULAR = {
+    "estimators": "estimator",
     "excluded_licenses": "exclude_license",
     "head": "include_head",
     "kinds": "kind",

@@ -57,6 +57,14 @@ COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why",
     type=click.IntRange(4),
     help="Number of labelled items that experts are run on, stratified by class.",
 )
+@click.option(
+    "--estimator",
+    "estimators",
+    multiple=True,
+    metavar="NAME",
+    help="Transferability estimator that scores the experts that are run; repeatable.  [default: logme, "
+    "ridge_accuracy, kernel_target_alignment]",
+)
 @click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed.")
 @click.option("--modality", help="image or text; fail if the data are of the other.")
 @constraint_options
@@ -93,6 +101,7 @@ def _query(given: dict[str, Any]) -> Query:
         sample=given["sample"],
         seed=given["seed"],
         race=given["race"],
+        **({"estimators": given["estimators"]} if given["estimators"] else {}),
     )
 
 

@@ -33,6 +33,7 @@ def asked(*options):
         (("--license", "MIT", "--license", "Apache-2.0"), Query(licenses=("mit", "apache-2.0"))),
         (("--exclude-license", "Unknown"), Query(excluded_licenses=("unknown",))),
         (("--tag", "a", "--tag", "b"), Query(tags=("a", "b"))),
+        (("--estimator", "logme", "--estimator", "leep"), Query(estimators=("logme", "leep"))),
     ],
 )
 def test_options_become_the_query(options, expected):
