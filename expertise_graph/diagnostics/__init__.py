@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from expertise_graph.diagnostics.findings import DataFindings
     from expertise_graph.diagnostics.items import FeatureExtractor, no_expert
     from expertise_graph.diagnostics.report import Report, check_writable
-    from expertise_graph.diagnostics.run_check import RunFindings, check_run
-    from expertise_graph.diagnostics.run_report import report_on_run, run_json
+    from expertise_graph.diagnostics.run_check import RunFindings, check_run, report_on_run, run_json
 
 __getattr__, __dir__, __all__ = door(__name__)

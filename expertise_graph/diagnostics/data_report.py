@@ -258,7 +258,7 @@ def _learning_curve(found: LearningCurve) -> Section:
             f"about {percent(doubled)} predicted with twice as many like these "
             f"({percent(low)} to {percent(high)})"
         )
-    chart = LineChart(title="Accuracy by number of items", given=lines, across="items to learn from")
+    chart = LineChart(title="Accuracy by number of items", lines=lines, across="items to learn from")
     return Section(title="Learning curve", text=[f"{steps} items; {ahead}"], charts=[chart])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,10 +96,8 @@ def _joined(own: CheckedItems, test: LabelledData) -> CheckedItems:
     index = {name: i for i, name in enumerate(classes)}
     labels = np.array([index[test.classes[label]] for label in test.labels], dtype=np.int64)
     names = item_names(test.items, test.locator)
-    return CheckedItems(
-        name=own.name,
-        modality=own.modality,
-        locator=own.locator,
+    return dataclasses.replace(
+        own,
         items=(*own.items, *test.items),
         labels=np.concatenate([own.labels, labels]),
         classes=classes,

@@ -225,8 +225,8 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", ":", "?", "!")) else ".")
 
 
-def _cut(text: str) -> str:
-    return shorten(text, _CELL)
+def _cut(text: str, length: int = _CELL) -> str:
+    return shorten(text, length)
 
 
 _ENVIRONMENT = jinja2.Environment(
