@@ -27,6 +27,8 @@ from expertise_graph.training import (
 
 STRATEGY = "lp-ft"
 """Its weights move, at its share of the learning rate."""
+# Length of a row of the prototype head over the mean distance of the class means: logits of some units, so
+# that the softmax is neither flat, as with 1, nor one-hot, as with 100. Not tuned.
 SHARPNESS = 10.0
 
 

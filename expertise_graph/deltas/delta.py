@@ -18,6 +18,7 @@ from expertise_graph.models import Head
 
 FORMAT, VERSION = "expertise-graph-delta", "1"
 WHOLE, DIFFERENCE, NO_HEAD = "whole", "difference", "none"
+# A file that claims more items than any dataset has would outweigh all others in an average.
 MOST_ITEMS = 10**12
 
 

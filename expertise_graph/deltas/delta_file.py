@@ -17,6 +17,7 @@ from expertise_graph.deltas.packing import check_parts
 from expertise_graph.merging import LoadedModel, State
 from expertise_graph.models import inspect
 
+# The largest classifiers have some 20,000; a header that declares more would only fill the memory.
 MOST_CLASSES = 100_000
 HEAD_TENSORS = (":head.weight", ":head.bias")
 

@@ -15,6 +15,7 @@ T = TypeVar("T")
 
 VALUE, CODE, SCALE = "value", "int8", "scale"
 LEFT, RIGHT = "left", "right"
+# Of a signed byte on each side of zero; -128 is left out so that both have as many.
 LEVELS = 127
 
 

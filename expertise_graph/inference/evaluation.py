@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import DatasetError, FloatArray, IntArray, Progress, metrics, silent, stats
+from expertise_graph.core import DatasetError, FloatArray, IntArray, Progress, metrics, setting, silent, stats
 from expertise_graph.data import CLASS, LABELS, LabelledData, plural_of
 from expertise_graph.inference.items import Chosen, choose, marks_of, match_classes, same_task, values_of
 from expertise_graph.inference.model import Model
 
+# Confusions that are listed: more are seldom read; the whole matrix is in `confusion`.
 CONFUSED = 10
+
+# Probability from which a label counts as given: the one that minimises errors where probabilities are right.
 THRESHOLD = 0.5
 
 
@@ -79,7 +82,7 @@ def evaluate(
     if model.kind == CLASS and data.kind == LABELS:
         raise DatasetError(
             f"{data.name} holds several labels an item and {model.folder} gives one class an item: "
-            "give data with one class each, or --target class"
+            f"give data with one class each, or set {setting('target', CLASS)}"
         )
     chosen = choose(model, data, split)
     if model.kind == "value":

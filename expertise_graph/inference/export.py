@@ -19,13 +19,15 @@ from expertise_graph.core import (
     SourceError,
     first_line,
     read_json_object,
+    setting,
     write_json,
 )
 from expertise_graph.inference.model import Model
 from expertise_graph.inference.tracing import BATCH, TOKENS, Traced, quiet, trace
 
+# Of a logit, relative to the largest one: beyond it a file is not the model. float32 in another order of
+# operations gives 1e-6 to 1e-5. A tighter bound would refuse large networks, a looser one let errors pass.
 LARGEST_DIFFERENCE = 1e-3
-"""Of a logit, relative to the largest one: beyond it a file is not the model."""
 
 
 class Format(Protocol):
@@ -177,8 +179,10 @@ def _image(model: Model, size: list[Any]) -> dict[str, Any]:
 
 def _check_path(path: Path, suffix: str, *, force: bool) -> None:
     if path.suffix != suffix:
-        raise InvalidInputError(f"--out {path} must end in {suffix}")
+        raise InvalidInputError(f"{path} must end in {suffix}: choose another {setting('out')}")
     if not path.absolute().parent.is_dir():
         raise InvalidInputError(f"there is no folder {path.absolute().parent} to write {path.name} into")
     if path.is_dir() or (path.exists() and not force):
-        raise InvalidInputError(f"{path} is there already: give another --out, or --force to replace it")
+        raise InvalidInputError(
+            f"{path} exists already: choose another {setting('out')}, or set {setting('force')} to replace it"
+        )

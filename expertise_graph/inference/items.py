@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expertise_graph.core import DatasetError, FloatArray, IntArray, InvalidInputError, listed
+from expertise_graph.core import DatasetError, FloatArray, IntArray, InvalidInputError, listed, setting
 from expertise_graph.data import LABELS, SPLITS, VALUE, LabelledData, holdout
 from expertise_graph.inference.model import Model
 
@@ -59,7 +59,9 @@ def _rows_of(model: Model, data: LabelledData, split: str) -> IntArray:
         rows = data.splits.get(split, np.zeros(0, dtype=np.int64))
     if not len(rows):
         declared = ", ".join(data.splits) or "none"
-        raise DatasetError(f"{data.name} has no {split} split (declared: {declared}); use --split all")
+        raise DatasetError(
+            f"{data.name} has no {split} split (declared: {declared}); set {setting('split', 'all')}"
+        )
     return rows
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from expertise_graph.core import InvalidInputError, MissingExtraError
+from expertise_graph.core import InvalidInputError, MissingExtraError, byte_size, setting
 from expertise_graph.inference.tracing import Traced, quiet
 
 try:
@@ -23,6 +23,7 @@ except ImportError as error:
         "pip install 'expertise-graph[onnx]'"
     ) from error
 
+# A protobuf message, which an ONNX file is, holds at most 2 GiB; the graph needs some of it.
 LARGEST_BYTES = 1_900_000_000
 
 
@@ -41,8 +42,8 @@ class OnnxFormat:
         size = sum(t.nbytes for t in traced.program.state_dict.values())
         if size > LARGEST_BYTES:
             raise InvalidInputError(
-                f"the model has {size / 1e9:.1f} GB of weights and an ONNX file holds 2 GB: use "
-                "--format torch-export"
+                f"the model has {byte_size(size)} of weights and an ONNX file holds 2 GB: set "
+                f"{setting('format', 'torch-export')}"
             )
         with quiet(), _unlogged("torch.onnx"):
             made = torch.onnx.export(

@@ -11,7 +11,7 @@ from expertise_graph.models import RunFolder, SourceOptions, existing_folder, lo
 
 
 def open_model(folder: str | Path, *, trust_code: bool = False) -> Model:
-    """Read the ``--out`` folder of a finished warm start, or of an `auto` that left an ensemble.
+    """Read the folder of a finished run, or of an `auto` that left an ensemble.
 
     Args:
         folder: it holds ``model/``, ``head.safetensors`` and ``head.json``, and of an ensemble
@@ -48,7 +48,7 @@ def open_model(folder: str | Path, *, trust_code: bool = False) -> Model:
 
 
 def open_network(folder: str | Path, *, trust_code: bool = False) -> Network:
-    """Read the ``--out`` folder of a finished warm start; of an ensemble its first network.
+    """Read the folder of a finished run; of an ensemble its first network.
 
     Args:
         folder: it holds ``model/``, ``head.safetensors`` and ``head.json``; no workspace is needed.

@@ -21,6 +21,7 @@ from expertise_graph.starter import probe_files
 
 BATCH, TOKENS = "batch", "tokens"
 TOKEN_INPUTS = ("input_ids", "attention_mask")
+# Inputs that a file is checked on: one alone and a batch of eleven, so that the batch size must really vary.
 CHECKED = 12
 
 

@@ -26,8 +26,8 @@ from expertise_graph.training import (
 # Inputs in one forward pass: small enough for the memory of a laptop, large enough to fill its cores.
 BATCH = 64
 
-# Items that the Fisher information is estimated on, one backward pass each. Matena and Raffel use from 256
-# on and see little change with more; fewer make it noisier, more take longer.
+# Items that the Fisher information is estimated on, one backward pass each: fewer make it noisier, more take
+# longer. Not tuned; Matena and Raffel (arXiv:2111.09832) report that a few hundred suffice.
 FISHER_ITEMS = 256
 
 

@@ -12,7 +12,12 @@ import torch
 from expertise_graph.core import InvalidInputError
 from expertise_graph.merging.states import State
 
+# Share of each task vector that TIES keeps unless told: the authors' (arXiv:2306.01708). More keeps noise in
+# which children disagree, less loses what they learnt.
 DENSITY = 0.2
+
+# Added to all information, as a fraction of its mean: where no model knows anything the plain mean results.
+# Larger pulls every entry towards the plain mean, 0 divides by 0.
 FISHER_FLOOR = 1e-6
 
 

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from expertise_graph.core import InvalidInputError, did_you_mean
+from expertise_graph.core import InvalidInputError, did_you_mean, setting
 
 METHODS = ("mean", "greedy-soup", "task-arithmetic", "ties", "fisher")
 SCALES: Mapping[str, tuple[float, ...]] = {
     "task-arithmetic": tuple(round(0.1 * i, 1) for i in range(1, 11)),
     "ties": (0.3, 0.5, 0.8, 1.0, 1.3, 1.6, 2.0),
 }
-"""Scales that are tried on the validation split."""
+"""Scales that are tried on the validation split, around those of arXiv:2212.04089 and 2306.01708."""
 
 _WEIGHTED = ("mean", "task-arithmetic", "fisher")
 
@@ -55,7 +55,7 @@ class MergeSettings:
         for name, allowed in (("scale", tuple(SCALES)), ("density", ("ties",)), ("weights", _WEIGHTED)):
             if getattr(self, name) is not None and self.method not in allowed:
                 raise InvalidInputError(
-                    f"{name} means nothing to {self.method}: it belongs to {', '.join(allowed)}"
+                    f"{setting(name)} has no effect on {self.method}: it belongs to {', '.join(allowed)}"
                 )
         if self.scale is not None and not math.isfinite(self.scale):
             raise InvalidInputError(f"scale is {self.scale}: give a finite number")

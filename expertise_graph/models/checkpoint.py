@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from expertise_graph.core import UNKNOWN, Expert, SourceError, sha256_of_texts
+from expertise_graph.core import UNKNOWN, Expert, SourceError, setting, sha256_of_texts
 from expertise_graph.models.base import Backbone, Pin, SourceOptions
 from expertise_graph.models.card import read_card
 from expertise_graph.models.layout import PREPROCESSING, Layout, read_layout, write_pooling
@@ -29,7 +29,11 @@ from expertise_graph.models.weights import find_weights, sha256_of
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+# Texts are cut to so many tokens: time and memory grow with the length, and what comes later is lost. It is part
+# of the hash of the preprocessing, so another number makes other experts.
 MAX_TOKENS = 128
+
+# Their position embeddings start behind the padding index.
 _OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet")
 
 
@@ -135,7 +139,7 @@ def _modality(folder: Path) -> str:
         (folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "spiece.model", "vocab.json")
     )
     if image and text:
-        raise SourceError(f"{folder} takes images and text; say which with --modality image|text")
+        raise SourceError(f"{folder} takes images and text: choose one as {setting('modality')}")
     if not image and not text:
         raise SourceError(
             f"{folder} has neither preprocessor_config.json nor tokenizer.json; add the one it needs"

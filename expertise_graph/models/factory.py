@@ -1,6 +1,6 @@
 """``factory:package.module:callable``: the user's own network, with weights in a file.
 
-Nothing of the user's code is imported without --trust-code, and that is recorded.
+Nothing of the user's code is imported unless it is trusted, and that is recorded.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from expertise_graph.core import Expert, InvalidInputError
+from expertise_graph.core import Expert, InvalidInputError, setting
 from expertise_graph.models.base import Backbone, Pin, SourceOptions
 from expertise_graph.models.networks import describe_network, load_network, require_trust
 from expertise_graph.models.preprocessing import check_input
@@ -21,13 +21,15 @@ class FactorySource:
         """Build the network, load its weights and measure what they are.
 
         Raises:
-            UntrustedError: without --trust-code.
-            InvalidInputError: without --weights or --input-size.
+            UntrustedError: when the code is not trusted.
+            InvalidInputError: without weights or the size of the input.
             SourceError: when callable and weights do not fit.
         """
         require_trust({"factory": locator}, options.trust_code)
         if options.weights is None or options.input is None:
-            raise InvalidInputError(f"factory:{locator} needs --weights FILE and --input-size PIXELS")
+            raise InvalidInputError(
+                f"factory:{locator} needs {setting('weights')}, a file, and {setting('input_size')}, pixels"
+            )
         spec = {"factory": locator, "input": dataclasses.asdict(check_input(options.input))}
         weights = Path(options.weights).expanduser().absolute()
         return describe_network(spec, weights, options, pin=Pin(source="factory", locator=locator))

@@ -29,6 +29,7 @@ from expertise_graph.core import (
     SourceError,
     UntrustedError,
     first_line,
+    setting,
     sha256_of_json,
     write_json,
 )
@@ -63,7 +64,7 @@ def describe_network_folder(root: Path, options: SourceOptions) -> Expert:
     """Return the expert in a folder saved from such a network.
 
     Raises:
-        UntrustedError: without --trust-code.
+        UntrustedError: when it needs code that is not trusted.
     """
     spec = _read_spec(root)
     require_trust(spec, options.trust_code)
@@ -90,11 +91,13 @@ def require_trust(spec: Mapping[str, Any], trust_code: bool) -> None:
     """Refuse a network built by code of the user unless that was allowed for this command.
 
     Raises:
-        UntrustedError: naming the flag.
+        UntrustedError: naming the code.
     """
     code = spec.get("factory") or spec.get("input", {}).get("transform")
     if code and not trust_code:
-        raise UntrustedError(f"{code} is code that would be run; add --trust-code if you trust it")
+        raise UntrustedError(
+            f"{code} is code that would be run: set {setting('trust_code', True)} if you trust it"
+        )
 
 
 def describe_network(
@@ -153,7 +156,7 @@ def _width(net: nn.Module, spec: Mapping[str, Any]) -> int:
     except Exception as error:
         raise SourceError(
             f"{_kind(spec)[1]} does not run on (2, {channels}, {size}, {size}): {first_line(error)}; "
-            "check --input-size and --channels"
+            f"check {setting('input_size')} and {setting('channels')}"
         ) from error
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from expertise_graph.core import InvalidInputError
+from expertise_graph.core import InvalidInputError, setting
 from expertise_graph.models.base import InputSpec
 
 
@@ -38,12 +38,14 @@ def check_input(spec: InputSpec) -> InputSpec:
     """
     if not 4 <= spec.size <= 4096 or spec.channels not in (1, 3):
         raise InvalidInputError(
-            f"--input-size {spec.size} --channels {spec.channels}: 4-4096 and 1 or 3 are possible"
+            f"{setting('input_size', spec.size)} and {setting('channels', spec.channels)} were given: 4 to "
+            "4096 pixels and 1 or 3 channels are possible"
         )
     if len(spec.mean) not in (1, spec.channels) or len(spec.std) not in (1, spec.channels):
         raise InvalidInputError(
-            f"--mean and --std need one number, or one for each of {spec.channels} channels"
+            f"{setting('mean')} and {setting('std')} need one number, or one for each of "
+            f"{spec.channels} channels"
         )
     if min(spec.std) <= 0:
-        raise InvalidInputError(f"--std must be positive, got {min(spec.std)}")
+        raise InvalidInputError(f"{setting('std')} must be positive, got {min(spec.std)}")
     return spec

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from expertise_graph.core import MissingExtraError, SourceError, UntrustedError, disk_errors, first_line
+from expertise_graph.core import (
+    MissingExtraError,
+    SourceError,
+    UntrustedError,
+    disk_errors,
+    first_line,
+    setting,
+)
 from expertise_graph.models.weights import WeightFiles, read_object
 
 if TYPE_CHECKING:
@@ -59,7 +66,7 @@ def read_config(folder: Path) -> PretrainedConfig:
         if "auto_map" in content:
             raise UntrustedError(
                 f"{folder} needs code of its own (auto_map), which is not run; wrap it as "
-                "factory:package.module:callable with --trust-code"
+                f"factory:package.module:callable with {setting('trust_code', True)}"
             ) from error
         kind = content.get("model_type")
         raise SourceError(

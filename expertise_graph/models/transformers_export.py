@@ -25,6 +25,8 @@ from expertise_graph.models.layout import POOLING_KEY
 from expertise_graph.models.pooled import PooledModel
 from expertise_graph.models.transformers_backend import Quiet, load_classifier, new_classifier, save_model
 
+# Of a logit, relative to the largest one. Another order of operations gives 1e-6 to 1e-5 (LOG.md, a native
+# head); a head that sees other features is off by far more.
 LARGEST_DIFFERENCE = 1e-4
 _PROBLEMS = {
     "class": "single_label_classification",
@@ -36,8 +38,10 @@ _OPENINGS = ((1.0, 0.0), (2.0**-10, 0.0), (1.0, 2.0**7))
 
 A tanh is the identity on features so small, the others are on features so large.
 """
+# Layers between pooling and classifier that keep the width; the identity is put into them.
 _SQUARE = ("pooler.dense", "classifier.dense", "pre_classifier")
 _NATIVE_POOLINGS = ("cls", "pooler", "mean", "lasttoken")
+# Of the random inputs that two forms are compared on: large enough for every downsampling, and quick.
 _SIDE = 64
 _TOKENS = 16
 
