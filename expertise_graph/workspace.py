@@ -724,7 +724,7 @@ class Workspace:
             inputs: files, folders and tables; for a model that reads texts also texts themselves.
             texts: texts, for a model that reads texts.
             lines: one input a line: a text, or for other models a file or folder.
-            columns: which column of a table holds the inputs.
+            columns: which column of a table holds the inputs; by default as in the data of its run.
             top: how many classes to name for each input, likeliest first.
             threshold: least probability of a label, for a model that gives several.
             trust_code: whether code that comes with the model may be run.
@@ -734,12 +734,16 @@ class Workspace:
             InvalidInputError: when the model does not read texts.
         """
         opened = self.model(model, trust_code=trust_code)
-        modality, columns = opened.modality, columns or datasets.NO_COLUMNS
+        modality = opened.modality
         if texts and not datasets.known_modalities[modality].written_out:
             raise InvalidInputError(
                 f"{opened.folder} takes {datasets.plural_of(modality)}: give files or folders, not texts"
             )
-        parts = [datasets.read_argument(str(name), modality=modality, columns=columns) for name in inputs]
+
+        def read(columns: Columns) -> list[datasets.RawData]:
+            return [datasets.read_argument(str(n), modality=modality, columns=columns) for n in inputs]
+
+        parts = inference.read_as_trained(opened, read, columns)
         parts.append(datasets.read_lines(lines, modality=modality))
         records = [datasets.Record(where=text, item=text, label=None) for text in texts]
         records += [record for part in parts for record in part.records]
@@ -764,7 +768,7 @@ class Workspace:
             model: as for `model`.
             data: of the model's modality, with classes of the same names.
             split: test, validation, train or all; by default the items that the model was not trained on.
-            columns: which columns of a table hold what.
+            columns: which columns of a table hold what; by default as in the data of its run.
             trust_code: whether code that comes with the model may be run.
 
         Raises:
@@ -772,7 +776,7 @@ class Workspace:
             DatasetError: when they do not fit each other.
         """
         opened = self.model(model, trust_code=trust_code)
-        labelled = self.read(data, columns=columns)
+        labelled = inference.read_as_trained(opened, lambda named: self.read(data, columns=named), columns)
         return inference.evaluate(opened, labelled, split=split, progress=self.progress)
 
     def export_model(

@@ -67,6 +67,7 @@ def build_dataset(
         splits=_splits(checked),
         skipped=skipped,
         digests=tuple(item.sha256 for item in checked),
+        columns=columns,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -60,6 +60,11 @@ class Columns:
     split: str | None = None
     target: str | None = None
     separator: str | None = None
+
+    @property
+    def given(self) -> dict[str, str]:
+        """The fields that are not left to a guess, by name."""
+        return {name: value for name, value in asdict(self).items() if value}
 
     @property
     def settings(self) -> dict[str, str]:
@@ -136,6 +141,7 @@ class LabelledData:
         skipped: what could not be used and why.
         sha256: hash of the content (items with their class names), independent of order and path.
         digests: of each item's content; empty where the order of the items is what they are known by.
+        columns: that were named when the data were read.
     """
 
     name: str
@@ -151,6 +157,7 @@ class LabelledData:
     splits: Mapping[str, IntArray] = field(default_factory=dict)
     skipped: tuple[tuple[str, str], ...] = ()
     digests: tuple[str, ...] = ()
+    columns: Columns = NO_COLUMNS
 
     def __len__(self) -> int:
         """Return the number of items."""

@@ -10,6 +10,6 @@ if TYPE_CHECKING:
     from expertise_graph.inference.locate import find_model
     from expertise_graph.inference.model import Model
     from expertise_graph.inference.opening import open_model
-    from expertise_graph.inference.prediction import Prediction, predict
+    from expertise_graph.inference.prediction import Prediction, predict, read_as_trained
 
 __getattr__, __dir__, __all__ = door(__name__)

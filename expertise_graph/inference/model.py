@@ -22,7 +22,7 @@ from expertise_graph.core import (
     silent,
     softmax,
 )
-from expertise_graph.data import Item, plural_of
+from expertise_graph.data import NO_COLUMNS, Columns, Item, plural_of
 from expertise_graph.features import extract
 from expertise_graph.models import Backbone
 
@@ -43,6 +43,7 @@ class Model(ABC):
         identity: what the run recorded about itself (config, data); empty where run.json is missing.
         accuracy: on the test split of its own data, as the run recorded it.
         seen: items of that split that its expert had learnt from before.
+        columns: that were named when its own data were read.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class Model(ABC):
     identity: Mapping[str, Any]
     accuracy: float | None
     seen: int = 0
+    columns: Columns = NO_COLUMNS
 
     @property
     @abstractmethod

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from expertise_graph.core import DatasetError, FloatArray, InvalidInputError, Progress, silent
-from expertise_graph.data import Record, Skip, known_modalities
+from expertise_graph.data import NO_COLUMNS, Columns, Record, Skip, known_modalities
 from expertise_graph.inference.model import CHUNK, Model, shifted
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +63,24 @@ def predict(
         for record, row in zip(readable, logits, strict=True):
             found.append(_said(model, record.where, row, top=top, threshold=threshold))
     return found, skipped
+
+
+def read_as_trained(model: Model, read: Callable[[Columns], T], columns: Columns | None) -> T:
+    """Return what `read` gives for the columns given, else for those of the model's own data.
+
+    Data that do not have the columns of the run are read as if none were named.
+
+    Raises:
+        DatasetError: when the data cannot be read either way.
+    """
+    if columns not in (None, NO_COLUMNS):
+        return read(columns)
+    try:
+        return read(model.columns)
+    except DatasetError:
+        if model.columns == NO_COLUMNS:
+            raise
+        return read(NO_COLUMNS)
 
 
 def _readable_logits(

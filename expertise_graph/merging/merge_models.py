@@ -153,6 +153,7 @@ def _write(plan: MergePlan, result: MergeResult, candidate: MergeCandidate) -> N
         task=result.task,
         expert=plan.parent,
         strategy=plan.method,
+        columns=plan.data.columns.given,
     )
     with RunFolder(plan.out).written_whole() as folder:
         write_model(folder, first.backbone, candidate.module, head=candidate.head, description=description)

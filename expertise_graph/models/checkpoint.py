@@ -29,8 +29,8 @@ from expertise_graph.models.weights import find_weights, sha256_of
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-# Texts are cut to so many tokens: time and memory grow with the length, and what comes later is lost. It is part
-# of the hash of the preprocessing, so another number makes other experts.
+# Texts are cut to so many tokens: time and memory grow with the length, and what comes later is lost. It is
+# part of the hash of the preprocessing, so another number makes other experts.
 MAX_TOKENS = 128
 
 # Their position embeddings start behind the padding index.

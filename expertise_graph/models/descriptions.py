@@ -79,7 +79,7 @@ class ModelDescription:
         expert: id of what it was made from.
         strategy: how.
         trusted_code: whether a network of the user's own code is part of it.
-        columns: which columns of its data hold what, as far as they were named.
+        columns: of its data, as far as they were named: the fields of `data.Columns`.
     """
 
     classes: tuple[str, ...]

@@ -60,6 +60,7 @@ def write_outputs(
             task=data.task.id,
             expert=expert.id if expert else None,
             strategy=result.strategy,
+            columns=data.columns.given,
         ),
         save=beside,
     )

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from expertise_graph.core import metrics, stats
 from expertise_graph.core.errors import InvalidInputError
+from expertise_graph.data.dataset import Columns
 from expertise_graph.data.reading import read_data
 from expertise_graph.data.sampling import holdout
 from expertise_graph.features.running import extract
@@ -20,6 +21,7 @@ from expertise_graph.inference.evaluation import evaluate
 from expertise_graph.inference.items import choose
 from expertise_graph.inference.opening import open_model
 from tests import materials
+from tests.inference.conftest import finished
 from tests.materials import change_json
 from tests.program import invoke
 
@@ -46,6 +48,43 @@ def test_by_default_only_items_that_were_kept_for_the_test_are_used(image_run, l
     assert np.array(found["confusion"]).sum() == 10
     assert np.trace(np.array(found["confusion"])) == right.sum()
     assert [c["support"] for c in found["classes"] if c["support"]] == [2] * 5
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory):
+    """A finished run on a table whose columns had to be named, and the table."""
+    folder = tmp_path_factory.mktemp("named")
+    with (folder / "notes.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = [(text, label, label[::-1]) for text, label in materials.gloss_rows(10, 2)]
+        csv.writer(file).writerows([("body", "topic", "shelf"), *rows])
+    data = read_data(folder / "notes.csv", columns=Columns(item="body", modality="text", label="shelf"))
+    return finished("languages", data, folder / "run"), folder / "notes.csv"
+
+
+def test_a_run_knows_the_columns_of_its_data(named, tmp_path):
+    run, table = named
+    assert json.loads((run / "head.json").read_text())["columns"] == {
+        "item": "body",
+        "modality": "text",
+        "label": "shelf",
+    }
+    found = measured(run, table)
+    assert (found["split"], found["n"]) == ("test", 4)
+    assert found["labels"] == sorted({row["shelf"] for row in csv.DictReader(table.open())})
+    predicted = invoke("predict", run, table, "--json").worked().json
+    assert [p["input"] for p in predicted["predictions"]] == [
+        row["body"] for row in csv.DictReader(table.open())
+    ]
+    # What is given counts: the topics are no classes of the model.
+    invoke("evaluate", run, table, "--label-column", "topic").failed("classes are matched by name")
+
+
+def test_data_without_the_columns_of_the_run_are_read_as_any(named, tmp_path):
+    run, table = named
+    rows = [(row["body"], row["shelf"]) for row in csv.DictReader(table.open())]
+    with (tmp_path / "others.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
+    assert measured(run, tmp_path / "others.csv", "--split", "all")["n"] == 20
 
 
 @pytest.mark.parametrize(("split", "n", "words"), [

@@ -116,7 +116,7 @@ def test_paths_that_cannot_be_written(image_run, tmp_path):
         export_model(model, tmp_path / "m.tflite", kind="tflite")
     (tmp_path / "m.pt2").write_text("mine")
     arguments = ("export", image_run, "--format", "torch-export", "--out", tmp_path / "m.pt2")
-    invoke(*arguments).failed("is there already", "--force")
+    invoke(*arguments).failed("exists already", "--force")
     assert (tmp_path / "m.pt2").read_text() == "mine"
     invoke(*arguments, "--force").worked()
     assert (tmp_path / "m.pt2").stat().st_size > 10_000

@@ -181,7 +181,7 @@ def test_a_network_of_the_user_needs_trust(blank, module, weights, letters):  # 
     head = {"weight": torch.randn(2, 12, generator=generator), "bias": torch.zeros(2)}
     save_file(head, out / "head.safetensors")
     (out / "head.json").write_text(json.dumps({"classes": ["a", "b"], "modality": "image"}))
-    with pytest.raises(UntrustedError, match="--trust-code"):
+    with pytest.raises(UntrustedError, match="trust_code=True"):
         open_model(out)
     files = materials.LETTERS / "test" / "ayb"
     logits = open_model(out, trust_code=True).logits(sorted(files.iterdir())[:3])

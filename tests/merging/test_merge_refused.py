@@ -71,9 +71,9 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("options", "named"),
         [
-            (("--scale", 1), "scale means nothing to mean"),
-            (("--method", "fisher", "--density", 0.5), "density means nothing to fisher"),
-            (("--method", "ties", "--weights", "1,1,1"), "weights means nothing to ties"),
+            (("--scale", 1), "--scale has no effect on mean"),
+            (("--method", "fisher", "--density", 0.5), "--density has no effect on fisher"),
+            (("--method", "ties", "--weights", "1,1,1"), "--weights has no effect on ties"),
             (("--weights", "1,1"), "do not fit 3 models"),
             (("--method", "ties", "--density", 0), "density is 0"),
             (("--method", "ties", "--scale", "nan"), "scale is nan"),

@@ -201,6 +201,6 @@ def test_a_module_outside_of_the_folder_is_refused(tmp_path, path):
 def test_images_and_text_together_need_a_choice(tmp_path):
     folder = materials.bert(tmp_path / "both", 1)
     shutil.copy(materials.starter("emoji", tmp_path) / "preprocessor_config.json", folder)
-    with pytest.raises(SourceError, match=r"--modality image\|text"):
+    with pytest.raises(SourceError, match="choose one as `modality`"):
         resolve(f"dir:{folder}", NONE)
     assert resolve(f"dir:{folder}", SourceOptions(modality="text")).modality == "text"
