@@ -753,6 +753,16 @@ class Workspace:
         )
         return Predictions(model=opened, predictions=tuple(found), skipped=(*skipped, *unread))
 
+    def read_as_trained(
+        self, model: Model, data: str | Path | LabelledData, *, columns: Columns | None = None
+    ) -> LabelledData:
+        """Read a labelled dataset, by default by the columns of the data that a model was trained on.
+
+        Raises:
+            NotFoundError, DatasetError: as `read`.
+        """
+        return inference.read_as_trained(model, lambda named: self.read(data, columns=named), columns)
+
     def evaluate(
         self,
         model: str | Path | Model,
@@ -776,7 +786,7 @@ class Workspace:
             DatasetError: when they do not fit each other.
         """
         opened = self.model(model, trust_code=trust_code)
-        labelled = inference.read_as_trained(opened, lambda named: self.read(data, columns=named), columns)
+        labelled = self.read_as_trained(opened, data, columns=columns)
         return inference.evaluate(opened, labelled, split=split, progress=self.progress)
 
     def export_model(

@@ -142,7 +142,7 @@ def evaluate(context: Context, /, model: str, data: str, as_json: bool, **given:
     plot = _plotter(given["plot"])
     with Bars() as bars, context.workspace(bars, must_exist=False) as workspace:
         opened = workspace.model(model, trust_code=given["trust_code"])
-        labelled = workspace.read(data, columns=columns_from(given))
+        labelled = workspace.read_as_trained(opened, data, columns=columns_from(given))
         report_skipped(labelled.skipped, context.verbose)
         found = workspace.evaluate(opened, labelled, split=given["split"])
     if plot is not None:

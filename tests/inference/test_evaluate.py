@@ -50,6 +50,11 @@ def test_by_default_only_items_that_were_kept_for_the_test_are_used(image_run, l
     assert [c["support"] for c in found["classes"] if c["support"]] == [2] * 5
 
 
+def rows_of(table):
+    with table.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.fixture(scope="module")
 def named(tmp_path_factory):
     """A finished run on a table whose columns had to be named, and the table."""
@@ -70,18 +75,16 @@ def test_a_run_knows_the_columns_of_its_data(named, tmp_path):
     }
     found = measured(run, table)
     assert (found["split"], found["n"]) == ("test", 4)
-    assert found["labels"] == sorted({row["shelf"] for row in csv.DictReader(table.open())})
+    assert found["labels"] == sorted({row["shelf"] for row in rows_of(table)})
     predicted = invoke("predict", run, table, "--json").worked().json
-    assert [p["input"] for p in predicted["predictions"]] == [
-        row["body"] for row in csv.DictReader(table.open())
-    ]
+    assert [p["input"] for p in predicted["predictions"]] == [row["body"] for row in rows_of(table)]
     # What is given counts: the topics are no classes of the model.
     invoke("evaluate", run, table, "--label-column", "topic").failed("classes are matched by name")
 
 
 def test_data_without_the_columns_of_the_run_are_read_as_any(named, tmp_path):
     run, table = named
-    rows = [(row["body"], row["shelf"]) for row in csv.DictReader(table.open())]
+    rows = [(row["body"], row["shelf"]) for row in rows_of(table)]
     with (tmp_path / "others.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([("text", "label"), *rows])
     assert measured(run, tmp_path / "others.csv", "--split", "all")["n"] == 20
