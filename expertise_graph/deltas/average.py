@@ -109,7 +109,7 @@ def _head(
 def _proposed(parent: LoadedModel, about: About, moves: State) -> Head:
     """Return the head of the child that a delta stands for."""
     start = parent.head.ordered(about.classes).state if parent.head and about.head == DIFFERENCE else {}
-    found = {}
+    tensors = {}
     for name, shape in tensor_shapes(parent, about).items():
         if name.startswith("head."):
             key = name.removeprefix("head.")
@@ -117,5 +117,5 @@ def _proposed(parent: LoadedModel, about: About, moves: State) -> Head:
             before = start[key].double() if key in start else None
             if moved is None and before is None:
                 raise InvalidInputError(f"a delta with a head of shape {tuple(shape)} lacks its {key}")
-            found[key] = sum_of([t for t in (before, moved) if t is not None])
-    return Head(weight=found["weight"], bias=found["bias"], classes=about.classes, kind=about.kind)
+            tensors[key] = sum_of([t for t in (before, moved) if t is not None])
+    return Head(weight=tensors["weight"], bias=tensors["bias"], classes=about.classes, kind=about.kind)

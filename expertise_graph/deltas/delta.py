@@ -146,7 +146,7 @@ def make_delta(
     if broken:
         raise InvalidInputError(f"{child.name} has NaN or infinite values in {broken}")
     parts = {name: pack(tensor, packing) for name, tensor in changed.items()}
-    found = {name: unpack(parts[name], tensor.shape) for name, tensor in changed.items()}
+    unpacked = {name: unpack(parts[name], tensor.shape) for name, tensor in changed.items()}
     about = About(
         parent_sha256=parent.expert.weights_sha,
         parent=parent.expert.id,
@@ -159,16 +159,16 @@ def make_delta(
         license=license_of(child),
         kind=child.head.kind if child.head and kind != NO_HEAD else CLASS,
     )
-    return Delta(about=about, parts=parts), relative_error(changed, found)
+    return Delta(about=about, parts=parts), relative_error(changed, unpacked)
 
 
 def head_sha256(head: Head) -> str:
     """Return a hash of a head: its classes in order, their kind, weight and bias."""
     names = list(head.classes) if head.kind == CLASS else [head.kind, list(head.classes)]
-    found = hashlib.sha256(json.dumps(names).encode())
+    digest = hashlib.sha256(json.dumps(names).encode())
     for tensor in (head.weight, head.bias):
-        found.update(tensor.contiguous().float().numpy().astype("<f4").tobytes())
-    return found.hexdigest()
+        digest.update(tensor.contiguous().float().numpy().astype("<f4").tobytes())
+    return digest.hexdigest()
 
 
 def _check_fixed(parent: LoadedModel, child: LoadedModel) -> None:
@@ -188,9 +188,9 @@ def _head_kind(parent: LoadedModel, child: LoadedModel) -> str:
 def _head_difference(parent: LoadedModel, child: LoadedModel, kind: str) -> State:
     if kind == NO_HEAD or child.head is None:
         return {}
-    found = {f"head.{name}": tensor for name, tensor in child.head.state.items()}
+    whole = {f"head.{name}": tensor for name, tensor in child.head.state.items()}
     if kind == WHOLE or parent.head is None:
-        return found
+        return whole
     before = parent.head.ordered(child.head.classes).state
-    moved = {name: tensor - before[name.removeprefix("head.")] for name, tensor in found.items()}
+    moved = {name: tensor - before[name.removeprefix("head.")] for name, tensor in whole.items()}
     return {name: tensor for name, tensor in moved.items() if bool((tensor != 0).any())}

@@ -92,8 +92,10 @@ def read_delta(path: Path, parent: LoadedModel, *, head: bool = True) -> Delta:
         keys = list(file.keys())
         names = _grouped(path, [key for key in keys if head or not key.endswith(HEAD_TENSORS)])
         for name, parts in names.items():
-            found = {part: _shape(file, f"{part}:{name}") for part in parts}
-            reason = check_parts(found, shapes[name]) if name in shapes else "the parent has no such tensor"
+            declared = {part: _shape(file, f"{part}:{name}") for part in parts}
+            reason = (
+                check_parts(declared, shapes[name]) if name in shapes else "the parent has no such tensor"
+            )
             if reason:
                 raise InvalidInputError(f"{path} cannot be applied to {parent.name}: {name[:80]}: {reason}")
         read = {name: {p: file.get_tensor(f"{p}:{name}") for p in parts} for name, parts in names.items()}

@@ -68,8 +68,8 @@ def pack(tensor: torch.Tensor, packing: Packing) -> State:
     u, s, v = torch.linalg.svd(matrix.double(), full_matrices=False)
     root = s[: packing.rank].sqrt()
     left, right = u[:, : packing.rank] * root, root[:, None] * v[: packing.rank]
-    found = {LEFT: _rounded(left.float(), packing.bits), RIGHT: _rounded(right.float(), packing.bits)}
-    return {f"{side}.{name}": part for side, parts in found.items() for name, part in parts.items()}
+    packed = {LEFT: _rounded(left.float(), packing.bits), RIGHT: _rounded(right.float(), packing.bits)}
+    return {f"{side}.{name}": part for side, parts in packed.items() for name, part in parts.items()}
 
 
 def unpack(parts: Mapping[str, torch.Tensor], shape: torch.Size) -> torch.Tensor:
@@ -106,9 +106,9 @@ def check_parts(shapes: Mapping[str, tuple[tuple[int, ...], str]], shape: torch.
     return _check_one(sides[LEFT], (rows, rank)) or _check_one(sides[RIGHT], (rank, columns))
 
 
-def relative_error(true: Mapping[str, torch.Tensor], found: Mapping[str, torch.Tensor]) -> float:
-    """Return the Euclidean norm of found - true over that of true, all tensors together."""
-    lost = sum(float((found[key].double() - t.double()).square().sum()) for key, t in true.items())
+def relative_error(true: Mapping[str, torch.Tensor], unpacked: Mapping[str, torch.Tensor]) -> float:
+    """Return the Euclidean norm of unpacked - true over that of true, all tensors together."""
+    lost = sum(float((unpacked[key].double() - t.double()).square().sum()) for key, t in true.items())
     norm = sum(float(t.double().square().sum()) for t in true.values())
     return float((lost / norm) ** 0.5) if norm else 0.0
 
@@ -132,8 +132,8 @@ def _named(parts: Mapping[str, T], side: str) -> dict[str, T]:
 
 
 def _matrix(parts: Mapping[str, torch.Tensor], side: str) -> torch.Tensor:
-    found = _named(parts, side)
-    return found[VALUE] if VALUE in found else found[CODE]
+    part = _named(parts, side)
+    return part[VALUE] if VALUE in part else part[CODE]
 
 
 def _check_one(shapes: Mapping[str, tuple[tuple[int, ...], str]], shape: tuple[int, ...]) -> str:

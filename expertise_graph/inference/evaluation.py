@@ -94,8 +94,8 @@ def evaluate(
     if model.kind == "labels":
         targets = marks_of(model, data, matched)
         return measure_several(model, logits, targets, split=chosen.split, notes=notes)
-    found = measure_single(model, logits, matched.labels, split=chosen.split, notes=notes)
-    return _checked(found, model, data)
+    evaluation = measure_single(model, logits, matched.labels, split=chosen.split, notes=notes)
+    return _checked(evaluation, model, data)
 
 
 def _run(model: Model, data: LabelledData, rows: IntArray, progress: Progress) -> NDArray[np.float32]:
@@ -125,7 +125,7 @@ def measure_single(
             "calibration_error_uncalibrated": _calibration_error(logits, right),
         },
         interval=stats.wilson(int(right.sum()), len(labels)),
-        classes=_scores(model.classes, metrics.class_table(confusion), told=confusion.sum(axis=0)),
+        classes=_scores(model.classes, metrics.class_table(confusion), predicted=confusion.sum(axis=0)),
         confused=tuple(
             (model.classes[row], model.classes[column], count)
             for row, column, count in metrics.most_confused(confusion, CONFUSED)
@@ -142,7 +142,7 @@ def measure_several(
     probabilities = model.probabilities(logits)
     chosen = probabilities >= THRESHOLD
     table = metrics.multi_table(targets, chosen)
-    scores = _scores(model.classes, table, told=chosen.sum(axis=0))
+    scores = _scores(model.classes, table, predicted=chosen.sum(axis=0))
     return Evaluation(
         kind="labels",
         n=len(targets),
@@ -179,30 +179,30 @@ def _calibration_error(logits: FloatArray, right: NDArray[np.bool_]) -> float:
     return metrics.calibration_error(metrics.softmax(logits).max(axis=1), right)
 
 
-def _scores(names: Sequence[str], table: FloatArray, *, told: IntArray) -> tuple[ClassScore, ...]:
+def _scores(names: Sequence[str], table: FloatArray, *, predicted: IntArray) -> tuple[ClassScore, ...]:
     return tuple(
         ClassScore(
             name=name, precision=float(row[0]), recall=float(row[1]), f1=float(row[2]), support=int(row[3])
         )
-        for name, row, times in zip(names, table, told, strict=True)
+        for name, row, times in zip(names, table, predicted, strict=True)
         if row[3] or times
     )
 
 
-def _checked(found: Evaluation, model: Model, data: LabelledData) -> Evaluation:
+def _checked(evaluation: Evaluation, model: Model, data: LabelledData) -> Evaluation:
     """Add a note when the test split of the run gives something else than the run recorded.
 
     Then the items below may not be those that the model has never seen: another version of this
     package may have split the data otherwise.
     """
-    if found.split != "test" or not same_task(model, data) or model.accuracy is None:
-        return found
-    accuracy = found.metrics["accuracy"] or 0.0
-    # Other machines round otherwise, which may turn an item or two.
-    if abs(accuracy - model.accuracy) <= 2.5 / found.n:
-        return found
+    if evaluation.split != "test" or not same_task(model, data) or model.accuracy is None:
+        return evaluation
+    accuracy = evaluation.metrics["accuracy"] or 0.0
+    # Other machines round differently, which may change the class of an item or two.
+    if abs(accuracy - model.accuracy) <= 2.5 / evaluation.n:
+        return evaluation
     note = (
-        f"the run recorded {model.accuracy:.3f} on its test split: it may have split the data otherwise "
-        "(another version?) and been trained on some of these"
+        f"the run recorded {model.accuracy:.3f} on its test split: different split (another package "
+        "version?); these items may have been trained on"
     )
-    return dataclasses.replace(found, notes=(*found.notes, note))
+    return dataclasses.replace(evaluation, notes=(*evaluation.notes, note))

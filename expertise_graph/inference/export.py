@@ -106,12 +106,12 @@ def export_model(model: Model, path: Path, *, kind: str, force: bool = False) ->
     try:
         try:
             form.write(traced, temporary)
-            found = form.run(traced, temporary)
+            exported = form.run(traced, temporary)
         except ExpertiseError:
             raise
         except Exception as error:  # exporters fail in any way
             raise SourceError(f"{model.folder} cannot be exported as {kind}: {first_line(error)}") from error
-        difference, relative = compare(traced.expected, found)
+        difference, relative = compare(traced.expected, exported)
         if not relative <= LARGEST_DIFFERENCE:
             raise SourceError(
                 f"{model.folder} exported as {kind} gives other logits (off by {difference:.2g}, "
@@ -130,12 +130,12 @@ def export_model(model: Model, path: Path, *, kind: str, force: bool = False) ->
 
 
 def compare(
-    expected: Sequence[NDArray[np.float32]], found: Sequence[NDArray[np.float32]]
+    expected: Sequence[NDArray[np.float32]], exported: Sequence[NDArray[np.float32]]
 ) -> tuple[float, float]:
     """Return the largest difference of two lists of logits, and that relative to the largest logit."""
-    if [a.shape for a in expected] != [b.shape for b in found]:
+    if [a.shape for a in expected] != [b.shape for b in exported]:
         return float("inf"), float("inf")
-    difference = max(float(np.abs(a - b).max()) for a, b in zip(expected, found, strict=True))
+    difference = max(float(np.abs(a - b).max()) for a, b in zip(expected, exported, strict=True))
     return difference, difference / max(1e-12, max(float(np.abs(a).max()) for a in expected))
 
 

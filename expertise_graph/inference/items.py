@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expertise_graph.core import DatasetError, FloatArray, IntArray, InvalidInputError, listed, setting
+from expertise_graph.core import DatasetError, FloatArray, IntArray, InvalidInputError, count, listed, setting
 from expertise_graph.data import LABELS, SPLITS, VALUE, LabelledData, holdout
 from expertise_graph.inference.model import Model
 
@@ -45,10 +45,12 @@ def choose(model: Model, data: LabelledData, split: str | None) -> Chosen:
         raise InvalidInputError(f"split is {split!r}; possible are {', '.join(CHOICES)}")
     if split == "all" or (split is None and not same_task(model, data)):
         learnt = "; the model was trained on some of them" if same_task(model, data) else ""
-        return Chosen(rows=np.arange(len(data)), split="all", notes=(f"all {len(data)} items{learnt}",))
+        return Chosen(
+            rows=np.arange(len(data)), split="all", notes=(f"all {count(len(data), 'item')}{learnt}",)
+        )
     name = split or "test"
     rows = _rows_of(model, data, name)
-    return Chosen(rows=rows, split=name, notes=(_told(name, model, data, len(rows)),))
+    return Chosen(rows=rows, split=name, notes=(_note(name, model, data, len(rows)),))
 
 
 def _rows_of(model: Model, data: LabelledData, split: str) -> IntArray:
@@ -65,17 +67,17 @@ def _rows_of(model: Model, data: LabelledData, split: str) -> IntArray:
     return rows
 
 
-def _told(split: str, model: Model, data: LabelledData, n: int) -> str:
-    told = f"{n} of {len(data)} items: the {split} split"
+def _note(split: str, model: Model, data: LabelledData, n: int) -> str:
+    note = f"{n} of {len(data)} items: the {split} split"
     if not same_task(model, data):
-        return f"{told} that the data declare"
-    learnt = f"and its expert had learnt from {model.seen} of them before"
+        return f"{note} that the data declare"
+    learnt = f"and its expert was trained on {model.seen} of them before"
     reason = {
         "test": f"of the run, {learnt if model.seen else 'which the model has never seen'}",
         "validation": "of the run, by which its epoch was chosen",
         "train": "of the run, which it was trained on",
     }
-    return f"{told} {reason[split]}"
+    return f"{note} {reason[split]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +113,7 @@ def match_classes(model: Model, data: LabelledData, rows: IntArray) -> Matched:
 
 
 def _match_labels(model: Model, data: LabelledData, rows: IntArray) -> Matched:
-    """Keep all items; labels that only one of data and model knows are told."""
+    """Keep all items; labels that only one of data and model knows are noted."""
     unknown = [name for name in data.outputs if name not in model.classes]
     absent = [name for name in model.classes if name not in data.outputs]
     if len(unknown) == len(data.outputs):
@@ -119,8 +121,8 @@ def _match_labels(model: Model, data: LabelledData, rows: IntArray) -> Matched:
             f"no label of {data.name} ({listed(data.outputs)}) is one of the model's "
             f"({listed(model.classes)}); labels are matched by name"
         )
-    notes = [f"labels unknown to the model are passed over: {listed(unknown)}"] if unknown else []
-    notes += [f"no items of {len(absent)} labels of the model ({listed(absent)})"] if absent else []
+    notes = [f"labels unknown to the model are ignored: {listed(unknown)}"] if unknown else []
+    notes += [f"no items of {count(len(absent), 'label')} of the model ({listed(absent)})"] if absent else []
     return Matched(rows=rows, labels=np.zeros(len(rows), dtype=np.int64), notes=tuple(notes))
 
 
@@ -131,9 +133,11 @@ def _differences(
     present = {data.classes[i] for i in np.unique(data.labels[rows])}
     unknown, absent = sorted(present - set(model.classes)), [c for c in model.classes if c not in present]
     if unknown:
-        notes.append(f"left out: {(~known).sum()} items of classes unknown to the model ({listed(unknown)})")
+        notes.append(
+            f"left out: {count(int((~known).sum()), 'item')} of classes unknown to the model ({listed(unknown)})"
+        )
     if absent:
-        notes.append(f"no items of {len(absent)} classes of the model ({listed(absent)})")
+        notes.append(f"no items of {count(len(absent), 'class')} of the model ({listed(absent)})")
     return tuple(notes)
 
 
@@ -155,8 +159,8 @@ def values_of(data: LabelledData, rows: IntArray) -> FloatArray:
         DatasetError: when a name is no number.
     """
     if data.targets is not None and data.kind == VALUE:
-        found: FloatArray = data.targets[rows, 0]
-        return found
+        known: FloatArray = data.targets[rows, 0]
+        return known
     try:
         numbers = np.array([float(name) for name in data.classes], dtype=np.float64)
     except ValueError as error:

@@ -127,7 +127,7 @@ class Network(Model):
             features = extract(self.backbone, items, label=self.folder.name, progress=progress)
         except ExpertiseError:
             raise
-        except Exception as error:  # networks of strangers raise anything
+        except Exception as error:  # networks of unknown authors raise anything
             raise SourceError(
                 f"{self.folder} cannot be run on {plural_of(self.modality)}: {first_line(error)}"
             ) from error
@@ -173,11 +173,11 @@ class Ensemble(Model):
             SourceError: when a member cannot be run, or gives NaN or infinity.
         """
         total, n = len(items) * len(self.members), len(items)
-        told = [shifted(progress, place * n, total) for place in range(len(self.members))]
-        found = np.zeros((n, len(self.classes)), dtype=np.float32)
-        for member, factor, progressed in zip(self.members, self.factors, told, strict=True):
-            found += member.logits(items, progress=progressed) * np.float32(factor)
-        return found
+        parts = [shifted(progress, place * n, total) for place in range(len(self.members))]
+        mean = np.zeros((n, len(self.classes)), dtype=np.float32)
+        for member, factor, progressed in zip(self.members, self.factors, parts, strict=True):
+            mean += member.logits(items, progress=progressed) * np.float32(factor)
+        return mean
 
 
 def shifted(progress: Progress, start: int, total: int) -> Progress:

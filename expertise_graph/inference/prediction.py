@@ -54,15 +54,15 @@ def predict(
     """
     if top < 1 or not 0 <= threshold <= 1:
         raise InvalidInputError(f"top={top}, threshold={threshold}: give at least 1, and 0 to 1")
-    found: list[Prediction] = []
+    predictions: list[Prediction] = []
     skipped: list[Skip] = []
     for start in range(0, len(inputs), CHUNK):
         chunk = inputs[start : start + CHUNK]
-        told = shifted(progress, start, len(inputs))
-        readable, logits = _readable_logits(model, chunk, skipped, progress=told)
+        part = shifted(progress, start, len(inputs))
+        readable, logits = _readable_logits(model, chunk, skipped, progress=part)
         for record, row in zip(readable, logits, strict=True):
-            found.append(_said(model, record.where, row, top=top, threshold=threshold))
-    return found, skipped
+            predictions.append(_prediction(model, record.where, row, top=top, threshold=threshold))
+    return predictions, skipped
 
 
 def read_as_trained(model: Model, read: Callable[[Columns], T], columns: Columns | None) -> T:
@@ -102,7 +102,7 @@ def _readable_logits(
     return readable, model.logits([record.item for record in readable], progress=progress)
 
 
-def _said(model: Model, name: str, logits: FloatArray, *, top: int, threshold: float) -> Prediction:
+def _prediction(model: Model, name: str, logits: FloatArray, *, top: int, threshold: float) -> Prediction:
     if model.kind == "value":
         return Prediction(input=name, value=float(logits[0]))
     probabilities = model.probabilities(logits[None, :])[0]

@@ -79,7 +79,7 @@ def trace(model: Model) -> Traced:
             program = torch.export.export(
                 _Ordered(model, names).eval(), batches[-1], dynamic_shapes=(dynamic,)
             )
-    except Exception as error:  # networks of strangers fail in any way
+    except Exception as error:  # networks of unknown authors fail in any way
         raise SourceError(f"{model.folder} cannot be exported: {first_line(error)}") from error
     # By all that the preprocessing gives: an input that is left out must make no difference.
     everything = _Ordered(model, tuple(raw[0])).eval()

@@ -142,16 +142,16 @@ class Merger:
         variants = {NONE: module}
         if normalises(module):
             variants = {KEPT: module, RECOMPUTED: self.evaluator.renewed(module)}
-        found = {name: self._judge(variant, learnt) for name, variant in variants.items()}
+        judged = {name: self._judge(variant, learnt) for name, variant in variants.items()}
         chosen = self._statistics() if normalises(module) else NONE
-        head, _, loss = found[chosen]
+        head, _, loss = judged[chosen]
         return MergeCandidate(
             module=variants[chosen],
             head=head,
             rows=rows,
             scale=scale,
             statistics=chosen,
-            accuracies={name: accuracy for name, (_, accuracy, _) in found.items()},
+            accuracies={name: accuracy for name, (_, accuracy, _) in judged.items()},
             loss=loss,
         )
 

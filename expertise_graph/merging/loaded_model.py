@@ -112,13 +112,13 @@ def _opened(expert: Expert, folder: Path | None, *, trust_code: bool) -> LoadedM
     run = RunFolder(folder) if folder else None
     description, record = (run.description(), run.record()) if run else (None, None)
     backbone = load(expert, trust_code=trust_code)
-    told = (description.expert if description else None, expert.base_model)
+    sources = (description.expert if description else None, expert.base_model)
     return LoadedModel(
         expert=expert,
         backbone=backbone,
         weights=weights_of(backbone.module, expert.name),
         head=read_head(run) if run else None,
-        parents=tuple(dict.fromkeys(p for p in told if p and p != expert.id)),
+        parents=tuple(dict.fromkeys(p for p in sources if p and p != expert.id)),
         folder=folder,
         seen=record.trained_in if record else (),
         items=record.n_train if record else None,

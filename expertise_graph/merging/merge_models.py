@@ -67,14 +67,14 @@ def _measure(context: Context, plan: MergePlan) -> tuple[MergeResult, MergeCandi
     """Return what the children and their merge reach, and the merge unless it is one child."""
     models, settings = plan.models, plan.settings
     evaluator = Evaluator(plan.data, models[0].backbone, plan.seed)
-    found = [model.head_for(evaluator.classes, evaluator.kind) for model in models]
-    own = all(found)
+    own_heads = [model.head_for(evaluator.classes, evaluator.kind) for model in models]
+    own = all(own_heads)
     heads = [
-        head or evaluator.probe(model.backbone.module) for model, head in zip(models, found, strict=True)
+        head or evaluator.probe(model.backbone.module) for model, head in zip(models, own_heads, strict=True)
     ]
     results = [
         _child(model, head, evaluator, own=mine is not None)
-        for model, head, mine in zip(models, heads, found, strict=True)
+        for model, head, mine in zip(models, heads, own_heads, strict=True)
     ]
     needs_parent = settings.method in ("task-arithmetic", "ties")
     parent = open_parent(context, models, plan.parent) if needs_parent else None

@@ -12,7 +12,7 @@ import torch
 from expertise_graph.core import InvalidInputError
 from expertise_graph.merging.states import State
 
-# Share of each task vector that TIES keeps unless told: the authors' (arXiv:2306.01708). More keeps noise in
+# Share of each task vector that TIES keeps by default: the authors' (arXiv:2306.01708). More keeps noise in
 # which children disagree, less loses what they learnt.
 DENSITY = 0.2
 

@@ -33,7 +33,7 @@ class Origin:
     """What a new expert was made of, and how.
 
     Attributes:
-        parent: id of the expert it descends from, None for merges of strangers.
+        parent: id of the expert it descends from, None for merges of models without a common parent.
         sources: ids of everything it was made from, the parent included.
         method: of the lineage edges: merge:ties, fedavg, delta.
         relation: to what it was made from: merge or finetune.
@@ -62,12 +62,12 @@ def register_model(context: Context, folder: Path, origin: Origin) -> Expert:
         modality=origin.modality,
         tags=(origin.relation,) if origin.relation == "merge" else (origin.method,),
     )
-    found = resolve(f"dir:{folder / 'model'}", options)
-    if found.id in {e.id for e in store.experts(found.modality)}:
+    described = resolve(f"dir:{folder / 'model'}", options)
+    if described.id in {e.id for e in store.experts(described.modality)}:
         # A delta that gives back the very child it was made of: what is known of that stays.
-        expert = store.expert(found.id)
+        expert = store.expert(described.id)
     else:
-        described = dataclasses.replace(found, base_model=origin.parent, datasets=origin.datasets)
+        described = dataclasses.replace(described, base_model=origin.parent, datasets=origin.datasets)
         expert = register(store, context.prober, described)
     with store.transaction():
         store.drop_run_edges(origin.run)

@@ -1,4 +1,4 @@
-"""What a merge can be told, checked once, and what it answers."""
+"""The settings of a merge, checked once, and its result."""
 
 from __future__ import annotations
 

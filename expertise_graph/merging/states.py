@@ -100,13 +100,13 @@ def common_fixed(weights: Sequence[Weights], parent: Weights | None) -> State:
     Raises:
         InvalidInputError: when they differ and there is no parent to take them from.
     """
-    found = State()
+    fixed = State()
     for key, tensor in weights[0].fixed.items():
         same = all(torch.equal(tensor, w.fixed[key]) for w in weights[1:] if key in w.fixed)
         if same or key.endswith("num_batches_tracked"):
-            found[key] = tensor
+            fixed[key] = tensor
         elif parent is not None and key in parent.fixed:
-            found[key] = parent.fixed[key]
+            fixed[key] = parent.fixed[key]
         else:
             raise InvalidInputError(f"{key} holds whole numbers that differ and cannot be averaged")
-    return found
+    return fixed

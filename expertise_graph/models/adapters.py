@@ -131,11 +131,11 @@ def _load(root: Path, expert: Expert, *, trust_code: bool) -> Backbone:
     try:
         settings = {k: v for k, v in config.items() if k in _SETTINGS}
         peft.inject_adapter_in_model(peft.LoraConfig(**settings), backbone.module)
-        found: Any = peft.set_peft_model_state_dict(backbone.module, tensors)
+        report: Any = peft.set_peft_model_state_dict(backbone.module, tensors)
     except (RuntimeError, ValueError, TypeError, KeyError) as error:
         raise SourceError(f"the adapter in {root} does not fit its parent {parent.name}: {error}") from error
     wanted = {name for name, _ in backbone.module.named_parameters() if "lora_" in name}
-    if found.unexpected_keys or len(tensors) != len(wanted):
+    if report.unexpected_keys or len(tensors) != len(wanted):
         raise SourceError(f"the adapter in {root} does not fit its parent {parent.name}: other tensors")
     fold(backbone.module)
     return dataclasses.replace(backbone, module=backbone.module.eval())

@@ -32,7 +32,7 @@ def read_card(path: Path) -> CardData:
         if not path.is_file() or path.stat().st_size > _LIMIT:
             return CardData()
         data = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True).data
-    except Exception:  # a card is free text by strangers: whatever the parser raises means "unknown"
+    except Exception:  # a card is free text of unknown authors: whatever the parser raises means "unknown"
         return CardData()
     name = _first(data.get("license_name")) if data.get("license") == "other" else _first(data.get("license"))
     return CardData(

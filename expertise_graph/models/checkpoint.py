@@ -83,10 +83,10 @@ def load_checkpoint(root: Path, expert: Expert) -> Backbone:
         SourceError: when the weights changed since registration or do not fit the architecture.
     """
     layout = read_layout(root)
-    found = find_weights(layout.model).sha256
-    if found != expert.weights_sha:
+    sha = find_weights(layout.model).sha256
+    if sha != expert.weights_sha:
         raise SourceError(
-            f"the weights in {root} are not the registered ones (sha256 {found[:12]}, registered "
+            f"the weights in {root} are not the registered ones (sha256 {sha[:12]}, registered "
             f"{expert.weights_sha[:12]}); register the folder again"
         )
     config = read_config(layout.model)

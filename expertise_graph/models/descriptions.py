@@ -109,11 +109,11 @@ class ModelDescription:
             InvalidInputError: when it is damaged, or says what cannot be.
         """
         values = read_json_object(path)
-        found = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
-        classes = found.get("classes")
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        classes = known.get("classes")
         if not isinstance(classes, list) or not classes or not all(isinstance(c, str) for c in classes):
             raise InvalidInputError(f"{path} names no classes: train the model again")
-        description = cls(**{**found, "classes": tuple(classes)})
+        description = cls(**{**known, "classes": tuple(classes)})
         description._check(path)
         return description
 

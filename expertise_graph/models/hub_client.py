@@ -55,10 +55,10 @@ def fetch_config(repo: str, revision: str | None) -> Path:
         NotFoundError, OfflineError, SourceError: as for models.
     """
     with hub_errors(repo):
-        found = snapshot_download(repo, revision=revision, allow_patterns=["config.json"])
-    if not (Path(found) / "config.json").is_file():
+        folder = snapshot_download(repo, revision=revision, allow_patterns=["config.json"])
+    if not (Path(folder) / "config.json").is_file():
         raise SourceError(f"hf:{repo} has no config.json, so its architecture is not known")
-    return Path(found)
+    return Path(folder)
 
 
 def download_dataset(repo: str, revision: str | None) -> Path:

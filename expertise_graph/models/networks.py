@@ -298,10 +298,10 @@ def _callable(path: str) -> Callable[..., Any]:
         raise InvalidInputError(f"{path!r} is not of the form package.module:callable")
     try:
         with _current_folder_importable():
-            found = getattr(importlib.import_module(module_name), name)
+            target = getattr(importlib.import_module(module_name), name)
     except Exception as error:
         raise SourceError(f"{path} cannot be imported: {error}") from error
-    result: Callable[..., Any] = found
+    result: Callable[..., Any] = target
     return result
 
 

@@ -23,11 +23,11 @@ class PooledModel(nn.Module):
 
     def forward(self, **batch: torch.Tensor) -> torch.Tensor:
         """Return features (n, dim)."""
-        found = self.model(**batch)
+        output = self.model(**batch)
         if self.pooling == "pooler":
-            pooled: torch.Tensor = found.pooler_output
+            pooled: torch.Tensor = output.pooler_output
             return pooled.flatten(1)
-        states: torch.Tensor = found.last_hidden_state
+        states: torch.Tensor = output.last_hidden_state
         if states.ndim == 4:
             return states.mean(dim=(2, 3))
         mask = batch.get("attention_mask")

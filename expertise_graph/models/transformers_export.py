@@ -243,10 +243,10 @@ def _pooled(module: PooledModel) -> str:
 
 def _difference(model: nn.Module, module: nn.Module, head: nn.Linear, batch: Batch) -> float:
     with torch.inference_mode():
-        expected, found = head(module.eval()(**batch).float()), model.eval()(**batch).logits.float()
-    if not bool(torch.isfinite(found).all()):
+        expected, logits = head(module.eval()(**batch).float()), model.eval()(**batch).logits.float()
+    if not bool(torch.isfinite(logits).all()):
         return float("inf")
-    return float((expected - found).abs().max() / expected.abs().max().clamp(min=1e-12))
+    return float((expected - logits).abs().max() / expected.abs().max().clamp(min=1e-12))
 
 
 def _read_back(folder: Path, module: PooledModel, head: nn.Linear, batch: Batch) -> float:

@@ -121,7 +121,7 @@ def test_of_other_data_all_items_are_used_unless_asked(image_run, tmp_path):
 
 def test_another_result_than_the_recorded_one_is_noticed(run, letters):
     change_json(run / "head.json", accuracy=0.1)
-    assert "may have split the data otherwise" in measured(run, letters)["notes"][1]
+    assert "different split (another package version?)" in measured(run, letters)["notes"][1]
 
 
 def test_the_same_items_are_held_out_under_other_names(image_run, letters, tmp_path):

@@ -280,6 +280,6 @@ def test_a_child_of_the_same_items_is_no_candidate_and_its_result_no_test(worksp
     assert f"learnt from {n} of the 9 test items" in (workspace / "again" / "README.md").read_text()
     assert len(edges(workspace)["transfer"]) == len(before) + 1
     told = invoke("evaluate", "again", renamed, "--json").worked().json["notes"][0]
-    assert f"and its expert had learnt from {n} of them before" in told
+    assert f"and its expert was trained on {n} of them before" in told
     same = start(data, "on", "--expert", child).worked().json
     assert same["note"] == ""
