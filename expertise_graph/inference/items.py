@@ -133,9 +133,8 @@ def _differences(
     present = {data.classes[i] for i in np.unique(data.labels[rows])}
     unknown, absent = sorted(present - set(model.classes)), [c for c in model.classes if c not in present]
     if unknown:
-        notes.append(
-            f"left out: {count(int((~known).sum()), 'item')} of classes unknown to the model ({listed(unknown)})"
-        )
+        n = count(int((~known).sum()), "item")
+        notes.append(f"left out: {n} of classes unknown to the model ({listed(unknown)})")
     if absent:
         notes.append(f"no items of {count(len(absent), 'class')} of the model ({listed(absent)})")
     return tuple(notes)
