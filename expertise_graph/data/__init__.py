@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         MOST_PAIRS,
         Inspection,
         Modality,
-        Odd,
+        UnusualItems,
         known_modalities,
         plural_of,
     )

@@ -79,9 +79,9 @@ def _problems(findings: DataFindings) -> Iterator[str]:
     yield from _small_classes(findings)
     if duplicates is not None and duplicates.copies > SHARE * summary.items:
         yield f"First remove the {count(duplicates.copies, 'copy')}, which give some items more weight."
-    if findings.odd and sum(len(odd.items) for odd in findings.odd) > SHARE * summary.items:
-        odd = findings.odd[0]
-        yield f"First look at the unusual items: {len(odd.items):,} are {odd.kind}."
+    if findings.unusual and sum(len(kind.items) for kind in findings.unusual) > SHARE * summary.items:
+        first = findings.unusual[0]
+        yield f"First look at the unusual items: {len(first.items):,} are {first.kind}."
 
 
 def _small_classes(findings: DataFindings) -> Iterator[str]:

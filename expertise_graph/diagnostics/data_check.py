@@ -62,7 +62,7 @@ def check_data(
         choose: finds the expert whose features are used; without one the parts that need none are done.
         settings: that a command needs to read the data.
         seed: random seed of samples, folds and draws.
-        progress: told how far each part is.
+        progress: called with how far each part is.
 
     Raises:
         InvalidInputError: when the two datasets are of different kinds.
@@ -121,7 +121,7 @@ class _DataCheck:
                 self.inspection.look(i, item, modality=self.modality)
             self.progress("looking at the items", i + 1, n)
         self.findings.summary = dataclasses.replace(self.findings.summary, traits=self.inspection.traits())
-        self.findings.odd = self.inspection.odd()
+        self.findings.unusual = self.inspection.unusual()
 
     def _hash(self, item: Item) -> str | None:
         try:

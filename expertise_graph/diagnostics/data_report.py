@@ -76,7 +76,7 @@ class _DataSections:
             yield self.duplicates(found.duplicates)
         if found.label_errors is not None and found.label_errors.suspected:
             yield self.label_errors(found.label_errors)
-        if self.summary.skipped or found.odd or self.summary.only_in_test:
+        if self.summary.skipped or found.unusual or self.summary.only_in_test:
             yield self.items()
         if found.baselines is not None:
             yield _baselines(found.baselines)
@@ -147,12 +147,12 @@ class _DataSections:
         return Section(title="Label errors", points=points, tables=[table], problem=True)
 
     def items(self) -> Section:
-        skipped, odd = self.summary.skipped, self.findings.odd or ()
+        skipped, unusual = self.summary.skipped, self.findings.unusual or ()
         points = []
         if skipped:
             shown = "; ".join(f"{shorten(what, NAME)} ({why[: 2 * NAME]})" for what, why in skipped[:SHOWN])
             points.append(Point("unusable", count(len(skipped), "item"), shown))
-        for kind in odd:
+        for kind in unusual:
             points.append(Point("unusual", f"{len(kind.items):,} {kind.kind}", self.first(kind.items)))
         if self.summary.only_in_test:
             classes = self.summary.only_in_test
@@ -167,7 +167,7 @@ class _DataSections:
             ReportTable(
                 caption="Unusual items",
                 head=("first items", "how many", "what is unusual"),
-                rows=[(self.cell(kind.items), len(kind.items), kind.kind) for kind in odd],
+                rows=[(self.cell(kind.items), len(kind.items), kind.kind) for kind in unusual],
             ),
         ]
         return Section(title="Unusable and unusual items", points=points, tables=tables, problem=True)
@@ -200,20 +200,15 @@ class _DataSections:
             first, *others = group.items
             if labels:
                 others = [i for i in others if self.findings.labels[i] != self.findings.labels[first]]
-            names = [self.short(i) for i in (first, *others[:1])]
-            if labels:
-                names = [
-                    f"{name} ({shorten(self.findings.class_of(i), NAME)})"
-                    for name, i in zip(names, (first, *others[:1]), strict=True)
-                ]
-            shown.append(" = ".join(names))
+            shown.append(" = ".join(self.short(i, label=labels) for i in (first, *others[:1])))
         return "; ".join(shown)
 
     def first(self, items: Sequence[int]) -> str:
         return ", ".join(self.short(i) for i in items[:SHOWN]) + (", ..." if len(items) > SHOWN else "")
 
-    def short(self, item: int) -> str:
-        return shorten(self.names[item], NAME)
+    def short(self, item: int, *, label: bool = False) -> str:
+        labelled = f" ({shorten(self.findings.class_of(item), NAME)})" if label else ""
+        return shorten(self.names[item], NAME) + labelled
 
     def cell(self, items: Sequence[int]) -> Cell:
         return tuple(ItemName(i, self.names[i]) for i in items[:_IN_CELL])
@@ -279,9 +274,10 @@ def data_json(findings: DataFindings, wording: Wording = str) -> dict[str, Any]:
         "strange": only_in_test,
         "skipped": [{"item": what, "reason": why} for what, why in skipped],
         "odd": None
-        if findings.odd is None
+        if findings.unusual is None
         else [
-            {"kind": o.kind, "count": len(o.items), "items": _listed(names, o.items)} for o in findings.odd
+            {"kind": u.kind, "count": len(u.items), "items": _listed(names, u.items)}
+            for u in findings.unusual
         ],
         "duplicates": findings.duplicates and _duplicates_json(findings, findings.duplicates, names),
         "noise": findings.label_errors and _label_errors_json(findings.label_errors, names),

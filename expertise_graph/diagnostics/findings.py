@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from expertise_graph.core import Command, IntArray
-from expertise_graph.data import Item, Odd
+from expertise_graph.data import Item, UnusualItems
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +180,7 @@ class LearningCurve:
         method: what was learnt.
         sizes: items trained on, smallest first.
         accuracies: mean over folds and draws, for each size.
-        doubled: predicted accuracy with twice the items; None where that cannot be told.
+        doubled: predicted accuracy with twice the items; None where nothing can be said.
         low: a cautious end of what twice the items may give.
         high: the other end.
         reason: why nothing is predicted, or an empty text.
@@ -220,7 +220,7 @@ class DataFindings:
     class_names: tuple[str, ...]
     items: tuple[Item, ...]
     summary: DatasetSummary
-    odd: tuple[Odd, ...] | None = None
+    unusual: tuple[UnusualItems, ...] | None = None
     duplicates: Duplicates | None = None
     label_errors: LabelErrors | None = None
     baselines: Baselines | None = None

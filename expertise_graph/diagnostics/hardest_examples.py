@@ -60,7 +60,7 @@ def hardest_examples(
         model: that was trained.
         data: that the run was trained on.
         seed: of the run, from which its splits follow.
-        progress: told how far it is.
+        progress: called with how far it is.
     """
     splits = holdout(data, seed=seed)
     split_of = {int(i): "validation" for i in splits.validation} | {int(i): "test" for i in splits.test}

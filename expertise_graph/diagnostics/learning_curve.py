@@ -93,7 +93,7 @@ def _why_not(errors: Array, labels: IntArray, sizes: list[int]) -> str:
 def _doubled(errors: Array, *, seed: int) -> tuple[float, float, float]:
     """Return low, middle and high accuracy at twice the items, from errors (folds, sizes).
 
-    The folds are drawn anew a thousand times. Each draw continues the curve by the power law error ~ n^-b,
+    The folds are resampled a thousand times. Each draw continues the curve by the power law error ~ n^-b,
     with b from all three sizes and from the last two. The middle is the median with the slower of the
     two, as curves flatten more often than they steepen; low the 10 % quantile with half of that, as if an
     error that no data removes came to the fore; high the 90 % quantile with the faster.

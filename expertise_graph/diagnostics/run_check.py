@@ -62,7 +62,7 @@ def check_run(
         find: finds the data it was trained on.
         settings: that a command needs to read the data.
         trust_code: whether a model built by code of the user may be loaded.
-        progress: told how far it is.
+        progress: called with how far it is.
 
     Raises:
         InvalidInputError: when the run has not finished, or its files do not belong together.

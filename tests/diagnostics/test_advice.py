@@ -16,8 +16,8 @@ from expertise_graph.diagnostics.findings import (
     Duplicates,
     LabelErrors,
     LearningCurve,
-    Odd,
     SuspectedError,
+    UnusualItems,
 )
 
 
@@ -93,8 +93,11 @@ def suspected(number, misclassified):
         ({"classes": {"cat": 100, "cow": 9}}, "'cat' has 11 times the items of 'cow'"),
         ({"duplicates": copies(exact_copies=8, near_copies=4)}, "remove the 12 copies"),
         ({"duplicates": copies()}, "Nothing"),
-        ({"odd": (Odd(kind="of a single colour", items=tuple(range(12))),)}, "12 are of a single colour"),
-        ({"odd": (Odd(kind="of a single colour", items=(1,)),)}, "Nothing"),
+        (
+            {"unusual": (UnusualItems(kind="of a single colour", items=tuple(range(12))),)},
+            "12 are of a single colour",
+        ),
+        ({"unusual": (UnusualItems(kind="of a single colour", items=(1,)),)}, "Nothing"),
     ],
 )
 def test_what_to_fix_first(changes, words):

@@ -256,7 +256,7 @@ def test_a_file_that_vanishes_meanwhile_is_named(tmp_path):
     data = read_data(root)
     (root / "train" / "ayb" / "00.png").unlink()
     found = check_data(data)
-    assert [(o.kind, [found.names[i] for i in o.items]) for o in found.odd] == [
+    assert [(o.kind, [found.names[i] for i in o.items]) for o in found.unusual] == [
         ("no longer readable", ["train/ayb/00.png"])
     ]
     assert found.baselines.items == 29

@@ -60,7 +60,7 @@ def test_all_that_was_planted_is_found_and_nothing_else(planted):
     assert {found.names[i] for i in found.duplicates.leaked} == {"test/ayb/leak.png", "test/ben/leak.jpg"}
     assert (found.duplicates.exact_copies, found.duplicates.near_copies) == (4, 2)
     assert found.duplicates.held_out == 98
-    odd = {o.kind: {found.names[i] for i in o.items} for o in found.odd}
+    odd = {o.kind: {found.names[i] for i in o.items} for o in found.unusual}
     assert odd["of a single colour"] == {"train/ben/white.png", "train/ca/white.png", "train/da/strip.png"}
     assert odd["tiny (a side under 16 pixels)"] == {"train/da/strip.png"}
     assert odd["extremely long or high (over 4 : 1)"] == {"train/da/strip.png"}
@@ -156,7 +156,7 @@ def test_odd_texts_are_named():
         "x" * 5000,
         "a\x07bell",
     ]
-    odd = {o.kind: o.items for o in look_at(texts).odd()}
+    odd = {o.kind: o.items for o in look_at(texts).unusual()}
     assert odd == {
         "with leftovers of HTML": (1,),
         "with signs of a wrong encoding": (2,),
@@ -165,4 +165,4 @@ def test_odd_texts_are_named():
         "over 20 times as long as the median": (5,),
         "with control characters": (6,),
     }
-    assert look_at(["caf\u00e9", "na\u00efve \u00c3ra", "1 < 2 & 3 > 2"]).odd() == ()
+    assert look_at(["caf\u00e9", "na\u00efve \u00c3ra", "1 < 2 & 3 > 2"]).unusual() == ()

@@ -28,7 +28,7 @@ MOST_PAIRS = 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
-class Odd:
+class UnusualItems:
     """Items that look unlike an input somebody meant to give; `items` are indices."""
 
     kind: str
@@ -69,18 +69,18 @@ class Inspection:
         """Return lines about sizes, lengths and formats."""
         return ()
 
-    def oddities(self) -> dict[str, list[int]]:
-        """Return the indices of items that nobody can have meant, by what is odd about them."""
+    def unusual_by_kind(self) -> dict[str, list[int]]:
+        """Return the indices of items that nobody can have meant, by what is unusual about them."""
         return {}
 
     def near_duplicates(self) -> list[tuple[int, int, float]]:
         """Return pairs of items that are nearly the same, with their similarity, `MOST_PAIRS` at most."""
         return []
 
-    def odd(self) -> tuple[Odd, ...]:
-        """Return the odd items, the unreadable ones last."""
-        found = {**self.oddities(), "no longer readable": self.unreadable}
-        return tuple(Odd(kind=kind, items=tuple(items)) for kind, items in found.items() if items)
+    def unusual(self) -> tuple[UnusualItems, ...]:
+        """Return the unusual items, the unreadable ones last."""
+        found = {**self.unusual_by_kind(), "no longer readable": self.unreadable}
+        return tuple(UnusualItems(kind=kind, items=tuple(items)) for kind, items in found.items() if items)
 
 
 def _recognise_nothing(value: str | bytes) -> bool:

@@ -1,4 +1,4 @@
-"""Images without a model: what they are like, which are odd, and which are nearly the same."""
+"""Images without a model: what they are like, which are unusual, and which are nearly the same."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class ImageInspection(Inspection):
             )
         return (*lines, "colour modes " + _shares(self.modes), "file formats " + _shares(self.formats))
 
-    def oddities(self) -> dict[str, list[int]]:
+    def unusual_by_kind(self) -> dict[str, list[int]]:
         """Return images of one colour, tiny ones and extreme shapes."""
         sides = np.array(self.sizes).reshape(-1, 2)
         shorter, longer = sides.min(axis=1, initial=1 << 30), sides.max(axis=1, initial=1)

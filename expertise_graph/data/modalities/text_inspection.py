@@ -1,4 +1,4 @@
-"""Texts without a model: what they are like, which are odd, and which are nearly the same."""
+"""Texts without a model: what they are like, which are unusual, and which are nearly the same."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TextInspection(Inspection):
     found: dict[str, list[int]] = field(default_factory=dict)
 
     def add(self, index: int, data: bytes, decoded: Any) -> None:
-        """Keep lengths, the normal form, and what is odd about the beginning."""
+        """Keep lengths, the normal form, and what is unusual about the beginning."""
         self.lengths.append(len(decoded))
         self.words.append(len(decoded.split()))
         self.plain.append(normal_form(decoded[:_BEGINNING]))
@@ -73,7 +73,7 @@ class TextInspection(Inspection):
             f"characters: from {min(self.lengths):,} to {max(self.lengths):,}",
         )
 
-    def oddities(self) -> dict[str, list[int]]:
+    def unusual_by_kind(self) -> dict[str, list[int]]:
         """Return texts that are very short or very long, or hold what no author meant."""
         middle = float(np.median(self.lengths)) if self.lengths else 0.0
         tests: dict[str, Callable[[int], bool]] = {

@@ -49,7 +49,7 @@ class CloudInspection(Inspection):
     def traits(self):
         return (f"points: {min(map(len, self.clouds))} to {max(map(len, self.clouds))}",)
 
-    def oddities(self):
+    def unusual_by_kind(self):
         return {"of one point": [i for i, c in zip(self.seen, self.clouds, strict=True) if len(c) == 1]}
 
     def near_duplicates(self):

@@ -20,7 +20,7 @@ from expertise_graph.data import (
     stratified_sample,
     write_probe_set,
 )
-from expertise_graph.diagnostics import check_data, data_json, data_page
+from expertise_graph.diagnostics import check_data, data_json, report_on_data
 from tests.data.modalities.point_clouds import CLOUD
 
 
@@ -92,8 +92,8 @@ def test_a_probe_set_of_it_is_drawn_and_written(registered, clouds, tmp_path):
 
 def test_check_asks_its_inspection(registered, clouds):
     found = check_data(read_data(clouds))
-    assert found.basics.traits == ("points: 1 to 8",)
-    assert [(odd.kind, [found.names[i] for i in odd.items]) for odd in found.odd] == [
+    assert found.summary.traits == ("points: 1 to 8",)
+    assert [(odd.kind, [found.names[i] for i in odd.items]) for odd in found.unusual] == [
         ("of one point", ["far/21.points"])
     ]
     assert [{found.names[i] for i in group.items} for group in found.duplicates.groups] == [
@@ -101,7 +101,7 @@ def test_check_asks_its_inspection(registered, clouds):
     ]
     assert found.duplicates.confirmed_by == "points"
     assert data_json(found)["modality"] == "cloud"
-    assert "42 point clouds in 2 classes" in data_page(found)
+    assert "42 point clouds in 2 classes" in report_on_data(found).page()
 
 
 def test_it_has_a_plural_and_so_has_a_modality_that_is_not_there(registered):
