@@ -184,17 +184,16 @@ def _register(
     applied: Applied,
 ) -> str:
     store = context.store
-    known = {e.id for e in store.experts(parent.expert.modality)}
-    children = [d.about.child for d in deltas if d.about.child in known]
+    children = [c for c in (store.known_expert(d.about.child) for d in deltas) if c is not None]
     origin = Origin(
         parent=parent.expert.id,
-        sources=(parent.expert.id, *children),
+        sources=(parent.expert.id, *(child.id for child in children)),
         method=_method(deltas),
         relation="merge" if len(deltas) > 1 else "finetune",
         run=f"run:{sha256_of_json([identity, applied.path])[:16]}",
         name=f"{parent.expert.name}-{_method(deltas)}",
         license=applied.license,
         modality=parent.expert.modality,
-        datasets=datasets_of([parent.expert, *(store.expert(child) for child in children)]),
+        datasets=datasets_of([parent.expert, *children]),
     )
     return register_model(context, Path(applied.path), origin).id

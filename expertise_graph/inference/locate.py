@@ -19,9 +19,10 @@ def find_model(store: Store, text: str) -> Path:
     Raises:
         NotFoundError: when nothing or several are called so, or the expert has no head.
     """
-    runs = [run for run in store.runs() if run.status == "done"]
-    named = [run for run in runs if text in (run.id, run.id.removeprefix("run:"))]
-    named = named or [run for run in runs if text.startswith("run:") and run.id.startswith(text)]
+    run = store.run(text) or store.run(f"run:{text}")
+    named = [run] if run is not None and run.status == "done" else []
+    if not named and text.startswith("run:"):
+        named = [run for run in store.runs(status="done") if run.id.startswith(text)]
     if len(named) == 1:
         return Path(named[0].path)
     if named:
@@ -32,16 +33,16 @@ def find_model(store: Store, text: str) -> Path:
     except NotFoundError as error:
         if " names " in str(error):
             raise
-        children = [e.name for e in store.experts() if "warm-start" in e.tags]
+        children = [e.name for e in store.experts(where={"tags": "warm-start"})]
         raise NotFoundError(
             f"{text!r} is neither a folder nor a run or a child in the registry."
             f"{did_you_mean(text, children) or ' See: expertise-graph runs'}"
         ) from error
-    return _folder_of(expert, runs)
+    return _folder_of(expert, store.runs(child=expert.id, status="done"))
 
 
 def _folder_of(expert: Expert, runs: list[Run]) -> Path:
-    made = [Path(run.path) for run in runs if run.child == expert.id]
+    made = [Path(run.path) for run in runs]
     beside = [Path(expert.locator).parent] if expert.source == "dir" else []
     for folder in (*reversed(made), *beside):
         if RunFolder(folder).has_model:

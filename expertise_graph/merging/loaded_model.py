@@ -64,7 +64,7 @@ def open_model(context: Context, text: str) -> LoadedModel:
     folder: Path | None
     if "\0" not in text and path.is_dir():
         expert, folder = _in_folder(path, context.trust_code), path.absolute()
-        known = next((e for e in store.experts(expert.modality) if e.id == expert.id), None)
+        known = store.known_expert(expert.id)
         # The folder that was named is read, wherever the same weights were registered from.
         expert = dataclasses.replace(known, locator=expert.locator) if known else expert
     else:
@@ -73,7 +73,7 @@ def open_model(context: Context, text: str) -> LoadedModel:
     lineage = store.edges("lineage", expert.id)
     _check_whole(expert, kind_of(expert, lineage))
     model = _opened(expert, folder, trust_code=context.trust_code)
-    runs = [run for run in store.runs() if run.child == expert.id and run.status == "done"]
+    runs = store.runs(child=expert.id, status="done")
     parents = [e.source for e in lineage if e.target == expert.id]
     items = [n for n in (run.result.get("n_train") for run in runs) if isinstance(n, int)]
     return dataclasses.replace(

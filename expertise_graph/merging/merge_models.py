@@ -123,8 +123,8 @@ def _child(model: LoadedModel, head: Head, evaluator: Evaluator, *, own: bool) -
 
 
 def _licences(store: Store, plan: MergePlan) -> list[str]:
-    parents = [e.license for e in store.experts(plan.data.modality) if e.id == plan.parent]
-    return [*map(license_of, plan.models), *parents]
+    parent = store.known_expert(plan.parent) if plan.parent else None
+    return [*map(license_of, plan.models), *([parent.license] if parent else [])]
 
 
 def _notes(plan: MergePlan, *, alone: str | None) -> tuple[str, ...]:
@@ -215,7 +215,7 @@ def _register(context: Context, plan: MergePlan, result: MergeResult) -> MergeRe
     )
     expert = register_model(context, plan.out, origin)
     done = dataclasses.replace(result, expert=expert.id)
-    start = plan.parent or result.best_child.expert
+    start, before = plan.parent or result.best_child.expert, context.store.run(plan.run_id)
     run = Run(
         id=plan.run_id,
         expert=start,
@@ -233,7 +233,7 @@ def _register(context: Context, plan: MergePlan, result: MergeResult) -> MergeRe
             "seconds": result.seconds,
             "n_test": result.n_test,
         },
-        started_at=next((r.started_at for r in context.store.runs() if r.id == plan.run_id), now()),
+        started_at=before.started_at if before else now(),
         finished_at=now(),
     )
     put_result(context.store, plan.data.task, run, n_test=result.n_test, start=start)

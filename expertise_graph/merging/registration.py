@@ -63,10 +63,9 @@ def register_model(context: Context, folder: Path, origin: Origin) -> Expert:
         tags=(origin.relation,) if origin.relation == "merge" else (origin.method,),
     )
     described = resolve(f"dir:{folder / 'model'}", options)
-    if described.id in {e.id for e in store.experts(described.modality)}:
-        # A delta that gives back the very child it was made of: what is known of that stays.
-        expert = store.expert(described.id)
-    else:
+    expert = store.known_expert(described.id)
+    # A delta may give back the very child it was made of: what is known of that stays.
+    if expert is None:
         described = dataclasses.replace(described, base_model=origin.parent, datasets=origin.datasets)
         expert = register(store, context.prober, described)
     with store.transaction():
