@@ -67,7 +67,7 @@ class About:
         values = {"kind": CLASS, **values}
         missing = [field.name for field in fields(cls) if not isinstance(values.get(field.name), str)]
         if values.get("format") != FORMAT or missing:
-            raise InvalidInputError("it is no delta: make one with expertise-graph delta make")
+            raise InvalidInputError("it is not a delta file")
         if values["version"] != VERSION:
             raise InvalidInputError(
                 f"it has version {values['version'][:20]!r} of the format, {VERSION} is read"

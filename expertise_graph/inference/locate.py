@@ -35,8 +35,8 @@ def find_model(store: Store, text: str) -> Path:
             raise
         children = [e.name for e in store.experts(where={"tags": "warm-start"})]
         raise NotFoundError(
-            f"{text!r} is neither a folder nor a run or a child in the registry."
-            f"{did_you_mean(text, children) or ' See: expertise-graph runs'}"
+            f"{text!r} is neither a folder nor a run or the child of one in the registry."
+            f"{did_you_mean(text, children)}"
         ) from error
     return _folder_of(expert, store.runs(child=expert.id, status="done"))
 
@@ -48,6 +48,5 @@ def _folder_of(expert: Expert, runs: list[Run]) -> Path:
         if RunFolder(folder).has_model:
             return folder
     raise NotFoundError(
-        f"{expert.short} has no head to classify with: start from it with expertise-graph warm-start, "
-        "and use the folder that leaves"
+        f"{expert.short} has no classification head: fine-tune it, and use the folder of that run"
     )

@@ -94,7 +94,7 @@ def test_scales_that_overflow(good, refused):
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"format": "other"}, "it is no delta"),
+        ({"format": "other"}, "it is not a delta file"),
         ({"version": "9"}, "version '9'"),
         ({"items": "many"}, "classes or items"),
         ({"items": "-5"}, "not possible"),
@@ -114,7 +114,7 @@ def test_a_header_that_lies(good, refused, changes, named):
 
 
 def test_a_file_without_metadata(good, refused):
-    refused(good[1], None, "it is no delta")
+    refused(good[1], None, "it is not a delta file")
 
 
 def test_files_that_are_no_safetensors(family, good, refused):

@@ -32,15 +32,17 @@ def test_a_run_and_its_child_name_the_same_model(trained, workspace, letters):
 
 
 def test_names_that_are_no_model(trained, workspace, letters):
-    invoke("predict", "hebrew-letters", letters).failed("has no head", "warm-start")
+    invoke("predict", "hebrew-letters", letters).failed("has no classification head: fine-tune it")
     invoke("evaluate", "leters-from-hebrew-letters", letters).failed(
         "neither a folder nor a run", "Did you mean 'letters-from-hebrew-letters'"
     )
-    invoke("export", "run:ffff", "--format", "torch-export", "--out", "x.pt2").failed("expertise-graph runs")
+    invoke("export", "run:ffff", "--format", "torch-export", "--out", "x.pt2").failed(
+        "neither a folder nor a run"
+    )
 
 
 def test_a_model_whose_folder_is_gone(trained, workspace, letters):
     (workspace / "out").rename(workspace / "moved")
-    invoke("predict", trained["child"], letters).failed("has no head")
+    invoke("predict", trained["child"], letters).failed("has no classification head")
     invoke("predict", trained["run"], letters).failed(f"no folder at {workspace / 'out'}")
     assert materials.counts(workspace)["runs"] == 1
