@@ -66,7 +66,7 @@ if TYPE_CHECKING:
         ScoreOptions,
     )
     from expertise_graph.retrieval import Backtest, Explanation
-    from expertise_graph.training import Report, TrainConfig
+    from expertise_graph.training import OnProgress, TrainConfig
     from expertise_graph.tuning import AutoResult, AutoSettings
 
 # A check only needs some good expert to look through; which is best to start from is what `query` is for.
@@ -406,14 +406,8 @@ class Workspace:
     def _race(self, labelled: LabelledData, query: Query, trust_code: bool) -> training.Race | None:
         if not query.race:
             return None
-        return training.Race(
-            store=self.store,
-            data=labelled.as_classes,
-            size=query.race,
-            seed=query.seed,
-            trust_code=trust_code,
-            progress=self.progress,
-        )
+        context = self._context(trust_code, query.seed)
+        return training.Race(context=context, data=labelled.as_classes, size=query.race)
 
     def explain(self, task: str, expert: str) -> Explanation:
         """Return how the predicted score of an expert on a task comes about.
@@ -482,7 +476,7 @@ class Workspace:
         trust_code: bool = False,
         tracker: str = "tensorboard",
         launcher: tuple[str, ...] | None = None,
-        report: Report | None = None,
+        report: OnProgress | None = None,
         force: bool = False,
     ) -> WarmStart:
         """Fine-tune from an expert, by default the best of a query, and register the child.
@@ -511,21 +505,19 @@ class Workspace:
         if expert is not None:
             chosen = self.store.find_runnable(expert)
         else:
-            begun = training.begun_from(self.store, labelled, out, config)
-            chosen = begun or self._best_start(labelled, seed=config.seed, trust_code=trust_code)
-        plan = training.Plan(
+            started = training.expert_of_run(self.store, labelled, out, config)
+            chosen = started or self._best_start(labelled, seed=config.seed, trust_code=trust_code)
+        spec = training.RunSpec(
             expert=chosen,
-            data=labelled,
-            out=out,
             config=config,
-            compare_cold=compare_cold,
-            trust_code=trust_code,
-            tracker=tracker,
-            launcher=launcher,
+            out=out,
             architecture=self._architecture(config.into),
+            compare_cold=compare_cold,
+            tracker=tracker,
             columns=columns or datasets.NO_COLUMNS,
+            launcher=launcher,
         )
-        return training.execute(self.store, self._prober(trust_code), plan, report)
+        return training.warm_start(self._context(trust_code), labelled, spec, report)
 
     def _best_start(self, labelled: LabelledData, *, seed: int, trust_code: bool) -> Expert:
         """Return the first expert of a query that can be run."""

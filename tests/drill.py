@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from expertise_graph.cli.app import app
-from expertise_graph.training import registered as training  # noqa: F401
+from expertise_graph.training import trainer  # noqa: F401
 
 
 def fork(arguments: list[str], out: Path) -> int:

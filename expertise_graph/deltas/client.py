@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
-from expertise_graph.core import IntArray, InvalidInputError
+from expertise_graph.core import InvalidInputError, setting
 from expertise_graph.data import CLASS, LabelledData, known_modalities
 from expertise_graph.features import extract
 from expertise_graph.merging import LoadedModel, changed
-from expertise_graph.models import Head
+from expertise_graph.models import Classifier, Head
 from expertise_graph.training import (
-    Inputs,
-    even_batches,
-    hold_batch_norm,
-    start_moving,
-    strategies,
+    BatchLoader,
+    Objective,
+    TrainableModel,
+    TrainConfig,
+    Trainer,
+    objective_of,
     training_order,
+    unfreeze,
 )
 
 STRATEGY = "lp-ft"
-"""Its weights move, at its share of the learning rate."""
+"""All weights are trained, the backbone at this strategy's fraction of the learning rate."""
+WEIGHT_DECAY = 0.01
+"""Of AdamW, as in a warm start."""
 # Length of a row of the prototype head over the mean distance of the class means: logits of some units, so
 # that the softmax is neither flat, as with 1, nor one-hot, as with 100. Not tuned.
 SHARPNESS = 10.0
@@ -136,38 +142,77 @@ def train_locally(
     References:
         Li and Zhan, FedRS: Federated Learning with Restricted Softmax, KDD 2021, at alpha = 0.
     """
-    known = _head_for(model, data)
-    if model.head is None or known is None:
+    head = _head_for(model, data)
+    if model.head is None or head is None:
         raise InvalidInputError(f"{model.name} has no head for the classes of {data.name}: see blank_head")
-    module = copy.deepcopy(model.backbone.module).float().train()
-    start_moving(module, STRATEGY, rank=1)
-    hold_batch_norm(module)
-    moving = [p for p in module.parameters() if p.requires_grad]
-    head = {k: t.clone().requires_grad_() for k, t in known.state.items()}
+    config = TrainConfig(
+        strategy=STRATEGY,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        augment=False,
+        precision="no",
+    )
+    trainer = _trainer(model, head, data, config, own_classes=own_classes)
+    trainer.run_epochs()
+    if trainer.state.stopped == "nan":
+        raise InvalidInputError(
+            f"training on {data.name} diverged ({trainer.state.note}): lower {setting('lr')}"
+        )
+    classifier = trainer.model.classifier.eval().cpu()
+    trained = Head(
+        weight=classifier.head.weight.detach(), bias=classifier.head.bias.detach(), classes=data.classes
+    )
+    return changed(model, classifier.backbone, trained.ordered(model.head.classes), items=len(data))
+
+
+def _trainer(
+    model: LoadedModel, head: Head, data: LabelledData, config: TrainConfig, *, own_classes: bool
+) -> Trainer:
+    """Return the training of a copy of the model on all items: constant rates, no clipping, no validation."""
+    classifier = Classifier(
+        copy.deepcopy(model.backbone.module).float(), nn.Linear(model.backbone.dim, len(data.classes))
+    )
+    unfreeze(classifier.backbone, STRATEGY, rank=1)
+    with torch.no_grad():
+        classifier.head.weight.copy_(head.weight)
+        classifier.head.bias.copy_(head.bias)
     optimizer = torch.optim.AdamW(
         [
-            {"params": moving, "lr": strategies[STRATEGY].lr * lr},
-            {"params": list(head.values()), "lr": lr},
+            {"params": list(parameters), "peak": rate, "opens": 0.0}
+            for parameters, rate in (
+                ((p for p in classifier.backbone.parameters() if p.requires_grad), config.way.lr * config.lr),
+                (classifier.head.parameters(), config.lr),
+            )
         ],
-        weight_decay=0.01,
+        weight_decay=WEIGHT_DECAY,
     )
-    labels = torch.from_numpy(np.asarray(data.labels, dtype=np.int64))
-    absent = torch.bincount(labels, minlength=len(data.classes)) == 0
-    inputs = Inputs(data.items, decode=known_modalities[data.modality].decode, collate=model.backbone.collate)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for rows in _batches(len(data), epochs, batch_size=batch_size, seed=seed):
-            logits = functional.linear(module(**inputs.batch(rows)).float(), head["weight"], head["bias"])
-            if own_classes:
-                logits = logits.masked_fill(absent, -torch.inf)
-            loss = functional.cross_entropy(logits, labels[rows])
-            if not bool(torch.isfinite(loss)):
-                raise InvalidInputError(f"the loss on {data.name} is {loss.item()}: lower lr")
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    trained = Head(weight=head["weight"].detach(), bias=head["bias"].detach(), classes=data.classes)
-    return changed(model, module.eval(), trained.ordered(model.head.classes), items=len(data))
+    batches = BatchLoader(
+        data.items, decode=known_modalities[data.modality].decode, collate=model.backbone.collate
+    )
+    objective = _own_objective(data, own_classes=own_classes)
+    rows, none = np.arange(len(data)), np.arange(0)
+    return Trainer(
+        model=TrainableModel(classifier, objective, batches, config, optimizer=optimizer, clip=math.inf),
+        rows={"train": rows, "validation": none, "test": none},
+        order=lambda epoch: training_order(rows, seed=config.seed, epoch=epoch - 1),
+        schedule=lambda fraction: 1.0,
+    )
+
+
+def _own_objective(data: LabelledData, *, own_classes: bool) -> Objective:
+    """Return cross-entropy without class weights; with `own_classes` over the classes that have items."""
+    rows = np.arange(len(data))
+    objective = objective_of(data, rows, rows)
+    absent = torch.bincount(objective.targets, minlength=objective.outputs) == 0
+
+    def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if own_classes:
+            logits = logits.masked_fill(absent.to(logits.device), -torch.inf)
+        return functional.cross_entropy(logits, targets)
+
+    return dataclasses.replace(objective, loss_of=loss)
 
 
 def accuracy_of(model: LoadedModel, data: LabelledData) -> float:
@@ -186,8 +231,3 @@ def accuracy_of(model: LoadedModel, data: LabelledData) -> float:
 
 def _head_for(model: LoadedModel, data: LabelledData) -> Head | None:
     return model.head_for(data.classes, CLASS) if data.kind == CLASS else None
-
-
-def _batches(n: int, epochs: int, *, batch_size: int, seed: int) -> Iterator[IntArray]:
-    for epoch in range(epochs):
-        yield from even_batches(training_order(np.arange(n), seed=seed, epoch=epoch), batch_size)

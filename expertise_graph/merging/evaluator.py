@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import numpy as np
 import torch
@@ -15,12 +16,12 @@ from expertise_graph.features import forward
 from expertise_graph.merging.states import State
 from expertise_graph.models import Backbone, Head
 from expertise_graph.training import (
-    Inputs,
+    BatchLoader,
     even_batches,
-    fit_linear_head,
+    fit_probe,
     objective_of,
     training_order,
-    trial_splits,
+    training_splits,
 )
 
 # Inputs in one forward pass: small enough for the memory of a laptop, large enough to fill its cores.
@@ -46,13 +47,13 @@ class Evaluator:
     """
 
     def __init__(self, data: LabelledData, backbone: Backbone, seed: int) -> None:
-        splits = trial_splits(data, seed)
+        splits = training_splits(data, seed)
         self.seed, self.classes, self.kind = seed, data.outputs, data.kind
         self.objective = objective_of(data, splits.train, splits.validation)
         self.metric = self.objective.metric
         self.rows = {"train": splits.train, "validation": splits.validation, "test": splits.test}
         self.labels = torch.from_numpy(np.asarray(data.labels, dtype=np.int64))
-        self.inputs = Inputs(
+        self.inputs = BatchLoader(
             data.items, decode=known_modalities[data.modality].decode, collate=backbone.collate
         )
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -73,21 +74,16 @@ class Evaluator:
         Raises:
             SourceError: when features are not finite.
         """
-        features = torch.cat([self.features(module, "train"), self.features(module, "validation")])
-        if not bool(torch.isfinite(features).all()):
+        parts = {split: self.features(module, split) for split in ("train", "validation")}
+        if not all(bool(torch.isfinite(part).all()) for part in parts.values()):
             raise SourceError(
                 f"the merged model gives features that are NaN or infinite: lower {setting('scale')}"
             )
-        rows = np.concatenate([self.rows["train"], self.rows["validation"]])
-        n = len(self.rows["train"])
-        found = fit_linear_head(
-            features,
-            self.objective.targets[rows],
-            train=torch.arange(n),
-            validation=torch.arange(n, len(rows)),
-            outputs=self.objective.outputs,
-            loss_of=self.objective.loss_of,
-            chosen_by=self.objective.measure,
+        features = torch.full((len(self.objective.targets), parts["train"].shape[1]), math.nan)
+        for split, part in parts.items():
+            features[self.rows[split]] = part
+        found = fit_probe(
+            features, self.objective, train=self.rows["train"], validation=self.rows["validation"]
         )
         weight, bias = self.objective.rescaled(found.weight, found.bias)
         return Head(weight=weight, bias=bias, classes=self.classes, kind=self.kind)

@@ -1,4 +1,4 @@
-"""Random changes of images that leave their class alone: position, size, angle, light, mirroring.
+"""Random augmentation of images: position, size, angle, light, mirroring.
 
 They work on whole batches of tensors, after the expert's own preprocessing, so they need no decoding
 and run where the model runs. Random numbers come from torch's current generator.
@@ -15,13 +15,19 @@ import torch
 from torch.nn import functional
 
 from expertise_graph.core import Z_80
+from expertise_graph.training.batches import Batch
 
 SHIFT = 0.03
-SCALE = 0.05
-DEGREES = 4.0
-LIGHT = 0.06
+"""Images are moved by up to this fraction of their size.
 
-Batch = dict[str, torch.Tensor]
+All four are mild, so that they leave the class of a letter or an icon alone; stronger ones were not measured.
+"""
+SCALE = 0.05
+"""Images are enlarged or shrunk by up to this fraction."""
+DEGREES = 4.0
+"""Images are rotated by up to this angle."""
+LIGHT = 0.06
+"""Contrast and brightness change by up to this fraction of the range of the preprocessed pixels."""
 
 
 def augmented(batch: Batch, *, mirror: bool) -> Batch:
@@ -66,9 +72,9 @@ def _changed(images: torch.Tensor, *, mirror: bool) -> torch.Tensor:
     return moved * contrast + _uniform((n, 1, 1, 1), device, LIGHT)
 
 
-def _uniform(shape: tuple[int, ...], device: torch.device, reach: float) -> torch.Tensor:
-    """Return numbers drawn evenly from -reach to reach."""
-    return (2.0 * torch.rand(shape, device=device) - 1.0) * reach
+def _uniform(shape: tuple[int, ...], device: torch.device, limit: float) -> torch.Tensor:
+    """Return numbers drawn evenly from -limit to limit."""
+    return (2.0 * torch.rand(shape, device=device) - 1.0) * limit
 
 
 def mirroring_harms(plain: torch.Tensor, mirrored: torch.Tensor) -> bool:

@@ -1,4 +1,4 @@
-"""One number that makes probabilities mean what they say: the temperature of the logits."""
+"""Calibration of probabilities: the temperature of the logits."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from torch.nn import functional
 from expertise_graph.core import InvalidInputError
 
 COLDEST, HOTTEST = 0.05, 20.0
+"""Bounds of the search; the prior below keeps fitted temperatures well inside of them."""
 SPREAD = 1.0
-"""Standard deviation of log T before any item was seen: by a handful of items T moves little.
+"""Standard deviation of the prior of log T: a handful of items moves T little.
 
 Linear probes of starter experts on letters and glosses, T from five held-out items: mean log loss on
 others 17.9 by the likelihood alone, 4.3 with this; from ten items on the two agree to 0.01.
 """
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
+# Each step narrows the interval by .618: forty leave 3e-8 of it.
 _STEPS = 40
 
 

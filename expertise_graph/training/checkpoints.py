@@ -22,17 +22,23 @@ from torch import nn
 
 from expertise_graph.core import remove, sync, write_json
 from expertise_graph.models import write_tensors
-from expertise_graph.training.build import processes
 
 Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(kw_only=True)
-class State:
-    """How far a run is: everything besides tensors that the next epoch depends on.
+class TrainingState:
+    """How far a training is: everything besides tensors that the next epoch depends on.
 
     Attributes:
-        temperature: where it is known already, as the kept weights have learnt the validation items.
+        epoch: the last finished epoch; 0 is the linear probe.
+        kept: the epoch whose weights were kept.
+        stopped: epochs (all were run), early, time or nan; empty while it goes on.
+        mirror: whether images are mirrored at random.
+        parts: how many parts each batch is computed in.
+        temperature: where it was fitted before, on validation items that were trained on since.
+        clock: of the time budget.
+        scaler: of the gradients, in fp16.
     """
 
     epoch: int = 0
@@ -49,7 +55,7 @@ class State:
 
 
 def trained_tensors(model: nn.Module) -> Tensors:
-    """Return what training may change: parameters that are not frozen, and all buffers."""
+    """Return what training may change: parameters that are not frozen, and all buffers, not copied."""
     moving = {name: p.data for name, p in model.named_parameters() if p.requires_grad}
     return {**moving, **{f"buffer.{name}": b for name, b in model.named_buffers()}}
 
@@ -60,18 +66,28 @@ def restore(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
         tensor.copy_(tensors[name])
 
 
-class Checkpoints:
-    """The checkpoints of one run, newest wins."""
+def copied(tensors: Tensors) -> Tensors:
+    """Return copies that further training does not change."""
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
-    def __init__(self, out: Path) -> None:
-        self.folder = out / "checkpoint"
+
+class Checkpoints:
+    """The checkpoints of one run; the newest counts.
+
+    Args:
+        out: folder of the run.
+        writes: whether this process writes them; of several that train together only the first does.
+    """
+
+    def __init__(self, out: Path, *, writes: bool = True) -> None:
+        self.folder, self.writes = out / "checkpoint", writes
 
     def latest(self) -> Path | None:
         """Return the newest whole checkpoint."""
         found = sorted(self.folder.glob("epoch-*"))
         return found[-1] if found else None
 
-    def save(self, state: State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    def save(self, state: TrainingState, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         """Write the checkpoint of `state.epoch`, then drop the ones before it."""
         before = self.latest()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -87,16 +103,18 @@ class Checkpoints:
         sync(self.folder)
         self._clean()
 
-    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[State, Tensors] | None:
+    def load(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer
+    ) -> tuple[TrainingState, Tensors] | None:
         """Put the newest checkpoint into model and optimizer; return its state and the best weights."""
-        if processes().is_main_process:
+        if self.writes:
             self._clean()
         path = self.latest()
         if path is None:
             return None
         restore(model, load_file(path / "model.safetensors"))
         _restore_optimizer(model, optimizer, load_file(path / "optimizer.safetensors"))
-        state = State(**json.loads((path / "state.json").read_text(encoding="utf-8")))
+        state = TrainingState(**json.loads((path / "state.json").read_text(encoding="utf-8")))
         return state, load_file(path / "best.safetensors")
 
     def remove(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from expertise_graph.core import InvalidInputError, NotFoundError
-from expertise_graph.training.strategy import Strategy, strategies
+from expertise_graph.training.strategies import Strategy, strategies
 
 METHOD_VERSION = 6
 """Raised when the loop computes something else, so that an older run is not continued by a newer loop."""

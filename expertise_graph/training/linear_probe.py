@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch.nn import functional
 
-Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+from expertise_graph.core import IntArray
+from expertise_graph.training.objective import Loss, Objective
 
 STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-"""Candidate L2 strengths for the mean loss on standardised features, strongest first."""
+"""Candidate L2 strengths for the mean loss on standardised features, strongest first.
 
-SHORTENED, SURE = 0.1, 0.1
+Half-decades from nearly constant predictions to nearly unregularised ones; a finer grid chooses by noise.
+"""
 
-UNBALANCED = 1.5
-LARGEST_RATIO = 10.0
+SHORTENED = 0.1
+"""Training starts from this times the probe's weights where the probe is confident on unchanging inputs.
+
+Such items have a loss near 0 and teach nothing more. Noun glosses with MiniLM: .592 from the probe
+itself, .707 from .3 of it, .721 from a tenth.
+"""
+CONFIDENT = 0.1
+"""A probe is confident when its training loss is below this fraction of the loss of guessing.
+
+Others have much to learn, and the way back from small weights is long. Sixty trainings on ten tasks:
+.519 never shortened, .512 always, .520 below a tenth; a twentieth .520, a fifth .517.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,37 +46,55 @@ class LinearHead:
         return functional.linear(features, self.weight, self.bias)
 
 
-def first_length(loss: float, classes: int) -> float:
-    """Return how long the head that training begins with is beside a probe, where inputs stay the same.
-
-    Items that the probe is sure of teach nothing at its own length, so it is shortened. A probe that is not
-    sure has much to learn, and the way back from a short head is long. Measured in LOG.md.
+def initial_scale(loss: float, classes: int) -> float:
+    """Return the factor of the probe's weights that training starts from, where inputs stay the same.
 
     Args:
-        loss: mean loss of the probe on the items to train on, in nats.
-        classes: how many there are; it is sure below `SURE` of the loss of guessing among them.
+        loss: mean loss of the probe on the training items, in nats.
+        classes: how many there are; guessing among them has the loss log(classes).
     """
-    return SHORTENED if loss < SURE * math.log(classes) else 1.0
+    return SHORTENED if loss < CONFIDENT * math.log(classes) else 1.0
 
 
-def class_weights(labels: torch.Tensor, classes: int) -> torch.Tensor | None:
-    """Return weights (classes,) inverse to the class frequencies, or None when they are balanced.
+def fit_probe(
+    features: torch.Tensor, objective: Objective, *, train: IntArray, validation: IntArray
+) -> LinearHead:
+    """Fit a linear probe on `train`, with the L2 strength of the lowest loss on `validation`.
+
+    Where validation items are among those to train on, the strength is chosen without them and the head is
+    then fitted on all: chosen on items that it was fitted to, the weakest would always win, which cost
+    4 points on six tuning tasks.
 
     Args:
-        labels: (n,) int, the training labels.
-        classes: how many classes there are.
-
-    Returns:
-        None when the largest class has at most 1.5 times the items of the smallest. Otherwise
-        weights whose mean over the items is one; no class weighs more than ten times another,
-        so that one odd item cannot steer the whole model. Classes without items weigh nothing.
+        features: (n, d) float, by item.
+        objective: loss and targets by item.
+        train: indices of the items to fit on.
+        validation: indices of the items to choose the strength on.
     """
-    counts = torch.bincount(labels, minlength=classes).double()
-    present = counts[counts > 0]
-    if present.max() <= UNBALANCED * present.min():
-        return None
-    weights = torch.where(counts > 0, 1.0 / counts.clamp(min=present.max() / LARGEST_RATIO), 0.0)
-    return weights * (labels.numel() / (weights * counts).sum())
+    others = train[~np.isin(train, validation)]
+    head = _fit(features, objective, others, validation, STRENGTHS)
+    if len(others) == len(train):
+        return head
+    return _fit(features, objective, train, train, (head.strength,))
+
+
+def _fit(
+    features: torch.Tensor,
+    objective: Objective,
+    train: IntArray,
+    validation: IntArray,
+    strengths: Sequence[float],
+) -> LinearHead:
+    return fit_linear_head(
+        features,
+        objective.targets,
+        train=torch.from_numpy(train),
+        validation=torch.from_numpy(validation),
+        outputs=objective.outputs,
+        loss_of=objective.loss_of,
+        chosen_by=objective.measure,
+        strengths=strengths,
+    )
 
 
 def fit_linear_head(

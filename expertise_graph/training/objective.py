@@ -1,4 +1,4 @@
-"""What is learned: one class an item, several labels an item, or values; its loss and its score."""
+"""The objective: loss and score for classes, for several labels an item and for values; distillation."""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from expertise_graph.core import IntArray, metrics
+from expertise_graph.core import IntArray, InvalidInputError, metrics
 from expertise_graph.data import CLASS, LABELS, VALUE, LabelledData
-from expertise_graph.training.linear_probe import Loss, class_weights
 
 Tensor = torch.Tensor
+Loss = Callable[[Tensor, Tensor], Tensor]
+
 METRICS = {CLASS: "accuracy", LABELS: "average_precision", VALUE: "r2"}
-"""The score of each kind of target; one is perfect."""
+"""The score of each kind of target; 1 is perfect."""
+
+UNBALANCED = 1.5
+"""Classes are weighted when the largest has more than this times the items of the smallest.
+
+Below it weights would change little, and a stratified split of balanced data must not switch them on.
+"""
+LARGEST_RATIO = 10.0
+"""No class weighs more than this times another, so that one odd item cannot steer the whole model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,18 +35,18 @@ class Objective:
     Attributes:
         targets: (n,) int classes, or (n, k) float: 0 and 1 for labels, standardised for values.
         outputs: k, the width of the head.
-        metric: what `score` is.
+        kind: of the target: class, labels or value.
         loss_of: (outputs, targets) to the mean loss.
         measure: the same without class weights.
         score: (outputs, targets) to the score; higher is better.
-        one_item: how much one validation item can change the score; less than that is a tie.
-        spread: centre (k,) and scale (k,) that turn standardised outputs into values; None for others.
-        unseen: classes or labels that no item to train on has.
+        one_item: how much one validation item can change the score; a smaller difference is a tie.
+        spread: mean (k,) and scale (k,) that turn standardised outputs into values; None for others.
+        unseen: classes or labels without a training item.
     """
 
     targets: Tensor
     outputs: int
-    metric: str
+    kind: str
     loss_of: Loss
     measure: Loss
     score: Callable[[Tensor, Tensor], float]
@@ -45,12 +54,17 @@ class Objective:
     spread: tuple[Tensor, Tensor] | None = None
     unseen: tuple[str, ...] = ()
 
+    @property
+    def metric(self) -> str:
+        """The name of `score`."""
+        return METRICS[self.kind]
+
     def loss(self, logits: Tensor, rows: IntArray) -> Tensor:
         """Return the mean loss of logits (n, k) of the items at `rows`."""
         return self.loss_of(logits, self.targets[rows].to(logits.device))
 
     def rescale(self, head: nn.Linear) -> None:
-        """Make a head that gives standardised values give values."""
+        """Change a head for standardised values in place so that it gives values on the scale of the data."""
         if self.spread is not None:
             with torch.no_grad():
                 weight, bias = self.rescaled(head.weight, head.bias)
@@ -80,7 +94,7 @@ class Objective:
 
 
 def objective_of(data: LabelledData, train: IntArray, validation: IntArray) -> Objective:
-    """Return what is to be learned from a dataset; weights and scales are those of the items to train on."""
+    """Return the objective of a dataset; class weights and scales are those of the training items."""
     if data.kind == VALUE:
         return _values(data, train)
     if data.kind == LABELS:
@@ -99,7 +113,7 @@ def _classes(data: LabelledData, train: IntArray, validation: IntArray) -> Objec
     return Objective(
         targets=labels,
         outputs=len(data.classes),
-        metric=METRICS[CLASS],
+        kind=CLASS,
         loss_of=weighted,
         measure=functional.cross_entropy,
         score=accuracy,
@@ -114,7 +128,7 @@ def _labels(data: LabelledData, train: IntArray, validation: IntArray) -> Object
     return Objective(
         targets=marks,
         outputs=len(data.outputs),
-        metric=METRICS[LABELS],
+        kind=LABELS,
         loss_of=loss,
         measure=loss,
         score=average_precision,
@@ -130,13 +144,33 @@ def _values(data: LabelledData, train: IntArray) -> Objective:
     return Objective(
         targets=(values - centre) / scale,
         outputs=len(data.outputs),
-        metric=METRICS[VALUE],
+        kind=VALUE,
         loss_of=functional.mse_loss,
         measure=functional.mse_loss,
         score=r2,
         one_item=0.0,
         spread=(centre, scale),
     )
+
+
+def class_weights(labels: Tensor, classes: int) -> Tensor | None:
+    """Return weights (classes,) inverse to the class frequencies, or None when they are balanced.
+
+    Args:
+        labels: (n,) int, the training labels.
+        classes: how many classes there are.
+
+    Returns:
+        None when the largest class has at most 1.5 times the items of the smallest. Otherwise
+        weights whose mean over the items is one; no class weighs more than ten times another,
+        so that one odd item cannot steer the whole model. Classes without items weigh nothing.
+    """
+    counts = torch.bincount(labels, minlength=classes).double()
+    present = counts[counts > 0]
+    if present.max() <= UNBALANCED * present.min():
+        return None
+    weights = torch.where(counts > 0, 1.0 / counts.clamp(min=present.max() / LARGEST_RATIO), 0.0)
+    return weights * (labels.numel() / (weights * counts).sum())
 
 
 def _without(names: tuple[str, ...], counts: Tensor) -> tuple[str, ...]:
@@ -161,3 +195,42 @@ def r2(predicted: Tensor, values: Tensor) -> float:
     columns = zip(values.T.double().numpy(), predicted.T.double().numpy(), strict=True)
     shares = [metrics.r_squared(ours, theirs) or 0.0 for ours, theirs in columns]
     return sum(shares) / len(shares)
+
+
+def check_distillation(data: LabelledData) -> None:
+    """Raise InvalidInputError for data without one class an item, which distillation needs."""
+    if data.kind != CLASS:
+        raise InvalidInputError(f"distill needs one class an item; {data.name} has {data.kind}")
+
+
+def distillation_loss(
+    hard: Tensor, logits: Tensor, teacher: Tensor, *, weight: float, temperature: float
+) -> Tensor:
+    """Return (1 - weight) hard + weight temperature^2 KL(teacher || student).
+
+    Args:
+        hard: mean loss of the student on the labels.
+        logits: (n, classes) of the student.
+        teacher: (n, classes) logits.
+        weight: of the distillation loss, from 0 (labels only) to 1 (teacher only).
+        temperature: divides both logits in the divergence; its square keeps the size of the
+            gradients independent of it.
+
+    Returns:
+        A scalar, the mean over the items.
+
+    References:
+        Hinton et al., arXiv:1503.02531, section 2.
+
+    Example:
+        >>> x = torch.tensor([[2.0, 0.0]])
+        >>> distillation_loss(torch.tensor(3.0), x, x, weight=1.0, temperature=2.0).item()
+        0.0
+    """
+    soft = functional.kl_div(
+        functional.log_softmax(logits / temperature, dim=1),
+        functional.log_softmax(teacher.to(logits) / temperature, dim=1),
+        log_target=True,
+        reduction="batchmean",
+    )
+    return (1 - weight) * hard + weight * temperature**2 * soft

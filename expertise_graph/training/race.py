@@ -1,10 +1,12 @@
-"""A race before the answer: the most promising experts are fine-tuned briefly, the better half for longer.
+"""A race: the most promising experts are fine-tuned briefly, the better half of them for longer.
 
 Each rung trains those that are left for about twice as many epochs as the one before, until two or
-fewer are left. What is measured, on the validation split, is recorded as transfer edges.
+fewer are left. The accuracies, on the validation split, are recorded as transfer edges.
 
 References:
     Jamieson and Talwalkar, arXiv:1502.07943, successive halving.
+    Loshchilov and Hutter, arXiv:1608.03983, warm restarts: the learning rate falls to zero at the end of
+    each rung and rises again in the next, so that every rung ends with weights worth measuring.
 """
 
 from __future__ import annotations
@@ -26,20 +28,24 @@ from expertise_graph.core import (
     ExpertiseError,
     InvalidInputError,
     SourceError,
+    count,
     first_line,
 )
-from expertise_graph.core import Progress as Report
 from expertise_graph.data import LabelledData, Splits
+from expertise_graph.features import Context
 from expertise_graph.models import Backbone, load
-from expertise_graph.retrieval import RACE, Expected, Measured, RaceResults, measured
-from expertise_graph.store import Store
+from expertise_graph.retrieval import RACE, Expected, RaceResults, measured
+from expertise_graph.training.batches import training_splits
+from expertise_graph.training.checkpoints import Checkpoints
 from expertise_graph.training.config import TrainConfig
+from expertise_graph.training.device import private_rng
 from expertise_graph.training.result import TrainingProgress
-from expertise_graph.training.trial import Trial, trial_id, trial_splits, try_out
+from expertise_graph.training.spec import trial_id
+from expertise_graph.training.trainer import Trainer
 
 VERSION = "1"
 FINAL = 2
-"""So many are left in the last rung at most."""
+"""The last rung has at most this many experts: a rung for the winner alone would tell nothing apart."""
 
 DONE, FAILED = "done", "failed"
 
@@ -59,25 +65,22 @@ class Race:
     """A race on one dataset; calling it runs it.
 
     Attributes:
-        size: how many enter.
-        seed: of the splits and the training; with it, items that a warm start tests on are not seen.
-        progress: told about every step.
+        context: registry, progress, and the seed of splits and training: items that a warm start with
+            this seed tests on are not looked at.
+        size: how many experts enter.
 
     Raises:
         InvalidInputError: when `size` is below 1.
         DatasetError: when the dataset is too small to have a validation split.
     """
 
-    store: Store
+    context: Context
     data: LabelledData
     size: int
-    seed: int
-    trust_code: bool
-    progress: Report
 
     def __post_init__(self) -> None:
         if self.size < 1:
-            raise InvalidInputError(f"a race of {self.size} is none; give 1 or more, or 0 for no race")
+            raise InvalidInputError(f"race is {self.size}: give a number of experts, or 0 for no race")
         try:
             _ = self.splits
         except DatasetError as error:
@@ -85,131 +88,146 @@ class Race:
 
     @cached_property
     def splits(self) -> Splits:
-        """What is trained on, and what is measured on."""
-        return trial_splits(self.data, self.seed)
+        """The splits of a warm start with the same seed."""
+        return training_splits(self.data, self.context.seed)
 
     def __call__(self, entrants: Sequence[Expert], expected: Expected) -> RaceResults:
-        """Race the entrants, the most promising first, and return what they reach.
+        """Race the first `size` entrants; what was trained in an earlier race is read from the registry.
 
-        An expert that cannot be run is noted and passed over. Ctrl-C ends the race; what was
-        measured until then counts.
+        An expert that cannot be run is noted and passed over. Ctrl-C ends the race; results until
+        then stay.
+
+        Args:
+            entrants: experts that may be run, the most promising first.
+            expected: asked after each rung; the better half goes on.
         """
-        failed: dict[str, str] = {}
-        interrupted = False
+        failed, interrupted = dict[str, str](), False
         try:
-            with tempfile.TemporaryDirectory(dir=self.store.folder, prefix=".race-") as scratch:
-                self._run(entrants, expected, failed, Path(scratch))
+            with tempfile.TemporaryDirectory(dir=self.context.store.folder, prefix=".race-") as scratch:
+                self._run(list(entrants[: self.size]), expected, failed, Path(scratch))
         except KeyboardInterrupt:
             interrupted = True
-        return RaceResults(measured=self._measured(), failed=failed, interrupted=interrupted)
+        results = measured(self.context.store, self.data.task)
+        return RaceResults(measured=results, failed=failed, interrupted=interrupted)
 
-    def _run(
-        self, entrants: Sequence[Expert], expected: Expected, failed: dict[str, str], scratch: Path
-    ) -> None:
+    def _run(self, entrants: list[Expert], expected: Expected, failed: dict[str, str], scratch: Path) -> None:
         rung = 0
         while entrants:
-            fit = [expert for expert in entrants if self._heat(expert, rung, failed, scratch)]
+            fit = [expert for expert in entrants if self._train(expert, rung, failed, scratch)]
             if len(entrants) <= FINAL:
-                break
-            promise = expected(self._measured(rungs=rung + 1))
+                return
+            # Of the first rungs only, so that a race that is on record takes the same course.
+            promise = expected(measured(self.context.store, self.data.task, rungs=rung + 1))
             fit.sort(key=lambda expert: -promise[expert.id])
             half = (len(entrants) + 1) // 2
             for expert in fit[half:]:
-                shutil.rmtree(self._out(expert, scratch), ignore_errors=True)
+                shutil.rmtree(_folder(expert, scratch), ignore_errors=True)
             entrants, rung = fit[:half], rung + 1
 
-    def _measured(self, rungs: int | None = None) -> dict[str, Measured]:
-        """Return the results of the first rungs, so that a race that is on record takes the same course."""
-        return measured(self.store, self.data.task, rungs=rungs)
+    def _train(self, expert: Expert, rung: int, failed: dict[str, str], scratch: Path) -> bool:
+        """Train an expert to the end of a rung, unless that is on record; tell whether it may go on."""
+        store, run = self.context.store, self._run_id(expert, rung)
+        edge = next((e for e in store.edges("transfer", expert.id) if e.run == run), None)
+        if edge is None or edge.meta["status"] == FAILED:
+            try:
+                backbone = load(expert, trust_code=self.context.trust_code)
+                edge = self._measure(backbone, expert, rung, _folder(expert, scratch))
+            except (ExpertiseError, OSError, torch.OutOfMemoryError) as error:
+                failed[expert.id] = f"{expert.name} was not raced: {first_line(error)}"
+                return False
+            with store.transaction():
+                store.drop_run_edges(run)
+                store.put_edges([edge])
+        status = edge.meta["status"]
+        if status != DONE:
+            failed[expert.id] = f"{expert.name} {status} in the race: {edge.meta['note']}"
+        return bool(status == DONE)
 
-    def _heat(self, expert: Expert, rung: int, failed: dict[str, str], scratch: Path) -> bool:
-        """Train an expert to the end of a rung unless that is on record; tell whether it may go on."""
-        run = self._run_id(expert, rung)
-        found = [e for e in self.store.edges("transfer", expert.id) if e.run == run]
-        if found and found[0].meta["status"] != FAILED:
-            return _sound(expert, found[0], failed)
-        try:
-            backbone = load(expert, trust_code=self.trust_code)
-            trial = self._trial(backbone, expert, rung, scratch)
-        except (ExpertiseError, OSError, torch.OutOfMemoryError) as error:
-            failed[expert.id] = f"{expert.name} was not raced: {first_line(error)}"
-            return False
-        edge = self._edge(expert, rung, trial)
-        with self.store.transaction():
-            self.store.drop_run_edges(run)
-            self.store.put_edges([edge])
-        return _sound(expert, edge, failed)
+    def _measure(self, backbone: Backbone, expert: Expert, rung: int, folder: Path) -> Edge:
+        """Continue from the checkpoint of the rung before; without one, run every rung up to this.
 
-    def _trial(self, backbone: Backbone, expert: Expert, rung: int, scratch: Path) -> Trial:
-        """Go on from the checkpoint of the rung before; without one, every rung up to this is run.
-
-        What cannot be trained is worth as much as a guess.
+        An expert whose training fails has the accuracy of a guess.
         """
-        out = self._out(expert, scratch)
         try:
-            for earlier in () if out.is_dir() else range(rung):
-                self._leg(backbone, expert, earlier, out)
-            return self._leg(backbone, expert, rung, out)
+            for earlier in () if folder.is_dir() else range(rung):
+                self._run_rung(backbone, expert, earlier, folder)
+            trainer = self._run_rung(backbone, expert, rung, folder)
         except torch.OutOfMemoryError:
             raise
         except (SourceError, RuntimeError) as error:
-            return Trial(
-                accuracy=1.0 / len(self.data.classes),
-                epochs=0,
-                n_train=len(self.splits.train),
-                n_validation=len(self.splits.validation),
-                seconds=0.0,
-                stopped=FAILED,
-                note=first_line(error),
+            guess = 1.0 / len(self.data.classes)
+            return self._edge(expert, rung, guess, note=first_line(error), status=FAILED)
+        state = trainer.state
+        return self._edge(
+            expert,
+            rung,
+            state.history[state.kept]["validation_accuracy"],
+            epochs=state.epoch,
+            seconds=trainer.budget.seconds,
+            note=state.note,
+            status="diverged" if state.stopped == "nan" else DONE,
+        )
+
+    def _run_rung(self, backbone: Backbone, expert: Expert, rung: int, folder: Path) -> Trainer:
+        """Train until the end of a rung; the checkpoint in `folder` is that of the one before."""
+        config = self._config(rung)
+
+        def progress(now: TrainingProgress) -> None:
+            label = f"race {expert.name}, {count(config.epochs, 'epoch')}"
+            self.context.progress(label, now.step, now.steps)
+
+        with private_rng(config.seed):
+            checkpoints = Checkpoints(folder)
+            trainer = Trainer.for_data(
+                backbone, self.data, config, checkpoints=checkpoints, progress=progress
             )
-
-    def _out(self, expert: Expert, scratch: Path) -> Path:
-        return scratch / hashlib.sha256(expert.id.encode()).hexdigest()[:16]
-
-    def _leg(self, backbone: Backbone, expert: Expert, rung: int, out: Path) -> Trial:
-        epochs = epochs_after(rung)
-
-        def report(progress: TrainingProgress) -> None:
-            label = f"race {expert.name}, {epochs} epoch{'' if epochs == 1 else 's'}"
-            self.progress(label, progress.step, progress.steps)
-
-        return try_out(backbone, self.data, out=out, config=self._config(rung), progress=report)
+            trainer.begin()
+            if trainer.state.stopped == "epochs" and trainer.state.step < trainer.steps:
+                trainer.state.stopped = ""
+            trainer.run_epochs()
+        return trainer
 
     def _config(self, rung: int) -> TrainConfig:
-        return TrainConfig(epochs=epochs_after(rung), seed=self.seed)
+        return TrainConfig(epochs=epochs_after(rung), seed=self.context.seed)
 
     def _run_id(self, expert: Expert, rung: int) -> str:
-        """The same expert, data, splits, settings and epochs have the same id."""
+        """Return an id that is the same for the same expert, data, splits, settings and epochs."""
         config = self._config(rung)
         return trial_id(RACE, VERSION, expert, self.data, splits=self.splits, config=config)
 
-    def _edge(self, expert: Expert, rung: int, trial: Trial) -> Edge:
+    def _edge(
+        self,
+        expert: Expert,
+        rung: int,
+        accuracy: float,
+        *,
+        status: str,
+        note: str,
+        epochs: int = 0,
+        seconds: float = 0.0,
+    ) -> Edge:
         return Edge(
             kind="transfer",
             source=expert.id,
             target=self.data.task.id,
-            weight=trial.accuracy,
+            weight=accuracy,
             metric="accuracy",
             method=RACE,
             version=VERSION,
-            seed=self.seed,
-            n=trial.n_validation,
-            seconds=trial.seconds,
+            seed=self.context.seed,
+            n=len(self.splits.validation),
+            seconds=seconds,
             run=self._run_id(expert, rung),
             meta={
-                "epochs": trial.epochs,
+                "epochs": epochs,
                 "rung": rung,
-                "n_train": trial.n_train,
+                "n_train": len(self.splits.train),
                 "split": "validation",
-                "status": {"nan": "diverged", FAILED: FAILED}.get(trial.stopped, DONE),
-                "note": trial.note,
+                "status": status,
+                "note": note,
             },
         )
 
 
-def _sound(expert: Expert, edge: Edge, failed: dict[str, str]) -> bool:
-    """Tell whether a run went well; one that did not is noted."""
-    status = edge.meta["status"]
-    if status != DONE:
-        failed[expert.id] = f"{expert.name} {status} in the race: {edge.meta['note']}"
-    return bool(status == DONE)
+def _folder(expert: Expert, scratch: Path) -> Path:
+    return scratch / hashlib.sha256(expert.id.encode()).hexdigest()[:16]

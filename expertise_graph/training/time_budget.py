@@ -1,16 +1,20 @@
-"""Time of a run against its budget."""
+"""The time budget of a run."""
 
 from __future__ import annotations
 
 import time
 
 MARGIN = 1.1
+"""Predicted times are multiplied by this: with less a slow epoch overruns the budget, more wastes time."""
 BACKWARD_COST = 3.0
-"""Time of a training step in forward passes, for as long as no epoch has been measured."""
+"""A training step takes as long as this many forward passes, until an epoch has been measured.
+
+The backward pass costs about two forward passes.
+"""
 
 
-class Clock:
-    """Counts the seconds of a run, earlier sittings included, and foresees what comes next.
+class TimeBudget:
+    """Counts the seconds of a run, those before it was resumed included, and predicts the next ones.
 
     Attributes:
         forward: measured seconds of one forward pass of one item.
@@ -20,7 +24,7 @@ class Clock:
         sizes: number of items of each split.
     """
 
-    def __init__(self, budget: float | None) -> None:
+    def __init__(self, budget: float | None = None) -> None:
         self.budget = budget
         self.forward = self.longest = self.saving = self.since = 0.0
         self.sizes: dict[str, int] = {}
@@ -33,15 +37,15 @@ class Clock:
         return self._earlier + time.perf_counter() - self._started
 
     def as_dict(self) -> dict[str, float]:
-        """Return what a checkpoint has to remember."""
+        """Return the measured times, for a checkpoint."""
         names = ("seconds", "forward", "longest", "saving", "since")
         return {name: getattr(self, name) for name in names}
 
-    def resume(self, remembered: dict[str, float]) -> None:
-        """Go on from the clock of a checkpoint."""
-        self._earlier = remembered["seconds"]
-        self.forward, self.longest = remembered["forward"], remembered["longest"]
-        self.saving, self.since = remembered["saving"], remembered["since"]
+    def resume(self, recorded: dict[str, float]) -> None:
+        """Continue from the measured times of a checkpoint."""
+        self._earlier = recorded["seconds"]
+        self.forward, self.longest = recorded["forward"], recorded["longest"]
+        self.saving, self.since = recorded["saving"], recorded["since"]
 
     def fraction(self) -> float:
         """Return how much of the time for fine-tuning has passed, 0 without a budget."""

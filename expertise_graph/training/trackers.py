@@ -1,4 +1,4 @@
-"""Where the course of a run is shown: TensorBoard files in its folder, or an experiment tracker."""
+"""Experiment trackers: TensorBoard files in the folder of the run, or a tracker that accelerate supports."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ PROJECT = "expertise-graph"
 
 
 class Tracker(Protocol):
-    """Something that shows numbers by step."""
+    """An experiment tracker: logs numbers by step."""
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Add numbers."""
+        """Log numbers."""
         ...
 
     def finish(self) -> None:
-        """Write what is left, and close."""
+        """Write buffered numbers, and close."""
         ...
 
 
 class TensorBoard:
-    """Event files in a folder; what a run wrote after the step it is resumed from is hidden."""
+    """Event files in a folder; events after the step that a run is resumed from are hidden."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self._writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Add numbers."""
+        """Log numbers."""
         for name, value in values.items():
             self._writer.add_scalar(name, value, step)
 
@@ -49,9 +49,9 @@ class TensorBoard:
 
 
 class Accelerated:
-    """A tracker that accelerate knows, with its own settings from its own environment variables.
+    """A tracker that accelerate supports, configured by its own environment variables.
 
-    What it has to say goes to standard error, since results go to standard output.
+    Its messages go to standard error, since results go to standard output.
     """
 
     def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
@@ -61,7 +61,7 @@ class Accelerated:
             self._tracker.store_init_configuration({k: v for k, v in settings.items() if v is not None})
 
     def log(self, values: Mapping[str, float], step: int) -> None:
-        """Add numbers."""
+        """Log numbers."""
         with redirect_stdout(sys.stderr):
             self._tracker.log(dict(values), step=step)
 
@@ -69,37 +69,27 @@ class Accelerated:
         """End the run of the tracker."""
         with redirect_stdout(sys.stderr):
             if self._tracker.name == "trackio":
-                # Ended through accelerate, it is ended, and announced on standard output, once more at exit.
+                # Ended through accelerate it would end, and print to standard output, once more at exit.
                 import_module("trackio").finish()
             else:
                 self._tracker.finish()
 
 
-class Silent:
-    """Shows nothing: what all but the first of several processes have."""
-
-    def log(self, values: Mapping[str, float], step: int) -> None:
-        """Do nothing."""
-
-    def finish(self) -> None:
-        """Do nothing."""
-
-
 def check_tracker(name: str) -> None:
-    """Refuse a tracker that is not known, or not installed.
+    """Check that a tracker is supported and installed.
 
     Raises:
-        InvalidInputError: naming those that are known.
-        MissingExtraError: with what to install.
+        InvalidInputError: when it is not supported, with those that are.
+        MissingExtraError: when it is not installed.
     """
     if name not in TRACKERS:
         raise InvalidInputError(f"no tracker called {name!r}; there are: {', '.join(TRACKERS)}")
-    if name != TENSORBOARD and name not in {str(found) for found in get_available_trackers()}:
+    if name != TENSORBOARD and name not in {str(name) for name in get_available_trackers()}:
         raise MissingExtraError(f"{name} is not installed; run: pip install {name}")
 
 
 def open_tracker(name: str, out: Path, config: TrainConfig, *, step: int) -> Tracker:
-    """Return a tracker for a run in `out` that goes on after `step`."""
+    """Return the tracker of a run in `out` that continues after `step`."""
     if name == TENSORBOARD:
         return TensorBoard(out / "tensorboard", step)
     return Accelerated(name, config.as_dict())

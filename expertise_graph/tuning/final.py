@@ -14,8 +14,7 @@ from expertise_graph.core import Expert, ExpertiseError, SourceError, WarmStart,
 from expertise_graph.data import LabelledData
 from expertise_graph.features import Context
 from expertise_graph.models import RunFolder
-from expertise_graph.training import TrainConfig, identity_of, objective_of, train
-from expertise_graph.training import registered as training
+from expertise_graph.training import RunSpec, TrainConfig, identity_of, objective_of, train, warm_start
 from expertise_graph.tuning.model_selection import TrialRecord
 from expertise_graph.tuning.output_folder import OutputFolder
 from expertise_graph.tuning.refit import ON_ALL_ITEMS, RefitModel, build
@@ -152,7 +151,4 @@ def _scaled_logits(folder: RunFolder) -> torch.Tensor:
 def _warm_start(
     context: Context, data: LabelledData, output: OutputFolder, expert: Expert, config: TrainConfig
 ) -> WarmStart:
-    plan = training.Plan(
-        expert=expert, data=data, out=output.out, config=config, trust_code=context.trust_code
-    )
-    return training.execute(context.store, context.prober, plan, None)
+    return warm_start(context, data, RunSpec(expert=expert, config=config, out=output.out))

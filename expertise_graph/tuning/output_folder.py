@@ -8,7 +8,7 @@ from typing import Any
 
 from expertise_graph.core import InvalidInputError, read_json_object, remove, setting, write_json, write_text
 from expertise_graph.models import RunFolder, write_tensors
-from expertise_graph.training import State, Tensors
+from expertise_graph.training import Tensors, TrainingState
 from expertise_graph.tuning.result import AutoResult
 
 RECORD, REPORT = "auto.json", "report.md"
@@ -73,7 +73,7 @@ class OutputFolder:
         shutil.rmtree(self.scratch, ignore_errors=True)
 
 
-def write_checkpoint(folder: Path, identity: dict[str, Any], state: State, weights: Tensors) -> None:
+def write_checkpoint(folder: Path, identity: dict[str, Any], state: TrainingState, weights: Tensors) -> None:
     """Write the checkpoint of a finished training, for a warm start in that folder to measure."""
     run = RunFolder(folder)
     run.begin(identity)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from expertise_graph.data import LabelledData
 from expertise_graph.merging import mean
-from expertise_graph.training import State, Tensors, identity_of
+from expertise_graph.training import Tensors, TrainingState, identity_of
 from expertise_graph.tuning.model_selection import TrialRecord
 from expertise_graph.tuning.output_folder import write_checkpoint
 from expertise_graph.tuning.search import TrialSearch
@@ -44,10 +44,10 @@ class RefitModel:
             self.weights,
         )
 
-    def _state(self) -> State:
+    def _state(self) -> TrainingState:
         outcome = self.outcome
         clock = dict.fromkeys(("forward", "longest", "saving", "since"), 0.0)
-        return State(
+        return TrainingState(
             epoch=outcome.epochs,
             step=outcome.steps,
             kept=outcome.kept,
@@ -139,12 +139,12 @@ def _train_on_all_items(
             weights = train_on_all(
                 search.backbone(trial.contender.expert),
                 everything,
-                dataclasses.replace(trial.config, seed=trial.config.seed + number),
+                dataclasses.replace(
+                    trial.config, seed=trial.config.seed + number, time_budget=max(left, 0.1)
+                ),
                 epochs=outcome.kept,
                 loss=outcome.loss,
-                folder=search.scratch / "refit",
-                budget=left,
-                report=search.reporter(f"{trial.contender.expert.name} on all items"),
+                progress=search.reporter(f"{trial.contender.expert.name} on all items"),
             )
         except KeyboardInterrupt:
             search.interrupted, weights = True, None

@@ -10,7 +10,7 @@ from pathlib import Path
 from expertise_graph.core import DatasetError, InvalidInputError, Query, Ranking, SourceError
 from expertise_graph.data import LabelledData, Splits, known_modalities
 from expertise_graph.features import Context, probe_sets
-from expertise_graph.training import TrainConfig, trial_splits
+from expertise_graph.training import TrainConfig, training_splits
 from expertise_graph.tuning.final import FinalModel, finish, finish_with_probe
 from expertise_graph.tuning.model_selection import TrialRecord
 from expertise_graph.tuning.output_folder import OutputFolder
@@ -72,7 +72,7 @@ def auto(
         SourceError: when no expert can be trained.
     """
     budget = SearchBudget(settings.time_budget, time.perf_counter() if started is None else started)
-    splits = trial_splits(data, settings.seed)
+    splits = training_splits(data, settings.seed)
     output = OutputFolder(out, context.store.folder, settings.digest(data.sha256, str(out)))
     finished = output.result()
     if finished is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from expertise_graph.core import Expert, ExpertiseError, Progress, first_line, r
 from expertise_graph.data import LabelledData, Splits
 from expertise_graph.models import Backbone, load
 from expertise_graph.retrieval import AUTO
-from expertise_graph.training import TrainConfig, TrainingProgress, trial_id
+from expertise_graph.training import OnProgress, TrainConfig, TrainingProgress, trial_id
 from expertise_graph.tuning.ensemble import select, weights_of, within
 from expertise_graph.tuning.model_selection import SEARCH, TrialRecord, choose
 from expertise_graph.tuning.record import VERSION, RecordedTrials, failed_outcome, status_of
@@ -22,7 +22,7 @@ from expertise_graph.tuning.settings import AutoSettings
 from expertise_graph.tuning.space import Contender, Space
 from expertise_graph.tuning.study import Study
 from expertise_graph.tuning.time_budget import SearchBudget, TrainingSpeed
-from expertise_graph.tuning.trial import Outcome, Report, run_trial
+from expertise_graph.tuning.trial import Outcome, run_trial
 
 # After so many trials in a row that could not be run, the search ends: the experts themselves are the
 # problem.
@@ -222,11 +222,10 @@ class TrialSearch:
             outcome = run_trial(
                 self.backbone(expert),
                 self.visible,
-                config,
+                replace(config, time_budget=max(self.budget.left - finishing - reserved, 0.1)),
                 folder=folder,
-                budget=max(self.budget.left - finishing - reserved, 0.1),
                 watch=watch,
-                report=self.reporter(f"trial {len(self.trials) + 1}: {expert.name} {config.strategy}"),
+                progress=self.reporter(f"trial {len(self.trials) + 1}: {expert.name} {config.strategy}"),
             )
         except torch.OutOfMemoryError:
             raise
@@ -236,7 +235,7 @@ class TrialSearch:
         write_json(folder / "outcome.json", {**asdict(outcome), "fits": outcome.fits.tolist()})
         return outcome
 
-    def reporter(self, label: str) -> Report:
+    def reporter(self, label: str) -> OnProgress:
         """Return a callback that shows how far a training is."""
 
         def report(progress: TrainingProgress) -> None:

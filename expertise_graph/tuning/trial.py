@@ -1,4 +1,4 @@
-"""One trial: a fine-tune that is watched at its rungs, judged item by item on validation."""
+"""One trial: a fine-tune that may be pruned after each epoch, measured item by item on validation."""
 
 from __future__ import annotations
 
@@ -11,40 +11,36 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from torch import nn
 
 from expertise_graph.core import FloatArray
 from expertise_graph.data import CLASS, VALUE, LabelledData, Splits
 from expertise_graph.models import Backbone, write_tensors
 from expertise_graph.training import (
-    Checkpoints,
-    Clock,
-    Learner,
-    LinearHead,
-    Run,
+    OnProgress,
     Tensors,
     TrainConfig,
-    TrainingProgress,
-    fit_temperature,
+    Trainer,
+    copied,
     private_rng,
     restore,
     trained_tensors,
 )
 
 Watch = Callable[[int, float], bool]
-"""Told epochs and the lowest validation loss so far; tells whether to give the trial up."""
-
-Report = Callable[[TrainingProgress], None]
+"""Called with the epochs and the lowest validation loss so far; tells whether to prune the trial."""
 
 ENOUGH = 0.7
-"""Share of the epochs after which a training that ran out of time is as good as finished."""
+"""A training that ran out of time is as good as finished after this fraction of the epochs.
+
+The learning rate is a quarter of its peak by then; less would keep weights that still change quickly.
+"""
 JUDGED = 1000
-"""So many validation items at most are compared one by one."""
+"""At most this many validation items are compared one by one, and kept on record."""
 
 
 @dataclass(kw_only=True)
 class Outcome:
-    """What a trial reached.
+    """The outcome of a trial.
 
     Attributes:
         stopped: epochs, early, time, nan, pruned or interrupted.
@@ -69,7 +65,7 @@ class Outcome:
 
 
 def without_test(data: LabelledData, splits: Splits) -> LabelledData:
-    """Return the data without its test items, so that no trial can look at them; validation stands in."""
+    """Return the data without its test items, so that no trial can use them; validation items stand in."""
     rows = np.sort(np.concatenate([splits.train, splits.validation]))
     place = {name: np.searchsorted(rows, getattr(splits, name)) for name in ("train", "validation")}
     return data.select(rows, {**place, "test": place["validation"]})
@@ -86,9 +82,8 @@ def run_trial(
     config: TrainConfig,
     *,
     folder: Path,
-    budget: float,
     watch: Watch,
-    report: Report | None,
+    progress: OnProgress | None,
 ) -> Outcome:
     """Fine-tune as a warm start does, and leave the kept weights in ``folder/best.safetensors``.
 
@@ -97,39 +92,21 @@ def run_trial(
     Args:
         backbone: the expert in memory; it is not changed.
         data: without test items.
-        config: the settings.
+        config: the settings; the learning rate falls so that the training ends well within the time budget.
         folder: for the weights; emptied first.
-        budget: seconds it may take; the learning rate falls so that it ends well in time.
         watch: asked after each epoch.
-        report: called after each step.
+        progress: called after each step.
     """
     shutil.rmtree(folder, ignore_errors=True)
     with private_rng(config.seed):
-        clock = Clock(budget)
-        run = Run(Learner(backbone, data, config), clock, Checkpoints(folder), report=report)
-        run.begin()
-        _course(run, watch)
-        run.put_back()
-        outcome = _judged(run, data.kind)
-    write_tensors(folder / "best.safetensors", run.best)
-    Checkpoints(folder).remove()
+        trainer = Trainer.for_data(backbone, data, config, progress=progress)
+        trainer.begin()
+        _run(trainer, watch)
+        trainer.restore_best()
+        outcome = _outcome(trainer)
+    folder.mkdir(parents=True)
+    write_tensors(folder / "best.safetensors", trainer.best)
     return outcome
-
-
-class Everything(Learner):
-    """A learner whose validation items are among those it trains on.
-
-    The strength of its linear probe is chosen as if they were not, and then fitted on all: chosen on
-    items that it has seen it would always be the weakest. Six tuning tasks: that mistake cost 4 points.
-    """
-
-    def _probe(self, module: nn.Module) -> tuple[LinearHead, torch.Tensor]:
-        rows, validation = self.rows["train"], self.rows["validation"]
-        features = self._features(module, rows)
-        others = rows[~np.isin(rows, validation)]
-        chosen = self._fitted(features, train=others, validation=validation)
-        head = self._fitted(features, train=rows, validation=rows, strengths=(chosen.strength,))
-        return head, features
 
 
 def train_on_all(
@@ -139,9 +116,7 @@ def train_on_all(
     *,
     epochs: int,
     loss: float,
-    folder: Path,
-    budget: float,
-    report: Report | None,
+    progress: OnProgress | None,
 ) -> Tensors | None:
     """Train on the validation items too, for as long as was best before; return the weights at the end.
 
@@ -151,35 +126,27 @@ def train_on_all(
         config: the settings; their seed orders the batches.
         epochs: after which to stop, the one that was kept of the trial; 0 for the linear probe.
         loss: of the trial on the validation items.
-        folder: for what is written on the way.
-        budget: seconds it may take.
-        report: called after each step.
+        progress: called after each step.
 
     Returns:
         None when time was too short for nearly all of it, as near the end the learning rate is low; or
-        when the loss on the validation items is above that of the trial, which had not seen them:
+        when the loss on the validation items is above that of the trial, which was not trained on them:
         training sometimes fails.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C.
     """
-    shutil.rmtree(folder, ignore_errors=True)
     with private_rng(config.seed):
-        patient = replace(config, patience=config.epochs)
-        learner = Everything(backbone, data, patient)
-        run = Run(learner, Clock(budget), Checkpoints(folder), report=report)
-        run.begin()
-        if epochs:
-            _course(run, lambda done, _: done >= epochs)
-        tensors = (
-            {n: t.clone() for n, t in trained_tensors(learner.classifier).items()} if epochs else run.best
-        )
-        if run.state.stopped == "interrupted":
+        trainer = Trainer.for_data(backbone, data, replace(config, patience=config.epochs), progress=progress)
+        trainer.begin()
+        if not epochs:
+            return trainer.best
+        _run(trainer, lambda done, _: done >= epochs)
+        if trainer.state.stopped == "interrupted":
             raise KeyboardInterrupt
-        short = run.state.epoch < ENOUGH * epochs
-        failed = not short and epochs and not judged(learner, data.kind)[1] <= loss
-    shutil.rmtree(folder, ignore_errors=True)
-    return None if short or failed else tensors
+        if trainer.state.epoch < ENOUGH * epochs or not measure(trainer)[1] <= loss:
+            return None
+        return copied(trained_tensors(trainer.model.classifier))
 
 
 def kept_weights(folder: Path) -> Tensors:
@@ -188,46 +155,42 @@ def kept_weights(folder: Path) -> Tensors:
 
 
 class Judge:
-    """Judges weights of one expert and strategy on validation, without training."""
+    """Measures weights of one expert and strategy on validation, without training."""
 
     def __init__(self, backbone: Backbone, data: LabelledData, config: TrainConfig) -> None:
         with private_rng(config.seed):
-            self.learner, self.kind = Learner(backbone, data, config), data.kind
+            self.trainer = Trainer.for_data(backbone, data, config)
 
     def __call__(self, weights: Tensors) -> tuple[float, float, float, FloatArray]:
         """Return accuracy, mean loss, temperature and the fit of each item."""
-        restore(self.learner.classifier, weights)
-        return judged(self.learner, self.kind)
+        restore(self.trainer.model.classifier, weights)
+        return measure(self.trainer)
 
 
-def judged(learner: Learner, kind: str) -> tuple[float, float, float, FloatArray]:
+def measure(trainer: Trainer) -> tuple[float, float, float, FloatArray]:
     """Return accuracy, mean loss after the temperature, temperature and fits (n,) on validation."""
-    logits, wanted = learner.predict(learner.rows["validation"]), learner.wanted("validation")
-    temperature = 1.0 if kind == VALUE else fit_temperature(logits, wanted)
-    losses = _losses(logits.double() / temperature, wanted, kind)
-    accuracy = learner.objective.score(logits, wanted)
+    rows, objective = trainer.rows["validation"], trainer.model.objective
+    logits, targets = trainer.model.predict(rows), objective.targets[rows]
+    temperature = trainer.temperature(logits)
+    losses = _losses(logits.double() / temperature, targets, objective.kind)
+    accuracy = objective.score(logits, targets)
     return accuracy, float(losses.mean()), temperature, np.exp(-losses[:JUDGED])
 
 
-def _course(run: Run, watch: Watch) -> None:
-    state = run.state
+def _run(trainer: Trainer, watch: Watch) -> None:
+    """Run the epochs; Ctrl-C stops them."""
+    state = trainer.state
     try:
-        while not state.stopped:
-            if not run.clock.room_for_epoch():
-                state.stopped = "time"
-                return
-            started = run.clock.seconds
-            if run.epoch() and not state.stopped:
-                run.clock.longest = max(run.clock.longest, run.clock.seconds - started)
-                if watch(state.epoch, min(row["validation_loss"] for row in state.history)):
-                    state.stopped = "pruned"
+        trainer.run_epochs(
+            after_epoch=lambda now: watch(now.epoch, min(row["validation_loss"] for row in now.history))
+        )
     except KeyboardInterrupt:
         state.stopped, state.note = "interrupted", f"interrupted in epoch {state.epoch + 1}"
 
 
-def _judged(run: Run, kind: str) -> Outcome:
-    accuracy, loss, temperature, fits = judged(run.learner, kind)
-    state = run.state
+def _outcome(trainer: Trainer) -> Outcome:
+    accuracy, loss, temperature, fits = measure(trainer)
+    state = trainer.state
     return Outcome(
         epochs=state.epoch,
         kept=state.kept,
@@ -235,25 +198,25 @@ def _judged(run: Run, kind: str) -> Outcome:
         accuracy=accuracy,
         loss=loss,
         temperature=temperature,
-        seconds=run.clock.seconds,
+        seconds=trainer.budget.seconds,
         stopped=state.stopped,
         note=state.note,
         fits=fits,
         history=state.history,
         mirror=state.mirror,
-        parts=run.learner.parts,
+        parts=trainer.model.parts,
     )
 
 
-def _losses(outputs: torch.Tensor, wanted: torch.Tensor, kind: str) -> FloatArray:
+def _losses(outputs: torch.Tensor, targets: torch.Tensor, kind: str) -> FloatArray:
     """Return the loss (n,) of each item."""
     if kind == CLASS:
-        losses = torch.nn.functional.cross_entropy(outputs, wanted, reduction="none")
+        losses = torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
     elif kind == VALUE:
-        losses = (outputs - wanted).square().mean(dim=1)
+        losses = (outputs - targets).square().mean(dim=1)
     else:
         losses = torch.nn.functional.binary_cross_entropy_with_logits(
-            outputs, wanted.double(), reduction="none"
+            outputs, targets.double(), reduction="none"
         ).mean(dim=1)
-    found: FloatArray = losses.double().numpy()
-    return found
+    values: FloatArray = losses.double().numpy()
+    return values

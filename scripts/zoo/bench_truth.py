@@ -20,11 +20,12 @@ from torch.nn import functional
 from expertise_graph.features.similarity import centred_gram, sketch
 from expertise_graph.models import Classifier
 from expertise_graph.training.batches import even_batches, training_order
-from expertise_graph.training.build import private_rng
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.linear_probe import class_weights, fit_linear_head
-from expertise_graph.training.optimizer import hold_batch_norm, parameter_groups, schedule
-from expertise_graph.training.strategy import start_moving
+from expertise_graph.training.device import private_rng
+from expertise_graph.training.linear_probe import fit_linear_head
+from expertise_graph.training.objective import class_weights
+from expertise_graph.training.optimizer import cosine_schedule, hold_batch_norm, parameter_groups
+from expertise_graph.training.strategies import unfreeze
 from expertise_graph.transferability.decomposition import decompose
 from expertise_graph.transferability.methods.ridge import ridge_predict
 from expertise_graph.transferability.registry import estimators
@@ -112,7 +113,7 @@ def predict(module: nn.Module, inputs: Inputs, rows: Any) -> torch.Tensor:
 
 def _classifier(cell: Cell, scratch: nn.Module | None) -> Classifier:
     module = copy.deepcopy(cell.expert.module) if scratch is None else scratch
-    start_moving(module, "lp-ft" if scratch is None else "from-scratch", rank=1)
+    unfreeze(module, "lp-ft" if scratch is None else "from-scratch", rank=1)
     rows = cell.task.rows
     index = np.concatenate([rows["train"], rows["validation"]])
     features = predict(module, cell.inputs, index).clone()
@@ -143,7 +144,7 @@ def _train(cell: Cell, model: Classifier, config: TrainConfig) -> tuple[list[flo
         order = training_order(rows, seed=config.seed, epoch=epoch)
         for batch in even_batches(order, config.batch_size):
             step += 1
-            if not _step(cell, model, optimizer, batch, share=schedule(step / steps)):
+            if not _step(cell, model, optimizer, batch, share=cosine_schedule(step / steps)):
                 return curve, kept
         curve.append(_accuracy(model, cell, "validation"))
         if curve[-1] >= max(curve) - 1.001 / len(cell.task.rows["validation"]):

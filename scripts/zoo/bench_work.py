@@ -19,7 +19,7 @@ from expertise_graph.data.modalities.base import known_modalities
 from expertise_graph.data.probe_sets import read_probe_set
 from expertise_graph.features.similarity import centred_gram, sketch
 from expertise_graph.starter import __file__ as STARTER
-from expertise_graph.training.build import private_rng
+from expertise_graph.training.device import private_rng
 from expertise_graph.transferability.methods.ridge import ridge_predict
 from expertise_graph.transferability.registry import estimators
 from zoo import bench_published, bench_tasks

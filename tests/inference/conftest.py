@@ -10,7 +10,7 @@ from expertise_graph.data.reading import read_data
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.fine_tune import train
+from expertise_graph.training.trainer import train
 from tests import materials
 
 

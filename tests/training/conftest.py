@@ -5,7 +5,7 @@ import torch
 from transformers import ResNetModel
 
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.fine_tune import train
+from expertise_graph.training.trainer import train
 from tests.training.material import LATIN, backbone, letters
 
 

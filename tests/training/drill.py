@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.fine_tune import train
+from expertise_graph.training.trainer import train
 from tests.training.material import CYRILLIC, backbone, letters
 
 CONFIG = TrainConfig(epochs=6, batch_size=8)

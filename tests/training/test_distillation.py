@@ -8,11 +8,10 @@ import torch
 from torch.nn import functional
 
 from expertise_graph.core.errors import InvalidInputError
-from expertise_graph.training.build import private_rng
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.distillation import distillation_loss
-from expertise_graph.training.fine_tune import train
-from expertise_graph.training.learner import Learner
+from expertise_graph.training.device import private_rng
+from expertise_graph.training.objective import distillation_loss
+from expertise_graph.training.trainer import Trainer, train
 from tests.training.material import CYRILLIC, LATIN, backbone, letters
 
 
@@ -59,14 +58,14 @@ def test_settings_that_mean_nothing_are_refused(changes, reason):
 
 def test_the_teacher_knows_the_letters_and_answers_training_items_only(latin):
     data = letters(LATIN[:6], 10)
-    learner = Learner(backbone(1), data, TrainConfig(distill=0.5, augment=False), teacher=latin)
-    learner.begin()
-    train_rows, wanted = learner.rows["train"], learner.wanted("train")
-    answers = learner.answers[train_rows]
-    assert learner.answers.shape == (60, 6)
+    trainer = Trainer.for_data(backbone(1), data, TrainConfig(distill=0.5, augment=False), teacher=latin)
+    trainer.begin()
+    train_rows, wanted = trainer.rows["train"], trainer.model.objective.targets[trainer.rows["train"]]
+    answers = trainer.model.teacher_logits[train_rows]
+    assert trainer.model.teacher_logits.shape == (60, 6)
     assert (answers.argmax(1) == wanted).double().mean() > 0.9
-    assert torch.isnan(learner.answers[learner.rows["test"]]).all()
-    assert torch.isnan(learner.answers[learner.rows["validation"]]).all()
+    assert torch.isnan(trainer.model.teacher_logits[trainer.rows["test"]]).all()
+    assert torch.isnan(trainer.model.teacher_logits[trainer.rows["validation"]]).all()
 
 
 def test_a_student_learns_what_the_teacher_says_by_its_share(latin):
@@ -75,14 +74,14 @@ def test_a_student_learns_what_the_teacher_says_by_its_share(latin):
     def learnt(distill):
         config = TrainConfig(strategy="full", distill=distill, augment=False)
         with private_rng(0):
-            learner = Learner(backbone(1), data, config, teacher=latin)
-            learner.begin()
-            wrong = (learner.wanted("train") + 1) % 5
-            learner.answers[learner.rows["train"]] = 8.0 * functional.one_hot(wrong, 5).float()
+            trainer = Trainer.for_data(backbone(1), data, config, teacher=latin)
+            trainer.begin()
+            wrong = (trainer.model.objective.targets[trainer.rows["train"]] + 1) % 5
+            trainer.model.teacher_logits[trainer.rows["train"]] = 8.0 * functional.one_hot(wrong, 5).float()
             for _ in range(60):
-                learner.training_mode()
-                learner.step(learner.rows["train"], done=0.5, lr_share=3.0)
-        return (learner.predict(learner.rows["train"]).argmax(1) == wrong).double().mean().item()
+                trainer.model.training_mode()
+                trainer.model.step(trainer.rows["train"], fraction=0.5, lr_scale=3.0)
+        return (trainer.model.predict(trainer.rows["train"]).argmax(1) == wrong).double().mean().item()
 
     assert learnt(1.0) > 0.9
     assert learnt(0.05) < 0.1

@@ -11,9 +11,8 @@ from safetensors.torch import load_file
 from expertise_graph.data.dataset import LABELS, VALUE
 from expertise_graph.data.sampling import holdout
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.fine_tune import train
-from expertise_graph.training.learner import Learner
 from expertise_graph.training.objective import average_precision, objective_of, r2
+from expertise_graph.training.trainer import Trainer, train
 from tests.training.material import CYRILLIC, LATIN, letters
 
 
@@ -77,12 +76,12 @@ def test_values_are_learned_and_the_head_gives_them_in_their_unit(latin, strokes
     assert result.metric == "r2"
     assert result.accuracy > 0.4
     assert result.temperature == 1.0
-    learner = Learner(latin, data, TrainConfig(strategy="linear-probe"))
+    trainer = Trainer.for_data(latin, data, TrainConfig(strategy="linear-probe"))
     head = load_file(tmp_path / "run" / "head.safetensors")
     child = latin.module
     child.net.load_state_dict(load_file(tmp_path / "run" / "model" / "model.safetensors"))
     rows = holdout(data, seed=0).test
-    features = learner.predict(rows, module=child)
+    features = trainer.model.predict(rows, module=child)
     found = features @ head["weight"].T + head["bias"]
     assert r2(found, torch.tensor(data.targets[rows])) == pytest.approx(result.accuracy, abs=1e-4)
     assert abs(found.mean().item() - 112) < 4

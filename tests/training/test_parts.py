@@ -15,12 +15,13 @@ from transformers import BertConfig, BertModel
 
 from expertise_graph.core.errors import InvalidInputError
 from expertise_graph.models.classifier import Classifier
-from expertise_graph.training.batches import Inputs, even_batches, training_order
+from expertise_graph.training.batches import BatchLoader, even_batches, training_order
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.linear_probe import class_weights, fit_linear_head, fit_regularised
+from expertise_graph.training.linear_probe import fit_linear_head, fit_regularised
+from expertise_graph.training.objective import class_weights
 from expertise_graph.training.optimizer import depths, parameter_groups
-from expertise_graph.training.strategy import start_moving
-from expertise_graph.training.time_budget import Clock
+from expertise_graph.training.strategies import unfreeze
+from expertise_graph.training.time_budget import TimeBudget
 from tests.training.material import Pooled
 
 
@@ -146,7 +147,7 @@ def pad(texts):
 
 
 def read(items, **changes):
-    return Inputs(items, decode=str.lower, collate=pad, **changes)
+    return BatchLoader(items, decode=str.lower, collate=pad, **changes)
 
 
 def test_inputs_of_one_shape_are_kept_in_memory_and_others_padded_by_batch():
@@ -172,8 +173,8 @@ def test_what_is_too_large_for_memory_is_decoded_once_and_read_from_the_disk(tmp
         return text.lower()
 
     texts = [f"{a}{b}" for a in "ABCDEFGH" for b in "XYZ"]
-    large = Inputs(texts, decode=decode, collate=pad, cache_bytes=100)
-    assert (large.cached, large.spooled) == (False, True)
+    large = BatchLoader(texts, decode=decode, collate=pad, cache_bytes=100)
+    assert (large.cached, large.cached_on_disk) == (False, True)
     assert not list(tmp_path.iterdir())  # the file has no name
     decoded.clear()
     same = read(texts)
@@ -183,9 +184,9 @@ def test_what_is_too_large_for_memory_is_decoded_once_and_read_from_the_disk(tmp
         assert found.dtype == torch.int64
     assert sorted(decoded) == sorted(texts)
     # Enough of one shape to begin with, then one that is longer.
-    ragged = Inputs([*["AB"] * 20, "ABC"], decode=str.lower, collate=pad, cache_bytes=100)
+    ragged = BatchLoader([*["AB"] * 20, "ABC"], decode=str.lower, collate=pad, cache_bytes=100)
     assert ragged.batch(np.array([0, 20]))["ids"].tolist() == [[97, 98, 32], [97, 98, 99]]
-    assert not ragged.spooled
+    assert not ragged.cached_on_disk
     assert ragged.batch(np.array([0]))["ids"].tolist() == [[97, 98]]
 
 
@@ -194,7 +195,7 @@ def test_a_disk_that_is_full_costs_time_and_nothing_else(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
     texts = [f"{a}{b}" for a in "ABCDEFGH" for b in "XYZ"]
-    large = Inputs(texts, decode=str.lower, collate=pad, cache_bytes=100)
+    large = BatchLoader(texts, decode=str.lower, collate=pad, cache_bytes=100)
     large.batch(np.arange(6))
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (128, hard))
@@ -202,7 +203,7 @@ def test_a_disk_that_is_full_costs_time_and_nothing_else(tmp_path, monkeypatch):
         assert large.batch(np.array([23]))["ids"].tolist() == [[104, 122]]
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert not large.spooled
+    assert not large.cached_on_disk
     assert torch.equal(large.batch(np.arange(24))["ids"], read(texts).batch(np.arange(24))["ids"])
 
 
@@ -229,7 +230,7 @@ def test_a_transformer_has_depth_frozen_tokens_and_small_steps_from_scratch():
     assert depth["encoder.layer.1.output.dense.weight"] == depth["pooler.dense.weight"] == 1.0
     model = Classifier(bert, nn.Linear(8, 2))
     assert {g["peak"] for g in parameter_groups(model, TrainConfig(lr=1.0, strategy="from-scratch"))} == {0.5}
-    start_moving(bert, "lp-ft", rank=1)
+    unfreeze(bert, "lp-ft", rank=1)
     assert not bert.embeddings.word_embeddings.weight.requires_grad
     trained = {id(p) for g in parameter_groups(model, TrainConfig()) for p in g["params"]}
     assert id(bert.embeddings.word_embeddings.weight) not in trained
@@ -237,7 +238,7 @@ def test_a_transformer_has_depth_frozen_tokens_and_small_steps_from_scratch():
 
 
 def test_the_clock_foresees_an_epoch_and_remembers_earlier_sittings():
-    clock = Clock(100.0)
+    clock = TimeBudget(100.0)
     clock.sizes = {"train": 10, "validation": 2, "test": 3}
     clock.forward = 2.0
     assert clock.room_for_epoch()
@@ -248,4 +249,4 @@ def test_the_clock_foresees_an_epoch_and_remembers_earlier_sittings():
     assert clock.fraction() == pytest.approx(10 / 80, abs=0.01)
     clock.longest = 50.0
     assert clock.room_for_epoch()
-    assert Clock(None).fraction() == 0.0
+    assert TimeBudget(None).fraction() == 0.0

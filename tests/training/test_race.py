@@ -17,7 +17,7 @@ from expertise_graph.data.sampling import holdout
 from expertise_graph.models.loading import load
 from expertise_graph.retrieval.results import measured
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.fine_tune import train
+from expertise_graph.training.trainer import train
 from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.conftest import IMAGE_EXPERTS

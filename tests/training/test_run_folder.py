@@ -19,11 +19,11 @@ from expertise_graph.data.modalities.base import known_modalities
 from expertise_graph.data.sampling import holdout
 from expertise_graph.models.classifier import Classifier, read_head
 from expertise_graph.models.run_folder import RunFolder
-from expertise_graph.training.batches import Inputs
-from expertise_graph.training.checkpoints import Checkpoints, State, trained_tensors
+from expertise_graph.training.batches import BatchLoader
+from expertise_graph.training.checkpoints import Checkpoints, TrainingState, trained_tensors
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.fine_tune import train
 from expertise_graph.training.output import model_card
+from expertise_graph.training.trainer import train
 from tests.training.material import CYRILLIC, Pooled, backbone, collate, expert, letters
 
 CONFIG = TrainConfig(epochs=2, batch_size=8)
@@ -52,7 +52,7 @@ def test_the_saved_model_gives_the_measured_accuracy(finished, tiny):
     assert head.classes == tiny.classes
     classifier = Classifier(module, head.linear())
     rows = holdout(tiny, seed=CONFIG.seed).test
-    batch = Inputs(tiny.items, decode=known_modalities["image"].decode, collate=collate).batch(rows)
+    batch = BatchLoader(tiny.items, decode=known_modalities["image"].decode, collate=collate).batch(rows)
     with torch.inference_mode():
         predicted = classifier(**batch).argmax(dim=1).numpy()
     assert np.mean(predicted == tiny.labels[rows]) == pytest.approx(result.accuracy)
@@ -170,11 +170,11 @@ def stepped(seed):
 def test_a_checkpoint_brings_everything_back(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     model, adamw = stepped(0)
-    checkpoints.save(State(epoch=0, kept=0), model, adamw)
+    checkpoints.save(TrainingState(epoch=0, kept=0), model, adamw)
     best = {name: tensor.clone() for name, tensor in trained_tensors(model).items()}
     model.head(model.backbone(torch.randn(6, 4))).sum().backward()
     adamw.step()
-    state = State(epoch=1, step=2, kept=0, history=[{"epoch": 0}], clock={"seconds": 1.5})
+    state = TrainingState(epoch=1, step=2, kept=0, history=[{"epoch": 0}], clock={"seconds": 1.5})
     checkpoints.save(state, model, adamw)
     assert [path.name for path in checkpoints.folder.iterdir()] == ["epoch-00001"]
 
@@ -194,7 +194,7 @@ def test_a_checkpoint_brings_everything_back(tmp_path):
 def test_a_half_written_checkpoint_is_not_seen(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     model, adamw = stepped(0)
-    checkpoints.save(State(epoch=3, kept=3), model, adamw)
+    checkpoints.save(TrainingState(epoch=3, kept=3), model, adamw)
     half = checkpoints.folder / ".half"
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"cut")
@@ -210,7 +210,7 @@ def test_checkpoints_work_without_hard_links(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "link", refuse)
     model, adamw = stepped(0)
-    Checkpoints(tmp_path).save(State(epoch=0, kept=0), model, adamw)
+    Checkpoints(tmp_path).save(TrainingState(epoch=0, kept=0), model, adamw)
     _, best = Checkpoints(tmp_path).load(*stepped(1))
     assert all(torch.equal(best[name], tensor) for name, tensor in trained_tensors(model).items())
 

@@ -12,12 +12,11 @@ from expertise_graph.data.reading import read_data
 from expertise_graph.features import running
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
-from expertise_graph.training.build import build_classifier, private_rng
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.fine_tune import train
-from expertise_graph.training.learner import Learner
+from expertise_graph.training.device import private_rng
 from expertise_graph.training.optimizer import Anchor, parameter_groups
-from expertise_graph.training.strategy import start_moving, strategies
+from expertise_graph.training.strategies import strategies, unfreeze
+from expertise_graph.training.trainer import Trainer, new_classifier, train
 from tests.program import ROOT
 from tests.training.material import CYRILLIC, backbone, letters
 
@@ -55,11 +54,11 @@ def test_a_strategy_changes_what_it_says_and_nothing_else(greek, tiny, tmp_path,
     before = {n: t.clone() for n, t in given.module.state_dict().items()}
     config = TrainConfig(strategy=name, epochs=2, lr=3e-3, patience=9)
     with private_rng(0):
-        learner = Learner(given, tiny, config)
-        learner.begin()
+        trainer = Trainer.for_data(given, tiny, config)
+        trainer.begin()
         for _ in range(3):
-            learner.training_mode()
-            learner.step(learner.rows["train"], done=1.0, lr_share=1.0)
+            trainer.model.training_mode()
+            trainer.model.step(trainer.rows["train"], fraction=1.0, lr_scale=1.0)
     result = train(given, tiny, out=tmp_path / "run", config=config, expert=expert)
     child = load(resolve(f"dir:{tmp_path / 'run' / 'model'}", SourceOptions()))
     after = child.module.state_dict()
@@ -89,10 +88,10 @@ def test_an_adapter_is_small_and_gives_what_was_trained(greek, tmp_path):
     assert child.weights_sha != expert.weights_sha
     head = load_file(tmp_path / "run" / "head.safetensors")
     rows = result.n_test
-    learner = Learner(load(child), data, dataclasses.replace(config, strategy="linear-probe"))
-    features = learner.predict(learner.rows["test"], module=learner.classifier.backbone)
+    trainer = Trainer.for_data(load(child), data, dataclasses.replace(config, strategy="linear-probe"))
+    features = trainer.model.predict(trainer.rows["test"], module=trainer.model.classifier.backbone)
     logits = features @ head["weight"].T + head["bias"]
-    wanted = learner.wanted("test")
+    wanted = trainer.model.objective.targets[trainer.rows["test"]]
     assert len(wanted) == rows
     assert (logits.argmax(1) == wanted).double().mean().item() == pytest.approx(result.accuracy)
 
@@ -127,7 +126,7 @@ def test_a_strategy_that_is_not_possible_names_those_that_are(name, others):
             self.scale = nn.Parameter(torch.ones(3))
 
     with pytest.raises(SourceError, match=f"strategy {name} has nothing to train") as caught:
-        start_moving(Scale(), name, rank=2)
+        unfreeze(Scale(), name, rank=2)
     assert others in str(caught.value).rsplit("possible are", 1)[1]
     assert name not in str(caught.value).rsplit("possible are", 1)[1]
 
@@ -135,14 +134,14 @@ def test_a_strategy_that_is_not_possible_names_those_that_are(name, others):
 def test_stages_join_one_after_the_other(greek, tiny):
     _, given = greek
     config = TrainConfig(strategy="gradual", lr=1.0)
-    groups = parameter_groups(build_classifier(given, 5, config), config)
+    groups = parameter_groups(new_classifier(given, 5, config), config)
     opens = sorted({g["opens"] for g in groups})
     assert opens == pytest.approx([0.0, 0.125, 0.25, 0.375, 0.5])
-    learner = Learner(given, tiny, config)
-    start = {n: p.detach().clone() for n, p in learner.classifier.named_parameters()}
-    learner.training_mode()
-    learner.step(learner.rows["train"], done=0.3, lr_share=1e-3)
-    moved = {n for n, p in learner.classifier.named_parameters() if not torch.equal(p, start[n])}
+    trainer = Trainer.for_data(given, tiny, config)
+    start = {n: p.detach().clone() for n, p in trainer.model.classifier.named_parameters()}
+    trainer.model.training_mode()
+    trainer.model.step(trainer.rows["train"], fraction=0.3, lr_scale=1e-3)
+    moved = {n for n, p in trainer.model.classifier.named_parameters() if not torch.equal(p, start[n])}
     stages = {n.split("stages.")[1][0] for n in moved if "stages." in n}
     assert stages == {"1", "2", "3"}
     assert not any("embedder" in n for n in moved)
@@ -150,7 +149,7 @@ def test_stages_join_one_after_the_other(greek, tiny):
 
 def test_the_anchor_pulls_along_the_way_gone(greek):
     _, given = greek
-    model = build_classifier(given, 3, TrainConfig(strategy="l2-sp"))
+    model = new_classifier(given, 3, TrainConfig(strategy="l2-sp"))
     anchor = Anchor(model, 0.5)
     with torch.no_grad():
         for p in model.backbone.parameters():
@@ -171,12 +170,12 @@ def test_the_anchor_pulls_along_the_way_gone(greek):
 def test_a_strong_prior_stays_nearer_to_the_expert(tiny, tmp_path):
     def way(prior):
         config = TrainConfig(strategy="l2-sp", prior=prior, epochs=4, lr=3e-3, augment=False)
-        learner = Learner(backbone(), tiny, config)
-        start = [p.detach().clone() for p in learner.classifier.backbone.parameters()]
-        learner.training_mode()
+        trainer = Trainer.for_data(backbone(), tiny, config)
+        start = [p.detach().clone() for p in trainer.model.classifier.backbone.parameters()]
+        trainer.model.training_mode()
         for _ in range(12):
-            learner.step(learner.rows["train"], done=0.5, lr_share=1.0)
-        moved = zip(learner.classifier.backbone.parameters(), start, strict=True)
+            trainer.model.step(trainer.rows["train"], fraction=0.5, lr_scale=1.0)
+        moved = zip(trainer.model.classifier.backbone.parameters(), start, strict=True)
         return sum((p.detach() - s).square().sum().item() for p, s in moved) ** 0.5
 
     assert way(10.0) < 0.8 * way(0.0)
@@ -184,15 +183,15 @@ def test_a_strong_prior_stays_nearer_to_the_expert(tiny, tmp_path):
 
 def gradients(data, **settings):
     """The gradients of one step, and into how many forward passes it was cut."""
-    learner = Learner(backbone(), data, TrainConfig(augment=False, **settings))
+    trainer = Trainer.for_data(backbone(), data, TrainConfig(augment=False, **settings))
     with torch.no_grad():
-        learner.classifier.head.weight.fill_(0.01)
-        learner.classifier.head.bias.zero_()
-    learner.training_mode()
+        trainer.model.classifier.head.weight.fill_(0.01)
+        trainer.model.classifier.head.bias.zero_()
+    trainer.model.training_mode()
     passes = []
-    learner.classifier.register_forward_pre_hook(lambda *_: passes.append(1))
-    learner._gradients(learner.rows["train"])
-    found = [p.grad.flatten() for p in learner.classifier.parameters() if p.grad is not None]
+    trainer.model.classifier.register_forward_pre_hook(lambda *_: passes.append(1))
+    trainer.model._gradients(trainer.rows["train"])
+    found = [p.grad.flatten() for p in trainer.model.classifier.parameters() if p.grad is not None]
     return torch.cat(found), len(passes)
 
 
@@ -215,12 +214,12 @@ def test_large_images_are_computed_in_parts_unless_the_statistics_of_the_batch_c
 
 def test_letters_are_not_mirrored_and_things_are(greek, latin):
     with private_rng(0):
-        learner = Learner(latin, letters(CYRILLIC, 12), TrainConfig())
-        learner.begin()
-    assert learner.changes_inputs
-    assert not learner.mirror
+        trainer = Trainer.for_data(latin, letters(CYRILLIC, 12), TrainConfig())
+        trainer.begin()
+    assert trainer.model.augment
+    assert not trainer.model.mirror
     emoji = load(resolve("zoo:emoji", SourceOptions()))
     with private_rng(0):
-        learner = Learner(emoji, read_data(ROOT / "examples" / "emoji-redrawn"), TrainConfig())
-        learner.begin()
-    assert learner.mirror
+        trainer = Trainer.for_data(emoji, read_data(ROOT / "examples" / "emoji-redrawn"), TrainConfig())
+        trainer.begin()
+    assert trainer.model.mirror

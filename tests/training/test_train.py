@@ -13,11 +13,10 @@ from torch import nn
 
 from expertise_graph.core.errors import DatasetError, InvalidInputError, NotFoundError, SourceError
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.fine_tune import train
-from expertise_graph.training.learner import Learner
 from expertise_graph.training.linear_probe import SHORTENED
-from expertise_graph.training.selection import last_improvement, worth_keeping
-from expertise_graph.training.start import Start, warm_start
+from expertise_graph.training.result import last_improvement, worth_keeping
+from expertise_graph.training.spec import RunSpec, train_by_spec
+from expertise_graph.training.trainer import Trainer, train
 from tests.training.material import CYRILLIC, backbone, expert, letters
 
 SMALL = TrainConfig(epochs=3, batch_size=8)
@@ -44,8 +43,8 @@ def test_a_related_expert_beats_training_from_scratch(latin, tmp_path):
     data = letters(CYRILLIC, 5, test=8)
     config = TrainConfig(epochs=8)
     before = {name: value.clone() for name, value in latin.module.state_dict().items()}
-    asked = Start(expert=expert(), config=config, compare_cold=True)
-    pair = warm_start(latin, data, asked, out=tmp_path / "run")
+    spec = RunSpec(expert=expert(), config=config, out=tmp_path / "run", compare_cold=True)
+    pair = train_by_spec(latin, data, spec)
     assert pair.warm.accuracy > 0.5
     assert pair.transfer_gain == pair.warm.accuracy - pair.cold.accuracy
     assert pair.transfer_gain > 0.15
@@ -173,7 +172,7 @@ def test_nan_stops_and_keeps_the_last_good_epoch(latin, tiny, tmp_path):
     reached = dataclasses.replace(latin, module=Failing(latin.module, 5), save=lambda m, f: f.mkdir())
     result = train(reached, tiny, out=tmp_path, config=SMALL)
     assert (result.stopped, result.epochs) == ("nan", 1)
-    assert result.note == f"the loss was nan at step 6 in epoch 2; epoch {result.kept_epoch} was kept"
+    assert result.note == f"loss became NaN at step 6 in epoch 2; epoch {result.kept_epoch} was kept"
     assert result.accuracy > 0.5
     assert result.note in (tmp_path / "README.md").read_text()
 
@@ -221,9 +220,9 @@ def test_a_new_head_that_was_never_trained_becomes_a_linear_probe(latin, tiny, t
 
 def test_only_a_probe_that_is_sure_of_items_that_stay_the_same_begins_short(latin, tiny):
     def length(data, **given):
-        learner = Learner(latin, data, TrainConfig(**given))
-        learner.begin()
-        return learner.length
+        trainer = Trainer.for_data(latin, data, TrainConfig(**given))
+        trainer.begin()
+        return trainer.head_scale
 
     shuffled = dataclasses.replace(tiny, labels=np.random.default_rng(0).permutation(tiny.labels))
     assert length(tiny, augment=False) == SHORTENED
@@ -273,9 +272,10 @@ def test_a_text_expert_cannot_learn_images(latin, tiny, tmp_path):
 
 
 def test_a_cold_start_is_not_compared_with_itself(tiny, tmp_path):
-    asked = Start(expert=expert(), config=TrainConfig(strategy="from-scratch"), compare_cold=True)
-    with pytest.raises(InvalidInputError, match="cold start already"):
-        warm_start(backbone(), tiny, asked, out=tmp_path)
+    config = TrainConfig(strategy="from-scratch")
+    spec = RunSpec(expert=expert(), config=config, out=tmp_path, compare_cold=True)
+    with pytest.raises(InvalidInputError, match="cold start itself"):
+        train_by_spec(backbone(), tiny, spec)
 
 
 def test_progress_counts_every_step_once(latin, tiny, tmp_path):

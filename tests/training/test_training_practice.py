@@ -13,7 +13,8 @@ import yaml
 from accelerate.tracking import get_available_trackers
 
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.learner import Learner, is_out_of_memory
+from expertise_graph.training.device import is_out_of_memory
+from expertise_graph.training.trainer import Trainer
 from tests import materials
 from tests.program import invoke
 from tests.training.material import CYRILLIC, backbone
@@ -127,11 +128,16 @@ def test_what_was_special_is_said(workspace, tmp_path):
     unseen = sorted((data / "train").iterdir())[0]
     shutil.rmtree(unseen)
     done = start(data, "a", *QUICK).worked()
-    assert f"note: no item to train on for 1 of 4 classes ({unseen.name})" in done.out
+    assert f"note: no training items for 1 of 4 classes ({unseen.name})" in done.out
     done = start(data, "b", *QUICK, "--lr", 1e30).worked()
-    assert "note: the loss was " in done.out
+    assert "note: loss became NaN " in done.out
     assert "epoch 0 was kept" in done.out
-    assert start(data, "b", *QUICK, "--lr", 1e30, "--json").worked().json["note"].startswith("the loss was ")
+    assert (
+        start(data, "b", *QUICK, "--lr", 1e30, "--json")
+        .worked()
+        .json["note"]
+        .startswith("loss became NaN at step")
+    )
 
 
 SHORT_OF_MEMORY = """
@@ -139,7 +145,7 @@ import resource, sys
 import torch
 torch.set_num_threads(1)
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.learner import Learner
+from expertise_graph.training.trainer import Trainer
 from tests.training.material import LATIN, backbone, letters
 
 class Wide(torch.nn.Module):
@@ -152,13 +158,14 @@ class Wide(torch.nn.Module):
 
 expert = backbone()
 expert.module = Wide(expert.module)
-learner = Learner(expert, letters(LATIN[:4], 40), TrainConfig(batch_size=96, augment=False, strategy="full"))
-learner.training_mode()
-rows = learner.rows["train"][:96]
+config = TrainConfig(batch_size=96, augment=False, strategy="full")
+trainer = Trainer.for_data(expert, letters(LATIN[:4], 40), config)
+trainer.model.training_mode()
+rows = trainer.rows["train"][:96]
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + 550 * 2**20,) * 2)
-loss, outputs = learner.step(rows, done=0.5, lr_share=1.0)
-print(learner.parts, len(outputs), loss)
+loss, outputs = trainer.model.step(rows, fraction=0.5, lr_scale=1.0)
+print(trainer.model.parts, len(outputs), loss)
 """
 
 
@@ -176,7 +183,7 @@ def test_batches_are_parted_when_memory_is_short():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak of the parent is in it")
 def test_peak_memory_is_that_of_the_process_alone():
-    told = "from expertise_graph.training.build import peak_memory; print(peak_memory())"
+    told = "from expertise_graph.training.device import peak_memory; print(peak_memory())"
     parent = (
         "import subprocess, sys\nimport numpy as np\nheld = np.ones(10**8)\n"
         f"print(subprocess.run([sys.executable, '-c', {told!r}], capture_output=True, text=True).stdout)"
@@ -188,7 +195,7 @@ def test_peak_memory_is_that_of_the_process_alone():
 def test_other_errors_are_not_taken_for_a_lack_of_memory():
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
-    learner = Learner(backbone(), drawn(CYRILLIC[:3], 8), TrainConfig())
+    trainer = Trainer.for_data(backbone(), drawn(CYRILLIC[:3], 8), TrainConfig())
     with pytest.raises(RuntimeError, match="shapes"):
-        learner._within_memory(lambda: torch.ones(2, 3) @ torch.ones(2, 3), 8)
-    assert learner.parts == 1
+        trainer.model._within_memory(lambda: torch.ones(2, 3) @ torch.ones(2, 3), 8)
+    assert trainer.model.parts == 1

@@ -11,10 +11,12 @@ from expertise_graph.data.reading import read_data
 from expertise_graph.features.cost import Timings
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
+from expertise_graph.training.batches import training_splits
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.learner import Learner
+from expertise_graph.training.linear_probe import fit_linear_head
+from expertise_graph.training.preparation import probe
 from expertise_graph.training.time_budget import BACKWARD_COST
-from expertise_graph.training.trial import trial_splits
+from expertise_graph.training.trainer import Trainer
 from expertise_graph.tuning.ensemble import select, weights_of, within
 from expertise_graph.tuning.model_selection import (
     SETTINGS_DEVIATION,
@@ -28,7 +30,7 @@ from expertise_graph.tuning.record import failed_outcome
 from expertise_graph.tuning.space import Between, Contender, OneOf, Space, differences
 from expertise_graph.tuning.study import Study
 from expertise_graph.tuning.time_budget import MARGIN, TrainingSpeed
-from expertise_graph.tuning.trial import Everything, all_to_train, train_on_all, without_test
+from expertise_graph.tuning.trial import all_to_train, train_on_all, without_test
 from expertise_graph.workspace import Workspace
 from tests import materials
 
@@ -206,7 +208,7 @@ def test_limits_are_for_all_networks_together(experts, letters):
 
 
 def test_trials_have_no_test_items_to_look_at(letters):
-    splits = trial_splits(letters, 0)
+    splits = training_splits(letters, 0)
     slim = without_test(letters, splits)
     assert len(slim) == len(splits.train) + len(splits.validation)
     for name in ("train", "validation"):
@@ -218,34 +220,37 @@ def test_trials_have_no_test_items_to_look_at(letters):
 
 
 def test_the_probe_on_all_items_has_the_strength_of_the_one_on_some(experts, letters):
-    backbone, slim = load(experts[1]), without_test(letters, trial_splits(letters, 0))
+    backbone, slim = load(experts[1]), without_test(letters, training_splits(letters, 0))
     config = TrainConfig(augment=False)
-    honest = Learner(backbone, slim, config)
-    everything = Everything(backbone, all_to_train(slim), config)
-    naive = Learner(backbone, all_to_train(slim), config)
-    heads = [x._probe(x.classifier.backbone)[0] for x in (honest, everything, naive)]
-    assert heads[1].strength == heads[0].strength
-    assert heads[2].strength < heads[0].strength
-    assert not torch.allclose(heads[1].weight, heads[0].weight)
+    honest = Trainer.for_data(backbone, slim, config)
+    on_all = Trainer.for_data(backbone, all_to_train(slim), config)
+    some, features = probe(honest.model, honest.rows, honest.model.classifier.backbone)
+    whole, _ = probe(on_all.model, on_all.rows, on_all.model.classifier.backbone)
+    assert whole.strength == some.strength
+    assert not torch.allclose(whole.weight, some.weight)
+    # Chosen on items that it was fitted to, the weakest regularisation would win.
+    rows, objective = torch.arange(len(slim)), on_all.model.objective
+    naive = fit_linear_head(
+        features, objective.targets, train=rows, validation=rows, outputs=objective.outputs
+    )
+    assert naive.strength < some.strength
 
 
-def test_a_probe_that_was_best_is_fitted_on_all_items(experts, letters, tmp_path):
-    backbone, slim = load(experts[1]), without_test(letters, trial_splits(letters, 0))
+def test_a_probe_that_was_best_is_fitted_on_all_items(experts, letters):
+    backbone, slim = load(experts[1]), without_test(letters, training_splits(letters, 0))
     config, everything = TrainConfig(augment=False), all_to_train(slim)
-    given = {"folder": tmp_path / "anew", "budget": 60.0, "report": None}
-    found = train_on_all(backbone, everything, config, epochs=0, loss=np.inf, **given)
-    learner = Everything(backbone, everything, config)
-    head = learner._probe(learner.classifier.backbone)[0]
+    found = train_on_all(backbone, everything, config, epochs=0, loss=np.inf, progress=None)
+    trainer = Trainer.for_data(backbone, everything, config)
+    head, _ = probe(trainer.model, trainer.rows, trainer.model.classifier.backbone)
     assert torch.allclose(found["head.weight"], head.weight, atol=1e-6)
-    assert not (tmp_path / "anew").exists()
 
 
-def test_a_training_on_all_items_that_fails_is_told_by_items_it_has_seen(experts, letters, tmp_path):
-    backbone, everything = load(experts[1]), all_to_train(without_test(letters, trial_splits(letters, 0)))
-    config, given = TrainConfig(epochs=2), {"folder": tmp_path / "anew", "budget": 60.0, "report": None}
-    assert train_on_all(backbone, everything, config, epochs=2, loss=1.0, **given)
+def test_a_training_on_all_items_that_fails_is_told_by_items_it_has_seen(experts, letters):
+    backbone, everything = load(experts[1]), all_to_train(without_test(letters, training_splits(letters, 0)))
+    config = TrainConfig(epochs=2)
+    assert train_on_all(backbone, everything, config, epochs=2, loss=1.0, progress=None)
     wild = dataclasses.replace(config, strategy="from-scratch", lr=1e4)
-    assert train_on_all(backbone, everything, wild, epochs=2, loss=1.0, **given) is None
+    assert train_on_all(backbone, everything, wild, epochs=2, loss=1.0, progress=None) is None
 
 
 def test_what_is_known_of_training_from_scratch_does_not_depend_on_whose_shape_it_is(experts, letters):
