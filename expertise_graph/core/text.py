@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 # English nouns of this package whose plural is not formed with -s.
-_PLURALS = {"class": "classes", "copy": "copies", "entry": "entries", "axis": "axes"}
+_PLURALS = {"process": "processes", "class": "classes", "copy": "copies", "entry": "entries", "axis": "axes"}
 
 # Name and, after "=", value of a setting, as `setting` writes them.
 _SETTING = re.compile(r"`([a-z][a-z_]*)(?:=([^`]*))?`")

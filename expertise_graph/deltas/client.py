@@ -25,6 +25,7 @@ from expertise_graph.training import (
     TrainConfig,
     Trainer,
     objective_of,
+    private_rng,
     training_order,
     unfreeze,
 )
@@ -154,8 +155,9 @@ def train_locally(
         augment=False,
         precision="no",
     )
-    trainer = _trainer(model, head, data, config, own_classes=own_classes)
-    trainer.run_epochs()
+    with private_rng(seed):
+        trainer = _trainer(model, head, data, config, own_classes=own_classes)
+        trainer.run_epochs()
     if trainer.state.stopped == "nan":
         raise InvalidInputError(
             f"training on {data.name} diverged ({trainer.state.note}): lower {setting('lr')}"

@@ -275,9 +275,9 @@ def test_a_child_of_the_same_items_is_no_candidate_and_its_result_no_test(worksp
     clean = start(renamed, "clean", "--expert", "languages").worked().json
     assert clean["note"] == ""
     result = start(renamed, "again", "--expert", child, "--seed", 7).worked().json
-    n = int(re.search(r"learnt from (\d+) of the 9 test items", result["note"])[1])
+    n = int(re.search(r"trained on (\d+) of the 9 test items", result["note"])[1])
     assert 5 <= n <= 9
-    assert f"learnt from {n} of the 9 test items" in (workspace / "again" / "README.md").read_text()
+    assert f"trained on {n} of the 9 test items" in (workspace / "again" / "README.md").read_text()
     assert len(edges(workspace)["transfer"]) == len(before) + 1
     told = invoke("evaluate", "again", renamed, "--json").worked().json["notes"][0]
     assert f"and its expert was trained on {n} of them before" in told
