@@ -162,5 +162,5 @@ def test_what_cannot_be(start, data, clients, tmp_path):
         federated_round(model, [], folder=tmp_path)
     with pytest.raises(InvalidInputError, match="there is no difference"):
         federated_round(model, [lambda given: given], folder=tmp_path)
-    with pytest.raises(InvalidInputError, match="diverged .loss became NaN.*lower `lr`"):
+    with pytest.raises(InvalidInputError, match=r"diverged .loss became NaN.*lower `lr`"):
         train_locally(model, clients[0], epochs=3, lr=1e30)

@@ -284,7 +284,7 @@ def test_bad_input_is_one_clear_line(workspace, tmp_path, letters):
     before = materials.counts(workspace)
     invoke("query", small, "--race", 2).failed("validation split", "at least three items", "without a race")
     assert invoke("query", letters, "--race", -1).code == 2
-    with Workspace() as opened, pytest.raises(InvalidInputError, match="race is -1: give a number of experts"):
+    with Workspace() as opened, pytest.raises(InvalidInputError, match="race is -1: give a number"):
         opened.query(letters, Query(race=-1))
     assert materials.counts(workspace) == before
     invoke("query", small, "--race", 0, "--budget", 2).worked()

@@ -91,7 +91,8 @@ def test_arguments_for_no_launcher_are_refused(workspace, letters):
 def test_an_unknown_tracker_and_fp16_without_a_gpu_are_refused(workspace, letters):
     assert "there are: tensorboard, trackio, mlflow, wandb" in start(letters, "a", "--tracker", "tb").err
     if not torch.cuda.is_available():
-        assert "needs a GPU, and there is none: give bf16, no or auto" in start(letters, "a", "--precision", "fp16").err
+        refused = start(letters, "a", "--precision", "fp16").err
+        assert "needs a GPU, and there is none: give bf16, no or auto" in refused
     result = start(letters, "b", *QUICK, "--precision", "bf16", "--json").worked().json
     assert result["accuracy"] > 0.5
 
