@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 from torch import nn
+from torch.nn.utils import skip_init
 
 from expertise_graph.core import InvalidInputError, NotFoundError, remove, sync_tree
 from expertise_graph.data import CLASS
@@ -64,7 +65,8 @@ class Head:
 
     def linear(self) -> nn.Linear:
         """Return it as a layer."""
-        layer = nn.Linear(self.weight.shape[1], self.weight.shape[0])
+        # Without random weights first: those would change the caller's random state.
+        layer = skip_init(nn.Linear, self.weight.shape[1], self.weight.shape[0])
         layer.load_state_dict(self.state)
         return layer.eval()
 

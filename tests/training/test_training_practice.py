@@ -85,7 +85,7 @@ def test_more_processes_than_items_of_a_batch_are_refused(workspace, letters):
 def test_arguments_for_no_launcher_are_refused(workspace, letters):
     found = start(letters, "out", "--", "--num_processes", 2)
     assert found.code == 2
-    assert "go with --launcher accelerate" in found.err
+    assert "arguments after -- need --launcher accelerate" in found.err
 
 
 def test_an_unknown_tracker_and_fp16_without_a_gpu_are_refused(workspace, letters):
@@ -116,7 +116,7 @@ def test_a_disk_that_is_full_is_one_line_and_loses_nothing(workspace, letters):
     found = subprocess.run(limited, capture_output=True, text=True, check=False)
     assert found.returncode == 1
     assert found.stderr.strip().splitlines()[-1] == (
-        "Error: File too large; free some space and run the same command again"
+        "Error: File too large; free some space and re-run the same command"
     )
     assert "Traceback" not in found.stderr
     assert [p.name for p in (workspace / "a").rglob("*") if p.is_file()] == ["run.json"]

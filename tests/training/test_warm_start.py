@@ -56,7 +56,7 @@ def test_json_holds_the_documented_keys_and_the_folder_the_model(workspace, lett
     assert load_file(workspace / "out" / "head.safetensors")["weight"].shape == (4, 128)
     card = (workspace / "out" / "README.md").read_text()
     assert "license: apache-2.0" in card
-    assert 'base_model: "zoo:hebrew-letters@resnet"' in card
+    assert "base_model: zoo:hebrew-letters@resnet" in card
     assert not list((workspace / "out").rglob("checkpoint"))
 
 
