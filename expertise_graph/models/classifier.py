@@ -66,7 +66,7 @@ class Head:
     def linear(self) -> nn.Linear:
         """Return it as a layer."""
         # Without random weights first: those would change the caller's random state.
-        layer = skip_init(nn.Linear, self.weight.shape[1], self.weight.shape[0])
+        layer: nn.Linear = skip_init(nn.Linear, self.weight.shape[1], self.weight.shape[0])
         layer.load_state_dict(self.state)
         return layer.eval()
 
