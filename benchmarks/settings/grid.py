@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -31,8 +30,8 @@ SETTINGS: Mapping[str, Values] = {
     "like tasks at most .5": {"factors._MOST_OWN": 0.5},
     "covariates at most .7": {"forecast._LARGEST_SHARE": 0.7},
     "covariates untried .5": {"forecast._UNTRIED_SHARE": 0.5},
-    "surprise always credible": {"predict.CREDIBLE": math.inf},
-    "surprise credible up to usual": {"predict.CREDIBLE": 0.0},
+    "surprise always credible": {"predict.CREDIBLE": 1.0},
+    "surprise credible up to usual": {"predict.CREDIBLE": 0.5},
 }
 
 

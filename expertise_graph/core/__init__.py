@@ -43,11 +43,13 @@ if TYPE_CHECKING:
     from expertise_graph.core.stats import (
         Z_80,
         Z_95,
+        chi2_quantile,
         normal_cdf,
         normal_pdf,
         pearson,
         ranks,
         spearman,
+        t_quantile,
         wilson,
     )
     from expertise_graph.core.text import (

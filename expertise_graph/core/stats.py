@@ -26,6 +26,26 @@ def normal_pdf(z: FloatArray | float) -> NDArray[np.float64]:
     return np.asarray(np.exp(-0.5 * np.square(z)) / np.sqrt(2 * np.pi), dtype=np.float64)
 
 
+def chi2_quantile(level: float, degrees: int) -> float:
+    """Return the value that a chi-square variable stays below with probability `level`.
+
+    Example:
+        >>> round(chi2_quantile(0.95, 3), 3)
+        7.815
+    """
+    return float(scipy.special.chdtri(degrees, 1.0 - level))
+
+
+def t_quantile(level: float, degrees: int) -> float:
+    """Return the value that a variable of Student's t distribution stays below with probability `level`.
+
+    Example:
+        >>> round(t_quantile(0.975, 9), 3)
+        2.262
+    """
+    return float(scipy.special.stdtrit(degrees, level))
+
+
 def ranks(values: FloatArray) -> NDArray[np.float64]:
     """Return the place of each value (n,) from 0 on; equal values share the mean of theirs.
 

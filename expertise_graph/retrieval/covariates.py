@@ -11,8 +11,17 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+# Deviations of a number over which experts are alike: half a deviation apart they share .6 of the smooth
+# half, one apart .14. Wider makes it a second straight line, narrower makes every expert its own.
 _WIDTH = 0.5
+# Positive numbers that span more than this factor count by their logarithm: parameter counts do, widths of
+# features usually do not.
 _WIDE_RANGE = 30.0
+# Experts with results that it takes to tell what a covariate explains; leave-one-out of fewer is chance.
+_FEWEST = 5
+# Variance that is an expert's own, beside the kernel's of one, when a covariate is tried. Less lets single
+# experts decide, more makes every covariate look useless.
+_OWN = 0.5
 
 
 @dataclass(frozen=True)
@@ -105,11 +114,11 @@ def weigh(
 def explained(kernel: Array, quality: Array, trust: Array) -> float:
     """Return the share of the variance of quality that a kernel predicts, leave one out; at least 0."""
     seen = trust > 0
-    if seen.sum() < 5:
+    if seen.sum() < _FEWEST:
         return 0.0
     y, k = quality[seen], kernel[np.ix_(seen, seen)]
     y = y - y.mean()
-    inverse = np.linalg.inv(k + 0.5 * np.eye(len(y)) + 1.0 / len(y))
+    inverse = np.linalg.inv(k + _OWN * np.eye(len(y)) + 1.0 / len(y))
     left_out = (inverse @ y) / np.diag(inverse)
     total = float(np.square(y).sum())
     return max(0.0, 1.0 - float(np.square(left_out).sum()) / total) if total > 0 else 0.0

@@ -22,6 +22,7 @@ from expertise_graph.store import Store
 
 Array = NDArray[np.float64]
 
+# Tasks and experts that are named: the first few carry nearly all of a prediction.
 _LISTED = 5
 
 

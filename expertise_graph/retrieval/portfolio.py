@@ -12,7 +12,10 @@ from expertise_graph.retrieval.units import standardised_columns
 
 Array = NDArray[np.float64]
 
+# Complete tasks that it takes to draw from what they left unpredicted; of fewer the same surprises repeat.
+# Such draws gave the best of five 3.35 points on model-recycling, Gaussian ones 3.10 (LOG.md).
 _FEWEST_TASKS = 8
+# Gaussian draws: the mean of the best of a set is known to a twentieth of a deviation.
 _DRAWS = 512
 
 

@@ -21,7 +21,11 @@ from expertise_graph.retrieval.units import accuracy_of, log_odds
 
 Array = NDArray[np.float64]
 
+# Deviation, in log-odds, that a fine-tune which ended at chance may lie below what the expert is worth.
+# Half of it is shared by near experts: a failure is partly bad luck, and must not pull down unlike ones.
 _FAILURE = 3.0
+# A result below this multiple of the accuracy of guessing counts as such a failure.
+_CHANCE = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +160,7 @@ def _failures(search: ExpertSearch) -> Array:
     """
     n = len(search.pool.experts)
     graph = np.eye(n) if search.pool.history.graph is None else search.pool.history.graph[:n, :n]
-    chance = 1.5 / max(len(search.sample.task.classes), 2)
+    chance = _CHANCE / max(len(search.sample.task.classes), 2)
     total = np.zeros((n, n))
     for index, expert in enumerate(search.pool.experts):
         if expert.id in search.measured and search.measured[expert.id].accuracy <= chance:

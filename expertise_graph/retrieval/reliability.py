@@ -23,18 +23,26 @@ AFFINITY, NEARNESS = "affinity", "nearness of the source data"
 UNRUN = frozenset({AFFINITY, NEARNESS})
 """Scores that need no run of the expert on the task."""
 
-# Correlation with results that is expected before any was seen, and how many tasks that counts for.
+# Correlation with results that is expected before any was seen. .6 and .85 for the three that a query
+# computes are not told apart; affinity trusted like .2 costs .4 to .5 deviations of merit without history
+# (LOG.md).
 EXPECTED: Mapping[str, float] = {
     LOGME: 0.75,
     RIDGE: 0.75,
     ALIGNMENT: 0.75,
     AFFINITY: 0.05,
 }
+# The same for estimators that we have not measured: they count, and are believed once results agree.
 _EXPECTED_OF_OTHERS = 0.3
 _SPELLINGS = {name.replace("_", ""): name for name in EXPECTED}
+# Tasks that the expected correlation counts for: after three tasks what was measured weighs as much.
 _IMAGINARY_TASKS = 3.0
+# A task with n experts that have both score and result counts as n / (n + 4), and so does the spread of n
+# scores on the target against that on other tasks: of few experts both are mostly chance.
 _IMAGINARY_EXPERTS = 4.0
+# Experts that a correlation of scores and results takes.
 _FEWEST = 4
+# Bounds of a reliability: a score below the first is left out, none is trusted like a measured result.
 _LEAST, _MOST = 0.02, 0.95
 
 

@@ -87,7 +87,7 @@ def test_clear_scores_prevail_over_a_history_that_misleads(monkeypatch):
         return np.mean([np.corrcoef(predict(h, 14).mean, h.outcomes[:, 14])[0, 1] for h in given])
 
     assert agreement() > 0.8
-    monkeypatch.setattr(posterior, "CREDIBLE", np.inf)
+    monkeypatch.setattr(posterior, "CREDIBLE", 1.0)
     assert agreement() < 0.0
 
 

@@ -71,8 +71,8 @@ def test_without_a_run_the_level_is_that_of_other_tasks():
     assert scale.known
     assert scale.level == pytest.approx(others.mean())
     # Student's t with 2 degrees of freedom is 1.886 at 90 %, the Gaussian 1.282; one more of three tasks.
-    wider = 1.886 / 1.282 * np.sqrt(1 + 1 / 3)
-    assert scale.doubt == pytest.approx(others.mean(axis=0).std(ddof=1) * wider, rel=0.03)
+    wider = 1.8856181 / 1.2815516 * np.sqrt(1 + 1 / 3)
+    assert scale.doubt == pytest.approx(others.mean(axis=0).std(ddof=1) * wider, rel=1e-6)
     assert scale.slope == pytest.approx(np.sqrt(others.var(axis=0).mean()))
 
 
