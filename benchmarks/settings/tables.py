@@ -28,7 +28,7 @@ from expertise_graph.retrieval.backtesting import fold_of_experts  # noqa: E402
 from expertise_graph.retrieval.history import History  # noqa: E402
 from expertise_graph.retrieval.predict import predict  # noqa: E402
 from expertise_graph.retrieval.ranking_metrics import pearson, regret, weighted_tau  # noqa: E402
-from expertise_graph.retrieval.units import log_odds, standardised_columns  # noqa: E402
+from expertise_graph.retrieval.scale import log_odds, standardised_columns  # noqa: E402
 from expertise_graph.store.store import Store  # noqa: E402
 
 Array = NDArray[np.float64]

@@ -30,8 +30,8 @@ from expertise_graph.retrieval.posterior import Posterior, infer
 from expertise_graph.retrieval.query import explore, open_search
 from expertise_graph.retrieval.reliability import RIDGE
 from expertise_graph.retrieval.results import Measured
+from expertise_graph.retrieval.scale import log_odds
 from expertise_graph.retrieval.search import ExpertSearch
-from expertise_graph.retrieval.units import log_odds
 from expertise_graph.store.store import Store
 
 PROBES = "record"

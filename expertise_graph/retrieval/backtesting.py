@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from expertise_graph.core import Z_80, InvalidInputError, Progress, count, listed, silent
 from expertise_graph.retrieval.backtest_plan import Backtest, BacktestPlan, HeldOutTask
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.portfolio import complementary, outcome_draws
-from expertise_graph.retrieval.predict import ExpertPrediction, predict
+from expertise_graph.retrieval.predict import ExpertPrediction, complementary, outcome_draws, predict
 from expertise_graph.retrieval.ranking_metrics import (
     ORACLE,
     OURS,
@@ -22,7 +21,7 @@ from expertise_graph.retrieval.ranking_metrics import (
     weighted_tau,
 )
 from expertise_graph.retrieval.reliability import UNRUN
-from expertise_graph.retrieval.units import standardised_columns
+from expertise_graph.retrieval.scale import standardised_columns
 
 Array = NDArray[np.float64]
 

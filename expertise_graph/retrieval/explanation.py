@@ -16,8 +16,8 @@ from expertise_graph.retrieval.forecast import shares
 from expertise_graph.retrieval.history import History, read_history
 from expertise_graph.retrieval.predict import ExpertPrediction, predict
 from expertise_graph.retrieval.reliability import AFFINITY, EXPECTED, LOGME, RIDGE
+from expertise_graph.retrieval.scale import standardised_columns
 from expertise_graph.retrieval.task_similarity import task_vectors
-from expertise_graph.retrieval.units import standardised_columns
 from expertise_graph.store import Store
 
 Array = NDArray[np.float64]

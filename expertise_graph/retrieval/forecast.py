@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from expertise_graph.retrieval.covariates import Covariate, weigh
 from expertise_graph.retrieval.factors import Factors, fit_factors
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.units import standardised_columns
+from expertise_graph.retrieval.scale import standardised_columns
 
 Array = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ from expertise_graph.core import Expert, Score, Task
 from expertise_graph.retrieval.covariates import Covariate, covariates_of
 from expertise_graph.retrieval.reliability import NEARNESS
 from expertise_graph.retrieval.results import outcomes_of, results_by_task
+from expertise_graph.retrieval.scale import are_fractions, on_open_scale
 from expertise_graph.retrieval.task_similarity import likeness_of, nearness_of, task_distances
-from expertise_graph.retrieval.units import are_fractions, on_open_scale
 from expertise_graph.store import Store
 
 Array = NDArray[np.float64]

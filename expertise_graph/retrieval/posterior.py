@@ -14,10 +14,17 @@ from expertise_graph.retrieval.evidence import embed_task, score_column
 from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.predict import SHARPNESS, ExpertPrediction, gaussian_draws, observe, predict
 from expertise_graph.retrieval.reliability import AFFINITY, RIDGE
-from expertise_graph.retrieval.scale import TASK_DEVIATION, Scale, fine_tuning_shift, probe_odds, scale_of
+from expertise_graph.retrieval.scale import (
+    TASK_DEVIATION,
+    Scale,
+    accuracy_of,
+    fine_tuning_shift,
+    log_odds,
+    probe_odds,
+    scale_of,
+)
 from expertise_graph.retrieval.search import ExpertSearch
 from expertise_graph.retrieval.task_similarity import likeness_of
-from expertise_graph.retrieval.units import accuracy_of, log_odds
 
 Array = NDArray[np.float64]
 

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from expertise_graph.core import Baseline, Candidate, Command, Excluded, Expert, Ranking, count
 from expertise_graph.data import Columns
-from expertise_graph.retrieval.portfolio import complementary
 from expertise_graph.retrieval.posterior import Posterior
+from expertise_graph.retrieval.predict import complementary
 from expertise_graph.retrieval.reliability import LOGME, RIDGE
+from expertise_graph.retrieval.scale import accuracy_of
 from expertise_graph.retrieval.search import ExpertSearch
-from expertise_graph.retrieval.units import accuracy_of
 
 Array = NDArray[np.float64]
 

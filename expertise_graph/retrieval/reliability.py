@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.retrieval.units import on_open_scale, standardised_columns, without_outliers
+from expertise_graph.retrieval.scale import on_open_scale, standardised_columns, without_outliers
 
 if TYPE_CHECKING:
     from expertise_graph.retrieval.history import History

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.core import Edge, Task, count
-from expertise_graph.retrieval.units import log_odds
+from expertise_graph.retrieval.scale import log_odds
 from expertise_graph.store import Store
 
 Array = NDArray[np.float64]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from expertise_graph.core import Task, TaskDistance
 from expertise_graph.retrieval.factors import correlations
 from expertise_graph.retrieval.reliability import UNRUN
-from expertise_graph.retrieval.units import without_outliers
+from expertise_graph.retrieval.scale import without_outliers
 from expertise_graph.store import Store
 
 Array = NDArray[np.float64]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from expertise_graph.retrieval.factors import correlations, fit_factors, one_factor, positive
-from expertise_graph.retrieval.units import standardised_columns
+from expertise_graph.retrieval.scale import standardised_columns
 
 NAN = np.nan
 

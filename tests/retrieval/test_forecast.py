@@ -9,7 +9,7 @@ from expertise_graph.retrieval.covariates import Covariate, weigh
 from expertise_graph.retrieval.factors import fit_factors
 from expertise_graph.retrieval.forecast import NOISE, forecast, shares
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.units import standardised_columns
+from expertise_graph.retrieval.scale import standardised_columns
 
 NAN = np.nan
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.portfolio import complementary, outcome_draws
+from expertise_graph.retrieval.predict import complementary, outcome_draws
 
 NAN = np.nan
 

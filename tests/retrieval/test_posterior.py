@@ -5,7 +5,7 @@ import pytest
 
 from expertise_graph.retrieval.posterior import infer
 from expertise_graph.retrieval.results import Measured
-from expertise_graph.retrieval.units import log_odds
+from expertise_graph.retrieval.scale import log_odds
 from tests.retrieval.searches import ITEMS, ran, search
 
 NEAR = np.array([[1.0, 0.0, 0.0], [0.99, 0.14, 0.0], [0.0, 0.0, 1.0], [0.3, 0.5, 0.5], [0.0, 1.0, 0.2]])

@@ -9,7 +9,7 @@ from expertise_graph.core.types import METADATA, Baseline
 from expertise_graph.retrieval.posterior import infer
 from expertise_graph.retrieval.ranking import rank
 from expertise_graph.retrieval.results import Measured
-from expertise_graph.retrieval.units import accuracy_of
+from expertise_graph.retrieval.scale import accuracy_of
 from tests.nodes import expert
 from tests.retrieval.searches import ran, search
 

@@ -14,7 +14,7 @@ from expertise_graph.retrieval.reliability import (
     standardised_scores,
     weigh_scores,
 )
-from expertise_graph.retrieval.units import standardised_columns
+from expertise_graph.retrieval.scale import standardised_columns
 
 NAN = np.nan
 

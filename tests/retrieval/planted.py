@@ -1,28 +1,12 @@
+"""Histories whose groups of experts and tasks are planted, and how they come into a workspace."""
+
 from __future__ import annotations
 
 import csv
 
 import numpy as np
-import pytest
 
-from expertise_graph.store.store import Store
 from tests.program import invoke
-
-
-@pytest.fixture
-def store(tmp_path):
-    """An empty registry."""
-    made = Store(tmp_path)
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def home(tmp_path, monkeypatch):
-    """An empty workspace, which is the current folder."""
-    Store(tmp_path).close()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def planted(seed, *, experts=40, tasks=10, groups=2, noise=0.4):

@@ -12,7 +12,7 @@ from expertise_graph.retrieval.backtesting import backtest
 from expertise_graph.retrieval.ranking_metrics import gain, pearson, regret, weighted_tau
 from expertise_graph.store.store import Store
 from tests.program import invoke
-from tests.retrieval.backtesting.conftest import bring, planted, write
+from tests.retrieval.planted import bring, planted, write
 
 
 def arrays(values, kind, folder, **options):
