@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from expertise_graph.core import Expert, InvalidInputError, listed
 from expertise_graph.registry import File, cell, number, read_table
-from expertise_graph.retrieval.history import History, read_history, trained_by_declaration
+from expertise_graph.retrieval.history import SEEN, History, read_history, trained_by_declaration
 from expertise_graph.retrieval.results import Results, outcomes_of, results_by_task
 from expertise_graph.store import Store
 
@@ -128,7 +128,7 @@ def read_plan(
     """
     results = results_by_task(store.edges("transfer"))
     history = read_history(store, [])
-    names = {t.id: t.name for t in store.tasks()}
+    names = store.names(history.tasks)
     plan = BacktestPlan(
         by=by,
         folds=folds,
@@ -144,8 +144,8 @@ def read_plan(
 
 
 def _parameters(store: Store, history: History) -> Array:
-    nodes: dict[str, Expert] = {e.id: e for e in store.experts()}
-    written = store.covariates()
+    nodes: dict[str, Expert] = {e.id: e for e in store.experts(where={"id": history.experts})}
+    written = store.covariates(history.experts, names=SIZES)
     found = []
     for expert in history.experts:
         given = [written.get(expert, {}).get(name) for name in SIZES]
@@ -157,7 +157,7 @@ def _parameters(store: Store, history: History) -> Array:
 def _seen(store: Store, history: History) -> NDArray[np.bool_]:
     """Tell which expert was trained on which task: by a run, a declared covariate, or an ancestor."""
     seen = np.zeros((len(history.experts), len(history.tasks)), dtype=bool)
-    covariates = store.covariates()
+    covariates = store.covariates(names=SEEN)
     tasks = {t.id: t for t in store.tasks()}
     for column, task in enumerate(history.tasks):
         direct = {r.child for r in store.runs(task=task) if r.child}

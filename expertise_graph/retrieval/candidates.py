@@ -11,7 +11,7 @@ from expertise_graph.core import Expert, NotFoundError, count
 from expertise_graph.features import DUPLICATE_CKA, normalise
 from expertise_graph.registry import trained_on
 from expertise_graph.retrieval.evidence import Sample
-from expertise_graph.retrieval.history import read_history, trained_by_declaration
+from expertise_graph.retrieval.history import SEEN, read_history, trained_by_declaration
 from expertise_graph.retrieval.search import Pool
 from expertise_graph.retrieval.task_similarity import task_distances, task_vectors
 from expertise_graph.store import Store
@@ -32,7 +32,7 @@ def eligible(store: Store, sample: Sample) -> list[Expert]:
             "e.g. hf:ORG/NAME"
         )
     seen = trained_on(store, sample.task, seen=store.seen(sample.digests))
-    seen |= trained_by_declaration(store.covariates(), sample.task)
+    seen |= trained_by_declaration(store.covariates(names=SEEN), sample.task)
     left = [e for e in zoo if e.id not in seen]
     if not left:
         raise NotFoundError(
@@ -69,9 +69,10 @@ def collapse(
 
 def embedded(store: Store, probe_set: str, experts: Iterable[Expert]) -> tuple[list[Expert], Array]:
     """Return the experts that have an embedding on the probe set, and their unit vectors (N, m)."""
-    _, owners, vectors = store.vectors(probe_set)
+    given = list(experts)
+    _, owners, vectors = store.vectors(probe_set, owners=[e.id for e in given])
     row = {owner: i for i, owner in enumerate(owners)}
-    known = [e for e in experts if e.id in row]
+    known = [e for e in given if e.id in row]
     if not known:
         return [], np.zeros((0, 0))
     return known, normalise(vectors[[row[e.id] for e in known]], dtype=np.float64)

@@ -1,4 +1,4 @@
-"""Why an expert is predicted to do what it is predicted to do on a task, as numbers that add up."""
+"""How the predicted score of an expert on a task comes about, as contributions that add up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Expert, NotFoundError, Task
+from expertise_graph.core import Expert, NotFoundError, Task, normal_cdf
 from expertise_graph.retrieval.candidates import embedded
 from expertise_graph.retrieval.forecast import shares
 from expertise_graph.retrieval.history import History, read_history
@@ -28,7 +28,7 @@ _LISTED = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Contribution:
-    """One cause and by how many standard deviations of the task's results it moves the prediction."""
+    """One contribution: by how many standard deviations of the task's results it moves the prediction."""
 
     name: str
     moves: float
@@ -36,7 +36,7 @@ class Contribution:
 
 @dataclass(frozen=True, kw_only=True)
 class Influence:
-    """A task or an expert that carried the prediction.
+    """A task or an expert that contributed to the prediction.
 
     Attributes:
         likeness: of that task to this, or of that expert to this one.
@@ -94,7 +94,7 @@ class Explanation:
 
 
 def explain(store: Store, probe_set: str, task: Task, expert: Expert) -> Explanation:
-    """Return why an expert stands where it does on a task that the registry knows.
+    """Explain the predicted score of an expert on a task that the registry knows.
 
     Everything that is stored counts: results, scores of earlier queries, embeddings, covariates.
 
@@ -110,7 +110,7 @@ def explain(store: Store, probe_set: str, task: Task, expert: Expert) -> Explana
             "dataset first"
         )
     found = predict(history, target)
-    names = store.names()
+    names = store.names([*history.experts, *history.tasks])
     measured = standardised_columns(history.outcomes)[0][row, target]
     order = np.argsort(-found.mean, kind="stable")
     return Explanation(
@@ -132,7 +132,7 @@ def explain(store: Store, probe_set: str, task: Task, expert: Expert) -> Explana
 
 def _history(store: Store, probe_set: str, task: Task, expert: Expert) -> History:
     """Return what is known, the affinity of every embedded expert to the task included."""
-    zoo = [e for e in store.experts() if e.modality in (task.modality, expert.modality)]
+    zoo = store.experts(where={"modality": {task.modality, expert.modality}})
     experts, vectors = embedded(store, probe_set, zoo)
     tasks = task_vectors(store, probe_set)
     known = {e.id for e in experts}
@@ -150,16 +150,17 @@ def _history(store: Store, probe_set: str, task: Task, expert: Expert) -> Histor
 
 def _parts(found: ExpertPrediction, row: int) -> tuple[Contribution, ...]:
     before = found.forecast
-    seen = np.flatnonzero(~np.isnan(found.scores.values))
-    own = found.weights[row] * found.surprise
-    mine = float(own[seen == row].sum())
-    parts = [
-        Contribution(name="its results on other tasks", moves=float(before.alone[row])),
-        Contribution(name="experts with like covariates", moves=float(before.mean[row] - before.alone[row])),
-        Contribution(name="affinity", moves=float(found.after_unrun[row] - before.mean[row])),
-        Contribution(name="its scores on this task", moves=mine),
-        Contribution(name="scores of other experts on this task", moves=float(own.sum()) - mine),
-    ]
+    run = np.flatnonzero(~np.isnan(found.scores.values))
+    by_scores = found.weights[row] * found.surprise
+    mine = float(by_scores[run == row].sum())
+    moves = {
+        "its results on other tasks": before.alone[row],
+        "experts with similar covariates": before.mean[row] - before.alone[row],
+        "affinity": found.after_unrun[row] - before.mean[row],
+        "its scores on this task": mine,
+        "scores of other experts on this task": float(by_scores.sum()) - mine,
+    }
+    parts = [Contribution(name=name, moves=float(value)) for name, value in moves.items()]
     return tuple(sorted(parts, key=lambda part: -abs(part.moves)))
 
 
@@ -216,12 +217,12 @@ def _would(found: ExpertPrediction, row: int) -> EffectOfRunning | None:
     variance = float(found.covariance[row, row])
     reliability = max(found.scores.estimators.get(name, EXPECTED[name]) for name in (LOGME, RIDGE))
     noise = (1.0 - reliability**2) / reliability**2
-    told = variance**2 / (variance + noise)
+    explained = variance**2 / (variance + noise)
     others = np.delete(found.mean, row)
     margin = float(found.mean[row] - others.max()) if len(others) else 0.0
-    chance = 0.5 * math.erfc(-margin / math.sqrt(2.0 * max(told, 1e-12)))
+    chance = float(normal_cdf(margin / math.sqrt(max(explained, 1e-12))))
     return EffectOfRunning(
         deviation=math.sqrt(variance + found.noise),
-        deviation_after=math.sqrt(variance - told + found.noise),
+        deviation_after=math.sqrt(variance - explained + found.noise),
         becomes_first=chance,
     )

@@ -3,7 +3,7 @@
 The standardised result of expert e on task t is ``f_e(t) + noise`` with
 ``cov(f_e(t), f_e(s)) = loading_t loading_s + own_ts``: general quality, and what the expert does better
 or worse on like tasks; what is left is the fit of expert and task. For the target this gives each
-expert a mean and a precision of its own; experts of similar covariates then share what is known of them.
+expert a mean and a precision of its own; experts with similar covariates then share what is known about them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ENOUGH = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """Belief about E experts on one task, in units of the task's standard deviation.
+    """Prior over E experts on one task, from history alone, in units of the task's standard deviation.
 
     Attributes:
         mean: (E,).

@@ -93,7 +93,7 @@ def read_history(
     known = {e for r in results.values() for e in r.values} | {s.expert for s in scores}
     ids = [*given, *sorted(known - set(given))]
     score_arrays = _scores([s for s in scores if computed or s.task != task or not s.n], ids, tasks)
-    values = _covariates(ids, {e.id: e for e in store.experts()}, store.covariates())
+    values = _covariates(ids, store.experts(where={"id": ids}), store.covariates(ids))
     distances = store.distances()
     nearness = nearness_of(ids, tasks, values, store.tasks(), distances)
     if nearness is not None:
@@ -128,9 +128,10 @@ def _scores(scores: Iterable[Score], ids: Sequence[str], tasks: Sequence[str]) -
 
 
 def _covariates(
-    ids: Sequence[str], nodes: Mapping[str, Expert], given: Mapping[str, Mapping[str, str | float]]
+    ids: Sequence[str], known: Iterable[Expert], given: Mapping[str, Mapping[str, str | float]]
 ) -> dict[str, dict[str, str | float]]:
     """Return what is written about each expert, the registry's own columns included."""
+    nodes = {e.id: e for e in known}
     found: dict[str, dict[str, str | float]] = {}
     for expert in ids:
         own: dict[str, str | float] = {}

@@ -36,16 +36,16 @@ _DRAWS = 512
 
 @dataclass(frozen=True, kw_only=True)
 class ExpertPrediction:
-    """Belief about E experts on one task, in units of the task's standard deviation.
+    """Posterior over E experts on one task, in units of the task's standard deviation.
 
     Attributes:
         mean: (E,).
         covariance: (E, E) of what the experts are worth.
         noise: variance of a measured result around that.
         forecast: what history alone says.
-        unrun: what the scores say that need no run of the expert: affinity, nearness of its source data.
+        unrun: the scores that need no run of the expert: affinity, nearness of its source data.
         after_unrun: (E,) the mean after those.
-        scores: what the scores of the experts that were run say.
+        scores: the scores of the experts that were run.
         weights: (E, k) by how much each of the k run experts' observation moves each mean.
         surprise: (k,) observation minus what was expected of it.
     """
@@ -113,11 +113,11 @@ class Conditioned:
 
 
 def condition(mean: Array, covariance: Array, evidence: Observation) -> Conditioned:
-    """Return the belief given the scores.
+    """Return the posterior given the scores.
 
     The mean of a few scored experts need not be that of all: an unknown offset, common to the
     scores, has the variance that is left for it. Where the scores as a whole are less probable than
-    what happens once in twenty tasks, the belief was too sure of itself, and is widened.
+    what happens once in twenty tasks, history was too sure of itself, and the covariance is widened.
     """
     seen = np.flatnonzero(~np.isnan(evidence.values))
     if not len(seen):
@@ -129,7 +129,7 @@ def condition(mean: Array, covariance: Array, evidence: Observation) -> Conditio
 
 
 def doubt(surprise: Array, cover: Array) -> float:
-    """Return by what a belief's covariance is to be multiplied, 1 where the surprise is credible.
+    """Return the factor by which to widen a covariance, 1 where the surprise is credible.
 
     Args:
         surprise: (k,) observation minus what was expected of it.
@@ -145,7 +145,7 @@ def doubt(surprise: Array, cover: Array) -> float:
 def observe(
     mean: Array, covariance: Array, seen: NDArray[np.intp], values: Array, cover: Array
 ) -> Conditioned:
-    """Return a Gaussian belief after noisy observations of some of its (N,) components.
+    """Return a Gaussian posterior after noisy observations of some of its (N,) components.
 
     Args:
         mean: (N,).

@@ -72,14 +72,14 @@ Expected = Callable[[Mapping[str, Measured]], Mapping[str, float]]
 
 
 class Race(Protocol):
-    """Fine-tunes the most promising experts briefly before the answer; the one there is is in training."""
+    """Fine-tunes the most promising experts briefly before the answer; see `training.Race`."""
 
     def __call__(self, entrants: Sequence[Expert], expected: Expected) -> RaceResults:
         """Return what the entrants reach.
 
         Args:
             entrants: the most promising experts, best first.
-            expected: tells which of them promise most once some of them were measured.
+            expected: gives their predicted results once some of them were measured.
         """
 
 
@@ -140,8 +140,13 @@ def open_search(
     """
     started = time.perf_counter()
     zoo = eligible(store, sample)
+    lineage = store.edges("lineage") if query.kinds else []
     excluded = apply_constraints(
-        zoo, query, latency=runner.latency, lineage=store.edges("lineage"), progress=progress
+        zoo,
+        query,
+        latency=runner.latency,
+        lineage=lineage,
+        progress=progress,
     ).excluded
     stored = stored_evidence(store, sample, query.estimators)
     # Those of a race are left to the race, so that it takes the same course when it is run again.

@@ -143,7 +143,7 @@ def _best_excluded(
 
 
 def _evidence(search: ExpertSearch, posterior: Posterior, index: int) -> tuple[str, ...]:
-    """Return why an expert stands where it does, the strongest reason first."""
+    """Return the evidence behind an expert's rank, the strongest first."""
     expert = search.pool.experts[index]
     reasons = []
     if expert.id in search.measured:

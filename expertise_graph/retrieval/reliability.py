@@ -32,7 +32,7 @@ EXPECTED: Mapping[str, float] = {
     ALIGNMENT: 0.75,
     AFFINITY: 0.05,
 }
-# The same for estimators that we have not measured: they count, and are believed once results agree.
+# The same for estimators that we have not measured: they count a little, and more once results agree.
 _EXPECTED_OF_OTHERS = 0.3
 _SPELLINGS = {name.replace("_", ""): name for name in EXPECTED}
 # Tasks that the expected correlation counts for: after three tasks what was measured weighs as much.
@@ -72,7 +72,7 @@ def weigh_scores(history: History, target: int, kind: Callable[[str], bool] = la
     Args:
         history: its results on the target are not looked at.
         target: column of the task.
-        kind: tells which estimators to blend.
+        kind: whether an estimator of this name is blended.
     """
     hidden = history.without(target)
     results = standardised_columns(hidden.outcomes)[0]

@@ -128,9 +128,7 @@ def measured(store: Store, task: Task, *, rungs: int | None = None) -> dict[str,
         rungs: how many rungs of races are looked at; None for all.
     """
     edges = [
-        e
-        for e in store.edges("transfer", task.id)
-        if e.target == task.id and e.metric == "accuracy" and e.method != AUTO
+        e for e in store.edges("transfer", target=task.id) if e.metric == "accuracy" and e.method != AUTO
     ]
     full = {
         e.source: Measured(e.weight, e.n or _ASSUMED_ITEMS, e.run or str(e.meta.get("origin", e.method)))

@@ -107,7 +107,7 @@ def accuracy_of(odds: Array) -> Array:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Log-odds of accuracy are ``level + slope * value``, give or take a `doubt` common to all experts.
+    """Log-odds of accuracy are ``level + slope * value``, with a deviation `doubt` common to all experts.
 
     Attributes:
         runs: how many measured runs tell what fine-tuning adds to the accuracy of a probe; without
@@ -159,7 +159,7 @@ def scale_of(history: History, target: int, values: Array, odds: Array, shift: S
     Args:
         history: its results on other tasks tell how far results usually lie apart.
         target: column of the task.
-        values: (k,) beliefs about the experts that were run, in standard units.
+        values: (k,) posterior means of the experts that were run, in standard units.
         odds: (k,) log-odds of their probe accuracies.
         shift: what fine-tuning adds.
     """
