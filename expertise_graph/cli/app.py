@@ -126,6 +126,8 @@ def in_options(message: str, context: click.Context | None = None) -> str:
     options = {_name(flag): p for p in params if isinstance(p, click.Option) for flag in p.opts}
 
     def form(name: str, value: str | None) -> str:
+        if name == "max_bytes":
+            name, value = "max_mb", value and f"{int(value) / 1e6:g}"
         option = options.get(name) or options.get(_IRREGULAR.get(name, ""))
         if option is None:
             return f"`{name}`" if value is None else f"`{name}={value}`"

@@ -28,6 +28,8 @@ def of(command, message):
     ("command", "message", "expected"),
     [
         ("query", setting("max_params", "25M"), "--max-params 25M"),
+        ("query", setting("max_bytes", 2_500_000), "--max-mb 2.5"),
+        ("query", setting("max_bytes"), "--max-mb"),
         ("query", setting("licenses", "mit, apache-2.0"), "--license mit --license apache-2.0"),
         ("query", setting("excluded_licenses", "unknown"), "--exclude-license unknown"),
         ("query", setting("kinds", "merge"), "--kind merge"),
