@@ -10,17 +10,14 @@ if TYPE_CHECKING:
         changed,
         license_of,
         open_expert,
-        open_folder,
         open_model,
     )
     from expertise_graph.merging.merge_models import merge
     from expertise_graph.merging.methods import (
         fisher,
-        greedy_soup,
         mean,
         normalised,
         sum_of,
-        task_arithmetic,
         ties,
     )
     from expertise_graph.merging.registration import (

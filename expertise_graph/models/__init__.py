@@ -9,14 +9,14 @@ if TYPE_CHECKING:
     from expertise_graph.models.base import Backbone, Batch, InputSpec, Source, SourceOptions, sources
     from expertise_graph.models.card import FinishedCard, pipeline_tag
     from expertise_graph.models.classifier import Classifier, Head, read_head, write_model
-    from expertise_graph.models.descriptions import ModelDescription, RunRecord
+    from expertise_graph.models.descriptions import ModelDescription
     from expertise_graph.models.hub_client import download_dataset
     from expertise_graph.models.layout import existing_folder
     from expertise_graph.models.loading import load, resolve
     from expertise_graph.models.networks import new_network
     from expertise_graph.models.run_folder import RunFolder
     from expertise_graph.models.tensors import write_tensors
-    from expertise_graph.models.transformers_export import native_features, write_native
+    from expertise_graph.models.transformers_export import native_features
     from expertise_graph.models.variants import read_settings, reconfigured, settings_of
     from expertise_graph.models.weights import inspect
     from expertise_graph.models.zoo import installed, starter_names

@@ -83,7 +83,7 @@ def test_the_room_is_entered_without_the_libraries_that_run_models():
 
 def test_records_of_runs_are_read_without_torch():
     code = (
-        "import sys\nfrom expertise_graph.models import ModelDescription, RunFolder, RunRecord\n"
+        "import sys\nfrom expertise_graph.models import ModelDescription, RunFolder\n"
         "print([m for m in ('torch', 'transformers', 'huggingface_hub') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
