@@ -9,15 +9,19 @@ import torch
 from transformers import ResNetModel
 
 from expertise_graph.core.errors import SourceError
+from expertise_graph.core.types import Embedding, ProbeSet
 from expertise_graph.features import probe_sets as probes
 from expertise_graph.features.probing import Prober
 from expertise_graph.features.similarity import centred_gram
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import resolve
-from expertise_graph.registry.neighbours import NEIGHBOURS, Neighbourhood, refresh
+from expertise_graph.registry import neighbours
+from expertise_graph.registry.neighbours import NEIGHBOURS, Neighbourhood, refresh, similar
 from expertise_graph.registry.registration import embed, registering
+from expertise_graph.store.store import Store
 from expertise_graph.workspace import Workspace
 from tests import materials
+from tests.nodes import expert as described
 from tests.program import invoke
 
 AMOUNTS = (0.15, 0.3, 0.5, 0.7, 1.0, 1.4)
@@ -146,6 +150,83 @@ def test_registering_several_finds_their_neighbours_at_the_end_even_after_an_err
         assert workspace.store.unlinked(probe_set) == []
         assert len(workspace.store.neighbours(probe_set)) == 4
         assert_right(workspace)
+
+
+def synthetic(store, name, vector):
+    """Put an expert of whose probe features nothing is kept: its sketch is all that is compared."""
+    store.put_expert(described(name))
+    store.put_embedding(
+        Embedding(owner=f"dir:{name}", kind="expert", probe_set="probe:syn", method="m", version="1",
+                  vector=vector, seed=0, n=4)
+    )  # fmt: skip
+
+
+def lists_by_hand(vectors):
+    """Return the five nearest of each by cosine."""
+    names = sorted(vectors)
+    unit = np.stack([vectors[n] / np.linalg.norm(vectors[n]) for n in names])
+    cosines = {a: dict(zip(names, unit @ u, strict=True)) for a, u in zip(names, unit, strict=True)}
+    return {a: sorted((b for b in names if b != a), key=lambda b: -cosines[a][b])[:NEIGHBOURS] for a in names}
+
+
+@pytest.mark.parametrize("kind", ["clusters", "unrelated", "one cluster and outliers"])
+def test_of_a_zoo_larger_than_what_is_recalled_every_list_is_right(tmp_path, monkeypatch, kind):
+    """A newcomer enters the lists of those to which it is near, though they are not among its nearest."""
+    monkeypatch.setattr(neighbours, "RECALLED", 8)
+    monkeypatch.setattr(neighbours, "_UNSAVED", 8)
+    rng, vectors = np.random.default_rng(7), {}
+    centres = rng.normal(size=(6, 64))
+    probe_set = ProbeSet(id="probe:syn", name="syn", version="1", modality="image", n=4, license="mit")
+    with Store(tmp_path) as store:
+        store.put_probe_set(probe_set)
+        for i in range(90):
+            centre = {"clusters": centres[i % 6], "unrelated": 0.0}.get(kind, centres[0] * (i % 3 > 0))
+            vectors[f"dir:{i:02}"] = centre + 0.5 * rng.normal(size=64)
+            synthetic(store, f"{i:02}", vectors[f"dir:{i:02}"])
+            if i % 10 == 9:
+                gone = f"dir:{rng.integers(i):02}"
+                if gone in vectors:
+                    store.remove_expert(gone)
+                    del vectors[gone]
+            refresh(store, "probe:syn")
+        lists = {a: [b for b, _ in pairs] for a, pairs in store.neighbours("probe:syn").items()}
+        assert lists == lists_by_hand(vectors)
+        mutual = {(a, b) for a in lists for b in lists[a] if a < b and a in lists[b]}
+        edges = store.edges("similarity")
+        assert sorted((e.source, e.target) for e in edges) == sorted(mutual)
+        assert {e.n for e in edges} == {4}
+        some = store.expert("dir:88")
+        near = similar(store, "probe:syn", some, 5)
+        assert [n.expert.id for n in near] == lists[some.id]
+        assert [n.expert.id for n in similar(store, "probe:syn", some, 9)][:5] == lists[some.id]
+
+
+class Counting(Store):
+    """A store that counts the experts and vectors that it reads."""
+
+    read = 0
+
+    def _query(self, sql, values=()):
+        for row in super()._query(sql, values):
+            self.read += "vector" in row or "weights_sha" in row
+            yield row
+
+
+def test_newcomers_to_a_large_registry_read_no_more_of_it_than_to_a_small_one(tmp_path):
+    rng = np.random.default_rng(3)
+    centres = rng.normal(size=(40, 64))
+    probe_set = ProbeSet(id="probe:syn", name="syn", version="1", modality="image", n=4, license="mit")
+    read = {}
+    with Counting(tmp_path) as store:
+        store.put_probe_set(probe_set)
+        for i in range(1600):
+            synthetic(store, f"{i:04}", centres[i % 40] + 0.2 * rng.normal(size=64))
+            if i + 1 in (390, 400, 1590, 1600):
+                before = store.read
+                refresh(store, "probe:syn")
+                read[i + 1] = store.read - before
+    assert read[1600] < 1.5 * read[400]
+    assert read[1600] < 1600
 
 
 @pytest.mark.parametrize("damage", ["delete", "truncate", "flip", "other", "no side-car", "garbage side-car"])
