@@ -10,7 +10,6 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -224,20 +223,15 @@ class Workspace:
         Returns:
             Each reference with its node, or with the error.
         """
-        wanted = list(sources)
-        outcomes: list[tuple[str, Expert | ExpertiseError]] = []
-        with ExitStack() as stack:
-            add = {
-                trusted: stack.enter_context(registry.registering(self.store, self._prober(trusted)))
-                for trusted in {options.trust_code for _, options in wanted}
-            }
-            for reference, options in wanted:
+        done: list[tuple[str, Expert | ExpertiseError]] = []
+        with registry.registering(self.store) as add:
+            for reference, options in sources:
                 try:
-                    node = add[options.trust_code](models.resolve(reference, options))
-                    outcomes.append((reference, node))
+                    expert = models.resolve(reference, options)
+                    done.append((reference, add(expert, self._prober(options.trust_code))))
                 except ExpertiseError as error:
-                    outcomes.append((reference, error))
-        return outcomes
+                    done.append((reference, error))
+        return done
 
     def experts(
         self, modality: str | None = None, *, tag: str | None = None, license: str | None = None

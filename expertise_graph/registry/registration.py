@@ -25,12 +25,12 @@ def register(store: Store, prober: Prober, expert: Expert) -> Expert:
         NotFoundError: when there is no probe set of its modality.
         SourceError: when it cannot be run.
     """
-    with registering(store, prober) as add:
-        return add(expert)
+    with registering(store) as add:
+        return add(expert, prober)
 
 
 @contextmanager
-def registering(store: Store, prober: Prober) -> Iterator[Callable[[Expert], Expert]]:
+def registering(store: Store) -> Iterator[Callable[[Expert, Prober], Expert]]:
     """Give a function that registers one expert after another, as `register`.
 
     Their neighbours are found together at the end of the block. Those of a process that was killed before
@@ -38,7 +38,7 @@ def registering(store: Store, prober: Prober) -> Iterator[Callable[[Expert], Exp
     """
     touched: set[str] = set()
 
-    def add(expert: Expert) -> Expert:
+    def add(expert: Expert, prober: Prober) -> Expert:
         probe_set = probes.current(store, expert.modality)
         embedding = embed(store, prober, expert, probe_set)
         touched.add(probe_set.id)

@@ -127,7 +127,7 @@ class Race:
     def _train(self, expert: Expert, rung: int, failed: dict[str, str], scratch: Path) -> bool:
         """Train an expert to the end of a rung, unless that is on record; tell whether it may go on."""
         store, run = self.context.store, self._run_id(expert, rung)
-        edge = next((e for e in store.edges("transfer", expert.id) if e.run == run), None)
+        edge = next(iter(store.edges("transfer", source=expert.id, run=run)), None)
         if edge is None or edge.meta["status"] == FAILED:
             try:
                 backbone = load(expert, trust_code=self.context.trust_code)

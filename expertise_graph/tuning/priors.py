@@ -27,7 +27,7 @@ def settings_of_similar_tasks(store: Store, data: LabelledData, seed: int) -> li
     Similar is by the embeddings of the tasks; those without one come last.
     """
     nearness = _nearness(store, data)
-    known = {t.id for t in store.tasks() if t.modality == data.modality and t.id != data.task.id}
+    known = {t.id for t in store.tasks(modality=data.modality) if t.id != data.task.id}
     found = [(nearness.get(task, -1.0), values) for task, values in _best(store) if task in known]
     usual = TrainConfig(seed=seed)
     configs = [_config(values, usual) for _, values in sorted(found, key=lambda pair: -pair[0])]
@@ -43,9 +43,9 @@ def _nearness(store: Store, data: LabelledData) -> dict[str, float]:
 def _best(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield tasks with the settings that did best on them."""
     runs: dict[str, tuple[float, dict[str, Any]]] = {}
-    for run in store.runs():
+    for run in store.runs(status="done"):
         accuracy = run.result.get("accuracy")
-        if run.status != "done" or accuracy is None or run.strategy == SCRATCH:
+        if accuracy is None or run.strategy == SCRATCH:
             continue
         if run.task not in runs or accuracy > runs[run.task][0]:
             runs[run.task] = (float(accuracy), dict(run.config))

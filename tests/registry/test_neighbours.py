@@ -131,9 +131,9 @@ def test_neighbours_that_a_killed_process_did_not_find_are_found_by_the_next(bla
 
 
 def register_until_one_is_gone(store, prober, experts):
-    with registering(store, prober) as add:
+    with registering(store) as add:
         for expert in experts:
-            assert add(expert).id == expert.id
+            assert add(expert, prober).id == expert.id
         probe_set = probes.current(store, "image").id
         assert store.unlinked(probe_set) == sorted(e.id for e in experts)
         assert store.neighbours(probe_set) == {}
