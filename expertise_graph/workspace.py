@@ -237,8 +237,18 @@ class Workspace:
         self, modality: str | None = None, *, tag: str | None = None, license: str | None = None
     ) -> list[Expert]:
         """Return the registered experts in the order of registration, filtered where asked."""
-        where = {name: value for name, value in (("tags", tag), ("license", license)) if value is not None}
-        return self.store.experts(modality, where=where)
+        return self.store.experts(modality, where=_where(tag, license))
+
+    def expert_ids(
+        self,
+        modality: str | None = None,
+        *,
+        tag: str | None = None,
+        license: str | None = None,
+        order: str = "created_at",
+    ) -> list[str]:
+        """Return the ids of the registered experts, filtered where asked, in the order of a field."""
+        return self.store.expert_ids(modality, where=_where(tag, license), order=order)
 
     def expert(self, name: str) -> Expert:
         """Return the expert that a name, an id, name@hash or a unique beginning of these names.
@@ -1025,3 +1035,7 @@ class Workspace:
 def _reading(columns: Columns | None, trust_code: bool) -> dict[str, str | bool]:
     """Return the settings that a command needs to read the same data."""
     return {**(columns.settings if columns else {}), **({"trust_code": True} if trust_code else {})}
+
+
+def _where(tag: str | None, license: str | None) -> dict[str, str]:
+    return {name: value for name, value in (("tags", tag), ("license", license)) if value is not None}

@@ -13,7 +13,7 @@ import yaml
 import expertise_graph as xg
 from expertise_graph import views
 from expertise_graph.cli.app import FORM, Context, app, pass_context
-from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, shown
+from expertise_graph.cli.output import Bars, emit, emit_ids, emit_json, listing_options, shown
 from expertise_graph.cli.parameters import trust_option
 from expertise_graph.core import InvalidInputError, count, printable
 
@@ -236,6 +236,9 @@ def ls(
       expertise-graph ls --modality image --sort params
     """
     with context.workspace() as workspace:
+        if style == "quiet":
+            emit_ids(workspace.expert_ids(modality, tag=tag, license=license_, order=sort))
+            return
         rows = [views.expert_json(e) for e in workspace.experts(modality, tag=tag, license=license_)]
     rows.sort(key=lambda row: (row[sort], row["id"]))
     if style is None:

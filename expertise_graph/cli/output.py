@@ -7,7 +7,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -46,8 +46,7 @@ def emit(
     elif style == "csv":
         click.echo(to_csv(rows), nl=False)
     elif style == "quiet":
-        for row in rows:
-            click.echo(printable(str(row["id"])))
+        emit_ids(row["id"] for row in rows)
     else:
         table(rows, columns, title)
 
@@ -73,6 +72,11 @@ def _csv_cell(value: Any) -> Any:
     if isinstance(value, str) and value.startswith(_FORMULA):
         return "'" + printable(value)
     return printable(value) if isinstance(value, str) else value
+
+
+def emit_ids(ids: Iterable[Any]) -> None:
+    """Print one id per line."""
+    click.echo("".join(f"{printable(str(one))}\n" for one in ids), nl=False)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str = "") -> None:

@@ -110,6 +110,8 @@ def percent(share: float) -> str:
 
 def printable(text: str) -> str:
     """Return `text` without characters that control a terminal or the direction of writing."""
+    if text.isascii() and text.isprintable():
+        return text
     return "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in text)
 
 

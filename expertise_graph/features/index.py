@@ -6,6 +6,7 @@ a cache: a side-car file holds its checksum, and what does not match it is not r
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,6 @@ from expertise_graph.core import (
     FloatArray,
     InvalidInputError,
     read_json_object,
-    sha256_of_bytes,
     write_bytes,
 )
 from expertise_graph.features.similarity import normalise
@@ -226,7 +226,10 @@ def _check_query(vector: FloatArray, dim: int) -> NDArray[np.float32]:
 
 def _checksum(data: bytes, generation: int | None) -> str:
     """Return the hash of a saved index; earlier versions, which noted no generation, hashed the data only."""
-    return sha256_of_bytes(data + (b"" if generation is None else f"generation {generation}".encode()))
+    digest = hashlib.sha256(data)
+    if generation is not None:
+        digest.update(f"generation {generation}".encode())
+    return digest.hexdigest()
 
 
 def _side_car(path: Path) -> Path:

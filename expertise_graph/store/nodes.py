@@ -87,19 +87,19 @@ class NodeStore(StoreBase):
         Raises:
             InvalidInputError: for a field that experts do not have.
         """
-        conditions: dict[str, Any] = {"modality = ?": modality}
-        for name, value in (where or {}).items():
-            if name in _LISTS:
-                conditions[f"? IN (SELECT value FROM json_each({name}))"] = value
-            else:
-                values = [value] if isinstance(value, str) else value
-                conditions[among(_checked(name))] = json_list(values)
+        conditions = {"modality = ?": modality, **_conditions(where or {})}
         return self._select(Expert, "experts", conditions, f"{_checked(order)}, id", limit)
 
-    def expert_ids(self, modality: str | None = None) -> list[str]:
-        """Return the ids of the experts in the order of registration."""
-        which, values = clause({"modality = ?": modality})
-        rows = self.db.execute(f"SELECT id FROM experts {which} ORDER BY created_at, id", values)
+    def expert_ids(
+        self,
+        modality: str | None = None,
+        *,
+        where: Mapping[str, str | Iterable[str]] | None = None,
+        order: str = "created_at",
+    ) -> list[str]:
+        """Return the ids of the experts that meet all conditions; see `experts`."""
+        which, values = clause({"modality = ?": modality, **_conditions(where or {})})
+        rows = self.db.execute(f"SELECT id FROM experts {which} ORDER BY {_checked(order)}, id", values)
         return [row[0] for row in rows]
 
     def count_experts(self, modality: str | None = None) -> int:
@@ -271,6 +271,17 @@ class NodeStore(StoreBase):
     def probe_set(self, probe_set_id: str) -> ProbeSet | None:
         """Return the probe set with exactly this id, or None."""
         return next(iter(self._select(ProbeSet, "probe_sets", {"id = ?": probe_set_id}, "id")), None)
+
+
+def _conditions(where: Mapping[str, str | Iterable[str]]) -> dict[str, Any]:
+    """Return the conditions of `NodeStore.experts` as SQL, with their values."""
+    conditions: dict[str, Any] = {}
+    for name, value in where.items():
+        if name in _LISTS:
+            conditions[f"? IN (SELECT value FROM json_each({name}))"] = value
+        else:
+            conditions[among(_checked(name))] = json_list([value] if isinstance(value, str) else value)
+    return conditions
 
 
 def _checked(name: str) -> str:
