@@ -329,7 +329,7 @@ class Workspace:
         Raises:
             DatasetError: when fewer than four inputs are there.
         """
-        draft = datasets.probe_set_from(features.probe_sets.drawn_from(data), n, seed=seed, license=license)
+        draft = datasets.probe_set_from(features.probe_sets.readable(data), n, seed=seed, license=license)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "probes.zip"
             datasets.write_probe_set(file, name=name, version="1", modality=draft.modality, items=draft.items)

@@ -1,4 +1,4 @@
-"""What every verb works with: one object instead of five parameters passed from function to function."""
+"""What long work needs, as one object: store, prober, permission to run code, progress, seed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Context:
         store: the registry.
         prober: runs experts on inputs, and keeps their features.
         trust_code: whether code that comes with an expert may be run.
-        progress: told how far long work is.
+        progress: called with how far long work is.
         seed: of every random choice.
     """
 

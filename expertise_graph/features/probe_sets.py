@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 from expertise_graph import data as datasets
-from expertise_graph.core import DatasetError, NotFoundError, ProbeSet, did_you_mean
+from expertise_graph.core import DatasetError, NotFoundError, ProbeSet, did_you_mean, replacing
 from expertise_graph.data import Inputs, LabelledData, ProbeFile, read_probe_set
 from expertise_graph.store import Store
 
@@ -19,11 +18,8 @@ def install(store: Store, path: Path, *, use: bool = False) -> ProbeSet:
         DatasetError: when the file is damaged.
     """
     probe_set = read_probe_set(path).probe_set
-    target = _path(store, probe_set.id)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_suffix(f".{os.getpid()}.tmp")
-    shutil.copyfile(path, temporary)
-    os.replace(temporary, target)
+    with replacing(_path(store, probe_set.id)) as temporary:
+        shutil.copyfile(path, temporary)
     with store.transaction():
         store.put_probe_set(probe_set)
         if use or store.state(_state(probe_set.modality)) is None:
@@ -31,8 +27,8 @@ def install(store: Store, path: Path, *, use: bool = False) -> ProbeSet:
     return probe_set
 
 
-def drawn_from(data: str | Path) -> LabelledData | Path:
-    """Return a folder as it is, and any other dataset read, for a probe set to be drawn from."""
+def readable(data: str | Path) -> LabelledData | Path:
+    """Return a folder as it is, and any other dataset read, to sample a probe set from."""
     path = Path(data)
     return path if path.is_dir() else datasets.read_data(data)
 
@@ -48,10 +44,9 @@ def current(store: Store, modality: str) -> ProbeSet:
     Raises:
         NotFoundError: when the workspace has none for it.
     """
-    wanted = store.state(_state(modality))
-    for probe_set in store.probe_sets(modality):
-        if probe_set.id == wanted:
-            return probe_set
+    probe_set = store.probe_set(store.state(_state(modality)) or "")
+    if probe_set:
+        return probe_set
     known = sorted({p.modality for p in store.probe_sets()})
     raise NotFoundError(
         f"no probe set of modality {modality!r}; there are: {', '.join(known) or 'none'}. "
@@ -66,13 +61,13 @@ def find(store: Store, text: str) -> ProbeSet:
         NotFoundError: naming those there are.
     """
     known = store.probe_sets()
-    found = [p for p in known if text == p.name or p.id.startswith((text, f"probe:{text}"))]
-    if not found:
+    matches = [p for p in known if text == p.name or p.id.startswith((text, f"probe:{text}"))]
+    if not matches:
         names = [p.name for p in known]
         raise NotFoundError(
             f"no probe set {text!r}; there are: {', '.join(names)}.{did_you_mean(text, names)}"
         )
-    return found[-1]
+    return matches[-1]
 
 
 def read(store: Store, probe_set: ProbeSet) -> ProbeFile:

@@ -28,8 +28,8 @@ class Prober:
     Attributes:
         arrays: where features are kept.
         trust_code: whether experts built by code of the user may be loaded.
-        progress: told about every batch.
-        ran: told the expert, the number of items and the seconds when an expert was really run.
+        progress: called after every batch.
+        ran: called with the expert, the number of items and the seconds when an expert was really run.
     """
 
     arrays: Arrays

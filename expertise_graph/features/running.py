@@ -30,7 +30,7 @@ BATCH_SIZE = 32
 _TOKENS = 2048
 
 # Numbers of the images that a CPU runs at a time: four of 224 pixels. The widest activations of more exceed
-# 32 MB, which the allocator takes from the system for each layer anew: measured in benchmarks/throughput.
+# 32 MB, which the allocator takes from the system for each layer again: measured in benchmarks/throughput.
 _NUMBERS = 4 * 3 * 224 * 224
 
 # Texts that are tokenised in one go. Of more, batches are of more equal lengths, and take more memory.
@@ -62,15 +62,15 @@ def extract(
     module = backbone.module.to(device).eval()
     done = 0
     with torch.inference_mode(), FastLinear():
-        for places, batch in _batches(backbone, items, batch_size):
-            features[places] = _run(module, batch, device)
-            done += len(places)
+        for rows, batch in _batches(backbone, items, batch_size):
+            features[rows] = _run(module, batch, device)
+            done += len(rows)
             progress(label, done, len(items))
     return features
 
 
 def _batches(backbone: Backbone, items: Sequence[Item], size: int) -> Iterator[tuple[list[int], Batch]]:
-    """Return batches of all items with their places, long texts first."""
+    """Return batches of all items with their row numbers, long texts first."""
     order = sorted(range(len(items)), key=lambda i: -len(items[i]) if isinstance(items[i], str) else 0)  # type: ignore[arg-type]
     modality = known_modalities[backbone.modality]
     step = size if modality.overlong is None else max(size, _WINDOW)
@@ -137,8 +137,8 @@ def forward(module: torch.nn.Module, batch: Batch) -> torch.Tensor:
     if size == count:
         whole: torch.Tensor = module(**batch)
         return whole
-    places = (slice(start, start + size) for start in range(0, count, size))
-    return torch.cat([module(**{name: t[place] for name, t in batch.items()}) for place in places])
+    parts = (slice(start, start + size) for start in range(0, count, size))
+    return torch.cat([module(**{name: t[part] for name, t in batch.items()}) for part in parts])
 
 
 class FastLinear(TorchFunctionMode):

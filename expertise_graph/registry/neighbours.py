@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,7 +55,7 @@ class Neighbourhood:
 
     @property
     def index(self) -> FaissIndex:
-        """The vector index: its file brought up to date with the registry, or built anew."""
+        """The vector index: its file brought up to date with the registry, or a new one."""
         if self._index is None:
             self._index = _load_index(self.store, self.probe_set)
         return self._index
@@ -179,7 +179,7 @@ def refresh(store: Store, probe_set: str, *, k: int = NEIGHBOURS) -> None:
     """
     while unlinked := store.unlinked(probe_set):
         near = Neighbourhood(store, probe_set)
-        changed = _changed_lists(near, unlinked, k)
+        changed = _changed_lists(near, set(unlinked), k)
         with store.transaction():
             if store.generation() != near.generation:
                 continue
@@ -188,12 +188,11 @@ def refresh(store: Store, probe_set: str, *, k: int = NEIGHBOURS) -> None:
             store.put_edges(_mutual_edges(near, changed))
 
 
-def _changed_lists(near: Neighbourhood, unlinked: list[str], k: int) -> Lists:
+def _changed_lists(near: Neighbourhood, unlinked: Collection[str], k: int) -> Lists:
     """Return the lists of the unlinked experts, and those of others that they enter."""
     changed = {expert: near.nearest(expert, k) for expert in unlinked}
-    anew = set(unlinked)
-    for expert in unlinked:
-        others = [other for other in near.may_be_entered(expert, k) if other not in anew]
+    for expert in sorted(unlinked):
+        others = [other for other in near.may_be_entered(expert, k) if other not in unlinked]
         stored = near.store.neighbours(near.probe_set, (o for o in others if o not in changed))
         for other in others:
             held = changed.get(other) or stored.get(other, [])

@@ -122,12 +122,12 @@ class NodeStore(StoreBase):
             "AND length(:sha) <= 8)"
         )
         for condition in (exact, begins):
-            found = self._first("experts", condition, values)
-            if len(found) == 1:
-                return from_row(Expert, found[0])
-            if found:
-                several = ", ".join(from_row(Expert, row).short for row in found)
-                total = count(found[0]["total"], "expert")
+            matches = self._first("experts", condition, values)
+            if len(matches) == 1:
+                return from_row(Expert, matches[0])
+            if matches:
+                several = ", ".join(from_row(Expert, row).short for row in matches)
+                total = count(matches[0]["total"], "expert")
                 raise NotFoundError(f"{text!r} names {total}: {several}; give name@hash or the id")
         names = [row[0] for row in self.db.execute("SELECT name FROM experts ORDER BY created_at, id")]
         hint = did_you_mean(text, names) or " See: expertise-graph ls"
@@ -227,13 +227,13 @@ class NodeStore(StoreBase):
         """
         values = {"given": text, "last": text + _LAST}
         for condition in ("id = :given", "name = :given", "id >= :given AND id < :last"):
-            found = self._first("tasks", condition, values)
-            if len(found) == 1:
-                return from_row(Task, found[0])
-            if found:
-                several = ", ".join(row["id"] for row in found)
+            matches = self._first("tasks", condition, values)
+            if len(matches) == 1:
+                return from_row(Task, matches[0])
+            if matches:
+                several = ", ".join(row["id"] for row in matches)
                 raise NotFoundError(
-                    f"{text!r} names {count(found[0]['total'], 'task')}: {several}; give the id"
+                    f"{text!r} names {count(matches[0]['total'], 'task')}: {several}; give the id"
                 )
         names = [row[0] for row in self.db.execute("SELECT name FROM tasks ORDER BY created_at, id")]
         hint = did_you_mean(text, names) or " See: expertise-graph tasks ls"
