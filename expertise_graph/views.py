@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from expertise_graph import diagnostics
+from expertise_graph.core import Registry
 
 if TYPE_CHECKING:
-    from expertise_graph.core import Command, Edge, Expert, Neighbour, Ranking, Run, WarmStart
+    from expertise_graph.core import Candidate, Command, Edge, Expert, Neighbour, Ranking, Run, WarmStart
     from expertise_graph.deltas import Applied, DeltaReport
     from expertise_graph.diagnostics import DataFindings, Report, RunFindings
     from expertise_graph.inference import Evaluation, Model
@@ -162,6 +163,10 @@ def probe_set_content_json(content: ProbeSetContent) -> Json:
 # Ranking
 
 
+query_columns: Registry[Callable[[Candidate], Any]] = Registry("column")
+"""Further columns of the query table, by name; in JSON each candidate has them under that name."""
+
+
 def ranking_json(ranking: Ranking, form: Form = PYTHON) -> Json:
     """Return the answer to a query."""
     return {
@@ -187,6 +192,7 @@ def ranking_json(ranking: Ranking, form: Form = PYTHON) -> Json:
                 "trusted_code": c.expert.trusted_code,
                 "evidence": list(c.evidence),
                 "same_as": list(c.same_as),
+                **added_columns(c),
             }
             for c in ranking.candidates
         ],
@@ -207,6 +213,11 @@ def ranking_json(ranking: Ranking, form: Form = PYTHON) -> Json:
         "seconds": ranking.seconds,
         "command": form.command(ranking.command),
     }
+
+
+def added_columns(candidate: Candidate) -> Json:
+    """Return what the registered `query_columns` say of a candidate, by name."""
+    return {name: query_columns[name](candidate) for name in query_columns}
 
 
 def explanation_json(found: Explanation) -> Json:

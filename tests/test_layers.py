@@ -3,10 +3,14 @@
 import ast
 import importlib
 import inspect
+import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
+
+import expertise_graph
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "expertise_graph"
@@ -143,6 +147,9 @@ def call_violations(node):
     return found + ["shell" for keyword in given if keyword.startswith("shell=") and keyword != "shell=False"]
 
 
+# A flag as a word of its own, or quoted: not a dash between words.
+FLAG = re.compile(r"(^|[\s`(])--[a-z]")
+
 FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = sorted({room_of(path) for path in FILES})
 DOORS = [room for room in ROOMS if (PACKAGE / room).is_dir() and room != "cli"]
@@ -246,3 +253,49 @@ def test_modalities_are_named_where_they_are_defined_loaded_or_shipped():
 )
 def test_the_rules_catch_what_breaks_them(source, room, expected):
     assert violations(source, room) == expected
+
+
+def test_one_class_name_is_one_class():
+    names = Counter(
+        node.name
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, times in names.items() if times > 1] == []
+
+
+def flags_named(source):
+    """Return the strings that name a flag of the command line, documentation included."""
+    constants = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Constant)]
+    return [c.value for c in constants if isinstance(c.value, str) and FLAG.search(c.value)]
+
+
+@pytest.mark.parametrize("room", [room for room in ROOMS if room not in ("cli", "server")])
+def test_nothing_below_the_command_line_names_a_flag(room):
+    found = {
+        str(path.relative_to(PACKAGE)): flags_named(path.read_text(encoding="utf-8"))
+        for path in FILES
+        if room_of(path) == room
+    }
+    assert {path: flags for path, flags in found.items() if flags} == {}
+
+
+def test_a_flag_would_be_noticed():
+    assert flags_named("x = 'give another --out'") == ["give another --out"]
+    assert flags_named("x = 'a -- b'; y = 'epoch--5'") == []
+
+
+def test_the_command_line_stands_on_the_facade():
+    """What it may import besides: results as JSON, and the nouns, errors and texts that all may use."""
+    allowed = {"cli", "core", "workspace", "views", "demo", "plots", "__version__"}
+    offered = set(expertise_graph.__all__)
+    used = {
+        parts[1] if len(parts) > 1 else "__version__"
+        for path in FILES
+        if room_of(path) == "cli"
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for parts in [name.split(".") for name in imported(node)]
+        if parts[0] == "expertise_graph"
+    }
+    assert used - allowed - offered == set()

@@ -111,12 +111,13 @@ def show_ranking(ranking: Ranking, style: str | None = None) -> None:
         emit_json(views.ranking_json(ranking, FORM))
         return
     rows = [_row(place, c) for place, c in enumerate(ranking.candidates, 1)]
+    names = (*COLUMNS, *views.query_columns)
     if style is not None:
-        emit([{**row, "unit": ranking.unit} for row in rows], style, columns=COLUMNS)
+        emit([{**row, "unit": ranking.unit} for row in rows], style, columns=names)
         return
-    columns: tuple[str, ...] = COLUMNS
+    columns = names
     if ranking.unit == PERCENTILE:
-        columns = tuple(PERCENTILE if name == "predicted" else name for name in COLUMNS)
+        columns = tuple(PERCENTILE if name == "predicted" else name for name in names)
         rows = [{**row, PERCENTILE: row["predicted"]} for row in rows]
     else:
         # The baseline is an accuracy: among percentiles it is printed below the table instead.
@@ -144,6 +145,7 @@ def _row(place: int, candidate: Candidate) -> dict[str, Any]:
         "params": expert.params,
         "bytes": expert.bytes,
         "license": expert.license + (" [code]" if expert.trusted_code else ""),
+        **views.added_columns(candidate),
     }
 
 
