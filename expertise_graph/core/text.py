@@ -137,9 +137,9 @@ def with_settings(message: str, form: Callable[[str, str | None], str]) -> str:
     """Return a message whose settings are written as `form(name, value or None)` says.
 
     Example:
-        >>> def flag(name, value):
-        ...     return f"--{name}" if value is None else f"--{name} {value}"
-        >>> with_settings("choose another `out`, or set `budget=4`", flag)
-        'choose another --out, or set --budget 4'
+        >>> def shouted(name, value):
+        ...     return name.upper() if value is None else f"{name.upper()} {value}"
+        >>> with_settings("choose another `out`, or set `budget=4`", shouted)
+        'choose another OUT, or set BUDGET 4'
     """
     return _SETTING.sub(lambda found: form(found[1], found[2]), message)
