@@ -81,7 +81,7 @@ class Program(Group):
 
 
 @dataclass
-class Context:
+class CommandContext:
     """What every command is given: where the workspace is, how much to print, and when it all began."""
 
     workspace_path: str | None
@@ -96,7 +96,7 @@ class Context:
         return Workspace(self.workspace_path, progress=bars.update if bars else silent, must_exist=must_exist)
 
 
-pass_context = click.make_pass_decorator(Context)
+pass_context = click.make_pass_decorator(CommandContext)
 
 
 def _verbose_option() -> click.Option:
@@ -110,7 +110,7 @@ def _verbose_option() -> click.Option:
 
 
 def _set_verbose(context: click.Context, _: click.Parameter, value: bool) -> None:
-    if value and isinstance(context.obj, Context):
+    if value and isinstance(context.obj, CommandContext):
         context.obj.verbose = True
 
 
@@ -179,4 +179,4 @@ FORM = Form(command=command_line, message=in_options)
 @click.pass_context
 def app(ctx: click.Context, workspace: str | None, verbose: bool) -> None:
     """Find the pretrained model that transfers best to your task, and fine-tune from it."""
-    ctx.obj = Context(workspace, verbose)
+    ctx.obj = CommandContext(workspace, verbose)

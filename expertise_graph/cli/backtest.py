@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from expertise_graph import views
-from expertise_graph.cli.app import Context, app, pass_context
+from expertise_graph.cli.app import CommandContext, app, pass_context
 from expertise_graph.cli.output import Bars, emit, emit_json
 from expertise_graph.cli.parameters import SEED
 from expertise_graph.core import percent, printable, write_text
@@ -55,7 +55,7 @@ _LONGEST_NAME = 120
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def backtest(context: Context, /, predictions: str | None, as_json: bool, **given: Any) -> None:
+def backtest(context: CommandContext, /, predictions: str | None, as_json: bool, **given: Any) -> None:
     """Backtest the ranking on the registry's measured results.
 
     Each task in turn is held out with all its results, predicted from everything else, and compared with

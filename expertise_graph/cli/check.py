@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from expertise_graph import views
-from expertise_graph.cli.app import FORM, INTERRUPTED, Context, app, pass_context
+from expertise_graph.cli.app import FORM, INTERRUPTED, CommandContext, app, pass_context
 from expertise_graph.cli.output import Bars, emit_json
 from expertise_graph.cli.parameters import SEED, column_options, columns_from, trust_option
 from expertise_graph.core import printable
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def check(context: Context, /, data: str, out: Path | None, as_json: bool, **given: Any) -> None:
+def check(context: CommandContext, /, data: str, out: Path | None, as_json: bool, **given: Any) -> None:
     """Check a dataset before training, or a finished run after it.
 
     Of DATA as for `query`: broken files, duplicates, leaks into the test split, likely label errors,

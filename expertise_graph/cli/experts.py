@@ -12,7 +12,7 @@ import yaml
 
 import expertise_graph as xg
 from expertise_graph import views
-from expertise_graph.cli.app import FORM, Context, app, pass_context
+from expertise_graph.cli.app import FORM, CommandContext, app, pass_context
 from expertise_graph.cli.output import Bars, emit, emit_ids, emit_json, listing_options, shown
 from expertise_graph.cli.parameters import trust_option
 from expertise_graph.core import InvalidInputError, count, printable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @app.command()
 @click.argument("path", required=False)
 @pass_context
-def init(context: Context, path: str | None) -> None:
+def init(context: CommandContext, path: str | None) -> None:
     """Create a workspace in PATH.
 
     It holds registry.db, and embeddings/ with the shipped probe sets. By default PATH is
@@ -85,7 +85,7 @@ def _source_options(command: Any) -> Any:
 @listing_options
 @pass_context
 def register(
-    context: Context, /, references: tuple[str, ...], from_file: Any, style: str | None, **given: Any
+    context: CommandContext, /, references: tuple[str, ...], from_file: Any, style: str | None, **given: Any
 ) -> None:
     """Register experts.
 
@@ -222,7 +222,7 @@ def _numbers(option: str, text: str | None) -> tuple[float, ...]:
 @listing_options
 @pass_context
 def ls(
-    context: Context,
+    context: CommandContext,
     modality: str | None,
     tag: str | None,
     license_: str | None,
@@ -254,7 +254,7 @@ def ls(
 @click.argument("expert")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def show(context: Context, expert: str, as_json: bool) -> None:
+def show(context: CommandContext, expert: str, as_json: bool) -> None:
     """Show one expert with its relations and measured results.
 
     \b
@@ -279,7 +279,7 @@ def show(context: Context, expert: str, as_json: bool) -> None:
 @click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="Number of experts to list.")
 @listing_options
 @pass_context
-def similar(context: Context, expert: str, k: int, style: str | None) -> None:
+def similar(context: CommandContext, expert: str, k: int, style: str | None) -> None:
     """List the experts most similar to EXPERT.
 
     Similarity is the debiased CKA of the features on the probe set: 1 is identical up to rotation and
@@ -297,7 +297,7 @@ def similar(context: Context, expert: str, k: int, style: str | None) -> None:
 @app.command()
 @click.argument("experts", nargs=-1, required=True, metavar="EXPERT...")
 @pass_context
-def rm(context: Context, experts: tuple[str, ...]) -> None:
+def rm(context: CommandContext, experts: tuple[str, ...]) -> None:
     """Remove experts; their files and measured results stay.
 
     \b

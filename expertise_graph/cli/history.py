@@ -10,7 +10,7 @@ import click
 
 import expertise_graph as xg
 from expertise_graph import views
-from expertise_graph.cli.app import Context, app, in_options, pass_context
+from expertise_graph.cli.app import CommandContext, app, in_options, pass_context
 from expertise_graph.cli.output import emit, emit_json, listing_options
 from expertise_graph.core import printable
 
@@ -45,7 +45,7 @@ def tasks() -> None:
 @click.option("--expert", help="Only results of this expert, by name or id.")
 @listing_options
 @pass_context
-def history_ls(context: Context, task: str | None, expert: str | None, style: str | None) -> None:
+def history_ls(context: CommandContext, task: str | None, expert: str | None, style: str | None) -> None:
     """List the measured results by task and metric, best first.
 
     \b
@@ -63,7 +63,7 @@ def history_ls(context: Context, task: str | None, expert: str | None, style: st
 @tasks.command("ls")
 @listing_options
 @pass_context
-def tasks_ls(context: Context, style: str | None) -> None:
+def tasks_ls(context: CommandContext, style: str | None) -> None:
     """List the tasks with their numbers of results and scores.
 
     \b
@@ -153,7 +153,7 @@ def _column_option(role: str) -> Callable[[Any], Any]:
     "--wide", is_flag=True, help="One column per task instead of one row per result; needs --metric."
 )
 @pass_context
-def history_import(context: Context, /, file: str, as_json: bool, **given: Any) -> None:
+def history_import(context: CommandContext, /, file: str, as_json: bool, **given: Any) -> None:
     """Import measured results of experts on tasks.
 
     FILE is CSV or TSV, - for stdin, with columns expert, task, metric, value; optional are seed, n_train,
@@ -175,7 +175,7 @@ def history_import(context: Context, /, file: str, as_json: bool, **given: Any) 
 @click.option("--wide", is_flag=True, help="One column per estimator instead of one row per score.")
 @pass_context
 def scores_import(
-    context: Context, /, file: str, as_json: bool, rename: tuple[str, ...], **given: Any
+    context: CommandContext, /, file: str, as_json: bool, rename: tuple[str, ...], **given: Any
 ) -> None:
     """Import transferability scores of experts on tasks.
 
@@ -194,7 +194,7 @@ def scores_import(
 @meta.command("import")
 @_import_options("expert")
 @pass_context
-def meta_import(context: Context, /, file: str, as_json: bool, **given: Any) -> None:
+def meta_import(context: CommandContext, /, file: str, as_json: bool, **given: Any) -> None:
     """Import covariates of experts.
 
     FILE is CSV or TSV, - for stdin, with one row per expert; every other column is a covariate.
@@ -212,7 +212,7 @@ def meta_import(context: Context, /, file: str, as_json: bool, **given: Any) -> 
 @_import_options("task", "other", "distance")
 @click.option("--method", default="imported", show_default=True, help="Name of the distance measure.")
 @pass_context
-def tasks_import_distance(context: Context, /, file: str, as_json: bool, **given: Any) -> None:
+def tasks_import_distance(context: CommandContext, /, file: str, as_json: bool, **given: Any) -> None:
     """Import distances between tasks.
 
     FILE is CSV or TSV, - for stdin, with columns task, other, distance; or a matrix, which has task names

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from expertise_graph import views
-from expertise_graph.cli.app import FORM, Context, app, in_options, pass_context
+from expertise_graph.cli.app import FORM, CommandContext, app, in_options, pass_context
 from expertise_graph.cli.output import Bars, emit, emit_json, report_skipped, table, to_csv
 from expertise_graph.cli.parameters import column_options, columns_from, item_column_options, trust_option
 from expertise_graph.core import DatasetError, InvalidInputError, NotFoundError, printable, shorten
@@ -48,7 +48,7 @@ _MODEL_FORMATS = ("onnx", "torch-export")
 @click.option("--json", "style", flag_value="json", help="Print JSON.")
 @pass_context
 def predict(
-    context: Context, /, model: str, inputs: tuple[str, ...], style: str | None, **given: Any
+    context: CommandContext, /, model: str, inputs: tuple[str, ...], style: str | None, **given: Any
 ) -> None:
     """Classify INPUTS with MODEL.
 
@@ -129,7 +129,7 @@ def _rows(model: Model, prediction: Prediction) -> list[dict[str, Any]]:
 @trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def evaluate(context: Context, /, model: str, data: str, as_json: bool, **given: Any) -> None:
+def evaluate(context: CommandContext, /, model: str, data: str, as_json: bool, **given: Any) -> None:
     """Measure MODEL on labelled DATA.
 
     Prints accuracy, F1, calibration and confused classes. MODEL is as for predict, DATA as for query. Of
@@ -202,7 +202,7 @@ def _show_evaluation(found: Evaluation) -> None:
 @trust_option
 @pass_context
 def export(
-    context: Context, what: str, kind: str | None, out: Path | None, force: bool, trust_code: bool
+    context: CommandContext, what: str, kind: str | None, out: Path | None, force: bool, trust_code: bool
 ) -> None:
     """Export the graph to PATH, or MODEL as ONNX or torch.export.
 

@@ -10,7 +10,7 @@ import click
 
 import expertise_graph as xg
 from expertise_graph import views
-from expertise_graph.cli.app import FORM, Context, app, in_options, pass_context
+from expertise_graph.cli.app import FORM, CommandContext, app, in_options, pass_context
 from expertise_graph.cli.output import Bars, emit_json, report_skipped, table
 from expertise_graph.cli.parameters import SEED, Numbers, column_options, columns_from, trust_option
 from expertise_graph.core import byte_size, count, printable
@@ -75,7 +75,7 @@ METHODS = ("mean", "greedy-soup", "task-arithmetic", "ties", "fisher")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def merge(
-    context: Context, /, experts: tuple[str, ...], data: str, out: Path, as_json: bool, **given: Any
+    context: CommandContext, /, experts: tuple[str, ...], data: str, out: Path, as_json: bool, **given: Any
 ) -> None:
     """Merge models fine-tuned from one parent.
 
@@ -171,7 +171,7 @@ def delta() -> None:
 @trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def delta_make(context: Context, /, child: str, out: Path, as_json: bool, **given: Any) -> None:
+def delta_make(context: CommandContext, /, child: str, out: Path, as_json: bool, **given: Any) -> None:
     """Write the weight difference between CHILD and its parent.
 
     The file is a safetensors file. CHILD is a registered expert or the folder of a run.
@@ -231,7 +231,7 @@ def _show_delta(report: DeltaReport) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def delta_apply(
-    context: Context, /, parent: str, deltas: tuple[Path, ...], out: Path, as_json: bool, **given: Any
+    context: CommandContext, /, parent: str, deltas: tuple[Path, ...], out: Path, as_json: bool, **given: Any
 ) -> None:
     """Add the weighted average of DELTAs to PARENT.
 

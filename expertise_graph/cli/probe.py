@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from expertise_graph import views
-from expertise_graph.cli.app import Context, app, in_options, pass_context
+from expertise_graph.cli.app import CommandContext, app, in_options, pass_context
 from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, shown
 from expertise_graph.cli.parameters import SEED
 from expertise_graph.core import printable
@@ -19,7 +19,7 @@ def probe() -> None:
 @probe.command("ls")
 @listing_options
 @pass_context
-def probe_ls(context: Context, style: str | None) -> None:
+def probe_ls(context: CommandContext, style: str | None) -> None:
     """List the probe sets.
 
     Experts are embedded on the current one of their modality.
@@ -37,7 +37,7 @@ def probe_ls(context: Context, style: str | None) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the origin of each input.")
 @pass_context
-def probe_show(context: Context, name: str, as_json: bool) -> None:
+def probe_show(context: CommandContext, name: str, as_json: bool) -> None:
     """Show the size of a probe set and the licences of its inputs.
 
     \b
@@ -60,7 +60,7 @@ def probe_show(context: Context, name: str, as_json: bool) -> None:
 @click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed of the sample.")
 @click.option("--license", "license_", default="unknown", show_default=True, help="Licence of the inputs.")
 @pass_context
-def probe_create(context: Context, data: str, name: str, count: int, seed: int, license_: str) -> None:
+def probe_create(context: CommandContext, data: str, name: str, count: int, seed: int, license_: str) -> None:
     """Sample a probe set from DATA and make it current.
 
     All experts of its modality are embedded on it.
@@ -78,7 +78,7 @@ def probe_create(context: Context, data: str, name: str, count: int, seed: int, 
 @probe.command("use")
 @click.argument("name")
 @pass_context
-def probe_use(context: Context, name: str) -> None:
+def probe_use(context: CommandContext, name: str) -> None:
     """Make a probe set the current one of its modality.
 
     Experts that were not embedded on it yet are embedded now.

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from expertise_graph import views
-from expertise_graph.cli.app import FORM, INTERRUPTED, Context, app, command_line, in_options, pass_context
+from expertise_graph.cli.app import (
+    FORM,
+    INTERRUPTED,
+    CommandContext,
+    app,
+    command_line,
+    in_options,
+    pass_context,
+)
 from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, report_skipped
 from expertise_graph.cli.parameters import (
     SEED,
@@ -72,7 +80,7 @@ COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why",
 @trust_option
 @listing_options
 @pass_context
-def query(context: Context, /, data: str, style: str | None, trust_code: bool, **given: Any) -> None:
+def query(context: CommandContext, /, data: str, style: str | None, trust_code: bool, **given: Any) -> None:
     """Rank the experts to fine-tune from on DATA.
 
     DATA is a folder with one folder per class, a .csv, .tsv, .jsonl, .parquet or .npz file, a folder
@@ -177,7 +185,7 @@ def _footer(ranking: Ranking) -> Iterator[str]:
 @click.argument("expert")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def explain(context: Context, /, task: str, expert: str, as_json: bool) -> None:
+def explain(context: CommandContext, /, task: str, expert: str, as_json: bool) -> None:
     """Explain the predicted score of EXPERT on TASK.
 
     TASK is the name or id of a task in the registry, or a dataset that was queried before. The parts

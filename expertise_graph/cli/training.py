@@ -11,7 +11,7 @@ import click
 
 import expertise_graph as xg
 from expertise_graph import views
-from expertise_graph.cli.app import FORM, INTERRUPTED, Context, app, in_options, pass_context
+from expertise_graph.cli.app import FORM, INTERRUPTED, CommandContext, app, in_options, pass_context
 from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, report_skipped
 from expertise_graph.cli.parameters import (
     SEED,
@@ -148,7 +148,7 @@ _TRIAL_COLUMNS = (
 @config_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def warm_start(context: Context, /, data: str, out: Path, as_json: bool, **given: Any) -> None:
+def warm_start(context: CommandContext, /, data: str, out: Path, as_json: bool, **given: Any) -> None:
     """Fine-tune an expert on DATA and register the result.
 
     Re-run the same command to resume, or to print the finished result.
@@ -222,7 +222,7 @@ def show_result(result: WarmStart, names: Mapping[str, str]) -> None:
 @app.command()
 @listing_options
 @pass_context
-def runs(context: Context, style: str | None) -> None:
+def runs(context: CommandContext, style: str | None) -> None:
     """List the training runs with their test scores.
 
     \b
@@ -282,7 +282,7 @@ def runs(context: Context, style: str | None) -> None:
 @trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def auto(context: Context, /, data: str, out: Path, as_json: bool, **given: Any) -> None:
+def auto(context: CommandContext, /, data: str, out: Path, as_json: bool, **given: Any) -> None:
     """Choose expert and hyper-parameters within a time budget.
 
     Runs a query and short trials compared on the validation split, trains the best on all items but the

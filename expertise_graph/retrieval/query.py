@@ -71,7 +71,7 @@ Expected = Callable[[Mapping[str, Measured]], Mapping[str, float]]
 """Returns the predicted log-odds of accuracy of every candidate by id, given results on the task."""
 
 
-class Race(Protocol):
+class ShortTrainings(Protocol):
     """Fine-tunes the most promising experts briefly before the answer; see `training.Race`."""
 
     def __call__(self, entrants: Sequence[Expert], expected: Expected) -> RaceResults:
@@ -90,7 +90,7 @@ def answer_query(
     *,
     probes: Inputs,
     columns: Columns | None = None,
-    race: Race | None = None,
+    race: ShortTrainings | None = None,
 ) -> Ranking:
     """Return the ranking of the registered experts for a dataset.
 
@@ -227,7 +227,7 @@ def _check_evidence(search: ExpertSearch) -> None:
     )
 
 
-def _after_race(search: ExpertSearch, posterior: Posterior, race: Race) -> Posterior:
+def _after_race(search: ExpertSearch, posterior: Posterior, race: ShortTrainings) -> Posterior:
     """Race the first candidates that may be the answer, add the results, and return the posterior with them.
 
     Experts with a full fine-tune on record are not raced; `search.measured` holds no other results yet.

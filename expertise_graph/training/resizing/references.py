@@ -1,4 +1,4 @@
-"""What ``--into`` names: a share of the expert, or an architecture of the expert's family."""
+"""What `into` names: a share of the expert, or another architecture of the same kind."""
 
 from __future__ import annotations
 
