@@ -407,11 +407,13 @@ class Workspace:
             race=self._race(labelled, query, trust_code),
         )
 
-    def _race(self, labelled: LabelledData, query: Query, trust_code: bool) -> training.Race | None:
+    def _race(
+        self, labelled: LabelledData, query: Query, trust_code: bool
+    ) -> training.SuccessiveHalving | None:
         if not query.race:
             return None
         context = self._context(trust_code, query.seed)
-        return training.Race(context=context, data=labelled.as_classes, size=query.race)
+        return training.SuccessiveHalving(context=context, data=labelled.as_classes, size=query.race)
 
     def explain(self, task: str, expert: str) -> Explanation:
         """Return how the predicted score of an expert on a task comes about.

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from expertise_graph.training.linear_probe import fit_probe
     from expertise_graph.training.objective import METRICS, Objective, objective_of
     from expertise_graph.training.optimizer import hold_batch_norm
-    from expertise_graph.training.race import Race
+    from expertise_graph.training.race import SuccessiveHalving
     from expertise_graph.training.resizing.resize_expert import resize
     from expertise_graph.training.result import OnProgress, TrainingProgress, TrainResult
     from expertise_graph.training.runs import expert_of_run, warm_start
     from expertise_graph.training.spec import RunSpec, WarmCold, train_by_spec, trial_id
-    from expertise_graph.training.strategies import strategies, unfreeze
+    from expertise_graph.training.strategy import strategies, unfreeze
     from expertise_graph.training.time_budget import BACKWARD_COST
     from expertise_graph.training.trainable import TrainableModel
     from expertise_graph.training.trainer import Trainer, identity_of, train

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or absent, without a pickle.
+"""Checkpoints: complete or absent, without a pickle.
 
 ``checkpoint/epoch-00007/`` holds model, best and optimizer (safetensors) and state.json. It is
 written under another name, flushed to disk and renamed, so a kill at any moment leaves the

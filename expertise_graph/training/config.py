@@ -1,22 +1,21 @@
-"""What a fine-tune can be told, checked once."""
+"""The settings of a training, checked once."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from expertise_graph.core import InvalidInputError, NotFoundError
-from expertise_graph.training.strategies import Strategy, strategies
+from expertise_graph.core import InvalidInputError, NotFoundError, setting, sha256_of_json
+from expertise_graph.training.strategy import Strategy, strategies
 
 METHOD_VERSION = 6
-"""Raised when the loop computes something else, so that an older run is not continued by a newer loop."""
+"""Incremented when the loop computes other numbers, so that a newer loop does not continue an older run."""
 
 MOST_SEED = 2**32 - 1
+"""Seeds of numpy and scikit-learn are unsigned 32-bit integers."""
 MOST = 1e30
-"""Larger numbers than this do not fit into float32, in which training computes."""
+"""Larger numbers overflow in float32, in which training computes."""
 
 HEADS = ("linear", "native")
 PRECISIONS = ("auto", "no", "bf16", "fp16")
@@ -27,24 +26,24 @@ class TrainConfig:
     """The settings of one training run.
 
     Attributes:
-        strategy: name of the way to use the expert's weights, see `strategies`.
+        strategy: name of the training strategy, see `strategies`.
         epochs: passes over the training split after the linear probe.
-        time_budget: seconds the whole run may take, or None.
-        batch_size: items a step.
-        accumulate: parts that a step is computed in, so that one part has to fit in memory.
-        lr: peak learning rate of the head, and of everything when training from scratch.
+        time_budget: seconds the whole run may take; None for no limit.
+        batch_size: items per optimiser step.
+        accumulate: gradient-accumulation steps: a batch is computed in this many parts.
+        lr: peak learning rate of the head; other layers have a fraction of it.
         weight_decay: of AdamW, on weight matrices only.
-        prior: strength of the pull towards the expert's weights, where the strategy has one.
-        into: the architecture to train instead of the expert's, see `resizing.into_architecture`.
-        distill: share of the loss that is the expert's answers instead of the labels, 0 for none.
-        distill_temperature: softens those answers.
-        rank: of the adapters, where the strategy has some.
-        head: what the new head sees: linear for the expert's features, native for those that the
-            classifier of its library sees, so that the library reads the result.
-        augment: whether images are shifted, scaled, recoloured, and mirrored unless the data forbid it.
-        precision: of the computation: bf16 or fp16, no for float32, auto for the best on a GPU.
-        seed: of the split, the order of the batches, dropout and fresh weights.
-        patience: epochs without a higher accuracy or lower loss on validation that end the training.
+        prior: L2 strength towards the pretrained weights, of the l2-sp strategy.
+        rank: of the adapters, of the lora strategy.
+        head: features of the new head: linear for the expert's own, native for those that the classifier
+            of transformers uses, so that transformers loads the result.
+        into: a smaller architecture to train from the expert's weights, see `into_architecture`.
+        distill: weight of the distillation loss (0-1), with the expert as the teacher.
+        distill_temperature: of the softmax of teacher and student in the distillation loss.
+        augment: whether images are augmented at random; mirrored only where that does not harm.
+        precision: bf16 or fp16 mixed precision, no for float32, auto for the best that a GPU supports.
+        seed: of the splits, the order of the batches, augmentation, dropout and new weights.
+        patience: stop after this many epochs without a higher accuracy or lower loss on validation.
     """
 
     strategy: str = "lp-ft"
@@ -75,13 +74,13 @@ class TrainConfig:
         _check_number("distill_temperature", self.distill_temperature, positive=True)
         if not 0 <= self.distill <= 1:
             raise InvalidInputError(
-                f"distill is {self.distill}: give a share from 0 (the labels alone) to 1 (the expert alone)"
+                f"distill is {self.distill}: give a weight from 0 (labels only) to 1 (teacher only)"
             )
         if self.time_budget is not None:
             _check_number("time_budget", self.time_budget, positive=True)
         if self.accumulate > self.batch_size:
             raise InvalidInputError(
-                f"accumulate is {self.accumulate}: a step has at most its {self.batch_size} items as parts"
+                f"accumulate is {self.accumulate}: give at most batch_size, which is {self.batch_size}"
             )
         _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("head", self.head, HEADS)
@@ -93,17 +92,18 @@ class TrainConfig:
             raise InvalidInputError(f"seed is {self.seed}: give a whole number of at most {MOST_SEED}")
         if self.into is not None and self.way.save is not None:
             raise InvalidInputError(
-                f"{self.strategy} leaves an adapter beside the expert's weights, and a network of another "
-                "architecture has none of those: give another strategy, e.g. lp-ft, or leave into out"
+                f"strategy {self.strategy} trains an adapter of the expert, and {setting('into')} replaces "
+                f"the expert: give another strategy, e.g. lp-ft, or leave out {setting('into')}"
             )
         if self.head == "native" and self.way.save is not None:
             raise InvalidInputError(
-                f"{self.strategy} keeps its parent's features: give head linear, or another strategy"
+                f"strategy {self.strategy} keeps the expert's features: give {setting('head', 'linear')}, "
+                "or another strategy"
             )
 
     @property
     def way(self) -> Strategy:
-        """What the strategy does."""
+        """The strategy that `strategy` names."""
         return strategies[self.strategy]
 
     def as_dict(self) -> dict[str, Any]:
@@ -111,12 +111,11 @@ class TrainConfig:
         return asdict(self)
 
     def digest(self) -> str:
-        """Return a hash of the settings; a folder is resumed only by the settings that began it."""
-        text = json.dumps({**self.as_dict(), "method_version": METHOD_VERSION}, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()
+        """Return a hash of the settings; a run is resumed with the same settings only."""
+        return sha256_of_json({**self.as_dict(), "method_version": METHOD_VERSION})
 
     def cold(self) -> TrainConfig:
-        """Return the same budget for a training from scratch."""
+        """Return the same settings for a training from scratch."""
         return replace(self, strategy="from-scratch", distill=0.0)
 
 

@@ -47,7 +47,7 @@ class LinearHead:
 
 
 def initial_scale(loss: float, classes: int) -> float:
-    """Return the factor of the probe's weights that training starts from, where inputs stay the same.
+    """Return the factor of the probe's weights that training starts from, when inputs are not augmented.
 
     Args:
         loss: mean loss of the probe on the training items, in nats.

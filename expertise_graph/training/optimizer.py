@@ -10,7 +10,7 @@ from torch import nn
 
 from expertise_graph.models import Classifier
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.strategies import Strategy
+from expertise_graph.training.strategy import Strategy
 
 FIRST_STAGE_LR = 0.3
 """Learning rate of the first stage as a fraction of the last one's; geometric in between.

@@ -24,7 +24,7 @@ from expertise_graph.models import (
     write_tensors,
 )
 from expertise_graph.training.result import TrainResult
-from expertise_graph.training.strategies import Strategy, strategies
+from expertise_graph.training.strategy import Strategy, strategies
 
 
 def write_outputs(

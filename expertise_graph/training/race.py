@@ -61,8 +61,8 @@ def epochs_after(rung: int) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Race:
-    """A race on one dataset; calling it runs it.
+class SuccessiveHalving:
+    """A race of experts on one dataset; calling it runs it.
 
     Attributes:
         context: registry, progress, and the seed of splits and training: items that a warm start with

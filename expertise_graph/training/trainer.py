@@ -44,7 +44,7 @@ from expertise_graph.training.result import (
     unseen_note,
     worth_keeping,
 )
-from expertise_graph.training.strategies import unfreeze
+from expertise_graph.training.strategy import unfreeze
 from expertise_graph.training.time_budget import TimeBudget
 from expertise_graph.training.trackers import TENSORBOARD, Tracker, check_tracker, open_tracker
 from expertise_graph.training.trainable import TrainableModel

@@ -25,7 +25,7 @@ from expertise_graph.training.device import private_rng
 from expertise_graph.training.linear_probe import fit_linear_head
 from expertise_graph.training.objective import class_weights
 from expertise_graph.training.optimizer import cosine_schedule, hold_batch_norm, parameter_groups
-from expertise_graph.training.strategies import unfreeze
+from expertise_graph.training.strategy import unfreeze
 from expertise_graph.transferability.decomposition import decompose
 from expertise_graph.transferability.methods.ridge import ridge_predict
 from expertise_graph.transferability.registry import estimators

@@ -44,7 +44,7 @@ def test_gradients_shrink_to_nothing_at_the_teacher():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"distill": -0.1}, "distill is -0.1: give a share from 0"),
+        ({"distill": -0.1}, "distill is -0.1: give a weight from 0"),
         ({"distill": 1.1}, "distill is 1.1"),
         ({"distill": math.nan}, "distill is nan"),
         ({"distill_temperature": 0.0}, "distill_temperature is 0.0: give a number above 0"),

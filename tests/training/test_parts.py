@@ -20,7 +20,7 @@ from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.linear_probe import fit_linear_head, fit_regularised
 from expertise_graph.training.objective import class_weights
 from expertise_graph.training.optimizer import depths, parameter_groups
-from expertise_graph.training.strategies import unfreeze
+from expertise_graph.training.strategy import unfreeze
 from expertise_graph.training.time_budget import TimeBudget
 from tests.training.material import Pooled
 
@@ -41,7 +41,7 @@ from tests.training.material import Pooled
         ({"prior": 1e39}, "prior is 1e+39: give a number of at most 1e+30"),
         ({"seed": 2**32}, "seed is 4294967296: give a whole number of at most 4294967295"),
         ({"strategy": "lora", "into": "shrink:0.5"}, "lora leaves an adapter beside the expert's weights"),
-        ({"accumulate": 40}, "accumulate is 40: a step has at most its 32 items as parts"),
+        ({"accumulate": 40}, "accumulate is 40: give at most batch_size, which is 32"),
         ({"precision": "fp8"}, "precision is 'fp8': give one of auto, no, bf16, fp16"),
         ({"strategy": "lp-tf"}, "no strategy called 'lp-tf'; there are: bitfit, from-scratch, full, gradual"),
     ],

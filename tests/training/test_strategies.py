@@ -15,7 +15,7 @@ from expertise_graph.models.loading import load, resolve
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.device import private_rng
 from expertise_graph.training.optimizer import Anchor, parameter_groups
-from expertise_graph.training.strategies import strategies, unfreeze
+from expertise_graph.training.strategy import strategies, unfreeze
 from expertise_graph.training.trainer import Trainer, new_classifier, train
 from tests.program import ROOT
 from tests.training.material import CYRILLIC, backbone, letters

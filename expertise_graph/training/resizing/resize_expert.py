@@ -9,13 +9,20 @@ from typing import Any
 
 from expertise_graph.core import Expert
 from expertise_graph.models import Backbone
+from expertise_graph.training.resizing.architectures import into_architecture
 from expertise_graph.training.resizing.fitting import fit_layers
-from expertise_graph.training.resizing.layout import read_layouts
-from expertise_graph.training.resizing.references import into_architecture, parse_shrink, shrink
-from expertise_graph.training.resizing.selection import SELECTIONS, chosen, picker, select_weights
+from expertise_graph.training.resizing.selection import (
+    chosen,
+    picker,
+    read_layouts,
+    select_weights,
+)
 
 MOST_ITEMS = 256
-"""Inputs that layers are fitted to at most; all of them are in memory together."""
+"""Layers are fitted to at most this many inputs, which are in memory together.
+
+More hardly change the least squares, of which each layer samples thousands of positions.
+"""
 
 
 def resize(
@@ -85,16 +92,3 @@ def transfer(
             channels=lambda name, sizes: chosen(f"{name}.weight", 0, sizes, pick=pick, layouts=layouts),
         )
     return dataclasses.replace(small, module=module)
-
-
-__all__ = [
-    "SELECTIONS",
-    "fit_layers",
-    "into_architecture",
-    "parse_shrink",
-    "read_layouts",
-    "resize",
-    "select_weights",
-    "shrink",
-    "transfer",
-]

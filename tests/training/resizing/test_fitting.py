@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from expertise_graph.training.resizing.fitting import fit_layers
-from expertise_graph.training.resizing.layout import read_layouts
-from expertise_graph.training.resizing.selection import chosen, picker, select_weights
+from expertise_graph.training.resizing.selection import chosen, picker, read_layouts, select_weights
 from tests.training.resizing.material import chain, doubled
 
 

@@ -4,8 +4,13 @@ import pytest
 import torch
 
 from expertise_graph.core.errors import InvalidInputError
-from expertise_graph.training.resizing.layout import TensorLayout, read_layouts
-from expertise_graph.training.resizing.selection import SELECTIONS, picker, select_weights
+from expertise_graph.training.resizing.selection import (
+    SELECTIONS,
+    TensorLayout,
+    picker,
+    read_layouts,
+    select_weights,
+)
 from tests.training.resizing.material import Chain, chain, doubled, starter
 
 

@@ -7,8 +7,7 @@ from transformers import AutoConfig, AutoModel
 from expertise_graph.core.errors import InvalidInputError
 from expertise_graph.models.base import Backbone
 from expertise_graph.models.pooled import PooledModel
-from expertise_graph.training.resizing.families import FAMILIES, shrunk_settings
-from expertise_graph.training.resizing.references import parse_shrink, shrink
+from expertise_graph.training.resizing.architectures import FAMILIES, parse_shrink, shrink, shrunk_settings
 from expertise_graph.training.resizing.resize_expert import transfer
 from tests.training.resizing.material import starter
 

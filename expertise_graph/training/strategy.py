@@ -67,7 +67,7 @@ def _save_adapter(module: nn.Module, parent: Expert, folder: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """A way to fine-tune an expert.
+    """A training strategy.
 
     Attributes:
         summary: for the card and for help.
@@ -140,7 +140,7 @@ def unfreeze(module: nn.Module, name: str, *, rank: int) -> None:
     if strategies[name].fine_tunes and not moving:
         others = [n for n in strategies if n != name and _possible(module, strategies[n])]
         raise SourceError(
-            f"strategy {name} has nothing to train in this architecture; possible are {', '.join(others)}"
+            f"strategy {name} has nothing to train in this architecture: give {' or '.join(others)}"
         )
     for parameter in moving:
         parameter.requires_grad_(True)
