@@ -127,8 +127,8 @@ def test_a_strategy_that_is_not_possible_names_those_that_are(name, others):
 
     with pytest.raises(SourceError, match=f"strategy {name} has nothing to train") as caught:
         unfreeze(Scale(), name, rank=2)
-    assert others in str(caught.value).rsplit("possible are", 1)[1]
-    assert name not in str(caught.value).rsplit("possible are", 1)[1]
+    assert others in str(caught.value).rsplit("in this architecture: give ", 1)[1]
+    assert name not in str(caught.value).rsplit("in this architecture: give ", 1)[1]
 
 
 def test_stages_join_one_after_the_other(greek, tiny):

@@ -232,7 +232,7 @@ def test_a_native_head_is_read_by_transformers_alone(workspace, tmp_path):
     refused = start(
         table, "lora", "--expert", "languages", *columns, "--head", "native", "--strategy", "lora"
     )
-    refused.failed("lora keeps its parent's features")
+    refused.failed("strategy lora keeps the expert's features")
 
 
 def test_a_factory_expert_needs_the_flag_at_every_step(blank, letters, module, weights):  # noqa: F811
