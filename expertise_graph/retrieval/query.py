@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
@@ -71,16 +70,11 @@ Expected = Callable[[Mapping[str, Measured]], Mapping[str, float]]
 """Returns the predicted log-odds of accuracy of every candidate by id, given results on the task."""
 
 
-class ShortTrainings(Protocol):
-    """Fine-tunes the most promising experts briefly before the answer; see `training.Race`."""
+RaceFunction = Callable[[Sequence[Expert], Expected], RaceResults]
+"""Fine-tunes entrants, the most promising first, briefly before the answer; see `training.Race`.
 
-    def __call__(self, entrants: Sequence[Expert], expected: Expected) -> RaceResults:
-        """Return what the entrants reach.
-
-        Args:
-            entrants: the most promising experts, best first.
-            expected: gives their predicted results once some of them were measured.
-        """
+Once some of them were measured, its second argument gives what is expected of each.
+"""
 
 
 def answer_query(
@@ -90,7 +84,7 @@ def answer_query(
     *,
     probes: Inputs,
     columns: Columns | None = None,
-    race: ShortTrainings | None = None,
+    race: RaceFunction | None = None,
 ) -> Ranking:
     """Return the ranking of the registered experts for a dataset.
 
@@ -227,7 +221,7 @@ def _check_evidence(search: ExpertSearch) -> None:
     )
 
 
-def _after_race(search: ExpertSearch, posterior: Posterior, race: ShortTrainings) -> Posterior:
+def _after_race(search: ExpertSearch, posterior: Posterior, race: RaceFunction) -> Posterior:
     """Race the first candidates that may be the answer, add the results, and return the posterior with them.
 
     Experts with a full fine-tune on record are not raced; `search.measured` holds no other results yet.

@@ -1,4 +1,4 @@
-"""What comes with the package: small experts, probe sets, example tasks, recipes for published networks."""
+"""The files that come with the package: small experts, probe sets, example tasks."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def task_archives() -> dict[str, Path]:
     return {path.stem: path for path in _entries("tasks") if path.suffix == ".zip"}
 
 
-def _entries(room: str) -> list[Path]:
+def _entries(folder_name: str) -> list[Path]:
     # The package is always installed as files, so the path outlives the context.
     with as_file(files(__package__)) as root:
-        folder = root / room
+        folder = root / folder_name
     return sorted(folder.iterdir()) if folder.is_dir() else []

