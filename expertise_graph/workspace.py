@@ -346,6 +346,14 @@ class Workspace:
         features.probe_sets.make_current(self.store, probe_set)
         return probe_set, registry.embed_missing(self.store, self._prober(False), probe_set)
 
+    def use_index(self, name: str) -> None:
+        """Search for neighbours with another vector index, e.g. one that a package adds; `faiss` by default.
+
+        Raises:
+            NotFoundError: when there is no index of this name.
+        """
+        registry.use_index(self.store, name)
+
     # Ranking
 
     def read(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from expertise_graph.registry.imports.scores import import_scores
     from expertise_graph.registry.imports.table import File, cell, number, read_table
     from expertise_graph.registry.lineage import KINDS, kind_of, learnt_from, trained_on
-    from expertise_graph.registry.neighbours import similar
+    from expertise_graph.registry.neighbours import similar, use_index
     from expertise_graph.registry.registration import embed_missing, register, registering, remove
 
 __getattr__, __dir__, __all__ = door(__name__)

@@ -6,18 +6,21 @@ import sys
 from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph import features
 from expertise_graph.core import Edge, Expert, InvalidInputError, Neighbour
-from expertise_graph.features import DUPLICATE_CKA, SKETCH_DIM, centred_gram, normalise
+from expertise_graph.features import (
+    DEFAULT_INDEX,
+    DUPLICATE_CKA,
+    SKETCH_DIM,
+    VectorIndex,
+    centred_gram,
+    normalise,
+    vector_indexes,
+)
 from expertise_graph.store import Store, features_key
-
-if TYPE_CHECKING:
-    from expertise_graph.features import FaissIndex
 
 # Length of a stored list. Five show whom an expert is near, and their mutual edges keep a large graph sparse.
 NEIGHBOURS = 5
@@ -36,6 +39,9 @@ _UNSAVED, _UNSAVED_PART = 64, 0.1
 # Three standard errors of the sketch: who is nearer by exact CKA is not missed.
 _MARGIN = 3.0 / float(np.sqrt(SKETCH_DIM))
 
+# State of the registry that names the vector index.
+_INDEX = "vector_index"
+
 EDGE_METHOD, EDGE_VERSION = "debiased-cka", "1"
 
 Lists = dict[str, list[tuple[str, float]]]
@@ -49,12 +55,12 @@ class Neighbourhood:
         self.probe_set = probe_set
         self.generation = store.generation()
         self.count = store.count_vectors(probe_set)
-        self._index: FaissIndex | None = None
+        self._index: VectorIndex | None = None
         self._vectors: dict[str, NDArray[np.float32]] = {}
         self._grams = lru_cache(maxsize=_GRAMS)(self._gram)
 
     @property
-    def index(self) -> FaissIndex:
+    def index(self) -> VectorIndex:
         """The vector index: its file brought up to date with the registry, or a new one."""
         if self._index is None:
             self._index = _load_index(self.store, self.probe_set)
@@ -133,9 +139,23 @@ class Neighbourhood:
         return None if stored is None else centred_gram(stored)
 
 
-def _load_index(store: Store, probe_set: str) -> FaissIndex:
+def use_index(store: Store, name: str) -> None:
+    """Search with another vector index from now on; it is built when it is first needed.
+
+    Raises:
+        NotFoundError: naming the indexes there are.
+    """
+    _ = vector_indexes[name]
+    store.set_state(_INDEX, name)
+
+
+def _index_name(store: Store) -> str:
+    return store.state(_INDEX) or DEFAULT_INDEX
+
+
+def _load_index(store: Store, probe_set: str) -> VectorIndex:
     """Return the saved index with what was added to the registry since; it is saved again now and then."""
-    path = store.folder / "embeddings" / "index" / f"{probe_set.split(':')[1][:16]}.faiss"
+    path = store.folder / "embeddings" / "index" / f"{probe_set.split(':')[1][:16]}.{_index_name(store)}"
     saved = _saved_index(store, path) if path.is_file() else None
     before = len(saved) if saved else 0
     index = _updated(saved, store, probe_set)
@@ -145,9 +165,9 @@ def _load_index(store: Store, probe_set: str) -> FaissIndex:
     return index
 
 
-def _saved_index(store: Store, path: Path) -> FaissIndex | None:
+def _saved_index(store: Store, path: Path) -> VectorIndex | None:
     try:
-        index = features.FaissIndex.load(path)
+        index = vector_indexes[_index_name(store)].load(path)
         # A registry that was restored from a backup has other vectors under the same row numbers.
         if index.generation > store.generation():
             raise InvalidInputError(f"{path.name} is newer than the registry")
@@ -157,12 +177,13 @@ def _saved_index(store: Store, path: Path) -> FaissIndex | None:
     return index
 
 
-def _updated(index: FaissIndex | None, store: Store, probe_set: str) -> FaissIndex:
+def _updated(index: VectorIndex | None, store: Store, probe_set: str) -> VectorIndex:
     """Return the index with exactly the vectors of the registry, or a new one."""
+    make = vector_indexes[_index_name(store)]
     for rows, _, vectors in store.vectors_after(probe_set, index.last if index else -1):
-        index = index or features.FaissIndex(vectors.shape[1])
+        index = index or make(vectors.shape[1])
         index.add(rows, vectors)
-    index = index or features.FaissIndex(SKETCH_DIM)
+    index = index or make(SKETCH_DIM)
     # Row numbers grow and are never used again: as many are the same ones.
     if len(index) == store.count_vectors(probe_set):
         return index
