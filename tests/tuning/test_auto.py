@@ -7,7 +7,6 @@ import time
 
 import numpy as np
 import pytest
-from expertise_graph.inference.network import Network, open_network
 
 from expertise_graph.core.errors import InvalidInputError, NotFoundError
 from expertise_graph.core.types import Query
@@ -15,7 +14,8 @@ from expertise_graph.data.dataset import Columns
 from expertise_graph.data.sampling import holdout
 from expertise_graph.features.running import machine
 from expertise_graph.inference.evaluation import evaluate
-from expertise_graph.inference.model import Ensemble, open_model
+from expertise_graph.inference.model import Ensemble, Network
+from expertise_graph.inference.opening import open_model, open_network
 from expertise_graph.retrieval.results import measured
 from expertise_graph.tuning.settings import AutoSettings
 from expertise_graph.workspace import Workspace
