@@ -265,8 +265,10 @@ class Trainer:
             started, number = budget.seconds, state.epoch + 1
             order, losses, outputs, seen = self.order(number), 0.0, [], []
             model.training_mode()
+            # Dropout and augmentation depend on seed and epoch alone, so that a resumed run is the same.
             with private_rng(config.seed, number):
                 for rows in even_batches(order, config.batch_size):
+                    # The learning rate falls to zero by the last step or the end of the time budget.
                     fraction = max((state.step + 1) / self.steps, model.agreed(budget.fraction()))
                     mine = model.share(rows)
                     loss, logits = model.step(mine, fraction=fraction, lr_scale=self.schedule(fraction))
