@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from expertise_graph.training.strategies import Strategy, strategies
 
 from expertise_graph import TrainConfig, Workspace
 from expertise_graph.models import load
+from expertise_graph.training.strategy import Strategy, strategies
 from tests import materials
 
 
