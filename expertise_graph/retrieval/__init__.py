@@ -7,7 +7,6 @@ from expertise_graph.core.door import door
 if TYPE_CHECKING:
     from expertise_graph.retrieval.backtest_plan import (
         Backtest,
-        BacktestPlan,
         HeldOutTask,
         read_baseline,
         read_plan,
