@@ -2,10 +2,6 @@
 
 import numpy as np
 import pytest
-<<<<<<< HEAD
-=======
-from expertise_graph.training.strategy import Strategy, strategies
->>>>>>> 44df06d (Tests import from the new module)
 
 from expertise_graph import TrainConfig, Workspace
 from expertise_graph.models import load
