@@ -35,7 +35,7 @@ def init(context: CommandContext, path: str | None) -> None:
       expertise-graph init
     """
     with xg.Workspace.init(path or context.workspace_path) as workspace:
-        experts = count(len(workspace.experts()), "expert")
+        experts = count(len(workspace.expert_ids()), "expert")
         click.echo(f"workspace at {workspace.folder}: {experts}", err=True)
 
 

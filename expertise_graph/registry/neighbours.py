@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Edge, Expert, InvalidInputError, Neighbour
+from expertise_graph.core import Edge, Expert, InvalidInputError, Neighbour, NotFoundError
 from expertise_graph.features import (
     DEFAULT_INDEX,
     DUPLICATE_CKA,
@@ -81,7 +81,8 @@ class Neighbourhood:
         """Return up to k (expert id, cosine of the sketches), nearest first."""
         nearest = self.index.search(vector, k)
         owners = self.store.vector_owners(row for row, _ in nearest)
-        return [(owners[row], cosine) for row, cosine in nearest]
+        # Another process may have removed one since the index was read.
+        return [(owners[row], cosine) for row, cosine in nearest if row in owners]
 
     def nearest(self, expert: str, k: int) -> list[tuple[str, float]]:
         """Return up to k other experts with their CKA, nearest first.
@@ -196,11 +197,17 @@ def refresh(store: Store, probe_set: str, *, k: int = NEIGHBOURS) -> None:
     """Find the neighbours of the experts that are new or lost one, and bring the mutual edges up to date.
 
     Those experts are also entered in the lists of others where they are nearer than what is there. Running
-    it again changes nothing. Another process that registers meanwhile makes it start over.
+    it again changes nothing. Another process that registers or removes one meanwhile makes it start
+    over.
     """
     while unlinked := store.unlinked(probe_set):
         near = Neighbourhood(store, probe_set)
-        changed = _changed_lists(near, set(unlinked), k)
+        try:
+            changed = _changed_lists(near, set(unlinked), k)
+        except (NotFoundError, InvalidInputError):
+            if store.generation() == near.generation:
+                raise
+            continue
         with store.transaction():
             if store.generation() != near.generation:
                 continue

@@ -102,11 +102,6 @@ class NodeStore(StoreBase):
         rows = self.db.execute(f"SELECT id FROM experts {which} ORDER BY {_checked(order)}, id", values)
         return [row[0] for row in rows]
 
-    def count_experts(self, modality: str | None = None) -> int:
-        """Return how many experts there are."""
-        which, values = clause({"modality = ?": modality})
-        return int(self.db.execute(f"SELECT COUNT(*) FROM experts {which}", values).fetchone()[0])
-
     def find_expert(self, text: str) -> Expert:
         """Return the one expert that `text` names: an id, a name, name@hash, or a unique prefix.
 
