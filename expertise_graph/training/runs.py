@@ -77,10 +77,10 @@ def expert_of_run(store: Store, data: LabelledData, out: Path, config: TrainConf
     """
     if not RunFolder(out).is_run:
         return None
-    experts = {e.id: e for e in store.experts()}
-    wanted = (data.task.id, str(out), config.as_dict())
-    same = [r for r in store.runs() if (r.task, r.path, dict(r.config)) == wanted and r.expert in experts]
-    return experts[same[-1].expert] if same else None
+    runs = store.runs(task=data.task.id, path=str(out))
+    same = [run for run in runs if dict(run.config) == config.as_dict()]
+    known = [expert for run in same if (expert := store.known_expert(run.expert)) is not None]
+    return known[-1] if known else None
 
 
 def _seen(store: Store, data: LabelledData, spec: RunSpec) -> int:
@@ -191,7 +191,7 @@ def _put_run(
     child: str | None = None,
 ) -> None:
     run_id = spec.run_id(data)
-    started = next((r.started_at for r in store.runs() if r.id == run_id), now())
+    before = store.run(run_id)
     store.put_run(
         Run(
             id=run_id,
@@ -204,7 +204,7 @@ def _put_run(
             path=str(spec.out),
             config=spec.config.as_dict(),
             result=result or {},
-            started_at=started,
+            started_at=before.started_at if before else now(),
             finished_at=None if status == "running" else now(),
         )
     )

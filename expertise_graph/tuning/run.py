@@ -185,7 +185,9 @@ class _Auto:
             interrupted=search.interrupted,
             notes=tuple(search.unusable.values()),
         )
-        self.output.finish(result, report_of(result, self.data, self.context.store.names()))
+        experts = {result.model.expert, *(member.expert for member in result.members)}
+        names = self.context.store.names(experts)
+        self.output.finish(result, report_of(result, self.data, names))
         return result
 
 
