@@ -45,6 +45,7 @@ OWNERS = {
     "click": {"cli"},
     "rich": {"cli"},
     "yaml": {"cli"},
+    "sqlite_utils": {"store"},
     "sqlite3": {"store"},
     "faiss": {"features"},
     "huggingface_hub": {"models"},

@@ -10,7 +10,7 @@ import pytest
 
 import expertise_graph
 
-HEAVY = ("torch", "faiss", "numpy", "rich", "transformers", "networkx", "pyarrow")
+HEAVY = ("torch", "faiss", "numpy", "rich", "transformers", "networkx", "pyarrow", "sqlite_utils")
 
 
 def python(*arguments):

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from sqlite_utils import Database
+
 from expertise_graph.store.arrays import Arrays
 from expertise_graph.store.connection import connect, write
 from expertise_graph.store.location import DATABASE
@@ -22,7 +24,8 @@ class StoreBase:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.db = connect(folder / DATABASE)
+        # Plug-ins of sqlite-utils, which other programs install, have no business in the registry.
+        self.db = Database(connect(folder / DATABASE), execute_plugins=False)
         self.features = Arrays(folder / "embeddings" / "features")
 
     def close(self) -> None:
@@ -42,18 +45,11 @@ class StoreBase:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """Make everything written inside one transaction; nested use joins the outer one."""
-        if self.db.in_transaction:
+        if self.db.conn.in_transaction:
             yield
         else:
-            with write(self.db):
+            with write(self.db.conn):
                 yield
-
-    def _query(self, sql: str, values: Any = ()) -> Iterator[dict[str, Any]]:
-        """Yield the rows of a query by column."""
-        cursor = self.db.execute(sql, values)
-        names = [column[0] for column in cursor.description]
-        for row in cursor:
-            yield dict(zip(names, row, strict=True))
 
     def _select(
         self, kind: type[T], table: str, where: Mapping[str, Any], order: str, limit: int | None = None
@@ -68,7 +64,7 @@ class StoreBase:
             limit: how many rows at most.
         """
         which, values = clause(where)
-        rows = self._query(
+        rows = self.db.query(
             f"SELECT * FROM {table} {which} ORDER BY {order} LIMIT ?",
             [*values, -1 if limit is None else limit],
         )
@@ -79,15 +75,14 @@ class StoreBase:
         if rows:
             names = ", ".join(rows[0])
             marks = ", ".join(f":{name}" for name in rows[0])
-            self.db.executemany(f"INSERT {conflict} INTO {table} ({names}) VALUES ({marks})", rows)
+            self.db.conn.executemany(f"INSERT {conflict} INTO {table} ({names}) VALUES ({marks})", rows)
 
     def _upsert(self, table: str, row: dict[str, Any]) -> None:
         """Insert a row or replace what is there under its id; the time of its creation stays."""
-        changed = ", ".join(f"{name} = excluded.{name}" for name in row if name not in ("id", "created_at"))
-        names, marks = ", ".join(row), ", ".join(f":{name}" for name in row)
-        self.db.execute(
-            f"INSERT INTO {table} ({names}) VALUES ({marks}) ON CONFLICT (id) DO UPDATE SET {changed}", row
-        )
+        if "created_at" in row:
+            for old in self.db.query(f"SELECT created_at FROM {table} WHERE id = ?", [row["id"]]):
+                row = {**row, "created_at": old["created_at"]}
+        self.db.table(table).upsert(row, pk="id")
 
     def _log(self, kind: str, subject: str, detail: Mapping[str, Any]) -> None:
         """Add a line to the audit log."""

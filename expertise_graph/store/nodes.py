@@ -245,7 +245,7 @@ class NodeStore(StoreBase):
 
     def _first(self, table: str, condition: str, values: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return the first few rows that meet a condition, each with the number of all in `total`."""
-        rows = self._query(
+        rows = self.db.query(
             f"SELECT *, COUNT(*) OVER () AS total FROM {table} WHERE {condition} "
             f"ORDER BY created_at, id LIMIT {_NAMED}",
             values,

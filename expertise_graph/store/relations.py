@@ -65,7 +65,7 @@ class RelationStore(StoreBase):
     def drop_edges(self, kind: str, probe_set: str, nodes: Iterable[str]) -> None:
         """Delete the edges of one kind on one probe set that touch any of the nodes."""
         with self.transaction():
-            self.db.executemany(
+            self.db.conn.executemany(
                 f"DELETE FROM edges WHERE {_AT_NODE} AND kind = ? AND probe_set = ?",
                 [(node, kind, probe_set) for node in nodes],
             )

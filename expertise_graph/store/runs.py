@@ -147,7 +147,7 @@ class RunStore(StoreBase):
 
     def events(self) -> list[dict[str, Any]]:
         """Return the audit log, oldest first."""
-        return [{**row, "detail": json.loads(row["detail"])} for row in self._query("SELECT * FROM events")]
+        return [{**row, "detail": json.loads(row["detail"])} for row in self.db.query("SELECT * FROM events")]
 
 
 def _numbers(digests: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:

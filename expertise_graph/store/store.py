@@ -23,7 +23,7 @@ class Store(NodeStore, VectorStore, RelationStore, RunStore):
         """Write a consistent copy of the registry, whatever other processes are doing."""
         target = sqlite3.connect(path)
         try:
-            self.db.backup(target)
+            self.db.conn.backup(target)
             target.execute("PRAGMA journal_mode=DELETE")
         finally:
             target.close()

@@ -54,14 +54,14 @@ class VectorStore(StoreBase):
         conditions = {"probe_set = ?": probe_set, "kind = ?": kind, among("owner"): json_list(owners)}
         which, values = clause(conditions)
         return _stacked(
-            self._query(f"SELECT id, owner, vector, sha256 FROM embeddings {which} ORDER BY id", values)
+            self.db.query(f"SELECT id, owner, vector, sha256 FROM embeddings {which} ORDER BY id", values)
         )
 
     def vectors_after(self, probe_set: str, row: int) -> Iterator[Vectors]:
         """Yield the experts' embeddings with a higher row number, in batches."""
         while True:
             batch = _stacked(
-                self._query(
+                self.db.query(
                     "SELECT id, owner, vector, sha256 FROM embeddings "
                     "WHERE probe_set = ? AND kind = 'expert' AND +id > ? ORDER BY id LIMIT ?",
                     [probe_set, row, _BATCH],
@@ -89,7 +89,7 @@ class VectorStore(StoreBase):
 
     def without_embedding(self, probe_set: str, modality: str) -> list[Expert]:
         """Return the experts of a modality that have weights, and no embedding on a probe set."""
-        rows = self._query(
+        rows = self.db.query(
             "SELECT * FROM experts WHERE modality = ? AND source <> 'metadata' AND id NOT IN "
             "(SELECT owner FROM embeddings WHERE probe_set = ? AND kind = 'expert') ORDER BY created_at, id",
             [modality, probe_set],
@@ -115,9 +115,9 @@ class VectorStore(StoreBase):
         ]
         ends = "expert = ? AND probe_set = ?"
         with self.transaction():
-            self.db.executemany(f"DELETE FROM neighbours WHERE {ends}", [(e, probe_set) for e in lists])
+            self.db.conn.executemany(f"DELETE FROM neighbours WHERE {ends}", [(e, probe_set) for e in lists])
             self._insert("neighbours", rows)
-            self.db.executemany(f"DELETE FROM unlinked WHERE {ends}", [(e, probe_set) for e in linked])
+            self.db.conn.executemany(f"DELETE FROM unlinked WHERE {ends}", [(e, probe_set) for e in linked])
 
     def neighbours(self, probe_set: str, experts: Iterable[str] | None = None) -> Lists:
         """Return the stored neighbours of all experts, or of some, nearest first."""

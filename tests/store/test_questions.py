@@ -209,7 +209,7 @@ def test_neighbours_of_one_and_whose_are_far(zoo):
 def test_what_is_asked_of_one_node_is_looked_up_by_an_index(zoo):
     """However large the registry: no plan goes through all rows of a table."""
     plans = []
-    zoo.db.set_trace_callback(plans.append)
+    zoo.db.conn.set_trace_callback(plans.append)
     zoo.find_expert("dir:a")
     zoo.find_expert("d@aaa")
     zoo.edges(node="dir:a")
@@ -223,7 +223,7 @@ def test_what_is_asked_of_one_node_is_looked_up_by_an_index(zoo):
     zoo.count_vectors("probe:1")
     zoo.experts(where={"base_model": ["dir:a"]})
     zoo.experts(where={"source": "metadata", "name": ["a"]})
-    zoo.db.set_trace_callback(None)
+    zoo.db.conn.set_trace_callback(None)
     tables = ("experts", "tasks", "edges", "runs", "covariates", "neighbours", "embeddings")
     assert len(plans) >= 13
     for statement in plans:
