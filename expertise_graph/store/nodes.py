@@ -248,7 +248,7 @@ class NodeStore(StoreBase):
         rows = self.db.query(
             f"SELECT *, COUNT(*) OVER () AS total FROM {table} WHERE {condition} "
             f"ORDER BY created_at, id LIMIT {_NAMED}",
-            values,
+            dict(values),
         )
         return list(rows)
 
