@@ -154,7 +154,7 @@ def test_card_and_check_are_of_the_networks_that_answer(searched, letters, tmp_p
     n, score = len(result.members), result.accuracy
     assert card.count(f"{n} networks answer together here, see `ensemble.json`: {score:.4f} on the test") == 1
     shown = invoke("--workspace", folder, "check", folder / "out").worked().out
-    assert f"{n} networks answer together: accuracy {score:.1%} on the test items" in shown
+    assert f"{n} networks answer together: accuracy {100 * score:.1f} % on the test items" in shown
     broken = shutil.copytree(folder / "out", tmp_path / "broken")
     shutil.rmtree(broken / "members")
     invoke("--workspace", folder, "check", broken).failed("members")
@@ -292,7 +292,7 @@ def test_nothing_is_written_where_nothing_can_be_done(workspace, letters, tmp_pa
         with pytest.raises(InvalidInputError, match=r"taken holds other files: choose a new or empty folder"):
             opened.auto(letters, taken, settings=AutoSettings(time_budget=3.0))
         none = AutoSettings(time_budget=3.0, query=Query(max_params=1000))
-        with pytest.raises(NotFoundError, match=r"--max-params"):
+        with pytest.raises(NotFoundError, match=r"`max_params=1k` alone excludes 4"):
             opened.auto(letters, workspace / "out", settings=none)
     assert not (workspace / "out").exists()
     assert [p.name for p in taken.iterdir()] == ["note.txt"]
