@@ -379,7 +379,11 @@ class Workspace:
         if isinstance(data, datasets.LabelledData):
             return data
         found = datasets.read_data(
-            data, columns=columns or datasets.NO_COLUMNS, download=models.download_dataset, strict=strict
+            data,
+            columns=columns or datasets.NO_COLUMNS,
+            # The Hub's client is imported when something is downloaded.
+            download=lambda repo, revision: models.download_dataset(repo, revision),
+            strict=strict,
         )
         if modality not in (None, found.modality):
             raise InvalidInputError(
