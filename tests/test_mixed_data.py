@@ -52,7 +52,9 @@ def test_a_task_without_an_expert_of_its_modality(blank, tmp_path):
     invoke("register", f"dir:{tmp_path / 'm'}").worked()
     before = materials.counts(blank)
     table = materials.glosses(tmp_path / "t.csv", 6)
-    invoke("query", table).failed("no expert of modality 'text' is registered", "expertise-graph register")
+    invoke("query", table).failed(
+        "no expert of modality 'text' is registered; register one first, e.g. hf:ORG/NAME"
+    )
     invoke("warm-start", table, "--out", tmp_path / "out").failed("no expert of modality 'text'")
     assert materials.counts(blank) == before
 
