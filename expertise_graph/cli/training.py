@@ -339,24 +339,17 @@ def _show_auto(result: AutoResult, names: Mapping[str, str]) -> None:
 
 
 def _trial_row(number: int, trial: TrialResult, chosen: tuple[str, ...]) -> dict[str, Any]:
-    settings = (f"{name} {_setting(value)}" for name, value in trial.settings.items())
     return {
         "trial": f"{number}{' *' if trial.run in chosen else ''}",
         "expert": trial.name,
         "why_tried": trial.origin,
-        "settings": ", ".join(settings) or "defaults",
+        "settings": trial.settings_text,
         "epochs": trial.epochs,
         "validation": trial.accuracy,
         "loss": trial.loss,
         "seconds": trial.seconds,
         "status": trial.status + (", on record" if trial.recorded else ""),
     }
-
-
-def _setting(value: object) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _show_members(result: AutoResult, names: Mapping[str, str]) -> None:

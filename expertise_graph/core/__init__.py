@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         first_line,
     )
     from expertise_graph.core.files import (
-        json_text,
         new_folder,
         read_json,
         read_json_object,

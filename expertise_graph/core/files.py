@@ -89,12 +89,7 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Write strict JSON (no NaN), whole or not at all."""
-    write_text(path, json_text(value))
-
-
-def json_text(value: object, *, indent: int = 1) -> str:
-    """Return strict JSON as it is written to files: UTF-8, indented, NaN refused, a line end at the end."""
-    return json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=False) + "\n"
+    write_text(path, json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> Any:

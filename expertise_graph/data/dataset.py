@@ -85,12 +85,6 @@ class Columns:
         }
         return {name: value for name, value in given.items() if value}
 
-    @property
-    def options(self) -> list[str]:
-        """What says the same on the command line."""
-        flags = {f"--{name.replace('_', '-')}": value for name, value in self.settings.items()}
-        return [word for pair in flags.items() for word in pair]
-
 
 NO_COLUMNS = Columns()
 """Everything is guessed."""

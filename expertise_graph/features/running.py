@@ -19,9 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from expertise_graph.core import Progress, sha256_of_texts, silent
 from expertise_graph.data import Item, known_modalities
-from expertise_graph.models import Backbone
-
-Batch = dict[str, torch.Tensor]
+from expertise_graph.models import Backbone, Batch
 
 # Items to a batch where they are all of one size. More brings no speed on a CPU, and takes more memory.
 BATCH_SIZE = 32

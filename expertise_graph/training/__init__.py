@@ -6,7 +6,6 @@ from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
     from expertise_graph.training.batches import (
-        Batch,
         BatchLoader,
         even_batches,
         training_order,

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 
 from expertise_graph.core import Z_80
-from expertise_graph.training.batches import Batch
+from expertise_graph.models import Batch
 
 SHIFT = 0.03
 """Images are moved by up to this fraction of their size.

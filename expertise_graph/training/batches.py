@@ -16,8 +16,7 @@ import torch
 
 from expertise_graph.core import DatasetError, IntArray
 from expertise_graph.data import Item, LabelledData, Splits, holdout
-
-Batch = dict[str, torch.Tensor]
+from expertise_graph.models import Batch
 
 CACHE_BYTES = 512 * 2**20
 """Preprocessed items are kept in memory up to this size: 850 images of 224 pixels.

@@ -6,7 +6,6 @@ from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
     from expertise_graph.tuning.output_folder import discard_result
-    from expertise_graph.tuning.report import settings_text
     from expertise_graph.tuning.result import AutoResult, TrialResult
     from expertise_graph.tuning.run import auto
     from expertise_graph.tuning.settings import AutoSettings

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from expertise_graph.core import inline
 from expertise_graph.data import LabelledData
-from expertise_graph.tuning.result import AutoResult, TrialResult
+from expertise_graph.tuning.result import AutoResult
 
 
 def report_of(result: AutoResult, data: LabelledData, names: Mapping[str, str]) -> str:
@@ -20,12 +20,6 @@ def report_of(result: AutoResult, data: LabelledData, names: Mapping[str, str]) 
     parts = [_head(result, data, names), _members(result, names), _trials(result), _time(result)]
     found = [lines for part in parts if (lines := list(part))]
     return "\n".join(line for lines in found for line in (*lines, ""))
-
-
-def settings_text(trial: TrialResult) -> str:
-    """Return the settings of a trial that differ from the defaults in one line."""
-    parts = (f"{name} {_shown(value)}" for name, value in trial.settings.items())
-    return ", ".join(parts) or "defaults"
 
 
 def _head(result: AutoResult, data: LabelledData, names: Mapping[str, str]) -> Iterator[str]:
@@ -72,7 +66,7 @@ def _trials(result: AutoResult) -> Iterator[str]:
             f"{won}{number}{won}",
             inline(trial.name),
             trial.origin,
-            settings_text(trial),
+            trial.settings_text,
             str(trial.epochs),
             f"{trial.accuracy:.3f}",
             f"{trial.loss:.3f}",
@@ -88,9 +82,3 @@ def _time(result: AutoResult) -> Iterator[str]:
         f"Time: {result.seconds:.1f} of {result.time_budget:g} s; {spent}. "
         f"The query ran {result.experts_run} experts."
     )
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -11,6 +11,12 @@ from expertise_graph.core import WarmStart
 DONE, PRUNED, CUT, DIVERGED, FAILED = "done", "pruned", "cut", "diverged", "failed"
 
 
+def _written(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
     """One trial: an expert fine-tuned with some settings, measured on the validation split.
@@ -39,6 +45,11 @@ class TrialResult:
     status: str
     recorded: bool = False
     note: str = ""
+
+    @property
+    def settings_text(self) -> str:
+        """The settings that differ from the defaults, in one line."""
+        return ", ".join(f"{name} {_written(value)}" for name, value in self.settings.items()) or "defaults"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,8 @@ class Pair:
 
     @property
     def columns(self) -> list[str]:
-        return COLUMNS[self.kind].options
+        settings = COLUMNS[self.kind].settings
+        return [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
 
     @property
     def data(self) -> LabelledData:
