@@ -10,11 +10,14 @@ import contextlib
 import hashlib
 import json
 import os
+import platform
+import re
 import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +26,8 @@ from expertise_graph.core.errors import InvalidInputError, disk_errors
 # Larger files are data, not configuration: reading one would only fill the memory.
 MAX_JSON_BYTES = 64 << 20
 
-# A temporary file this old was left by a killed process; a live one writes for seconds.
+# A temporary file of another machine that is this old was left by a killed writer; a live one writes
+# for seconds.
 LEFT_AFTER_SECONDS = 3600
 
 
@@ -37,6 +41,7 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: for example when the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     temporary = _beside(path)
     try:
         with disk_errors():
@@ -46,7 +51,6 @@ def replacing(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
-        _remove_leftovers(path)
 
 
 @contextmanager
@@ -60,6 +64,7 @@ def new_folder(path: Path) -> Iterator[Path]:
         OSError: for example when the disk is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(path)
     temporary = _beside(path)
     temporary.mkdir()
     try:
@@ -73,7 +78,6 @@ def new_folder(path: Path) -> Iterator[Path]:
         sync(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-        _remove_leftovers(path)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -177,14 +181,44 @@ def sha256_of_file(path: Path) -> str:
 
 def _beside(path: Path) -> Path:
     # Hidden, so that no reader of the folder takes it for content; some writers look at the suffix.
-    return path.with_name(f".{path.stem}.{uuid.uuid4().hex}.tmp{path.suffix}")
+    return path.with_name(f".{path.stem}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex}.tmp{path.suffix}")
 
 
 def _remove_leftovers(path: Path) -> None:
     for other in path.parent.glob(f".{_escaped(path.stem)}.*.tmp*"):
         with contextlib.suppress(FileNotFoundError):  # another process cleans as well
-            if time.time() - other.stat().st_mtime > LEFT_AFTER_SECONDS:
+            if _is_left_over(other):
                 remove(other)
+
+
+def _is_left_over(temporary: Path) -> bool:
+    """Tell whether the writer of a temporary file is gone: by its process on this machine, else by age."""
+    owner = re.search(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.tmp", temporary.name)
+    if owner and owner[1] == _machine():
+        return not _is_running(int(owner[2]))
+    return time.time() - temporary.stat().st_mtime > LEFT_AFTER_SECONDS
+
+
+@cache
+def _machine() -> str:
+    """Return what process numbers are unique in: the host and, on Linux, its namespace of processes."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return sha256_of_texts([platform.node(), namespace])[:8]
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # no harmless signal there: a leftover stays
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # another user's
+        return True
+    return True
 
 
 def _escaped(name: str) -> str:

@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -98,6 +100,30 @@ def test_only_old_leftovers_of_the_same_file_are_removed(tmp_path):
     os.utime(other, (past, past))
     write_text(tmp_path / "a.txt", "whole")
     assert {p.name for p in tmp_path.iterdir()} == {"a.txt", fresh.name, other.name}
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_and_what_a_live_one_writes_stays(tmp_path):
+    program = (
+        "from pathlib import Path\nfrom expertise_graph.core.files import replacing\n"
+        "with replacing(Path('a.txt')) as file: file.write_text('half'); print(flush=True); input()"
+    )
+    live, killed = (
+        subprocess.Popen(
+            [sys.executable, "-c", program], cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        for _ in range(2)
+    )
+    with live, killed:
+        for writer in (live, killed):
+            assert writer.stdout.readline() == b"\n"
+        assert len(list(tmp_path.iterdir())) == 2
+        killed.kill()
+        killed.wait()
+        write_text(tmp_path / "a.txt", "whole")
+        assert len(list(tmp_path.iterdir())) == 2, "the file and what the live writer is at"
+        live.communicate(b"\n")
+    assert (live.returncode, [p.name for p in tmp_path.iterdir()]) == (0, ["a.txt"])
+    assert (tmp_path / "a.txt").read_text() == "half"
 
 
 @pytest.mark.parametrize(
