@@ -278,7 +278,8 @@ def similar(store: Store, probe_set: str, expert: Expert, k: int) -> list[Neighb
     """
     nearest = store.neighbours_of(expert.id, probe_set)[:k]
     # What is stored answers, unless more is asked for or a process was killed before it was complete.
-    if len(nearest) < k or store.unlinked(probe_set):
+    others = store.count_vectors(probe_set) - 1
+    if len(nearest) < min(k, others) or store.unlinked(probe_set):
         nearest = Neighbourhood(store, probe_set).nearest(expert.id, k)
     known = {e.id: e for e in store.experts(where={"id": [other for other, _ in nearest]})}
     return [
