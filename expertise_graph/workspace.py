@@ -753,7 +753,7 @@ class Workspace:
         def read(columns: Columns) -> list[datasets.RawData]:
             return [datasets.read_argument(str(n), modality=modality, columns=columns) for n in inputs]
 
-        parts = inference.read_as_trained(opened, read, columns)
+        parts = inference.read_as_trained(opened.columns, read, columns)
         parts.append(datasets.read_lines(lines, modality=modality))
         records = [datasets.Record(where=text, item=text, label=None) for text in texts]
         records += [record for part in parts for record in part.records]
@@ -771,7 +771,7 @@ class Workspace:
         Raises:
             NotFoundError, DatasetError: as `read`.
         """
-        return inference.read_as_trained(model, lambda named: self.read(data, columns=named), columns)
+        return inference.read_as_trained(model.columns, lambda named: self.read(data, columns=named), columns)
 
     def evaluate(
         self,
@@ -930,18 +930,19 @@ class Workspace:
         Args:
             folder: of the run.
             data: its data; by default where the registry last saw them.
-            columns: which columns of a table hold what.
+            columns: which columns of a table hold what; by default as when it was trained.
             trust_code: whether a model built by code of the user may be loaded.
 
         Raises:
             InvalidInputError: when the run has not finished.
         """
 
-        def find(task: str) -> LabelledData:
-            if data is not None:
-                return self.read(data, columns=columns)
-            found = self.read(self.store.find_task(task).locator, columns=columns)
-            if found.task.id != task:
+        def find(run: diagnostics.FinishedRun) -> LabelledData:
+            given = self.store.find_task(run.task).locator if data is None else data
+            found = inference.read_as_trained(
+                run.columns, lambda named: self.read(given, columns=named), columns
+            )
+            if data is None and found.task.id != run.task:
                 raise InvalidInputError(
                     f"{found.locator} gives other items or labels than the run had: name its columns "
                     f"as then, e.g. {setting('target')}, or give the data as they were with {setting('data')}"

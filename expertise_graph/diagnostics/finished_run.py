@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from expertise_graph.core import InvalidInputError, count, percent, setting
-from expertise_graph.data import CLASS, VALUE, LabelledData, plural_of
+from expertise_graph.data import CLASS, NO_COLUMNS, VALUE, Columns, LabelledData, plural_of
 from expertise_graph.models import RunFolder
 from expertise_graph.training import METRICS
 
@@ -23,6 +23,7 @@ class FinishedRun:
         history: a row for each epoch.
         task: id of the task it was trained on.
         kind: of the target: class, labels or value.
+        columns: that were named when its data were read.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class FinishedRun:
     modality: str
     classes: tuple[str, ...]
     kind: str
+    columns: Columns = NO_COLUMNS
 
     @property
     def metric(self) -> str:
@@ -75,6 +77,7 @@ def read_finished_run(path: Path) -> FinishedRun:
             modality=model.modality,
             classes=model.classes,
             kind=model.kind,
+            columns=model.named_columns,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(

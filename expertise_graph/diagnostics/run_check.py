@@ -19,8 +19,8 @@ from expertise_graph.inference import Model, open_model
 # Of the hardest examples that a terminal shows; the page has all.
 _BRIEF = 8
 
-Find = Callable[[str], LabelledData]
-"""Returns the data of a task, by its id; raises ExpertiseError where they cannot be found."""
+Find = Callable[[FinishedRun], LabelledData]
+"""Returns the data of a run; raises ExpertiseError where they cannot be found."""
 
 
 @dataclass(kw_only=True)
@@ -75,9 +75,9 @@ def check_run(
     except UntrustedError as error:
         found.notes.append(f"the hardest examples are left out: {error}")
     try:
-        found.data = find(run.task)
+        found.data = find(run)
         check_same_classes(run, found.data)
-        found.verdict = judge(run, found.data.locator, settings)
+        found.verdict = judge(run, found.data.locator, {**run.columns.settings, **(settings or {})})
         if found.model is None:
             return found
         found.hardest, found.looked_at = hardest_examples(

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from expertise_graph.core import InvalidInputError, NotFoundError
-from expertise_graph.data import Columns
 from expertise_graph.inference.model import Ensemble, Model, Network
 from expertise_graph.models import (
-    ModelDescription,
     RunFolder,
     SourceOptions,
     existing_folder,
@@ -94,14 +91,8 @@ def open_network(folder: str | Path, *, trust_code: bool = False) -> Network:
         identity=record.identity if record else {},
         accuracy=description.accuracy,
         seen=description.seen,
-        columns=_columns(description),
+        columns=description.named_columns,
     )
-
-
-def _columns(description: ModelDescription) -> Columns:
-    """Return the columns of the run; what another version of this package calls otherwise is left out."""
-    known = {field.name for field in dataclasses.fields(Columns)}
-    return Columns(**{name: value for name, value in description.columns.items() if name in known})
 
 
 def _no_model(root: Path) -> NotFoundError:

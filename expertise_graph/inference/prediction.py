@@ -65,8 +65,8 @@ def predict(
     return predictions, skipped
 
 
-def read_as_trained(model: Model, read: Callable[[Columns], T], columns: Columns | None) -> T:
-    """Return what `read` gives for the columns given, else for those of the model's own data.
+def read_as_trained(trained: Columns, read: Callable[[Columns], T], columns: Columns | None) -> T:
+    """Return what `read` gives for the columns given, else for those of the data that a model was trained on.
 
     Data that do not have the columns of the run are read as if none were named.
 
@@ -76,9 +76,9 @@ def read_as_trained(model: Model, read: Callable[[Columns], T], columns: Columns
     if columns not in (None, NO_COLUMNS):
         return read(columns)
     try:
-        return read(model.columns)
+        return read(trained)
     except DatasetError:
-        if model.columns == NO_COLUMNS:
+        if trained == NO_COLUMNS:
             raise
         return read(NO_COLUMNS)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from expertise_graph.core import InvalidInputError, read_json_object
-from expertise_graph.data import CLASS, KINDS
+from expertise_graph.data import CLASS, KINDS, Columns
 
 _MEMBER = re.compile(r"members/[0-9]+")
 
@@ -95,6 +95,12 @@ class ModelDescription:
     expert: str | None = None
     strategy: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def named_columns(self) -> Columns:
+        """Its `columns`, without what another version of this package calls otherwise."""
+        known = {field.name for field in fields(Columns)}
+        return Columns(**{name: value for name, value in self.columns.items() if name in known})
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
