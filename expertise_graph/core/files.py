@@ -10,18 +10,17 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
 import re
 import shutil
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from expertise_graph.core.errors import InvalidInputError, disk_errors
+from expertise_graph.core.processes import is_gone, process_name
 
 # Larger files are data, not configuration: reading one would only fill the memory.
 MAX_JSON_BYTES = 64 << 20
@@ -181,7 +180,7 @@ def sha256_of_file(path: Path) -> str:
 
 def _beside(path: Path) -> Path:
     # Hidden, so that no reader of the folder takes it for content; some writers look at the suffix.
-    return path.with_name(f".{path.stem}.{_machine()}-{os.getpid()}-{uuid.uuid4().hex}.tmp{path.suffix}")
+    return path.with_name(f".{path.stem}.{process_name()}-{uuid.uuid4().hex}.tmp{path.suffix}")
 
 
 def _remove_leftovers(path: Path) -> None:
@@ -193,32 +192,11 @@ def _remove_leftovers(path: Path) -> None:
 
 def _is_left_over(temporary: Path) -> bool:
     """Tell whether the writer of a temporary file is gone: by its process on this machine, else by age."""
-    owner = re.search(r"\.([0-9a-f]{8})-(\d+)-[0-9a-f]{32}\.tmp", temporary.name)
-    if owner and owner[1] == _machine():
-        return not _is_running(int(owner[2]))
+    owner = re.search(r"\.([0-9a-f]{8}-\d+)-[0-9a-f]{32}\.tmp", temporary.name)
+    gone = is_gone(owner[1]) if owner else None
+    if gone is not None:
+        return gone
     return time.time() - temporary.stat().st_mtime > LEFT_AFTER_SECONDS
-
-
-@cache
-def _machine() -> str:
-    """Return what process numbers are unique in: the host and, on Linux, its namespace of processes."""
-    try:
-        namespace = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        namespace = ""
-    return sha256_of_texts([platform.node(), namespace])[:8]
-
-
-def _is_running(process: int) -> bool:
-    if os.name == "nt":  # no harmless signal there: a leftover stays
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # another user's
-        return True
-    return True
 
 
 def _escaped(name: str) -> str:

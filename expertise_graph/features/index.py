@@ -7,8 +7,9 @@ a cache: a side-car file holds its checksum, and what does not match it is not r
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from expertise_graph.core import (
     FloatArray,
     InvalidInputError,
+    first_line,
     read_json_object,
     write_bytes,
 )
@@ -32,7 +34,10 @@ EXACT_BELOW = 50_000
 # more and takes longer; these are the settings that tests/features/test_index.py holds to its recall.
 _LINKS, _BUILD_WIDTH, _SEARCH_WIDTH = 32, 200, 256
 
-_FORMAT = 1
+_FORMAT = 2
+
+KeyOf = Callable[[int], str | None]
+"""Gives the key that an index of a generation was sealed by, None where there is none."""
 
 
 class ExactIndex:
@@ -148,12 +153,12 @@ class FaissIndex:
         """Remove all vectors but those under `ids`."""
         self.remove(list(self._known.difference(ids)))
 
-    def save(self, path: Path) -> None:
-        """Write the index and its side-car; each file appears whole or not at all."""
+    def save(self, path: Path, key: str = "") -> None:
+        """Write the index and its side-car, sealed by a key; each file appears whole or not at all."""
         data = faiss.serialize_index(self._index).tobytes()
         side_car = {
             "format": _FORMAT,
-            "sha256": _checksum(data, self.generation),
+            "sha256": _checksum(data, self.generation, key),
             "dim": self.dim,
             "count": len(self),
             "generation": self.generation,
@@ -163,23 +168,36 @@ class FaissIndex:
         write_bytes(_side_car(path), json.dumps(side_car).encode())
 
     @classmethod
-    def load(cls, path: Path) -> FaissIndex:
+    def load(cls, path: Path, key_of: KeyOf = lambda generation: "") -> FaissIndex:
         """Read a saved index back.
 
+        Args:
+            path: of the index.
+            key_of: gives the key that an index of a generation was sealed by, None where there is none.
+
         Raises:
-            InvalidInputError: when the file is missing or damaged.
+            InvalidInputError: when the file is missing or damaged, or was sealed by another key.
         """
         side_car = _read_side_car(path)
         data = path.read_bytes() if path.is_file() else b""
-        generation = side_car.get("generation")
-        if _checksum(data, generation) != side_car.get("sha256"):
+        generation = int(side_car["generation"])
+        key = key_of(generation)
+        if key is None:
+            raise InvalidInputError(f"{path.name} is not of this registry")
+        # Checked before FAISS sees it: it reads past the end of what is not its own.
+        if _checksum(data, generation, key) != side_car.get("sha256"):
             raise InvalidInputError(f"{path.name} does not match its checksum")
-        loaded = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
+        try:
+            loaded = faiss.deserialize_index(np.frombuffer(data, dtype=np.uint8))
+        except RuntimeError as error:
+            raise InvalidInputError(f"{path.name} cannot be read: {first_line(error)}") from error
         if side_car.get("dim") != loaded.d:
             raise InvalidInputError(f"{path.name} holds vectors of another dimension than its side-car says")
+        if not isinstance(loaded, faiss.IndexIDMap2):
+            raise InvalidInputError(f"{path.name} holds another kind of index")
         index = cls(loaded.d)
         index._index = loaded
-        index.generation = generation or 0
+        index.generation = generation
         index._known = set(faiss.vector_to_array(index._index.id_map).tolist())
         if side_car.get("count") != len(index):
             raise InvalidInputError(f"{path.name} holds another number of vectors than its side-car says")
@@ -224,12 +242,8 @@ def _check_query(vector: FloatArray, dim: int) -> NDArray[np.float32]:
     return normalise(query[None])
 
 
-def _checksum(data: bytes, generation: int | None) -> str:
-    """Return the hash of a saved index; earlier versions, which noted no generation, hashed the data only."""
-    digest = hashlib.sha256(data)
-    if generation is not None:
-        digest.update(f"generation {generation}".encode())
-    return digest.hexdigest()
+def _checksum(data: bytes, generation: int, key: str) -> str:
+    return hmac.new(key.encode(), b"generation %d " % generation + data, hashlib.sha256).hexdigest()
 
 
 def _side_car(path: Path) -> Path:
@@ -241,6 +255,6 @@ def _read_side_car(path: Path) -> dict[str, Any]:
         content = read_json_object(_side_car(path))
     except InvalidInputError as error:
         raise InvalidInputError(f"{path.name} has no readable side-car: {error}") from error
-    if content.get("format") != _FORMAT:
+    if content.get("format") != _FORMAT or not isinstance(content.get("generation"), int):
         raise InvalidInputError(f"{path.name} has a side-car of another format")
     return content

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -50,16 +50,20 @@ class VectorIndex(Protocol):
         """Return the cosine of a vector and each of those under some ids, (len(ids),)."""
         ...
 
-    def save(self, path: Path) -> None:
-        """Write the index, whole or not at all."""
+    def save(self, path: Path, key: str = "") -> None:
+        """Write the index, whole or not at all, sealed by a key that belongs to its generation."""
         ...
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls, path: Path, key_of: Callable[[int], str | None] = lambda generation: "") -> Self:
         """Read a saved index back.
 
+        Args:
+            path: of the index.
+            key_of: gives the key that an index of a generation was sealed by, None where there is none.
+
         Raises:
-            InvalidInputError: when the file is missing or damaged.
+            InvalidInputError: when the file is missing or damaged, or was sealed by another key.
         """
         ...
 

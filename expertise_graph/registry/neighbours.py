@@ -157,25 +157,25 @@ def _index_name(store: Store) -> str:
 def _load_index(store: Store, probe_set: str) -> VectorIndex:
     """Return the saved index with what was added to the registry since; it is saved again now and then."""
     path = store.folder / "embeddings" / "index" / f"{probe_set.split(':')[1][:16]}.{_index_name(store)}"
-    saved = _saved_index(store, path) if path.is_file() else None
+    saved = _saved_index(store, path, probe_set) if path.is_file() else None
     before = len(saved) if saved else 0
     index = _updated(saved, store, probe_set)
     if index is not saved or abs(len(index) - before) > max(_UNSAVED, _UNSAVED_PART * before):
         index.generation = store.generation()
-        index.save(path)
+        index.save(path, store.index_key(probe_set, index.generation, make=True) or "")
     return index
 
 
-def _saved_index(store: Store, path: Path) -> VectorIndex | None:
+def _saved_index(store: Store, path: Path, probe_set: str) -> VectorIndex | None:
+    # A registry that was restored or replaced has other vectors under the same row numbers: an index is read
+    # only where this very registry has its key. Without any key it was saved by an earlier version.
+    if not store.has_index_keys(probe_set):
+        return None
     try:
-        index = vector_indexes[_index_name(store)].load(path)
-        # A registry that was restored from a backup has other vectors under the same row numbers.
-        if index.generation > store.generation():
-            raise InvalidInputError(f"{path.name} is newer than the registry")
+        return vector_indexes[_index_name(store)].load(path, lambda n: store.index_key(probe_set, n))
     except InvalidInputError as error:
         sys.stderr.write(f"vector index: {error}; rebuilt from registry.db\n")
         return None
-    return index
 
 
 def _updated(index: VectorIndex | None, store: Store, probe_set: str) -> VectorIndex:

@@ -168,6 +168,19 @@ def m007_answers(db: sqlite3.Connection) -> None:
     )
 
 
+def m008_pending(db: sqlite3.Connection) -> None:
+    """What was begun and is to be finished by whoever opens the workspace next; keys of saved indexes."""
+    _script(
+        db,
+        """CREATE TABLE pending (
+            kind TEXT NOT NULL, subject TEXT NOT NULL, detail TEXT NOT NULL, owner TEXT NOT NULL,
+            created_at TEXT NOT NULL, PRIMARY KEY (kind, subject)) WITHOUT ROWID""",
+        """CREATE TABLE index_keys (
+            probe_set TEXT NOT NULL, generation INTEGER NOT NULL, key TEXT NOT NULL,
+            PRIMARY KEY (probe_set, generation)) WITHOUT ROWID""",
+    )
+
+
 _STEPS = (
     m001_nodes,
     m002_vectors,
@@ -176,6 +189,7 @@ _STEPS = (
     m005_timings,
     m006_seen,
     m007_answers,
+    m008_pending,
 )
 
 SCHEMA_VERSION = len(_STEPS)

@@ -14,7 +14,7 @@ from expertise_graph.core import Embedding, InvalidInputError, StoreError, sha25
 
 T = TypeVar("T")
 _TUPLES = frozenset({"datasets", "tags", "classes"})
-_JSON = _TUPLES | {"meta", "config", "result"}
+_JSON = _TUPLES | {"meta", "config", "result", "detail"}
 
 
 def now() -> str:

@@ -6,13 +6,14 @@ import sqlite3
 from pathlib import Path
 
 from expertise_graph.store.nodes import NodeStore
+from expertise_graph.store.pending import PendingStore
 from expertise_graph.store.relations import RelationStore
 from expertise_graph.store.runs import RunStore
 from expertise_graph.store.vectors import VectorStore
 
 
-class Store(NodeStore, VectorStore, RelationStore, RunStore):
-    """Nodes, vectors, relations and runs of one workspace: each part has a module of its own.
+class Store(NodeStore, VectorStore, RelationStore, RunStore, PendingStore):
+    """Nodes, vectors, relations, runs and unfinished work of one workspace, each in a module of its own.
 
     It answers questions by SQL, and reads a whole table only for those that ask for all of it. Every
     method is one short transaction; `transaction` joins several into one. As a context manager it closes

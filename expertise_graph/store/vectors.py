@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -158,6 +159,30 @@ class VectorStore(StoreBase):
     def generation(self) -> int:
         """Return the number that grows whenever an expert's vector changes."""
         return int(self.state("generation") or 0)
+
+    def index_key(self, probe_set: str, generation: int, *, make: bool = False) -> str | None:
+        """Return the secret that an index of this generation was saved with by this registry, if it was.
+
+        Generations are numbers, which a registry that was restored or replaced counts again; the key does
+        not come again.
+
+        Args:
+            probe_set: of the vectors.
+            generation: of the registry when the index was saved.
+            make: whether to choose one where there is none.
+        """
+        if make:
+            row = {"probe_set": probe_set, "generation": generation, "key": secrets.token_hex(16)}
+            with self.transaction():
+                self._insert("index_keys", [row], "OR IGNORE")
+        sql = "SELECT key FROM index_keys WHERE probe_set = ? AND generation = ?"
+        found = self.db.execute(sql, [probe_set, generation]).fetchone()
+        return None if found is None else str(found[0])
+
+    def has_index_keys(self, probe_set: str) -> bool:
+        """Tell whether an index of this probe set was ever saved with a key of this registry."""
+        sql = "SELECT 1 FROM index_keys WHERE probe_set = ? LIMIT 1"
+        return self.db.execute(sql, [probe_set]).fetchone() is not None
 
     def state(self, name: str) -> str | None:
         """Return a single value kept under `name`, such as the current probe set of a modality."""

@@ -31,6 +31,7 @@ EXPERT = {
     "schema4": "digits-in-fonts",
     "schema5": "digits-in-fonts",
     "schema6": "digits-in-fonts",
+    "schema7": "digits-in-fonts",
 }
 
 

@@ -1,6 +1,7 @@
 """Both indexes against a plain comparison with every vector."""
 
 import hashlib
+import hmac
 import json
 
 import numpy as np
@@ -224,15 +225,38 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path):
         (tmp_path / "zoo.faiss.json").write_text(json.dumps({**side_car, name: side_car[name] + 1}))
         with pytest.raises(InvalidInputError, match=said):
             FaissIndex.load(path)
-    # Earlier versions noted no generation.
-    del side_car["generation"]
-    side_car["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-    (tmp_path / "zoo.faiss.json").write_text(json.dumps(side_car))
-    assert (len(FaissIndex.load(path)), FaissIndex.load(path).generation) == (9, 0)
     for other in ([], {"format": 99}, "text", None):
         (tmp_path / "zoo.faiss.json").write_text(json.dumps(other))
         with pytest.raises(InvalidInputError, match=r"another format|an object is expected"):
             FaissIndex.load(path)
+
+
+def test_an_index_is_read_with_the_key_of_its_generation_only(tmp_path):
+    """What is sealed again by somebody else, or by another registry, never reaches FAISS."""
+    path, index = tmp_path / "zoo.faiss", FaissIndex(DIM)
+    index.add(*material(9, 9))
+    index.generation = 4
+    index.save(path, "secret")
+    assert len(FaissIndex.load(path, {4: "secret"}.get)) == 9
+    for keys, said in (({}, "not of this registry"), ({4: "other"}, "checksum"), ({4: ""}, "checksum")):
+        with pytest.raises(InvalidInputError, match=said):
+            FaissIndex.load(path, keys.get)
+    index.save(path, "forged")
+    with pytest.raises(InvalidInputError, match="checksum"):
+        FaissIndex.load(path, {4: "secret"}.get)
+
+
+@pytest.mark.parametrize("garbage", [b"", b"IxFI", b"IxMp" + 64 * b"\xff", b"nothing of FAISS" * 9])
+def test_garbage_with_the_right_checksum_is_one_error(tmp_path, garbage):
+    path, index = tmp_path / "zoo.faiss", FaissIndex(DIM)
+    index.add(*material(9, 9))
+    index.save(path, "key")
+    path.write_bytes(garbage)
+    side_car = json.loads((tmp_path / "zoo.faiss.json").read_text())
+    side_car["sha256"] = hmac.new(b"key", b"generation 0 " + garbage, hashlib.sha256).hexdigest()
+    (tmp_path / "zoo.faiss.json").write_text(json.dumps(side_car))
+    with pytest.raises(InvalidInputError, match=r"zoo\.faiss"):
+        FaissIndex.load(path, {0: "key"}.get)
 
 
 def clustered(n, dim):

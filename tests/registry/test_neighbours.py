@@ -285,6 +285,28 @@ def test_an_index_of_an_older_generation_is_brought_up_to_date(blank, checkpoint
         assert_right(workspace)
 
 
+@pytest.mark.parametrize("backed_up", [2, 4])
+def test_an_older_registry_beside_a_newer_index_finds_its_own_neighbours(blank, checkpoints, backed_up):
+    """Row numbers come again after a backup was restored; the index of the other time is not read."""
+    with Workspace() as workspace:
+        for checkpoint in checkpoints[:backed_up]:
+            workspace.register(f"dir:{checkpoint}")
+        workspace.store.backup(blank / "backup.db")
+        for checkpoint in checkpoints[4:7]:
+            workspace.register(f"dir:{checkpoint}")
+    for name in ("registry.db-wal", "registry.db-shm"):
+        (blank / name).unlink(missing_ok=True)
+    (blank / "backup.db").rename(blank / "registry.db")
+    with Workspace() as workspace:
+        # As many vectors as before, under the same numbers, and at least the same generation.
+        for checkpoint in reversed(checkpoints[5 : 9 - backed_up + 2]):
+            workspace.register(f"dir:{checkpoint}")
+        near = Neighbourhood(workspace.store, probes.current(workspace.store, "image").id)
+        for owner in [e.id for e in workspace.experts("image")]:
+            assert near.search(near.vector(owner), 1)[0][0] == owner
+        assert_right(workspace)
+
+
 def test_the_same_weights_under_two_names_are_flagged(blank, checkpoints, tmp_path):
     copy = shutil.copytree(checkpoints[3], tmp_path / "copy")
     materials.change_json(copy / "preprocessor_config.json", resample=0)

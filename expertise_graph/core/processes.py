@@ -1,0 +1,49 @@
+"""Which process something on the disk belongs to, and whether that process is gone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from functools import cache
+
+
+def process_name() -> str:
+    """Return what this process is called on the disk: the machine, and its number there.
+
+    Example:
+        >>> import re
+        >>> bool(re.fullmatch("[0-9a-f]{8}-[0-9]+", process_name()))
+        True
+    """
+    return f"{_machine()}-{os.getpid()}"
+
+
+def is_gone(name: str) -> bool | None:
+    """Tell whether the process of a name has ended; None where that cannot be known: on another machine."""
+    machine, _, number = name.partition("-")
+    if machine != _machine() or not number.isdigit():
+        return None
+    return not _is_running(int(number))
+
+
+@cache
+def _machine() -> str:
+    """Return what process numbers are unique in: the host and, on Linux, its namespace of processes."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return hashlib.sha256(f"{platform.node()}\n{namespace}".encode()).hexdigest()[:8]
+
+
+def _is_running(process: int) -> bool:
+    if os.name == "nt":  # no harmless signal there: taken for running
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    return True
