@@ -10,6 +10,7 @@ from expertise_graph.core.door import door
 if TYPE_CHECKING:
     from expertise_graph.core.errors import DatasetError as DatasetError
     from expertise_graph.core.errors import ExpertiseError as ExpertiseError
+    from expertise_graph.core.errors import FailedError as FailedError
     from expertise_graph.core.errors import InvalidInputError as InvalidInputError
     from expertise_graph.core.errors import MissingExtraError as MissingExtraError
     from expertise_graph.core.errors import NewerSchemaError as NewerSchemaError

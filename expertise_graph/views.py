@@ -208,6 +208,9 @@ def ranking_json(ranking: Ranking, form: Form = PYTHON) -> Json:
             }
             for e in ranking.excluded
         ],
+        "failed": [
+            {"expert": expert, "reason": form.message(reason)} for expert, reason in ranking.failed.items()
+        ],
         "interrupted": ranking.interrupted,
         "notes": [form.message(note) for note in ranking.notes],
         "seconds": ranking.seconds,

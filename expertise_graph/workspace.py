@@ -33,6 +33,7 @@ from expertise_graph.core import (
     Edge,
     Expert,
     ExpertiseError,
+    FailedError,
     InvalidInputError,
     Neighbour,
     NotFoundError,
@@ -521,28 +522,44 @@ class Workspace:
         if force:
             models.RunFolder(out).discard()
         if expert is not None:
-            chosen = self.store.find_runnable(expert)
+            starts = [self.store.find_runnable(expert)]
         else:
             started = training.expert_of_run(self.store, labelled, out, config)
-            chosen = started or self._best_start(labelled, seed=config.seed, trust_code=trust_code)
-        spec = training.RunSpec(
-            expert=chosen,
-            config=config,
-            out=out,
-            architecture=self._architecture(config.into),
-            compare_cold=compare_cold,
-            tracker=tracker,
-            columns=columns or datasets.NO_COLUMNS,
-            launcher=launcher,
-        )
-        return training.warm_start(self._context(trust_code), labelled, spec, report)
+            starts = [started] if started else self._starts(labelled, seed=config.seed, trust_code=trust_code)
+        architecture, failed = self._architecture(config.into), list[str]()
 
-    def _best_start(self, labelled: LabelledData, *, seed: int, trust_code: bool) -> Expert:
-        """Return the first expert of a query that can be run."""
+        def start_from(chosen: Expert) -> WarmStart:
+            spec = training.RunSpec(
+                expert=chosen,
+                config=config,
+                out=out,
+                architecture=architecture,
+                compare_cold=compare_cold,
+                tracker=tracker,
+                columns=columns or datasets.NO_COLUMNS,
+                launcher=launcher,
+            )
+            return training.warm_start(self._context(trust_code), labelled, spec, report)
+
+        for chosen in starts[:-1]:
+            try:
+                done = start_from(chosen)
+                break
+            except FailedError as error:
+                failed.append(str(error))
+                if models.RunFolder(out).is_run:
+                    models.RunFolder(out).discard()
+        else:
+            done = start_from(starts[-1])
+        return dataclasses.replace(done, note="; ".join(filter(None, [*failed, done.note])))
+
+    def _starts(self, labelled: LabelledData, *, seed: int, trust_code: bool) -> list[Expert]:
+        """Return the experts of a query that can be run, best first."""
         ranking = self.query(labelled, Query(seed=seed), trust_code=trust_code)
         if ranking.interrupted:
             raise KeyboardInterrupt
-        return ranking.start or self.store.find_runnable(ranking.best.expert.id)
+        runnable = [c.expert for c in ranking.candidates if c.expert.runnable]
+        return runnable or [self.store.find_runnable(ranking.best.expert.id)]
 
     def _architecture(self, named: str | None) -> Expert | None:
         """Return the registered expert that is named as an architecture; other names have a scheme."""

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from expertise_graph.core.errors import (
         DatasetError,
         ExpertiseError,
+        FailedError,
         InvalidInputError,
         MissingExtraError,
         NewerSchemaError,
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
         UntrustedError,
         did_you_mean,
         disk_errors,
+        expert_errors,
         first_line,
+        is_out_of_memory,
+        reason_of,
     )
     from expertise_graph.core.files import (
         new_folder,

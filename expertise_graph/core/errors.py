@@ -9,7 +9,8 @@ says what was given, what is possible and what to do::
     │   └── DatasetError        a dataset that cannot be read or is too small to learn from
     ├── UntrustedError          code or a pickle-bearing format met without the explicit opt-in
     ├── SourceError             an expert that cannot be resolved or loaded
-    │   └── OfflineError        needs the network, and there is none
+    │   ├── OfflineError        needs the network, and there is none
+    │   └── FailedError         an expert that raised something when it was run or trained
     ├── MissingExtraError       an optional dependency is not installed
     └── StoreError              registry.db cannot be opened, read or written
         └── NewerSchemaError    registry.db was written by a newer version
@@ -18,10 +19,14 @@ says what was given, what is possible and what to do::
 from __future__ import annotations
 
 import difflib
+import errno
 import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+
+# Of this machine or of whoever started the work, not of the expert that was run.
+_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE)
 
 
 class ExpertiseError(Exception):
@@ -50,6 +55,10 @@ class SourceError(ExpertiseError):
 
 class OfflineError(SourceError):
     """The network is needed and cannot be reached."""
+
+
+class FailedError(SourceError):
+    """An expert raised something when it was run or trained; its text is "NAME failed: reason"."""
 
 
 class MissingExtraError(ExpertiseError):
@@ -91,6 +100,55 @@ def first_line(error: BaseException) -> str:
         'no such layer'
     """
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one line what went wrong: class and message, of the package's own errors the message alone.
+
+    Example:
+        >>> reason_of(KeyError("index out of range" + chr(10) + "details")), reason_of(MemoryError())
+        ('KeyError: index out of range', 'MemoryError')
+    """
+    if isinstance(error, ExpertiseError) or not str(error).strip():
+        return first_line(error)
+    # The text of a KeyError is the repr of its message, line ends included.
+    told = error.args[0] if isinstance(error, KeyError) and error.args else error
+    return f"{type(error).__name__}: {str(told).strip().splitlines()[0]}"
+
+
+@contextmanager
+def expert_errors(name: str) -> Iterator[None]:
+    """Turn whatever an expert raises into one line, "NAME failed: class: message".
+
+    Networks and tokenizers of strangers raise anything; a panic of a library written in Rust is not even an
+    `Exception`. What ends the process, errors of this package, of the registry and of the disk pass through.
+
+    Raises:
+        SourceError: when its memory does not suffice, which may be otherwise another time.
+        FailedError: for all else.
+    """
+    try:
+        yield
+    except (ExpertiseError, KeyboardInterrupt, SystemExit, GeneratorExit):
+        raise
+    except BaseException as error:
+        of_the_disk = isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
+        if of_the_disk or type(error).__module__ == "sqlite3":
+            raise
+        kind = SourceError if is_out_of_memory(error) else FailedError
+        raise kind(f"{name} failed: {reason_of(error)}") from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception says that memory is exhausted, on a GPU or in main memory."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "out of memory" in text
+        or "can't allocate memory" in text
+        or "DefaultCPUAllocator" in text
+    )
 
 
 def did_you_mean(given: str, possible: Iterable[str]) -> str:

@@ -270,6 +270,7 @@ class Ranking:
         unit: of the predictions: accuracy, or percentile where the level of the task is unknown.
         together: a few experts to try side by side, chosen to complement each other.
         excluded: the best expert that each constraint alone keeps out.
+        failed: experts that cannot be run on the data, by id: a line that says why.
         interrupted: whether the search was cut short by Ctrl-C.
     """
 
@@ -281,6 +282,7 @@ class Ranking:
     unit: str = "accuracy"
     together: tuple[Expert, ...] = ()
     excluded: tuple[Excluded, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
     interrupted: bool = False
     notes: tuple[str, ...] = ()
     seconds: float = 0.0

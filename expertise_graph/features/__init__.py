@@ -8,10 +8,11 @@ if TYPE_CHECKING:
     from expertise_graph.features import probe_sets as probe_sets
     from expertise_graph.features.context import Context
     from expertise_graph.features.cost import Timings, cached, predicted_seconds
+    from expertise_graph.features.failures import remembered
     from expertise_graph.features.indexes import DEFAULT_INDEX, VectorIndex, vector_indexes
     from expertise_graph.features.latency import Meter
     from expertise_graph.features.probing import Prober
-    from expertise_graph.features.running import at_once, extract, forward, machine, timed
+    from expertise_graph.features.running import at_once, extract, forward, machine, timed, try_out
     from expertise_graph.features.similarity import (
         DUPLICATE_CKA,
         SKETCH_DIM,

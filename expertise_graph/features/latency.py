@@ -12,9 +12,9 @@ from expertise_graph.core import (
     NotFoundError,
     SourceError,
     UntrustedError,
+    expert_errors,
 )
 from expertise_graph.data import Inputs, Item, known_modalities
-from expertise_graph.features.probing import not_run
 from expertise_graph.store import Store
 
 # Forward passes whose median counts. Fewer than five say little beside other processes on the machine; more
@@ -71,11 +71,9 @@ def measure(
     if not expert.runnable:
         raise SourceError(f"{expert.name} is known from imported metadata only and cannot be run")
     item = known_modalities[probes.modality].decode(typical(probes))
-    backbone = models.load(expert, trust_code=trust_code)
-    try:
+    with expert_errors(expert.name):
+        backbone = models.load(expert, trust_code=trust_code)
         milliseconds = features.timed(backbone, item, repeats)
-    except Exception as error:
-        raise not_run(expert, probes.modality, error) from error
     store.put_latency(expert, features.machine(), milliseconds)
     return milliseconds
 

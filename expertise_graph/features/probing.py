@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph import features, models
-from expertise_graph.core import Expert, ExpertiseError, Progress, SourceError, first_line, silent
-from expertise_graph.data import Inputs, plural_of
+from expertise_graph.core import Expert, FailedError, Progress, expert_errors, silent
+from expertise_graph.data import Inputs
 from expertise_graph.store import Arrays, features_key
 
 
@@ -37,31 +37,33 @@ class Prober:
     progress: Progress = silent
     ran: Callable[[Expert, int, float], None] = _ignore
 
-    def features(self, expert: Expert, inputs: Inputs) -> NDArray[np.float32]:
+    def features(self, expert: Expert, inputs: Inputs, *, new: bool = False) -> NDArray[np.float32]:
         """Return features (n, d) of `inputs`, from the cache or by running the expert.
 
+        Args:
+            expert: any expert with weights.
+            inputs: of its modality.
+            new: whether it is about to be registered: it is tried on unlike inputs before it is run.
+
         Raises:
-            SourceError: when the expert cannot be loaded, or gives NaN or infinity.
+            SourceError: when the expert cannot be loaded.
+            FailedError: when it raises something, or gives NaN or infinity.
         """
         key = features_key(expert, inputs.sha256)
         stored = self.arrays.get(key)
         if stored is not None and len(stored) == len(inputs.items):
             return stored
-        backbone = models.load(expert, trust_code=self.trust_code)
-        start = time.perf_counter()
-        try:
+        with expert_errors(expert.name):
+            backbone = models.load(expert, trust_code=self.trust_code)
+            if new:
+                features.try_out(backbone)
+            start = time.perf_counter()
             given = features.extract(backbone, inputs.items, label=expert.name, progress=self.progress)
-        except Exception as error:
-            raise not_run(expert, inputs.modality, error) from error
+            seconds = time.perf_counter() - start
         if not np.isfinite(given).all():
-            raise SourceError(f"{expert.name} gives NaN or infinite features; its weights are not usable")
-        self.ran(expert, len(inputs.items), time.perf_counter() - start)
+            raise FailedError(
+                f"{expert.name} failed: it gives NaN or infinite features; its weights are not usable"
+            )
+        self.ran(expert, len(inputs.items), seconds)
         self.arrays.put(key, given)
         return given
-
-
-def not_run(expert: Expert, modality: str, error: Exception) -> ExpertiseError:
-    """Return the error that says why an expert cannot be run: networks of strangers raise anything."""
-    if isinstance(error, ExpertiseError):
-        return error
-    return SourceError(f"{expert.name} cannot be run on {plural_of(modality)}: {first_line(error)}")

@@ -67,6 +67,16 @@ def extract(
     return features
 
 
+def try_out(backbone: Backbone) -> None:
+    """Run a backbone on inputs as unlike as data may hold; one that cannot take them raises something.
+
+    Raises:
+        SourceError: when parts of it do not fit each other.
+    """
+    backbone.check()
+    extract(backbone, known_modalities[backbone.modality].unlike())
+
+
 def _batches(backbone: Backbone, items: Sequence[Item], size: int) -> Iterator[tuple[list[int], Batch]]:
     """Return batches of all items with their row numbers, long texts first."""
     order = sorted(range(len(items)), key=lambda i: -len(items[i]) if isinstance(items[i], str) else 0)  # type: ignore[arg-type]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from expertise_graph.models.layout import existing_folder
     from expertise_graph.models.loading import load, resolve
     from expertise_graph.models.networks import new_network
+    from expertise_graph.models.pooled import PIXELS, SIZES, image_batch
     from expertise_graph.models.run_folder import RunFolder
     from expertise_graph.models.tensors import write_tensors
     from expertise_graph.models.transformers_export import native_features

@@ -17,6 +17,10 @@ Batch = dict[str, "torch.Tensor"]
 """What a network is called with: tensors by the name of its input."""
 
 
+def _nothing() -> None:
+    """Find nothing wrong."""
+
+
 @dataclass(kw_only=True)
 class Backbone:
     """An expert in memory, ready to give features or to be trained.
@@ -30,6 +34,7 @@ class Backbone:
         fresh: `fresh(seed)` returns the same architecture with random weights.
         save: `save(folder)` writes weights (safetensors), configuration and preprocessing so
             that the ``dir`` source reads the folder back.
+        check: raises SourceError where the parts do not fit each other on inputs that are rare.
     """
 
     module: torch.nn.Module
@@ -38,6 +43,7 @@ class Backbone:
     modality: str
     fresh: Callable[[int], torch.nn.Module]
     save: Callable[[torch.nn.Module, Path], None]
+    check: Callable[[], None] = _nothing
 
 
 @dataclass(frozen=True, kw_only=True)

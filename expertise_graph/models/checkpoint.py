@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from expertise_graph.core import UNKNOWN, Expert, SourceError, setting, sha256_of_texts
+from expertise_graph.core import UNKNOWN, Expert, SourceError, count, setting, sha256_of_texts
 from expertise_graph.models.base import Backbone, Pin, SourceOptions
 from expertise_graph.models.card import read_card
 from expertise_graph.models.layout import PREPROCESSING, Layout, read_layout, write_pooling
-from expertise_graph.models.pooled import PooledModel, image_pooling
+from expertise_graph.models.pooled import PIXELS, PooledModel, image_batch, image_pooling
 from expertise_graph.models.transformers_backend import (
     build_skeleton,
     load_image_processor,
@@ -106,6 +106,7 @@ def load_checkpoint(root: Path, expert: Expert) -> Backbone:
         modality=expert.modality,
         fresh=fresh,
         save=lambda module, folder: _save(module, layout, folder),
+        check=lambda: _check_vocabulary(layout.model, model, expert.modality),
     )
 
 
@@ -167,12 +168,30 @@ def _collate(
 ) -> Callable[[Sequence[Any]], dict[str, torch.Tensor]]:
     if modality == "image":
         processor = load_image_processor(folder)
-        return lambda items: {"pixel_values": processor(list(items), return_tensors="pt")["pixel_values"]}
+        return lambda items: image_batch([torch.as_tensor(i) for i in processor(list(items))[PIXELS]])
     tokenizer = load_tokenizer(folder)
     longest = min(MAX_TOKENS, tokenizer.model_max_length, _positions(config))
     return lambda items: dict(
         tokenizer(list(items), padding=True, truncation=True, max_length=longest, return_tensors="pt")
     )
+
+
+def _check_vocabulary(folder: Path, model: nn.Module, modality: str) -> None:
+    """Refuse a tokenizer that knows tokens which the model has no embedding for.
+
+    Raises:
+        SourceError: naming the first of them.
+    """
+    if modality == "image":
+        return
+    rows = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    beyond = {i: token for token, i in load_tokenizer(folder).get_vocab().items() if i >= rows}
+    if beyond:
+        raise SourceError(
+            f"the tokenizer in {folder} knows {count(len(beyond), 'token')} more than the {rows} of the "
+            f"model's embedding, e.g. {beyond[min(beyond)]!r}: call model.resize_token_embeddings("
+            "len(tokenizer)), train or merge it so, and save both again"
+        )
 
 
 def _save(module: nn.Module, layout: Layout, folder: Path) -> None:

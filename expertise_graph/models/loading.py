@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from expertise_graph.core import Expert, InvalidInputError
+from expertise_graph.core import Expert, InvalidInputError, expert_errors
 from expertise_graph.models.base import Backbone, InputSpec, Source, SourceOptions, sources
 
 # Imported when an expert of theirs is resolved or loaded: they bring transformers, which is slow.
@@ -28,7 +28,8 @@ def resolve(reference: str, options: SourceOptions) -> Expert:
         raise InvalidInputError(
             f"{reference!r} has no scheme; write one of {schemes} before it, e.g. dir:{reference}"
         )
-    return sources[scheme].resolve(locator, options)
+    with expert_errors(reference):
+        return sources[scheme].resolve(locator, options)
 
 
 def load(expert: Expert, *, trust_code: bool = False) -> Backbone:

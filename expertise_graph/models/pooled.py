@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
+
+from expertise_graph.models.base import Batch
+
+PIXELS = "pixel_values"
+"""Name of the tensor of images in a batch."""
+SIZES = "sizes"
+"""Name of the tensor (n, 2) in a batch that says how high and wide each image is; the rest is padding."""
 
 
 class PooledModel(nn.Module):
@@ -13,7 +21,7 @@ class PooledModel(nn.Module):
 
     With pooling "pooler" that is what the model's own pooling layer gives. With others feature maps
     (n, c, h, w) are averaged over space, and token states (n, t, c) pooled as `pooling` says, padding
-    left out.
+    left out. Images of several shapes are run shape by shape, so that padding changes no features.
     """
 
     def __init__(self, model: nn.Module, pooling: str) -> None:
@@ -23,6 +31,19 @@ class PooledModel(nn.Module):
 
     def forward(self, **batch: torch.Tensor) -> torch.Tensor:
         """Return features (n, dim)."""
+        sizes = batch.pop(SIZES, None)
+        if sizes is None:
+            return self._features(batch)
+        shapes, shape_of = sizes.unique(dim=0, return_inverse=True)
+        rows = [(shape_of == i).nonzero().flatten() for i in range(len(shapes))]
+        images = batch[PIXELS]
+        parts = [
+            self._features({PIXELS: images[of_shape, :, :height, :width]})
+            for of_shape, (height, width) in zip(rows, shapes.tolist(), strict=True)
+        ]
+        return torch.cat(parts)[torch.cat(rows).argsort()]
+
+    def _features(self, batch: Batch) -> torch.Tensor:
         output = self.model(**batch)
         if self.pooling == "pooler":
             pooled: torch.Tensor = output.pooler_output
@@ -34,6 +55,18 @@ class PooledModel(nn.Module):
         if mask is None:
             mask = torch.ones(states.shape[:2], device=states.device)
         return pool(states, mask, self.pooling)
+
+
+def image_batch(images: Sequence[torch.Tensor]) -> Batch:
+    """Return images (c, h, w) as a batch; those of several shapes are padded at the right and the bottom."""
+    sizes = torch.tensor([image.shape[1:] for image in images])
+    if bool((sizes == sizes[0]).all()):
+        return {PIXELS: torch.stack(list(images))}
+    height, width = sizes.amax(dim=0).tolist()
+    padded = [
+        nn.functional.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images
+    ]
+    return {PIXELS: torch.stack(padded), SIZES: sizes}
 
 
 def pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:

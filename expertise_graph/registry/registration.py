@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from expertise_graph.core import METADATA, Edge, Embedding, Expert, ProbeSet
+from expertise_graph.core import (
+    METADATA,
+    Edge,
+    Embedding,
+    Expert,
+    FailedError,
+    MissingExtraError,
+    NotFoundError,
+    ProbeSet,
+    SourceError,
+    UntrustedError,
+)
 from expertise_graph.features import SKETCH_METHOD, SKETCH_SEED, SKETCH_VERSION, Prober, centred_gram, sketch
 from expertise_graph.features import probe_sets as probes
 from expertise_graph.registry.neighbours import refresh
@@ -23,7 +34,7 @@ def register(store: Store, prober: Prober, expert: Expert) -> Expert:
 
     Raises:
         NotFoundError: when there is no probe set of its modality.
-        SourceError: when it cannot be run.
+        SourceError: when it cannot be run, on the probe set or on inputs as unlike as data may hold.
     """
     with registering(store) as add:
         return add(expert, prober)
@@ -40,11 +51,12 @@ def registering(store: Store) -> Iterator[Callable[[Expert, Prober], Expert]]:
 
     def add(expert: Expert, prober: Prober) -> Expert:
         probe_set = probes.current(store, expert.modality)
-        embedding = embed(store, prober, expert, probe_set)
+        embedding = embed(store, prober, expert, probe_set, new=True)
         touched.add(probe_set.id)
         with store.transaction():
             _forget_other_weights(store, expert)
             store.put_expert(expert)
+            store.forget_failures(expert.id)
             _take_over_metadata(store, expert)
             if not store.has_embedding(expert.id, probe_set.id):
                 store.put_embedding(embedding)
@@ -58,9 +70,11 @@ def registering(store: Store) -> Iterator[Callable[[Expert, Prober], Expert]]:
             refresh(store, probe_set)
 
 
-def embed(store: Store, prober: Prober, expert: Expert, probe_set: ProbeSet) -> Embedding:
-    """Return the embedding of an expert on a probe set."""
-    features = prober.features(expert, probes.inputs(store, probe_set))
+def embed(
+    store: Store, prober: Prober, expert: Expert, probe_set: ProbeSet, *, new: bool = False
+) -> Embedding:
+    """Return the embedding of an expert on a probe set; a new one is tried on unlike inputs first."""
+    features = prober.features(expert, probes.inputs(store, probe_set), new=new)
     return Embedding(
         owner=expert.id,
         kind="expert",
@@ -90,7 +104,9 @@ def embed_missing(store: Store, prober: Prober, probe_set: ProbeSet) -> list[str
     for expert in store.without_embedding(probe_set.id, probe_set.modality):
         try:
             store.put_embedding(embed(store, prober, expert, probe_set))
-        except Exception as error:  # one expert that is gone must not keep the others out
+        except FailedError as error:
+            failed.append(str(error))
+        except (SourceError, UntrustedError, NotFoundError, MissingExtraError) as error:
             failed.append(f"{expert.name}: {error}")
     refresh(store, probe_set.id)
     return failed

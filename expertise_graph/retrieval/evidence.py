@@ -12,7 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph import features, transferability
-from expertise_graph.core import Expert, FloatArray, IntArray, InvalidInputError, Query, Score, Task, setting
+from expertise_graph.core import (
+    Expert,
+    FloatArray,
+    IntArray,
+    InvalidInputError,
+    Query,
+    Score,
+    Task,
+    expert_errors,
+    setting,
+)
 from expertise_graph.data import DRAW_VERSION, Inputs, LabelledData, holdout, stratified_sample
 from expertise_graph.features import Context
 from expertise_graph.retrieval.reliability import RIDGE
@@ -132,8 +142,10 @@ class ProbeRunner:
         """Run an expert on the sample, store the task and its scores, and return them."""
         start = time.perf_counter()
         versions = versions_of(self.estimators)
-        given = self.context.prober.features(expert, sample.inputs)
-        scores = transferability.score_many(given, sample.labels, versions)
+        with features.remembered(self.context.store, expert, sample.task.id):
+            given = self.context.prober.features(expert, sample.inputs)
+            with expert_errors(expert.name):
+                scores = transferability.score_many(given, sample.labels, versions)
         evidence = {name: values[0] for name, values in scores.items()}
         seconds = time.perf_counter() - start
         self.context.store.put_task(sample.task)
@@ -161,7 +173,9 @@ class ProbeRunner:
         if stored is not None:
             return stored
         on_sample = prober.features(expert, sample.inputs)
-        response = respond(on_sample, sample.labels, prober.features(expert, self.probes))
+        on_probes = prober.features(expert, self.probes)
+        with expert_errors(expert.name):
+            response = respond(on_sample, sample.labels, on_probes)
         arrays.put(key, response)
         return response
 

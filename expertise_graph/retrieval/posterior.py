@@ -95,10 +95,7 @@ def infer(search: ExpertSearch) -> Posterior:
 
 def _task_vector(search: ExpertSearch) -> NDArray[np.float32] | None:
     """Return the embedding of the task; every expert that was run serves as a landmark."""
-    ran = [search.pool.experts[i] for i in search.were_run()]
-    for expert in ran:
-        if expert.id not in search.responses:
-            search.responses[expert.id] = search.runner.response(expert, search.sample)
+    ran = [expert for i in search.were_run() if search.respond(expert := search.pool.experts[i])]
     return embed_task(
         [search.responses[e.id] for e in ran],
         [search.evidence[e.id][RIDGE] for e in ran],

@@ -57,12 +57,14 @@ class RaceResults:
 
     Attributes:
         measured: results of the raced experts, and of earlier races on the task, by expert id.
-        failed: a line for each expert that could not be trained, or whose training failed, by id.
+        failed: a line for each expert that could not be trained, by id.
+        diverged: a line for each expert whose loss became NaN or infinite, by id.
         interrupted: whether Ctrl-C ended it.
     """
 
     measured: Mapping[str, Measured]
     failed: Mapping[str, str] = field(default_factory=dict)
+    diverged: Mapping[str, str] = field(default_factory=dict)
     interrupted: bool = False
 
 
@@ -105,10 +107,10 @@ def answer_query(
     runner = ProbeRunner(context=context, probes=probes, estimators=query.estimators)
     store, sample = context.store, draw_sample(data, query)
     search = open_search(store, sample, query, runner=runner, progress=context.progress, size=POOL)
-    posterior = explore(search)
+    posterior = without_failed(store, search, explore(search))
     _store_task(store, search, posterior)
     if race is not None and not search.interrupted:
-        posterior = _after_race(search, posterior, race)
+        posterior = without_failed(store, search, _after_race(search, posterior, race))
     notes = list(runner.unmeasured.values())
     if data.stand_in:
         notes.append(f"experts were ranked by how well they tell apart {data.stand_in}")
@@ -134,6 +136,11 @@ def open_search(
     """
     started = time.perf_counter()
     zoo = eligible(store, sample)
+    failed = store.failures(sample.task.id)
+    failed = {e.id: failed[e.id] for e in zoo if e.id in failed}
+    zoo = [e for e in zoo if e.id not in failed]
+    if not zoo:
+        raise _none_left(failed)
     lineage = store.edges("lineage") if query.kinds else []
     excluded = apply_constraints(
         zoo,
@@ -155,6 +162,8 @@ def open_search(
         evidence=stored,
         results=results,
         started=started,
+        unusable=dict(failed),
+        failed=dict(failed),
     )
     if len(zoo) > size:
         run_landmarks(search)
@@ -203,6 +212,28 @@ def explore(search: ExpertSearch) -> Posterior:
     return posterior
 
 
+def without_failed(store: Store, search: ExpertSearch, posterior: Posterior) -> Posterior:
+    """Return the posterior without the experts that failed; their near-duplicates are candidates again.
+
+    Raises:
+        SourceError: when no candidate is left.
+    """
+    pool = search.pool
+    if not any(e.id in search.failed for e in pool.experts):
+        return posterior
+    ids = {e.id for e in pool.experts} | {name for names in pool.stands_for.values() for name in names}
+    left = store.experts(where={"id": ids - search.failed.keys()})
+    if not left:
+        raise _none_left(search.unusable)
+    excluded = search.excluded.keys()
+    search.change_pool(read_pool(store, search.runner.probe_set, search.sample, left, excluded=excluded))
+    return infer(search)
+
+
+def _none_left(reasons: Mapping[str, str]) -> SourceError:
+    return SourceError("no expert could be run: " + "; ".join(reasons.values()))
+
+
 def _check_evidence(search: ExpertSearch) -> None:
     """Refuse to guess.
 
@@ -214,7 +245,7 @@ def _check_evidence(search: ExpertSearch) -> None:
     if search.evidence or search.measured or (~np.isnan(outcomes)).any():
         return
     if search.unusable:
-        raise SourceError("no expert could be run: " + "; ".join(search.unusable.values()))
+        raise _none_left(search.unusable)
     raise InvalidInputError(
         "this budget runs no expert, and no expert has a result on this task or another; set "
         f"{setting('budget', 1)} or more, or import results of the experts on other tasks"
@@ -238,7 +269,8 @@ def _after_race(search: ExpertSearch, posterior: Posterior, race: RaceFunction) 
     found = race([experts[i] for i in able[: search.query.race]], expected)
     search.results = found.measured
     search.change_pool(search.pool)
-    search.unusable.update(found.failed)
+    search.unusable.update({**found.failed, **found.diverged})
+    search.failed.update(found.failed)
     search.interrupted = found.interrupted
     return infer(search)
 

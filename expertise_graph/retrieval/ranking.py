@@ -82,6 +82,7 @@ def rank(
         unit="accuracy" if posterior.scale.known else PERCENTILE,
         together=tuple(experts[runnable[i]] for i in together),
         excluded=_best_excluded(search, order, candidates),
+        failed=dict(search.failed),
         interrupted=search.interrupted,
         notes=(*_notes(search, posterior, baseline), *notes),
         seconds=seconds,

@@ -9,12 +9,29 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Expert, FloatArray, NotFoundError, Query, SourceError, UntrustedError
+from expertise_graph.core import (
+    Expert,
+    ExpertiseError,
+    FailedError,
+    FloatArray,
+    InvalidInputError,
+    MissingExtraError,
+    NotFoundError,
+    OfflineError,
+    Query,
+    SourceError,
+    UntrustedError,
+)
 from expertise_graph.retrieval.evidence import Evidence, Runner, Sample
 from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.results import Measured
 
 Array = NDArray[np.float64]
+
+# Errors of one expert. Those that a flag, the network or an installation takes away do not bar it from the
+# answer.
+_OF_EXPERTS = (SourceError, UntrustedError, NotFoundError, MissingExtraError, InvalidInputError)
+_TAKEN_AWAY = (UntrustedError, MissingExtraError, OfflineError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +70,8 @@ class ExpertSearch:
         results: of fine-tuning on the very task, by expert.
         measured: those of candidates.
         responses: what the task looks like to the experts that were run.
-        unusable: why an expert could not be run, one line each.
+        unusable: why an expert could not be run, one line each, by id.
+        failed: those of them that cannot be the answer: they raised something on this task, or are gone.
         ran: how many experts this query ran.
         stopped: why the search ended before the budget was used up.
     """
@@ -68,6 +86,7 @@ class ExpertSearch:
     started: float
     responses: dict[str, FloatArray] = field(default_factory=dict)
     unusable: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
     ran: int = 0
     stopped: str | None = None
     interrupted: bool = False
@@ -104,8 +123,25 @@ class ExpertSearch:
         try:
             self.evidence[expert.id] = self.runner.run(expert, self.sample)
             self.ran += 1
-        except (SourceError, UntrustedError, NotFoundError) as error:
-            self.unusable[expert.id] = f"{expert.name} was not run: {error}"
+        except _OF_EXPERTS as error:
+            self.give_up(expert, error)
+
+    def respond(self, expert: Expert) -> bool:
+        """Ask an expert that was run what the task looks like to it; tell whether it could."""
+        if expert.id not in self.responses:
+            try:
+                self.responses[expert.id] = self.runner.response(expert, self.sample)
+            except _OF_EXPERTS as error:
+                del self.evidence[expert.id]
+                self.give_up(expert, error)
+        return expert.id in self.responses
+
+    def give_up(self, expert: Expert, error: ExpertiseError) -> None:
+        """Note why an expert cannot be run."""
+        line = str(error) if isinstance(error, FailedError) else f"{expert.name} was not run: {error}"
+        self.unusable[expert.id] = line
+        if not isinstance(error, _TAKEN_AWAY):
+            self.failed[expert.id] = line
 
     def not_run(self) -> list[int]:
         """Return the indices of the experts that may be run and were not yet."""

@@ -181,6 +181,17 @@ def m008_pending(db: sqlite3.Connection) -> None:
     )
 
 
+def m009_failures(db: sqlite3.Connection) -> None:
+    """Which experts raised something when they were run on a task, and with which software."""
+    _script(
+        db,
+        """CREATE TABLE failures (
+            task TEXT NOT NULL, expert TEXT NOT NULL REFERENCES experts (id) ON DELETE CASCADE,
+            reason TEXT NOT NULL, software TEXT NOT NULL, created_at TEXT NOT NULL,
+            PRIMARY KEY (task, expert)) WITHOUT ROWID""",
+    )
+
+
 _STEPS = (
     m001_nodes,
     m002_vectors,
@@ -190,6 +201,7 @@ _STEPS = (
     m006_seen,
     m007_answers,
     m008_pending,
+    m009_failures,
 )
 
 SCHEMA_VERSION = len(_STEPS)

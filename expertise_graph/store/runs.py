@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -138,6 +140,31 @@ class RunStore(StoreBase):
         ).fetchone()
         return None if row is None else float(row[0])
 
+    # Failures
+
+    def put_failure(self, expert: str, task: str, reason: str) -> None:
+        """Keep, by their ids, that an expert cannot be run on a task, and why."""
+        row = {"task": task, "expert": expert, "reason": reason, "software": _software(), "created_at": now()}
+        with self.transaction():
+            if self.db.execute("SELECT 1 FROM experts WHERE id = ?", [expert]).fetchone():
+                self._insert("failures", [row], "OR REPLACE")
+
+    def failures(self, task: str) -> dict[str, str]:
+        """Return why experts could not be run on a task, by id of the expert.
+
+        What failed with other versions of the libraries that run experts may work with these.
+        """
+        rows = self.db.execute(
+            "SELECT expert, reason FROM failures WHERE task = ? AND software = ? ORDER BY expert",
+            [task, _software()],
+        )
+        return dict(rows.fetchall())
+
+    def forget_failures(self, expert: str) -> None:
+        """Let an expert be run again on every task, as after it was registered anew."""
+        with self.transaction():
+            self.db.execute("DELETE FROM failures WHERE expert = ?", [expert])
+
     # Audit log
 
     def note_import(self, file: str, detail: dict[str, Any]) -> None:
@@ -148,6 +175,12 @@ class RunStore(StoreBase):
     def events(self) -> list[dict[str, Any]]:
         """Return the audit log, oldest first."""
         return [{**row, "detail": json.loads(row["detail"])} for row in self.db.query("SELECT * FROM events")]
+
+
+@functools.cache
+def _software() -> str:
+    """Return the versions of what runs experts; nothing is imported for it."""
+    return " ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
 
 
 def _numbers(digests: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:

@@ -10,12 +10,13 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch.nn import functional
 
 from expertise_graph.core import Z_80
-from expertise_graph.models import Batch
+from expertise_graph.models import PIXELS, SIZES, Batch, image_batch
 
 SHIFT = 0.03
 """Images are moved by up to this fraction of their size.
@@ -37,12 +38,22 @@ def augmented(batch: Batch, *, mirror: bool) -> Batch:
         batch: images are the float tensors (n, channels, height, width).
         mirror: whether half of them may be mirrored.
     """
-    return {name: _changed(t, mirror=mirror) if is_images(t) else t for name, t in batch.items()}
+    return _each(batch, lambda images: _changed(images, mirror=mirror))
 
 
 def mirrored(batch: Batch) -> Batch:
     """Return the batch with every image in it mirrored left to right."""
-    return {name: t.flip(-1) if is_images(t) else t for name, t in batch.items()}
+    return _each(batch, lambda images: images.flip(-1))
+
+
+def _each(batch: Batch, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
+    """Return the batch with its images changed; those that are padded without their padding."""
+    if SIZES not in batch:
+        return {name: change(t) if is_images(t) else t for name, t in batch.items()}
+    images, sizes = batch[PIXELS], batch[SIZES].tolist()
+    return image_batch(
+        [change(image[None, :, :h, :w])[0] for image, (h, w) in zip(images, sizes, strict=True)]
+    )
 
 
 def is_images(tensor: torch.Tensor) -> bool:

@@ -56,8 +56,3 @@ def peak_memory() -> int:
             return int(peak.split()[1]) * 1024
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell whether an error says that memory is exhausted, on a GPU or elsewhere."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

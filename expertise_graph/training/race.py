@@ -15,24 +15,25 @@ import hashlib
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-
-import torch
 
 from expertise_graph.core import (
     DatasetError,
     Edge,
     Expert,
-    ExpertiseError,
+    FailedError,
     InvalidInputError,
+    MissingExtraError,
+    NotFoundError,
     SourceError,
+    UntrustedError,
     count,
-    first_line,
+    expert_errors,
 )
 from expertise_graph.data import LabelledData, Splits
-from expertise_graph.features import Context
+from expertise_graph.features import Context, remembered
 from expertise_graph.models import Backbone, load
 from expertise_graph.retrieval import RACE, Expected, RaceResults, measured
 from expertise_graph.training.batches import training_splits
@@ -47,6 +48,7 @@ VERSION = "1"
 FINAL = 2
 """The last rung has at most this many experts: a rung for the winner alone would tell nothing apart."""
 
+# Earlier versions recorded the accuracy of a guess for an expert whose training failed; it is raced again.
 DONE, FAILED = "done", "failed"
 
 
@@ -58,6 +60,14 @@ def epochs_after(rung: int) -> int:
         [1, 3, 7, 15]
     """
     return int(2 ** (rung + 1)) - 1
+
+
+@dataclass(frozen=True)
+class _Retired:
+    """Who is out of the race, and why: a line by id of the expert."""
+
+    failed: dict[str, str] = field(default_factory=dict)
+    diverged: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,19 +111,21 @@ class SuccessiveHalving:
             entrants: experts that may be run, the most promising first.
             expected: asked after each rung; the better half goes on.
         """
-        failed, interrupted = dict[str, str](), False
+        out, interrupted = _Retired(), False
         try:
             with tempfile.TemporaryDirectory(dir=self.context.store.folder, prefix=".race-") as scratch:
-                self._run(list(entrants[: self.size]), expected, failed, Path(scratch))
+                self._run(list(entrants[: self.size]), expected, out, Path(scratch))
         except KeyboardInterrupt:
             interrupted = True
         results = measured(self.context.store, self.data.task)
-        return RaceResults(measured=results, failed=failed, interrupted=interrupted)
+        return RaceResults(
+            measured=results, failed=out.failed, diverged=out.diverged, interrupted=interrupted
+        )
 
-    def _run(self, entrants: list[Expert], expected: Expected, failed: dict[str, str], scratch: Path) -> None:
+    def _run(self, entrants: list[Expert], expected: Expected, out: _Retired, scratch: Path) -> None:
         rung = 0
         while entrants:
-            fit = [expert for expert in entrants if self._train(expert, rung, failed, scratch)]
+            fit = [expert for expert in entrants if self._train(expert, rung, out, scratch)]
             if len(entrants) <= FINAL:
                 return
             # Of the first rungs only, so that a race that is on record takes the same course.
@@ -124,39 +136,34 @@ class SuccessiveHalving:
                 shutil.rmtree(_folder(expert, scratch), ignore_errors=True)
             entrants, rung = fit[:half], rung + 1
 
-    def _train(self, expert: Expert, rung: int, failed: dict[str, str], scratch: Path) -> bool:
+    def _train(self, expert: Expert, rung: int, out: _Retired, scratch: Path) -> bool:
         """Train an expert to the end of a rung, unless that is on record; tell whether it may go on."""
         store, run = self.context.store, self._run_id(expert, rung)
         edge = next(iter(store.edges("transfer", source=expert.id, run=run)), None)
         if edge is None or edge.meta["status"] == FAILED:
             try:
-                backbone = load(expert, trust_code=self.context.trust_code)
-                edge = self._measure(backbone, expert, rung, _folder(expert, scratch))
-            except (ExpertiseError, OSError, torch.OutOfMemoryError) as error:
-                failed[expert.id] = f"{expert.name} was not raced: {first_line(error)}"
+                with remembered(store, expert, self.data.task.id), expert_errors(expert.name):
+                    backbone = load(expert, trust_code=self.context.trust_code)
+                    edge = self._measure(backbone, expert, rung, _folder(expert, scratch))
+            except FailedError as error:
+                out.failed[expert.id] = str(error)
+                return False
+            except (SourceError, UntrustedError, NotFoundError, MissingExtraError) as error:
+                out.failed[expert.id] = f"{expert.name} was not raced: {error}"
                 return False
             with store.transaction():
                 store.drop_run_edges(run)
                 store.put_edges([edge])
         status = edge.meta["status"]
         if status != DONE:
-            failed[expert.id] = f"{expert.name} {status} in the race: {edge.meta['note']}"
+            out.diverged[expert.id] = f"{expert.name} {status} in the race: {edge.meta['note']}"
         return bool(status == DONE)
 
     def _measure(self, backbone: Backbone, expert: Expert, rung: int, folder: Path) -> Edge:
-        """Continue from the checkpoint of the rung before; without one, run every rung up to this.
-
-        An expert whose training fails has the accuracy of a guess.
-        """
-        try:
-            for earlier in () if folder.is_dir() else range(rung):
-                self._run_rung(backbone, expert, earlier, folder)
-            trainer = self._run_rung(backbone, expert, rung, folder)
-        except torch.OutOfMemoryError:
-            raise
-        except (SourceError, RuntimeError) as error:
-            guess = 1.0 / len(self.data.classes)
-            return self._edge(expert, rung, guess, note=first_line(error), status=FAILED)
+        """Continue from the checkpoint of the rung before; without one, run every rung up to this."""
+        for earlier in () if folder.is_dir() else range(rung):
+            self._run_rung(backbone, expert, earlier, folder)
+        trainer = self._run_rung(backbone, expert, rung, folder)
         state = trainer.state
         return self._edge(
             expert,
@@ -203,8 +210,8 @@ class SuccessiveHalving:
         *,
         status: str,
         note: str,
-        epochs: int = 0,
-        seconds: float = 0.0,
+        epochs: int,
+        seconds: float,
     ) -> Edge:
         return Edge(
             kind="transfer",

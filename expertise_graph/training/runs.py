@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from expertise_graph.core import Edge, Expert, Run, WarmStart
+from expertise_graph.core import Edge, Expert, Run, WarmStart, expert_errors
 from expertise_graph.data import LabelledData, holdout
-from expertise_graph.features import Context
+from expertise_graph.features import Context, remembered
 from expertise_graph.models import RunFolder, SourceOptions, load, resolve
 from expertise_graph.registry import learnt_from, register
 from expertise_graph.store import Store, now
@@ -41,7 +42,8 @@ def warm_start(
         InvalidInputError: when the folder holds something else.
     """
     store, trust_code = context.store, context.trust_code
-    backbone = load(spec.expert, trust_code=trust_code)
+    with expert_errors(spec.expert.name):
+        backbone = load(spec.expert, trust_code=trust_code)
     seen, begun = _seen(store, data, spec), False
 
     def begin(step: TrainingProgress | None = None) -> None:
@@ -58,7 +60,8 @@ def warm_start(
             begin()
             launch(spec, data, seen=seen, trust_code=trust_code)
         # The result of the launched processes is read back here.
-        result = train_by_spec(backbone, data, spec, trust_code=trust_code, seen=seen, progress=begin)
+        with _failing(store, data, spec), expert_errors(spec.expert.name):
+            result = train_by_spec(backbone, data, spec, trust_code=trust_code, seen=seen, progress=begin)
     except BaseException as error:
         if begun:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
@@ -67,6 +70,11 @@ def warm_start(
     child = _register_child(context, data, spec, result)
     _record(store, data, spec, result, child)
     return _answer(data, spec, result, child)
+
+
+def _failing(store: Store, data: LabelledData, spec: RunSpec) -> AbstractContextManager[None]:
+    """Return what remembers that the expert failed; other networks trained in its place say nothing of it."""
+    return remembered(store, spec.expert, data.task.id) if spec.measures_expert else nullcontext()
 
 
 def expert_of_run(store: Store, data: LabelledData, out: Path, config: TrainConfig) -> Expert | None:

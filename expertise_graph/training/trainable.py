@@ -14,13 +14,13 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast
 from torch import nn
 
-from expertise_graph.core import IntArray, SourceError
+from expertise_graph.core import IntArray, SourceError, is_out_of_memory
 from expertise_graph.features import at_once, forward
 from expertise_graph.models import Batch, Classifier
 from expertise_graph.training.augmentation import augmented, mirrored
 from expertise_graph.training.batches import BatchLoader, even_batches
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.device import is_out_of_memory, mixed_precision
+from expertise_graph.training.device import mixed_precision
 from expertise_graph.training.objective import Objective, distillation_loss
 from expertise_graph.training.optimizer import Anchor, has_batch_norm, hold_batch_norm, parameter_groups
 

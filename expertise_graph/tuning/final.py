@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from expertise_graph.core import Expert, ExpertiseError, SourceError, WarmStart, first_line
+from expertise_graph.core import Expert, ExpertiseError, FailedError, SourceError, WarmStart, first_line
 from expertise_graph.data import LabelledData
 from expertise_graph.features import Context
 from expertise_graph.models import RunFolder
@@ -53,6 +53,7 @@ def finish(
 
     Raises:
         SourceError: when only the record of the trial is left and it cannot be trained again.
+        FailedError: when an expert fails on items that were not looked at before.
     """
     with search.budget.spending("retraining"):
         models = build(search, search.ensemble(chosen))
@@ -61,7 +62,9 @@ def finish(
     first, *others = models
     with search.budget.spending("final"):
         first.write_checkpoint(output.out, data)
-        result = _warm_start(context, data, output, first.trial.contender.expert, first.trial.config)
+        expert = first.trial.contender.expert
+        with search.attempting(expert):
+            result = _warm_start(context, data, output, expert, first.trial.config)
         runs = tuple(dict.fromkeys(model.trial.run for model in models))
         if not others:
             composition = f"the model is {first.refitted or 'that trial'}"
@@ -94,9 +97,12 @@ def finish_with_probe(
             continue
         try:
             RunFolder(output.out).begin(identity_of(config, data, contender.expert))
-            model = _warm_start(context, data, output, contender.expert, config)
+            with search.attempting(contender.expert):
+                model = _warm_start(context, data, output, contender.expert, config)
         except (ExpertiseError, OSError) as error:
             reasons[contender.expert.id] = f"{contender.expert.name}: {first_line(error)}"
+            if isinstance(error, FailedError):
+                reasons[contender.expert.id] = str(error)
             continue
         return (
             model,
@@ -112,7 +118,9 @@ def _write_members(
     for number, model in enumerate(models, 2):
         out, expert = output.out / _path(number), model.trial.contender.expert
         model.write_checkpoint(out, data)
-        yield train(search.backbone(expert), data, out=out, config=model.trial.config, expert=expert).accuracy
+        with search.attempting(expert):
+            result = train(search.backbone(expert), data, out=out, config=model.trial.config, expert=expert)
+        yield result.accuracy
 
 
 def _path(number: int) -> str:

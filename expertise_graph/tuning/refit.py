@@ -129,23 +129,24 @@ def _train_on_all_items(
     if untrained or search.interrupted or outcome.stopped == "time":
         return []
     everything, needed = all_to_train(search.visible), search.refit_seconds(trial)
-    trainings: list[Tensors] = []
+    trainings, expert = list[Tensors](), trial.contender.expert
     for number in seeds if trial.averages else seeds[:1]:
         left = search.budget.left - finishing
         if left < ENOUGH * needed:
             break
         before = search.budget.passed
         try:
-            weights = train_on_all(
-                search.backbone(trial.contender.expert),
-                everything,
-                dataclasses.replace(
-                    trial.config, seed=trial.config.seed + number, time_budget=max(left, 0.1)
-                ),
-                epochs=outcome.kept,
-                loss=outcome.loss,
-                progress=search.reporter(f"{trial.contender.expert.name} on all items"),
-            )
+            with search.attempting(expert):
+                weights = train_on_all(
+                    search.backbone(expert),
+                    everything,
+                    dataclasses.replace(
+                        trial.config, seed=trial.config.seed + number, time_budget=max(left, 0.1)
+                    ),
+                    epochs=outcome.kept,
+                    loss=outcome.loss,
+                    progress=search.reporter(f"{expert.name} on all items"),
+                )
         except KeyboardInterrupt:
             search.interrupted, weights = True, None
         if weights is None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from expertise_graph.core import DatasetError, InvalidInputError, Query, Ranking, SourceError
+from expertise_graph.core import DatasetError, FailedError, InvalidInputError, Query, Ranking, SourceError
 from expertise_graph.data import LabelledData, Splits, known_modalities
 from expertise_graph.features import Context, probe_sets
 from expertise_graph.training import TrainConfig, training_splits
@@ -153,14 +153,18 @@ class _Auto:
             with self.budget.spending("trials"):
                 proven = settings_of_similar_tasks(self.context.store, self.data, self.settings.seed)
                 search.run(self._opening(), first_trials(self.space, proven, search.raw_accuracy))
-        usable = [t for t in search.trials if t.usable]
-        if not usable:
-            with self.budget.spending("final"):
-                model, reason = finish_with_probe(self.context, self.data, self.output, search)
-            return self._answer(FinalModel(model=model, accuracy=model.accuracy, composition=reason))
-        chosen, reason = search.choice()
-        found = finish(self.context, self.data, self.output, search, chosen)
-        return self._answer(dataclasses.replace(found, composition=f"{reason}; {found.composition}"))
+        while any(trial.usable for trial in search.trials):
+            chosen, reason = search.choice()
+            try:
+                found = finish(self.context, self.data, self.output, search, chosen)
+            except FailedError:
+                search.withdraw()
+                self.output.begin()
+                continue
+            return self._answer(dataclasses.replace(found, composition=f"{reason}; {found.composition}"))
+        with self.budget.spending("final"):
+            model, reason = finish_with_probe(self.context, self.data, self.output, search)
+        return self._answer(FinalModel(model=model, accuracy=model.accuracy, composition=reason))
 
     def _opening(self) -> Contender | None:
         """Return the best expert where there is time for its linear probe, but not to fine-tune it."""

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from expertise_graph.core import Expert, ExpertiseError, Progress, first_line, read_json_object, write_json
+from expertise_graph.core import (
+    Expert,
+    ExpertiseError,
+    FailedError,
+    Progress,
+    expert_errors,
+    first_line,
+    read_json_object,
+    write_json,
+)
 from expertise_graph.data import LabelledData, Splits
+from expertise_graph.features import remembered
 from expertise_graph.models import Backbone, load
 from expertise_graph.retrieval import AUTO
 from expertise_graph.training import OnProgress, TrainConfig, TrainingProgress, trial_id
@@ -50,7 +60,7 @@ class TrialSearch:
         progress: told the label and how far a training is.
         raw_accuracy: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
         trials: the trials so far, in the order they were run.
-        unusable: why an expert could not be loaded, by id.
+        unusable: why an expert could not be loaded or failed, by id.
     """
 
     recorded: RecordedTrials
@@ -104,11 +114,39 @@ class TrialSearch:
         """Return an expert in memory, loaded once.
 
         Raises:
-            ExpertiseError, OSError: when it cannot be loaded.
+            ExpertiseError: when it cannot be loaded.
         """
         if expert.id not in self._backbones:
-            self._backbones[expert.id] = load(expert, trust_code=self.trust_code)
+            with expert_errors(expert.name):
+                self._backbones[expert.id] = load(expert, trust_code=self.trust_code)
         return self._backbones[expert.id]
+
+    @contextmanager
+    def attempting(self, expert: Expert) -> Iterator[None]:
+        """Remember that an expert failed, where it does, and try nothing more with it.
+
+        Raises:
+            FailedError: whatever it raised.
+        """
+        try:
+            with remembered(self.recorded.store, expert, self.data.task.id), expert_errors(expert.name):
+                yield
+        except FailedError as error:
+            self.give_up(expert, error)
+            raise
+
+    def withdraw(self) -> None:
+        """Let the trials of experts that failed since count as failed."""
+        for place, trial in enumerate(self.trials):
+            reason = self.unusable.get(trial.contender.expert.id)
+            if reason is not None:
+                outcome = failed_outcome(self.data, reason)
+                self.trials[place] = replace(trial, outcome=outcome, status=FAILED)
+
+    def give_up(self, expert: Expert, error: ExpertiseError) -> None:
+        """Try nothing more with an expert that cannot be loaded, or that failed."""
+        line = str(error) if isinstance(error, FailedError) else f"{expert.name} was not tried: {error}"
+        self.unusable[expert.id] = line
 
     def folder(self, run: str) -> Path:
         """Return where the weights of a trial lie."""
@@ -188,14 +226,16 @@ class TrialSearch:
         if outcome is None:
             try:
                 self.backbone(expert)
-            except (ExpertiseError, OSError) as error:
-                self.unusable[expert.id] = f"{expert.name} was not tried: {first_line(error)}"
+            except ExpertiseError as error:
+                self.give_up(expert, error)
                 return None
             may_prune = origin == SEARCH and any(t.usable for t in self.trials)
             outcome = self._train(
                 expert, config, run, lambda epochs, loss: should_prune(epochs, loss) and may_prune
             )
-            self.recorded.put(run, expert, config, origin=origin, outcome=outcome)
+            # An expert that fails is remembered as such; it has no result.
+            if expert.id not in self.unusable:
+                self.recorded.put(run, expert, config, origin=origin, outcome=outcome)
         else:
             _replay(outcome, should_prune)
         self.interrupted = outcome.stopped == "interrupted"
@@ -219,17 +259,16 @@ class TrialSearch:
             finishing = max(finishing, self.finishing_seconds(ensemble))
             reserved = self._reserved_seconds(ensemble)
         try:
-            outcome = run_trial(
-                self.backbone(expert),
-                self.visible,
-                replace(config, time_budget=max(self.budget.left - finishing - reserved, 0.1)),
-                folder=folder,
-                watch=watch,
-                progress=self.reporter(f"trial {len(self.trials) + 1}: {expert.name} {config.strategy}"),
-            )
-        except torch.OutOfMemoryError:
-            raise
-        except (ExpertiseError, RuntimeError) as error:
+            with self.attempting(expert):
+                outcome = run_trial(
+                    self.backbone(expert),
+                    self.visible,
+                    replace(config, time_budget=max(self.budget.left - finishing - reserved, 0.1)),
+                    folder=folder,
+                    watch=watch,
+                    progress=self.reporter(f"trial {len(self.trials) + 1}: {expert.name} {config.strategy}"),
+                )
+        except ExpertiseError as error:
             return failed_outcome(self.data, first_line(error))
         self.speed.add(expert, outcome.epochs, outcome.seconds)
         write_json(folder / "outcome.json", {**asdict(outcome), "fits": outcome.fits.tolist()})

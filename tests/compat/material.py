@@ -32,6 +32,7 @@ EXPERT = {
     "schema5": "digits-in-fonts",
     "schema6": "digits-in-fonts",
     "schema7": "digits-in-fonts",
+    "schema8": "digits-in-fonts",
 }
 
 

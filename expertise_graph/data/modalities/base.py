@@ -107,6 +107,8 @@ class Modality:
         array_forms: the arrays that `from_array` takes, for messages.
         augmented: whether training may change inputs at random, as `training.augmentation` can images.
         overlong: a decoded item longer than any model takes; None where all inputs have one shape.
+        unlike: makes valid inputs that are as unlike as data may hold; an expert is tried on them before
+            it is registered.
         inspection: makes what `check` asks about the items.
         picture: a decoded item as an image for reports; None where its name says enough.
     """
@@ -126,6 +128,7 @@ class Modality:
     array_forms: str = ""
     augmented: bool = False
     overlong: Any = None
+    unlike: Callable[[], Sequence[Item]] = tuple
     inspection: Callable[[], Inspection] = Inspection
     picture: Callable[[Any], Image] | None = None
 

@@ -19,6 +19,9 @@ from expertise_graph.data.modalities.image_inspection import ImageInspection
 # Raw features: enough to see layout and palette, and few enough for a linear model on some hundred items.
 GREY_SIDE = 16
 COLOUR_LEVELS = 4
+# Width and height of the images that experts are tried on; of a preprocessing that keeps the ratio no two fit
+# into one batch.
+UNLIKE_SIZES = ((64, 64), (64, 48), (48, 64), (90, 40))
 
 
 def raw_features(images: Sequence[Any]) -> FloatArray:
@@ -45,6 +48,12 @@ def from_array(x: NDArray[Any]) -> list[Item] | None:
     if x.dtype != np.uint8 or x.ndim not in (3, 4) or channels not in (1, 3, 4) or 0 in x.shape[1:]:
         return None
     return [netpbm(image) for image in x]
+
+
+def unlike() -> list[Item]:
+    """Return images of several shapes, upright and not, whose pixels fill the range of colours."""
+    noise = np.random.default_rng(0)
+    return [netpbm(noise.integers(0, 256, (h, w, 3), dtype=np.uint8)) for w, h in UNLIKE_SIZES]
 
 
 def _grey(image: Image.Image) -> FloatArray:
@@ -87,6 +96,7 @@ IMAGE = Modality(
     from_array=from_array,
     array_forms="uint8 images (n, H, W) or (n, H, W, 1 | 3 | 4)",
     augmented=True,
+    unlike=unlike,
     inspection=ImageInspection,
     picture=_as_it_is,
 )

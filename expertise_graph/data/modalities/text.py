@@ -24,6 +24,8 @@ HASHED_DIM = 2048
 GRAM_LENGTHS = (3, 4, 5)
 # The beginning tells the subject of a long text, at bounded cost.
 MAX_HASHED_CHARACTERS = 4096
+# More words than the longest context of any text encoder.
+OVERLONG = "word " * 10_000
 _WORD = re.compile(r"\w+")
 
 
@@ -71,6 +73,11 @@ def compact(text: str) -> str:
     return text
 
 
+def unlike() -> list[Item]:
+    """Return a word, a text longer than any model takes, and one of characters that few vocabularies hold."""
+    return ["word", OVERLONG, "\u6f22\u5b57 \U0001f642 e\u0301 \u00df <unk> 1e-5 \u2028 \u0541"]
+
+
 def _decode_bytes(item: Path | bytes) -> str:
     if isinstance(item, bytes):
         return decode_utf8(item, "the text")
@@ -105,7 +112,7 @@ TEXT = Modality(
     written_out=True,
     from_array=from_array,
     array_forms="texts (n,)",
-    # More words than the longest context of any text encoder.
-    overlong="word " * 10_000,
+    overlong=OVERLONG,
+    unlike=unlike,
     inspection=TextInspection,
 )
