@@ -291,7 +291,7 @@ class Workspace:
 
     def remove(self, expert: str) -> Expert:
         """Take the named expert out of the graph and return it; measured results stay."""
-        node = self.store.find_expert(expert)
+        node = self.store.find_expert(expert, repair=True)
         registry.remove(self.store, node)
         return node
 

@@ -75,11 +75,15 @@ def environment(home: Path, more: Mapping[str, str] = {}) -> dict[str, str]:
     return {**kept, **fixed, **more}
 
 
+def program(*arguments: object) -> list[str]:
+    """Return the words that start the program in a process of its own."""
+    return [sys.executable, "-m", "expertise_graph", *map(str, arguments)]
+
+
 def run(*arguments: object, cwd: Path, more: Mapping[str, str] = {}) -> Done:
     """Run a command in a process of its own."""
-    command = [sys.executable, "-m", "expertise_graph", *(str(a) for a in arguments)]
     done = subprocess.run(
-        command,
+        program(*arguments),
         cwd=cwd,
         env=environment(cwd / "home", more),
         capture_output=True,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from expertise_graph.core.files import (
         new_folder,
+        path_part,
         read_json,
         read_json_object,
         remove,

@@ -149,6 +149,17 @@ def sync_tree(folder: Path) -> None:
     sync(folder)
 
 
+def path_part(text: str) -> str:
+    """Return a text that is to be part of a file's name, such as what an id of the registry ends with.
+
+    Raises:
+        InvalidInputError: when it could lead to another folder.
+    """
+    if not re.fullmatch(r"[0-9A-Za-z_-]{1,128}", text):
+        raise InvalidInputError(f"{text!r} is no part of an id: it would name a file elsewhere")
+    return text
+
+
 def remove(path: Path) -> None:
     """Remove a file, a link or a folder, if it is there."""
     if path.is_dir() and not path.is_symlink():

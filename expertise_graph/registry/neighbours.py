@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Edge, Expert, InvalidInputError, Neighbour, NotFoundError
+from expertise_graph.core import Edge, Expert, InvalidInputError, Neighbour, NotFoundError, path_part
 from expertise_graph.features import (
     DEFAULT_INDEX,
     DUPLICATE_CKA,
@@ -135,8 +135,8 @@ class Neighbourhood:
             self._vectors.update(zip(owners, vectors, strict=True))
 
     def _gram(self, expert: str) -> NDArray[np.float64] | None:
-        key = features_key(self.store.expert(expert), self.probe_set)
-        stored = self.store.features.get(key)
+        known = self.store.known_expert(expert)
+        stored = self.store.features.get(features_key(known, self.probe_set)) if known else None
         return None if stored is None else centred_gram(stored)
 
 
@@ -156,11 +156,13 @@ def _index_name(store: Store) -> str:
 
 def _load_index(store: Store, probe_set: str) -> VectorIndex:
     """Return the saved index with what was added to the registry since; it is saved again now and then."""
-    path = store.folder / "embeddings" / "index" / f"{probe_set.split(':')[1][:16]}.{_index_name(store)}"
+    name = f"{path_part(probe_set.partition(':')[2])[:16]}.{path_part(_index_name(store))}"
+    path = store.folder / "embeddings" / "index" / name
     saved = _saved_index(store, path, probe_set) if path.is_file() else None
     before = len(saved) if saved else 0
     index = _updated(saved, store, probe_set)
-    if index is not saved or abs(len(index) - before) > max(_UNSAVED, _UNSAVED_PART * before):
+    changed = index is not saved or abs(len(index) - before) > max(_UNSAVED, _UNSAVED_PART * before)
+    if changed and not store.read_only:
         index.generation = store.generation()
         index.save(path, store.index_key(probe_set, index.generation, make=True) or "")
     return index
@@ -180,7 +182,7 @@ def _saved_index(store: Store, path: Path, probe_set: str) -> VectorIndex | None
 
 def _updated(index: VectorIndex | None, store: Store, probe_set: str) -> VectorIndex:
     """Return the index with exactly the vectors of the registry, or a new one."""
-    make = vector_indexes[_index_name(store)]
+    make, given = vector_indexes[_index_name(store)], index
     for rows, _, vectors in store.vectors_after(probe_set, index.last if index else -1):
         index = index or make(vectors.shape[1])
         index.add(rows, vectors)
@@ -190,7 +192,8 @@ def _updated(index: VectorIndex | None, store: Store, probe_set: str) -> VectorI
         return index
     wanted = store.vector_rows(probe_set)
     index.keep(wanted)
-    return index if len(index) == len(wanted) else _updated(None, store, probe_set)
+    # A new one holds all that can be read.
+    return index if given is None or len(index) == len(wanted) else _updated(None, store, probe_set)
 
 
 def refresh(store: Store, probe_set: str, *, k: int = NEIGHBOURS) -> None:
@@ -289,4 +292,5 @@ def similar(store: Store, probe_set: str, expert: Expert, k: int) -> list[Neighb
             duplicate=known[other].weights_sha == expert.weights_sha or cka > DUPLICATE_CKA,
         )
         for other, cka in nearest
+        if other in known  # another process may have removed it meanwhile
     ]

@@ -23,10 +23,15 @@ def response_key(method: str, version: str, of_task: str, of_probes: str) -> str
 
 
 class Arrays:
-    """A folder of features and responses, each written whole or not at all; a damaged one is absent."""
+    """A folder of features and responses, each written whole or not at all; a damaged one is absent.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Args:
+        folder: of the arrays.
+        read_only: whether nothing can be kept there; what is put is then dropped.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        self.folder, self.read_only = folder, read_only
 
     def path(self, key: str) -> Path:
         """Return where the array of `key` is or would be."""
@@ -42,5 +47,7 @@ class Arrays:
 
     def put(self, key: str, array: FloatArray) -> None:
         """Store an array of any shape under `key` as float32."""
+        if self.read_only:
+            return
         with replacing(self.path(key)) as temporary:
             save_file({"features": np.ascontiguousarray(array, dtype=np.float32)}, temporary)

@@ -14,19 +14,26 @@ from sqlite_utils import Database
 from expertise_graph.store.arrays import Arrays
 from expertise_graph.store.connection import connect, write
 from expertise_graph.store.location import DATABASE
-from expertise_graph.store.rows import from_row, now
+from expertise_graph.store.rows import now, plain, readable
 
 T = TypeVar("T")
 
 
 class StoreBase:
-    """The connection to registry.db of one workspace, and the arrays beside it."""
+    """The connection to registry.db of one workspace, and the arrays beside it.
+
+    Attributes:
+        read_only: whether file or folder may not be written. What is only kept to save time is then not kept;
+            all other writing is an error.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         # Plug-ins of sqlite-utils, which other programs install, have no business in the registry.
-        self.db = Database(connect(folder / DATABASE), execute_plugins=False)
-        self.features = Arrays(folder / "embeddings" / "features")
+        connection = connect(folder / DATABASE)
+        self.db = Database(connection, execute_plugins=False)
+        self.read_only = connection.read_only
+        self.features = Arrays(folder / "embeddings" / "features", read_only=self.read_only)
 
     def close(self) -> None:
         """Close the connection."""
@@ -68,7 +75,21 @@ class StoreBase:
             f"SELECT * FROM {table} {which} ORDER BY {order} LIMIT ?",
             [*values, -1 if limit is None else limit],
         )
-        return [from_row(kind, row) for row in rows]
+        return readable(kind, rows)
+
+    @contextmanager
+    def _keeping(self, optional: bool = True) -> Iterator[bool]:
+        """Make one transaction of what only saves time later; False where it cannot be kept."""
+        if self.read_only and optional:
+            yield False
+        else:
+            with self.transaction():
+                yield True
+
+    def _there(self, experts: Iterable[str]) -> set[str]:
+        """Return which of some experts are registered."""
+        sql = f"SELECT id FROM experts WHERE {among('id')}"
+        return {row[0] for row in self.db.execute(sql, [json_list(experts)])}
 
     def _insert(self, table: str, rows: list[dict[str, Any]], conflict: str = "") -> None:
         """Insert many rows with the same columns by one prepared statement."""
@@ -86,7 +107,7 @@ class StoreBase:
 
     def _log(self, kind: str, subject: str, detail: Mapping[str, Any]) -> None:
         """Add a line to the audit log."""
-        row = {"at": now(), "kind": kind, "subject": subject, "detail": json.dumps(dict(detail))}
+        row = {"at": now(), "kind": kind, "subject": plain(subject), "detail": json.dumps(dict(detail))}
         self._insert("events", [row])
 
     def _bump(self) -> None:
@@ -105,7 +126,7 @@ def clause(conditions: Mapping[str, Any]) -> tuple[str, list[Any]]:
         ('WHERE kind = ? AND source IN (SELECT value FROM json_each(?))', ['lineage', '["a"]'])
     """
     given = {condition: value for condition, value in conditions.items() if value is not None}
-    return (f"WHERE {' AND '.join(given)}" if given else ""), list(given.values())
+    return (f"WHERE {' AND '.join(given)}" if given else ""), [plain(value) for value in given.values()]
 
 
 def among(column: str) -> str:

@@ -20,7 +20,7 @@ from expertise_graph.core import (
     setting,
 )
 from expertise_graph.store.base import StoreBase, among, clause, json_list
-from expertise_graph.store.rows import from_row, now, to_row
+from expertise_graph.store.rows import from_row, now, tell, to_row
 
 # What `Expert.short` is.
 _LABEL = f"CASE source WHEN '{METADATA}' THEN name ELSE name || '@' || substr(weights_sha, 1, 8) END"
@@ -102,11 +102,16 @@ class NodeStore(StoreBase):
         rows = self.db.execute(f"SELECT id FROM experts {which} ORDER BY {_checked(order)}, id", values)
         return [row[0] for row in rows]
 
-    def find_expert(self, text: str) -> Expert:
+    def find_expert(self, text: str, *, repair: bool = False) -> Expert:
         """Return the one expert that `text` names: an id, a name, name@hash, or a unique prefix.
+
+        Args:
+            text: the name.
+            repair: whether damaged cells are read as empty ones, to take it out.
 
         Raises:
             NotFoundError: for none or several, saying which there are.
+            StoreError: when its description is damaged.
         """
         name, _, sha = text.rpartition("@")
         values = {"given": text, "last": text + _LAST, "name": name, "sha": sha, "end": sha + _LAST}
@@ -119,9 +124,9 @@ class NodeStore(StoreBase):
         for condition in (exact, begins):
             matches = self._first("experts", condition, values)
             if len(matches) == 1:
-                return from_row(Expert, matches[0])
+                return from_row(Expert, matches[0], repair=repair)
             if matches:
-                several = ", ".join(from_row(Expert, row).short for row in matches)
+                several = ", ".join(from_row(Expert, row, repair=True).short for row in matches)
                 total = count(matches[0]["total"], "expert")
                 raise NotFoundError(f"{text!r} names {total}: {several}; give name@hash or the id")
         names = [row[0] for row in self.db.execute("SELECT name FROM experts ORDER BY created_at, id")]
@@ -199,15 +204,19 @@ class NodeStore(StoreBase):
         )
         by_expert: dict[str, dict[str, str | float]] = {}
         for expert, name, value in rows:
-            by_expert.setdefault(expert, {})[name] = json.loads(value)
+            try:
+                by_expert.setdefault(expert, {})[name] = json.loads(value)
+            except (ValueError, TypeError):
+                tell(f"covariate {name} of {expert} is damaged, it is left out; import it again")
         return by_expert
 
     # Tasks
 
     def put_task(self, task: Task) -> None:
         """Add a task, or refresh where its data was last seen."""
-        with self.transaction():
-            self._upsert("tasks", to_row(task))
+        with self._keeping() as kept:
+            if kept:
+                self._upsert("tasks", to_row(task))
 
     def tasks(self, *, modality: str | None = None, locator: str | None = None) -> list[Task]:
         """Return the tasks that meet the conditions given, oldest first."""
@@ -273,7 +282,7 @@ def _conditions(where: Mapping[str, str | Iterable[str]]) -> dict[str, Any]:
     conditions: dict[str, Any] = {}
     for name, value in where.items():
         if name in _LISTS:
-            conditions[f"? IN (SELECT value FROM json_each({name}))"] = value
+            conditions[f"? IN (SELECT value FROM json_each(iif(json_valid({name}), {name}, '[]')))"] = value
         else:
             conditions[among(_checked(name))] = json_list([value] if isinstance(value, str) else value)
     return conditions

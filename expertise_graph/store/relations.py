@@ -118,9 +118,14 @@ class RelationStore(StoreBase):
     # Scores and distances
 
     def put_scores(self, scores: Iterable[Score]) -> None:
-        """Add scores; one computed again replaces the old value."""
-        with self.transaction():
-            self._insert("scores", [to_row(s) for s in scores], "OR REPLACE")
+        """Add scores; one computed again replaces the old value.
+
+        Those of an expert that another process has removed meanwhile are left out.
+        """
+        with self._keeping() as kept:
+            rows = [to_row(s) for s in scores] if kept else []
+            there = self._there(row["expert"] for row in rows)
+            self._insert("scores", [row for row in rows if row["expert"] in there], "OR REPLACE")
 
     def scores(
         self, task: str | None = None, *, expert: str | None = None, version: str | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from expertise_graph.core import BoolArray, Expert, Run
 from expertise_graph.store.base import StoreBase
-from expertise_graph.store.rows import now, to_row
+from expertise_graph.store.rows import now, readable, tell, to_row
 
 Split = tuple[str, int]
 """Task and seed: what is held out of a dataset depends on nothing else."""
@@ -40,6 +41,17 @@ class Timing(NamedTuple):
     params: int
     items: int
     seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """A line of the audit log."""
+
+    id: int
+    at: str
+    kind: str
+    subject: str
+    detail: Mapping[str, Any]
 
 
 class RunStore(StoreBase):
@@ -101,6 +113,9 @@ class RunStore(StoreBase):
         """Return which of these items runs have learnt from: (n,) bool by task and seed, if any."""
         by_split, wanted = {}, _numbers(digests)
         for task, seed, items in self.db.execute("SELECT task, seed, items FROM seen ORDER BY task, seed"):
+            if not isinstance(items, bytes) or len(items) % 8:
+                tell(f"the items that runs on {task} have learnt from are damaged; run them again")
+                continue
             known = np.isin(wanted, np.frombuffer(items, dtype="<u8"))
             if known.any():
                 by_split[task, int(seed)] = known
@@ -111,8 +126,9 @@ class RunStore(StoreBase):
     def add_timing(self, expert: Expert, machine: str, *, items: int, seconds: float) -> None:
         """Add a run of an expert on `items` inputs to those on the same machine."""
         key = (expert.weights_sha, expert.preprocessing_sha, machine)
-        with self.transaction():
-            self.db.execute(_ADD_TIMING, [*key, items, seconds, now()])
+        with self._keeping() as kept:
+            if kept:
+                self.db.execute(_ADD_TIMING, [*key, items, seconds, now()])
         self.timings_added += 1
 
     def timings(self, machine: str) -> list[Timing]:
@@ -128,8 +144,8 @@ class RunStore(StoreBase):
             "milliseconds": milliseconds,
             "created_at": now(),
         }
-        with self.transaction():
-            self._insert("latencies", [row], "OR REPLACE")
+        with self._keeping() as kept:
+            self._insert("latencies", [row] if kept else [], "OR REPLACE")
 
     def latency(self, expert: Expert, machine: str) -> float | None:
         """Return the milliseconds that a single input takes an expert, where that was measured."""
@@ -145,8 +161,8 @@ class RunStore(StoreBase):
     def put_failure(self, expert: str, task: str, reason: str) -> None:
         """Keep, by their ids, that an expert cannot be run on a task, and why."""
         row = {"task": task, "expert": expert, "reason": reason, "software": _software(), "created_at": now()}
-        with self.transaction():
-            if self.db.execute("SELECT 1 FROM experts WHERE id = ?", [expert]).fetchone():
+        with self._keeping() as kept:
+            if kept and expert in self._there([expert]):
                 self._insert("failures", [row], "OR REPLACE")
 
     def failures(self, task: str) -> dict[str, str]:
@@ -174,7 +190,8 @@ class RunStore(StoreBase):
 
     def events(self) -> list[dict[str, Any]]:
         """Return the audit log, oldest first."""
-        return [{**row, "detail": json.loads(row["detail"])} for row in self.db.query("SELECT * FROM events")]
+        rows = self.db.query("SELECT * FROM events")
+        return [dataclasses.asdict(event) for event in readable(Event, rows)]
 
 
 @functools.cache

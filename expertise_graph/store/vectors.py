@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Embedding, Expert
+from expertise_graph.core import Embedding, Expert, StoreError
 from expertise_graph.store.base import StoreBase, among, clause, json_list
-from expertise_graph.store.rows import embedding_row, from_row, row_vector
+from expertise_graph.store.rows import embedding_row, readable, row_vector, tell
 
 # Vectors read at a time where all are gone through: 16 MB of 1024 numbers each.
 _BATCH = 4096
@@ -31,7 +32,9 @@ class VectorStore(StoreBase):
     def put_embedding(self, embedding: Embedding) -> None:
         """Add or replace a vector of an expert or a task; an expert's neighbours are to be found."""
         row = embedding_row(embedding)
-        with self.transaction():
+        with self._keeping(embedding.kind == "task") as kept:
+            if not kept:
+                return
             self.db.execute(
                 "DELETE FROM embeddings WHERE owner = :owner AND probe_set = :probe_set "
                 "AND method = :method AND version = :version",
@@ -54,24 +57,25 @@ class VectorStore(StoreBase):
         """Return the embeddings on a probe set, of some owners if given, in the order they came in."""
         conditions = {"probe_set = ?": probe_set, "kind = ?": kind, among("owner"): json_list(owners)}
         which, values = clause(conditions)
-        return _stacked(
-            self.db.query(f"SELECT id, owner, vector, sha256 FROM embeddings {which} ORDER BY id", values)
-        )
+        sql = f"SELECT id, owner, kind, probe_set, vector, sha256 FROM embeddings {which} ORDER BY id"
+        return self._stacked(list(self.db.query(sql, values)))
 
     def vectors_after(self, probe_set: str, row: int) -> Iterator[Vectors]:
         """Yield the experts' embeddings with a higher row number, in batches."""
         while True:
-            batch = _stacked(
+            rows = list(
                 self.db.query(
-                    "SELECT id, owner, vector, sha256 FROM embeddings "
+                    "SELECT id, owner, kind, probe_set, vector, sha256 FROM embeddings "
                     "WHERE probe_set = ? AND kind = 'expert' AND +id > ? ORDER BY id LIMIT ?",
                     [probe_set, row, _BATCH],
                 )
             )
-            if not batch[0]:
+            if not rows:
                 return
-            yield batch
-            row = batch[0][-1]
+            batch = self._stacked(rows)
+            if batch[0]:
+                yield batch
+            row = rows[-1]["id"]
 
     def vector_rows(self, probe_set: str) -> list[int]:
         """Return the row numbers of the experts' embeddings on a probe set; none is ever used again."""
@@ -95,7 +99,39 @@ class VectorStore(StoreBase):
             "(SELECT owner FROM embeddings WHERE probe_set = ? AND kind = 'expert') ORDER BY created_at, id",
             [modality, probe_set],
         )
-        return [from_row(Expert, row) for row in rows]
+        return readable(Expert, rows)
+
+    def _stacked(self, rows: Sequence[Mapping[str, Any]]) -> Vectors:
+        """Return rows as a matrix; damaged vectors, and those of another length, are left out and removed.
+
+        Nothing is lost: a vector is worked out again from features that are kept.
+        """
+        whole, damaged = [], []
+        for row in rows:
+            try:
+                whole.append((row, row_vector(row)))
+            except StoreError:
+                damaged.append(row)
+        length = Counter(len(vector) for _, vector in whole).most_common(1)[0][0] if whole else 0
+        damaged += [row for row, vector in whole if len(vector) != length]
+        whole = [(row, vector) for row, vector in whole if len(vector) == length]
+        self._drop_damaged(damaged)
+        matrix = np.stack([vector for _, vector in whole]) if whole else np.zeros((0, 0), np.float32)
+        return [row["id"] for row, _ in whole], [row["owner"] for row, _ in whole], matrix
+
+    def _drop_damaged(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        for row in rows:
+            again = "register the expert again" if row["kind"] == "expert" else "query its data again"
+            tell(f"the embedding of {row['owner']} is damaged and was left out; {again}")
+        if not rows or self.read_only:
+            return
+        with self.transaction():
+            for row in rows:
+                self.db.execute("DELETE FROM embeddings WHERE id = ?", [row["id"]])
+                ends = [row["owner"], row["probe_set"]]
+                self.db.execute("DELETE FROM unlinked WHERE expert = ? AND probe_set = ?", ends)
+                self._log("damaged vector", row["owner"], {"probe_set": row["probe_set"]})
+            self._bump()
 
     # Neighbours
 
@@ -158,7 +194,8 @@ class VectorStore(StoreBase):
 
     def generation(self) -> int:
         """Return the number that grows whenever an expert's vector changes."""
-        return int(self.state("generation") or 0)
+        found = self.state("generation") or "0"
+        return int(found) if found.isdigit() else 0
 
     def index_key(self, probe_set: str, generation: int, *, make: bool = False) -> str | None:
         """Return the secret that an index of this generation was saved with by this registry, if it was.
@@ -193,9 +230,3 @@ class VectorStore(StoreBase):
         """Keep a single value under `name`."""
         with self.transaction():
             self._insert("state", [{"name": name, "value": value}], "OR REPLACE")
-
-
-def _stacked(rows: Iterable[Mapping[str, Any]]) -> Vectors:
-    given = list(rows)
-    matrix = np.stack([row_vector(r) for r in given]) if given else np.zeros((0, 0), np.float32)
-    return [r["id"] for r in given], [r["owner"] for r in given], matrix
