@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from expertise_graph.registry import ImportOptions as ImportOptions
     from expertise_graph.registry import ImportReport as ImportReport
     from expertise_graph.registry import ScoreOptions as ScoreOptions
+    from expertise_graph.registry import Withdrawn as Withdrawn
     from expertise_graph.retrieval import Backtest as Backtest
     from expertise_graph.retrieval import Explanation as Explanation
     from expertise_graph.training import TrainConfig as TrainConfig

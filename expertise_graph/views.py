@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from expertise_graph.diagnostics import DataFindings, Report, RunFindings
     from expertise_graph.inference import Evaluation, Model
     from expertise_graph.merging import MergeResult
-    from expertise_graph.registry import ImportReport
+    from expertise_graph.registry import ImportReport, Withdrawn
     from expertise_graph.retrieval import Backtest, Explanation, HeldOutTask
     from expertise_graph.tuning import AutoResult
     from expertise_graph.workspace import (
@@ -422,6 +422,17 @@ def result_json(edge: Edge, names: Names) -> Json:
         "run": edge.run,
         "origin": edge.meta.get("origin") or edge.run,
         "created_at": edge.created_at,
+    }
+
+
+def withdrawn_json(found: Withdrawn) -> Json:
+    """Return what was taken back."""
+    return {
+        "runs": list(found.runs),
+        "results": len(found.results),
+        "experts": [expert.id for expert in found.experts],
+        "tasks": list(found.tasks),
+        "dry_run": found.dry_run,
     }
 
 

@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         ImportOptions,
         ImportReport,
         ScoreOptions,
+        Withdrawn,
     )
     from expertise_graph.retrieval import Backtest, Explanation
     from expertise_graph.training import OnProgress, TrainConfig
@@ -571,6 +572,23 @@ class Workspace:
         """Return all training runs, oldest first."""
         return self.store.runs()
 
+    def remove_run(self, run: str, *, descendants: bool = False, dry_run: bool = False) -> Withdrawn:
+        """Take back a training run: its results, the expert it left, and what was derived from that.
+
+        Its folder stays.
+
+        Args:
+            run: id of the run, the beginning of it, or its folder.
+            descendants: also take back the runs that started from that expert, and what they left.
+            dry_run: change nothing.
+
+        Raises:
+            NotFoundError: when there is no such run, and was none.
+            InvalidInputError: when other runs started from its expert.
+        """
+        named = str(Path(run).absolute()) if Path(run).is_dir() else run
+        return registry.withdraw_run(self.store, named, descendants=descendants, dry_run=dry_run)
+
     def auto(
         self,
         data: str | Path | LabelledData,
@@ -1009,14 +1027,7 @@ class Workspace:
         Raises:
             NotFoundError: when there is no such task or expert.
         """
-        # A node that was removed is known by its id only.
-        source = target = None
-        if expert is not None:
-            known = self.store.edges("transfer", source=expert)
-            source = expert if known else self.store.find_expert(expert).id
-        if task is not None:
-            known = self.store.edges("transfer", target=task)
-            target = task if known else self.store.find_task(task).id
+        source, target = self._ends(expert, task)
         edges = self.store.edges("transfer", source=source, target=target)
         names = self.store.names({edge.target for edge in edges})
 
@@ -1025,6 +1036,52 @@ class Workspace:
             return names.get(edge.target, edge.target), edge.metric or "", sign * edge.weight
 
         return sorted(edges, key=order)
+
+    def remove_results(
+        self,
+        *,
+        task: str | None = None,
+        expert: str | None = None,
+        metric: str | None = None,
+        method: str | None = None,
+        origin: str | None = None,
+        dry_run: bool = False,
+    ) -> Withdrawn:
+        """Take back the measured results that meet all conditions given, at least one.
+
+        Args:
+            task: on this task, by name or id.
+            expert: of this expert, by name or id.
+            metric: of this metric.
+            method: imported, race, auto, or a training strategy.
+            origin: the file that they were imported from, or the id of the run that left them.
+            dry_run: change nothing.
+
+        Raises:
+            InvalidInputError: without any condition.
+            NotFoundError: when there is no such task, expert or result.
+        """
+        source, target = self._ends(expert, task)
+        return registry.withdraw_results(
+            self.store,
+            task=target,
+            expert=source,
+            metric=metric,
+            method=method,
+            origin=origin,
+            dry_run=dry_run,
+        )
+
+    def _ends(self, expert: str | None, task: str | None) -> tuple[str | None, str | None]:
+        """Return the ids of an expert and a task with results; a node that was removed is known by its id."""
+        source = target = None
+        if expert is not None:
+            known = self.store.edges("transfer", source=expert)
+            source = expert if known else self.store.find_expert(expert).id
+        if task is not None:
+            known = self.store.edges("transfer", target=task)
+            target = task if known else self.store.find_task(task).id
+        return source, target
 
     def import_history(self, file: File, options: HistoryOptions | None = None) -> ImportReport:
         """Store a table of measured results.

@@ -58,6 +58,13 @@ class Group(click.Group):
     command_class = Verb
 
 
+class ListingGroup(Verb, Group):
+    """A group of verbs that lists what it is about when no verb is given."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, invoke_without_command=True, **kwargs)
+
+
 class Program(Group):
     """The group of all commands; they fail with one line: exit code 1 for an error, 130 for Ctrl-C."""
 

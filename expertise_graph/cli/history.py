@@ -11,8 +11,8 @@ import click
 import expertise_graph as xg
 from expertise_graph import views
 from expertise_graph.cli.app import CommandContext, app, in_options, pass_context
-from expertise_graph.cli.output import emit, emit_json, listing_options
-from expertise_graph.core import printable
+from expertise_graph.cli.output import emit, emit_json, listing_options, removal_options, show_withdrawn
+from expertise_graph.core import count, printable
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -58,6 +58,32 @@ def history_ls(context: CommandContext, task: str | None, expert: str | None, st
     rows = [views.result_json(edge, names) for edge in found]
     columns = ("expert", "task", "metric", "value", "method", "seed", "n_train", "n", "seconds", "origin")
     emit(rows, style, columns=columns)
+
+
+@history.command("rm")
+@click.option("--task", help="Only results on this task, by name or id.")
+@click.option("--expert", help="Only results of this expert, by name or id.")
+@click.option("--metric", help="Only results of this metric.")
+@click.option("--method", help="Only results of this method: imported, race, auto or a training strategy.")
+@click.option("--origin", help="Only results of this file or run, as history ls names it.")
+@removal_options
+@pass_context
+def history_rm(context: CommandContext, /, dry_run: bool, as_json: bool, **which: str | None) -> None:
+    """Take back the measured results that meet all conditions, and what is known by them only.
+
+    Experts and tasks that only imported results named go with the last of them. A training run and its child
+    stay: they are taken back by runs rm.
+
+    \b
+    Example:
+      expertise-graph history rm --origin results.csv
+    """
+    with context.workspace() as workspace:
+        found = workspace.remove_results(dry_run=dry_run, **which)
+        runs = {run.id for run in workspace.runs()} & {edge.run for edge in found.results}
+    show_withdrawn(found, as_json)
+    if runs and not as_json:
+        click.echo(f"{count(len(runs), 'training run')} and what they left stay: see runs rm", err=True)
 
 
 @tasks.command("ls")

@@ -13,15 +13,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from expertise_graph import views
 from expertise_graph.core import byte_size, compact_number, count, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from expertise_graph import Withdrawn
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Characters that make a spreadsheet take a cell for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+# Nodes that a removal names.
+_NAMED = 5
 
 _UNITS: dict[str, Callable[[float], str]] = {"params": compact_number, "bytes": byte_size}
 
@@ -35,6 +41,31 @@ def listing_options(command: F) -> F:
     ):
         command = click.option(*flags, "style", flag_value=value, help=text)(command)
     return command
+
+
+def removal_options(command: F) -> F:
+    """Add --dry-run and --json to a command that takes something back."""
+    command = click.option("--json", "as_json", is_flag=True, help="Print what was removed as JSON.")(command)
+    return click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")(
+        command
+    )
+
+
+def show_withdrawn(found: Withdrawn, as_json: bool) -> None:
+    """Print what was taken back."""
+    if as_json:
+        emit_json(views.withdrawn_json(found))
+        return
+    parts = [
+        count(len(found.runs), "run"),
+        count(len(found.results), "result"),
+        *(f"expert {expert.short}" for expert in found.experts[:_NAMED]),
+        *(f"task {task}" for task in found.tasks[:_NAMED]),
+    ]
+    more = sum(max(0, len(nodes) - _NAMED) for nodes in (found.experts, found.tasks))
+    parts = [part for part in parts if not part.startswith("0 ")] + ([f"{more:,} more"] if more else [])
+    done = "would be removed" if found.dry_run else "removed"
+    click.echo(printable(f"{done}: {', '.join(parts)}" if parts else "it was removed before"))
 
 
 def emit(

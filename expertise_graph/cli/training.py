@@ -11,8 +11,24 @@ import click
 
 import expertise_graph as xg
 from expertise_graph import views
-from expertise_graph.cli.app import FORM, INTERRUPTED, CommandContext, app, in_options, pass_context
-from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, report_skipped
+from expertise_graph.cli.app import (
+    FORM,
+    INTERRUPTED,
+    CommandContext,
+    ListingGroup,
+    app,
+    in_options,
+    pass_context,
+)
+from expertise_graph.cli.output import (
+    Bars,
+    emit,
+    emit_json,
+    listing_options,
+    removal_options,
+    report_skipped,
+    show_withdrawn,
+)
 from expertise_graph.cli.parameters import (
     SEED,
     Seconds,
@@ -219,16 +235,21 @@ def show_result(result: WarmStart, names: Mapping[str, str]) -> None:
     click.echo(f"model in {printable(result.path)}, registered as {child}")
 
 
-@app.command()
+@app.group(cls=ListingGroup)
 @listing_options
-@pass_context
-def runs(context: CommandContext, style: str | None) -> None:
-    """List the training runs with their test scores.
+@click.pass_context
+def runs(ctx: click.Context, style: str | None) -> None:
+    """List the training runs with their test scores, or take one back.
 
     \b
     Example:
       expertise-graph runs
     """
+    if ctx.invoked_subcommand is None:
+        _list_runs(ctx.obj, style)
+
+
+def _list_runs(context: CommandContext, style: str | None) -> None:
     with context.workspace() as workspace:
         found = workspace.runs()
         ends = {end for run in found for end in (run.expert, run.task, run.child) if end}
@@ -239,6 +260,29 @@ def runs(context: CommandContext, style: str | None) -> None:
         style,
         columns=("status", "expert", "task", "strategy", "accuracy", "cold_accuracy", "child", "path"),
     )
+
+
+@runs.command("rm")
+@click.argument("run")
+@click.option(
+    "--descendants",
+    is_flag=True,
+    help="Also take back the runs that started from the expert that RUN left, and what they left.",
+)
+@removal_options
+@pass_context
+def runs_rm(context: CommandContext, run: str, descendants: bool, dry_run: bool, as_json: bool) -> None:
+    """Take back a training run: its results, its child, and what is derived from it.
+
+    RUN is an id, the beginning of one (see runs -q), or the folder of the run. The folder stays: the same
+    warm-start command would record it again.
+
+    \b
+    Example:
+      expertise-graph runs rm runs/merged
+    """
+    with context.workspace() as workspace:
+        show_withdrawn(workspace.remove_run(run, descendants=descendants, dry_run=dry_run), as_json)
 
 
 @app.command()

@@ -21,5 +21,6 @@ if TYPE_CHECKING:
     from expertise_graph.registry.lineage import KINDS, kind_of, learnt_from, trained_on
     from expertise_graph.registry.neighbours import similar, use_index
     from expertise_graph.registry.registration import embed_missing, register, registering, remove
+    from expertise_graph.registry.withdrawal import Withdrawn, withdraw_results, withdraw_run
 
 __getattr__, __dir__, __all__ = door(__name__)

@@ -68,7 +68,7 @@ def forecast(history: History, target: int) -> Forecast:
         history: its results on the target are not looked at.
         target: column of the task.
     """
-    values, _, _ = standardised_columns(history.without(target).outcomes)
+    values = _standing(history, target)
     factors = fit_factors(values, history.likeness, target)
     worth = float(factors.loadings[target] ** 2 + factors.own[target, target])
     mean, variance = _each(values, factors, target)
@@ -84,6 +84,16 @@ def forecast(history: History, target: int) -> Forecast:
         results=(~np.isnan(values)).sum(axis=1),
         covariates=weights,
     )
+
+
+def _standing(history: History, target: int) -> Array:
+    """Return the standardised results (E, T) on the other tasks.
+
+    A task with a single result is left out: it tells no expert from another, and would be taken for the mean.
+    """
+    values, _, _ = standardised_columns(history.without(target).outcomes)
+    values[:, (~np.isnan(values)).sum(axis=0) < 2] = np.nan
+    return values
 
 
 def _each(values: Array, factors: Factors, target: int) -> tuple[Array, Array]:
@@ -113,7 +123,7 @@ def shares(history: History, target: int, row: int) -> Array:
         target: column of the task.
         row: of the expert.
     """
-    values, _, _ = standardised_columns(history.without(target).outcomes)
+    values = _standing(history, target)
     factors = fit_factors(values, history.likeness, target)
     seen = np.flatnonzero(~np.isnan(values[row]))
     found = np.zeros(values.shape[1])

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Expert, Score, Task
+from expertise_graph.core import UNKNOWN, Expert, Score, Task
 from expertise_graph.retrieval.covariates import Covariate, covariates_of
-from expertise_graph.retrieval.reliability import NEARNESS
-from expertise_graph.retrieval.results import outcomes_of, results_by_task
-from expertise_graph.retrieval.scale import are_fractions, on_open_scale
+from expertise_graph.retrieval.reliability import NEARNESS, RIDGE
+from expertise_graph.retrieval.results import Results, items_of, outcomes_of, results_by_task
+from expertise_graph.retrieval.scale import ASSUMED_ITEMS, are_fractions, on_open_scale
 from expertise_graph.retrieval.task_similarity import likeness_of, nearness_of, task_distances
 from expertise_graph.store import Store
 
@@ -21,6 +21,9 @@ Array = NDArray[np.float64]
 
 SEEN = ("source_task", "trained_on")
 """Covariates that name a task whose labels the expert was trained on."""
+
+ACCURACY = "accuracy"
+"""The metric of what a query predicts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,10 @@ class History:
         covariates: of the experts.
         graph: (E, E) cosine of the experts' embeddings, zero where one has none, or None.
         fractional: (T,) whether outcomes are log-odds of fractions; None if all are.
+        metrics: (T,) of the outcomes; None if all are accuracies.
+        modalities: (T,) of the tasks; None if they have one.
+        tested: (E, T) items that each outcome was measured on; any number if unknown.
+        probed: (E, T) items that the accuracy of each probe was measured on.
     """
 
     experts: tuple[str, ...]
@@ -46,13 +53,19 @@ class History:
     covariates: tuple[Covariate, ...] = ()
     graph: Array | None = None
     fractional: NDArray[np.bool_] | None = None
+    metrics: tuple[str, ...] | None = None
+    modalities: tuple[str, ...] | None = None
+    tested: Array | float = np.inf
+    probed: Array | float = np.inf
 
-    @property
-    def accuracies(self) -> Array:
-        """(E, T) log-odds of the outcomes that are fractions; NaN for the others."""
-        if self.fractional is None:
-            return self.outcomes
-        return np.where(self.fractional, self.outcomes, np.nan)
+    def accuracies(self, target: int) -> Array:
+        """Return the log-odds (E, T) of accuracies on tasks of the target's modality; NaN for the others."""
+        like = np.ones(len(self.tasks), dtype=bool) if self.fractional is None else self.fractional.copy()
+        if self.metrics is not None:
+            like &= np.array([metric == ACCURACY for metric in self.metrics], dtype=bool)
+        if self.modalities is not None:
+            like &= np.array([m == self.modalities[target] for m in self.modalities], dtype=bool)
+        return np.where(like, self.outcomes, np.nan)
 
     def without(self, task: int) -> History:
         """Return the same with the results of one task hidden."""
@@ -78,6 +91,9 @@ def read_history(
 ) -> History:
     """Return what the registry knows about the experts, and about all others that have results.
 
+    Where the experts are of one modality, what is known to be of another is left out: it says nothing of
+    them.
+
     Args:
         store: the registry.
         experts: come first, in this order.
@@ -87,28 +103,54 @@ def read_history(
         computed: whether scores that earlier queries computed on `task` are included; a query brings those
             that fit it as evidence.
     """
-    results, scores = results_by_task(store.edges("transfer")), store.scores()
+    modality = _common({e.modality for e in experts})
+    results, scores = _of_modality(store, modality)
     tasks = sorted({*results, *(s.task for s in scores), *([task] if task else [])})
     given = [e.id for e in experts]
     known = {e for r in results.values() for e in r.values} | {s.expert for s in scores}
     ids = [*given, *sorted(known - set(given))]
-    score_arrays = _scores([s for s in scores if computed or s.task != task or not s.n], ids, tasks)
-    values = _covariates(ids, store.experts(where={"id": ids}), store.covariates(ids))
+    scores = [s for s in scores if computed or s.task != task or not s.n]
+    score_arrays = _scores(scores, ids, tasks)
+    nodes, known_tasks = store.experts(where={"id": ids}), store.tasks()
+    of_task = {t.id: t.modality for t in known_tasks}
+    values = _covariates(ids, nodes, store.covariates(ids))
     distances = store.distances()
-    nearness = nearness_of(ids, tasks, values, store.tasks(), distances)
+    nearness = nearness_of(ids, tasks, values, known_tasks, distances)
     if nearness is not None:
         score_arrays[NEARNESS] = nearness
-    oriented = outcomes_of(results, ids, tasks)
+    oriented, tested = outcomes_of(results, ids, tasks), items_of(results, ids, tasks)
+    columns = [on_open_scale(column, items) for column, items in zip(oriented.T, tested.T, strict=True)]
     return History(
         experts=tuple(ids),
         tasks=tuple(tasks),
-        outcomes=np.stack([on_open_scale(column) for column in oriented.T], axis=1) if tasks else oriented,
+        outcomes=np.stack(columns, axis=1) if tasks else oriented,
         scores=score_arrays,
         likeness=likeness_of(score_arrays, task_distances(distances, tasks), tasks, vectors or {}),
         covariates=covariates_of(ids, values),
         graph=_padded(graph, len(ids)),
         fractional=np.array([are_fractions(column) for column in oriented.T], dtype=bool),
+        metrics=tuple(results[t].metric if t in results else "" for t in tasks),
+        modalities=_modalities(tasks, {task or "": modality, **of_task}, results, nodes),
+        tested=tested,
+        probed=_probed(scores, ids, tasks),
     )
+
+
+def _common(modalities: Set[str]) -> str:
+    """Return the one modality among some, or unknown."""
+    known = modalities - {UNKNOWN}
+    return next(iter(known)) if len(known) == 1 else UNKNOWN
+
+
+def _of_modality(store: Store, modality: str) -> tuple[dict[str, Results], list[Score]]:
+    """Return results by task and scores, without those of nodes known to be of another modality."""
+    edges, scores = store.edges("transfer"), store.scores()
+    if modality != UNKNOWN:
+        nodes: list[Expert | Task] = [*store.experts(), *store.tasks()]
+        others = {node.id for node in nodes if node.modality not in (modality, UNKNOWN)}
+        edges = [e for e in edges if e.source not in others and e.target not in others]
+        scores = [s for s in scores if s.expert not in others and s.task not in others]
+    return results_by_task(edges), scores
 
 
 def trained_by_declaration(covariates: Mapping[str, Mapping[str, str | float]], task: Task) -> set[str]:
@@ -125,6 +167,31 @@ def _scores(scores: Iterable[Score], ids: Sequence[str], tasks: Sequence[str]) -
         array = arrays.setdefault(score.estimator, np.full((len(ids), len(tasks)), np.nan))
         array[rows[score.expert], columns[score.task]] = score.value
     return arrays
+
+
+def _probed(scores: Iterable[Score], ids: Sequence[str], tasks: Sequence[str]) -> Array:
+    """Return how many items each accuracy of a probe was measured on (E, T)."""
+    probes = (
+        dataclasses.replace(s, value=float(s.n or ASSUMED_ITEMS)) for s in scores if s.estimator == RIDGE
+    )
+    return _scores(probes, ids, tasks).get(RIDGE, np.full((len(ids), len(tasks)), np.nan))
+
+
+def _modalities(
+    tasks: Sequence[str],
+    known: Mapping[str, str],
+    results: Mapping[str, Results],
+    experts: Iterable[Expert],
+) -> tuple[str, ...]:
+    """Return the modality of each task; that of the experts measured on it where only its name is known."""
+    of_expert = {e.id: e.modality for e in experts}
+    found = []
+    for task in tasks:
+        given = known.get(task, UNKNOWN)
+        if given == UNKNOWN and task in results:
+            given = _common({of_expert.get(e, UNKNOWN) for e in results[task].values})
+        found.append(given)
+    return tuple(found)
 
 
 def _covariates(

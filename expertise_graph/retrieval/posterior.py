@@ -20,7 +20,6 @@ from expertise_graph.retrieval.scale import (
     accuracy_of,
     fine_tuning_shift,
     log_odds,
-    probe_odds,
     scale_of,
 )
 from expertise_graph.retrieval.search import ExpertSearch
@@ -77,7 +76,7 @@ def infer(search: ExpertSearch) -> Posterior:
     indices = search.were_run()
     items = len(search.sample.labels)
     odds = np.array([log_odds(search.evidence[search.pool.experts[i].id][RIDGE], items) for i in indices])
-    shift = fine_tuning_shift(history.accuracies, probe_odds(history, RIDGE), search.pool.target)
+    shift = fine_tuning_shift(history, search.pool.target, RIDGE)
     scale = scale_of(history, search.pool.target, prediction.mean[indices], odds, shift)
     mean, covariance = _in_odds(prediction, scale, n)
     mean, covariance, scale = _with_results(search, mean, covariance, scale)

@@ -11,7 +11,7 @@ from expertise_graph.core import chi2_quantile
 from expertise_graph.retrieval.forecast import Forecast, forecast
 from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.reliability import UNRUN, Observation, weigh_scores
-from expertise_graph.retrieval.scale import standardised_columns
+from expertise_graph.retrieval.scale import accuracy_of, standardised_columns
 
 Array = NDArray[np.float64]
 
@@ -225,5 +225,6 @@ def outcome_draws(
 
 def _in_unit(history: History) -> Array:
     """Return log-odds as fractions again; what counts in the end is accuracy."""
-    fractions = 1.0 / (1.0 + np.exp(-history.accuracies))
+    fractional = True if history.fractional is None else history.fractional
+    fractions = accuracy_of(np.where(fractional, history.outcomes, np.nan))
     return np.where(np.isnan(fractions), history.outcomes, fractions)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.core import Edge, Task, count
-from expertise_graph.retrieval.scale import log_odds
+from expertise_graph.retrieval.scale import ASSUMED_ITEMS, log_odds
 from expertise_graph.store import Store
 
 Array = NDArray[np.float64]
@@ -19,18 +19,15 @@ RACE, AUTO = "race", "auto"
 SHORT = (RACE, AUTO)
 """Methods of results on validation items, most of them of short fine-tunes."""
 
-# Test items behind an imported accuracy that does not say how many there were. An accuracy of .8 then has a
-# deviation of .03: fewer items would hardly let it count, more would trust it like a measurement of ours.
-_ASSUMED_ITEMS = 200
-
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """Measured results of one task in its own unit, by expert."""
+    """Measured results of one task in its own unit, and the items that each was measured on, by expert."""
 
     metric: str
     lower_is_better: bool
     values: Mapping[str, float]
+    items: Mapping[str, int]
 
     @property
     def oriented(self) -> dict[str, float]:
@@ -50,7 +47,7 @@ def results_by_task(edges: Iterable[Edge]) -> dict[str, Results]:
 def results_of(edges: Iterable[Edge]) -> Results | None:
     """Return the results of one task by expert, of the metric that most experts have.
 
-    Repeats with different seeds are averaged; of repeats without a seed, whose settings must
+    Repeats with different seeds are averaged by their items; of repeats without a seed, whose settings must
     have differed, the best counts. A trial of a race or a search counts where there is no other.
     """
     scored = [e for e in edges if e.metric is not None]
@@ -63,32 +60,46 @@ def results_of(edges: Iterable[Edge]) -> Results | None:
     for edge in scored:
         if edge.metric == metric:
             by_expert[edge.source].append(edge)
-    values = {expert: _one_value(edges, lower) for expert, edges in by_expert.items()}
-    return Results(metric=str(metric), lower_is_better=lower, values=values)
+    found = {expert: _one_value(edges, lower) for expert, edges in by_expert.items()}
+    return Results(
+        metric=str(metric),
+        lower_is_better=lower,
+        values={expert: value for expert, (value, _) in found.items()},
+        items={expert: items for expert, (_, items) in found.items()},
+    )
 
 
-def _one_value(edges: Sequence[Edge], lower: bool) -> float:
+def _one_value(edges: Sequence[Edge], lower: bool) -> tuple[float, int]:
     kept = [e for e in edges if e.method not in SHORT]
     if not kept:
         furthest = max(int(e.meta.get("rung", 0)) for e in edges)
         kept = [e for e in edges if int(e.meta.get("rung", 0)) == furthest]
     best = min if lower else max
-    by_seed: dict[int | None, list[float]] = defaultdict(list)
+    by_seed: dict[int | None, list[Edge]] = defaultdict(list)
     for edge in kept:
-        by_seed[edge.seed].append(edge.weight)
-    return float(np.mean([best(values) for values in by_seed.values()]))
+        by_seed[edge.seed].append(edge)
+    chosen = [best(edges, key=lambda e: e.weight) for edges in by_seed.values()]
+    items = [edge.n or ASSUMED_ITEMS for edge in chosen]
+    return float(np.average([edge.weight for edge in chosen], weights=items)), sum(items)
 
 
 def outcomes_of(results: Mapping[str, Results], ids: Sequence[str], tasks: Sequence[str]) -> Array:
     """Return the results (E, T) in their own unit, higher is better; NaN where there is none."""
-    outcomes = np.full((len(ids), len(tasks)), np.nan)
+    return _array({task: found.oriented for task, found in results.items()}, ids, tasks)
+
+
+def items_of(results: Mapping[str, Results], ids: Sequence[str], tasks: Sequence[str]) -> Array:
+    """Return how many items each result was measured on (E, T); NaN where there is none."""
+    return _array({task: found.items for task, found in results.items()}, ids, tasks)
+
+
+def _array(given: Mapping[str, Mapping[str, float]], ids: Sequence[str], tasks: Sequence[str]) -> Array:
+    array = np.full((len(ids), len(tasks)), np.nan)
     row = {e: i for i, e in enumerate(ids)}
     for column, task in enumerate(tasks):
-        if task not in results:
-            continue
-        for expert, value in results[task].oriented.items():
-            outcomes[row[expert], column] = value
-    return outcomes
+        for expert, value in given.get(task, {}).items():
+            array[row[expert], column] = value
+    return array
 
 
 @dataclass(frozen=True)
@@ -131,7 +142,7 @@ def measured(store: Store, task: Task, *, rungs: int | None = None) -> dict[str,
         e for e in store.edges("transfer", target=task.id) if e.metric == "accuracy" and e.method != AUTO
     ]
     full = {
-        e.source: Measured(e.weight, e.n or _ASSUMED_ITEMS, e.run or str(e.meta.get("origin", e.method)))
+        e.source: Measured(e.weight, e.n or ASSUMED_ITEMS, e.run or str(e.meta.get("origin", e.method)))
         for e in edges
         if not _of_rung(e)
     }
@@ -148,7 +159,7 @@ def _raced(edges: Sequence[Edge]) -> dict[str, Measured]:
     """Return the last rung of each expert, comparable to those that went further."""
     last = {e.source: e for e in sorted(edges, key=lambda e: int(e.meta["rung"]))}
     return {
-        expert: Measured(e.weight, e.n or _ASSUMED_ITEMS, _how_far(e), raced=True, lift=_lift(edges, e))
+        expert: Measured(e.weight, e.n or ASSUMED_ITEMS, _how_far(e), raced=True, lift=_lift(edges, e))
         for expert, e in last.items()
     }
 
@@ -176,4 +187,4 @@ def _lift(edges: Sequence[Edge], edge: Edge) -> float:
 
 
 def _odds(edge: Edge) -> float:
-    return log_odds(edge.weight, edge.n or _ASSUMED_ITEMS)
+    return log_odds(edge.weight, edge.n or ASSUMED_ITEMS)

@@ -16,9 +16,16 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-# Fractions nearer to 0 or 1 than this are moved here before their log-odds are taken: half an item of a
-# hundred. The number of test items is often unknown; without a bound one lucky 1.0 would be infinitely good.
-_EDGE = 0.005
+ASSUMED_ITEMS = 200
+"""Items behind an imported accuracy that does not say how many there were.
+
+An accuracy of .8 then has a deviation of .03: fewer would hardly let it count, more would trust it like a
+measurement of ours.
+"""
+
+# Fractions nearer to 0 or 1 than half an item of so many are moved there before their log-odds are taken. The
+# number of test items is often unknown; without a bound one lucky 1.0 would be infinitely good.
+_EDGE_ITEMS = 99
 
 # Values further from the median than so many robust deviations are moved there. At 4 outstanding experts were
 # clipped, which are what a query looks for (full scan with LogME: weighted tau .583 clipped, .653 not); 20
@@ -30,9 +37,14 @@ _MAD_TO_DEVIATION = 1.4826
 # Imaginary fine-tunes without any gain that the mean gain over a probe is shrunk by. With one, a single
 # task moved the next one too far (glosses predicted .456, measured .750; LOG.md).
 _IMAGINARY_RUNS = 3
-# Deviation between tasks of what fine-tuning adds to a probe, in log-odds; measured on the starter tasks
-# (LOG.md).
+# Deviation of what a fine-tune adds to a probe, in log-odds; measured on the starter tasks (LOG.md).
 TASK_DEVIATION = 0.8
+# Share of its square that all fine-tunes on a task have in common: .48 on 27 tasks of images, .38 on nine of
+# texts (benchmarks/zoo). So many experts on one task count at most like two tasks.
+_SHARED = 0.5
+# A result counts as a whole one where it was measured on many items. Below this weight, an accuracy of .8 on
+# ten items, it is more luck than result: alone it tells neither a level nor what fine-tuning adds.
+_LEAST_WEIGHT = 0.5
 # Deviation of the results on a task, in log-odds, until other tasks tell. A larger one predicts experts
 # further apart; how it was chosen is not on record.
 _USUAL_SPREAD = 0.9
@@ -45,14 +57,19 @@ _FEWEST = 4
 _LEAST_SLOPE = 0.05
 
 
-def on_open_scale(values: Array) -> Array:
+def on_open_scale(values: Array, items: Array | None = None) -> Array:
     """Return the log-odds of fractions, and other values as they are.
 
     Equal steps count equally then: from .98 to .99 is as far as from .5 to .67.
+
+    Args:
+        values: any shape, with NaN.
+        items: how many each was measured on, where that is known; NaN where there is no value.
     """
     if not are_fractions(values):
         return values
-    inside = np.clip(values, _EDGE, 1 - _EDGE)
+    edge = 0.5 / (np.minimum(_EDGE_ITEMS if items is None else items, _EDGE_ITEMS) + 1)
+    inside = np.clip(values, edge, 1 - edge)
     return np.asarray(np.log(inside / (1 - inside)))
 
 
@@ -105,6 +122,16 @@ def accuracy_of(odds: Array) -> Array:
     return np.asarray(1.0 / (1.0 + np.exp(-odds)))
 
 
+def luck(odds: Array, items: Array | float) -> Array:
+    """Return the binomial variance, 1 / (n p (1 - p)), of log-odds of accuracies measured on n items."""
+    return np.asarray(2.0 * (1.0 + np.cosh(odds)) / items)
+
+
+def weight_of(variance: Array) -> Array:
+    """Return how much results with this variance count, 1 for one that is exact."""
+    return np.asarray(TASK_DEVIATION**2 / (TASK_DEVIATION**2 + variance))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scale:
     """Log-odds of accuracy are ``level + slope * value``, with a deviation `doubt` common to all experts.
@@ -131,26 +158,39 @@ class Shift:
     runs: int = 0
 
 
-def fine_tuning_shift(outcomes: Array, probes: Array, target: int) -> Shift:
-    """Return what the results on other tasks say about probe and fine-tuned accuracy.
+def fine_tuning_shift(history: History, target: int, estimator: str) -> Shift:
+    """Return what the results on other tasks of the modality say about probe and fine-tuned accuracy.
 
-    Tasks differ in this by about 0.8; the mean is shrunk towards zero by three imaginary runs,
-    and what is not known about it widens the intervals.
+    Fine-tunes differ in this by about 0.8, half of it in common on a task, and by the luck of the items
+    that they and their probes were measured on. The mean over tasks is shrunk towards zero by three
+    imaginary runs, and what is not known about it widens the intervals.
 
     Args:
-        outcomes: (E, T) log-odds of measured accuracies, NaN where there is none.
-        probes: (E, T) log-odds of probe accuracies.
-        target: column that is not looked at.
+        history: its results on the target are not looked at.
+        target: column of the task.
+        estimator: whose scores are the accuracies of the probe.
     """
-    others = np.arange(outcomes.shape[1]) != target
-    gains = (outcomes - probes)[:, others]
-    gains = gains[~np.isnan(gains)]
-    if not len(gains):
+    outcomes, probes = history.without(target).accuracies(target), probe_odds(history, estimator)
+    gains = outcomes - probes
+    noise = luck(outcomes, history.tested) + luck(probes, history.probed)
+    means, weights = _by_task(gains, noise)
+    total = float(weights.sum())
+    if total < _LEAST_WEIGHT:
         return Shift()
-    weight = len(gains) + _IMAGINARY_RUNS
-    mean = float(gains.sum()) / weight
-    squares = float(np.square(gains - mean).sum()) + _IMAGINARY_RUNS * TASK_DEVIATION**2
-    return Shift(mean=mean, deviation=math.sqrt(squares / weight), runs=len(gains))
+    mean = float(means @ weights) / (total + _IMAGINARY_RUNS)
+    squares = float(np.square(means - mean) @ weights) + _IMAGINARY_RUNS * TASK_DEVIATION**2
+    variance = squares / (total + _IMAGINARY_RUNS) * (1.0 + 1.0 / (total + _IMAGINARY_RUNS))
+    return Shift(mean=mean, deviation=math.sqrt(variance), runs=int((~np.isnan(gains)).sum()))
+
+
+def _by_task(gains: Array, noise: Array) -> tuple[Array, Array]:
+    """Return the mean gain on each task that has any, and its weight; one exact result has weight 1."""
+    whole = TASK_DEVIATION**2
+    precision = np.where(np.isnan(gains), 0.0, 1.0 / ((1.0 - _SHARED) * whole + noise))
+    total = precision.sum(axis=0)
+    seen = total > 0
+    means = np.nansum(gains * precision, axis=0)[seen] / total[seen]
+    return means, whole / (_SHARED * whole + 1.0 / total[seen])
 
 
 def scale_of(history: History, target: int, values: Array, odds: Array, shift: Shift) -> Scale:
@@ -184,9 +224,13 @@ def scale_of(history: History, target: int, values: Array, odds: Array, shift: S
 
 
 def _usual(history: History, target: int) -> tuple[float, float, float]:
-    """Return mean and deviation of the level to expect, NaN where unknown, and the usual spread."""
-    outcomes = history.without(target).accuracies
-    enough = np.flatnonzero((~np.isnan(outcomes)).sum(axis=0) >= _FEWEST)
+    """Return mean and deviation of the level to expect, NaN where unknown, and the usual spread.
+
+    Tasks of another modality or metric tell neither.
+    """
+    outcomes = history.without(target).accuracies(target)
+    counting = weight_of(luck(outcomes, history.tested)) >= _LEAST_WEIGHT
+    enough = np.flatnonzero(counting.sum(axis=0) >= _FEWEST)
     _, level, deviation = standardised_columns(outcomes[:, enough])
     usual = float(np.sqrt(np.square(deviation).mean())) if len(enough) else _USUAL_SPREAD
     if len(enough) < 2:

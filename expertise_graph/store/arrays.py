@@ -45,6 +45,10 @@ class Arrays:
             return None
         return array if np.isfinite(array).all() else None
 
+    def discard(self, key: str) -> None:
+        """Delete the array stored under `key`, if there is one."""
+        self.path(key).unlink(missing_ok=True)
+
     def put(self, key: str, array: FloatArray) -> None:
         """Store an array of any shape under `key` as float32."""
         if self.read_only:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from expertise_graph.core import Edge, Score, TaskDistance
-from expertise_graph.store.base import StoreBase, json_list
+from expertise_graph.store.base import StoreBase, among, clause, json_list
 from expertise_graph.store.rows import to_row
 
 # The same measurement under two ids of one expert; only what was imported is compared.
@@ -22,6 +23,15 @@ _SAME_RESULT = """
 _AT_NODE = """id IN (WITH given (node) AS (VALUES (?))
     SELECT id FROM edges JOIN given ON source = node
     UNION SELECT id FROM edges JOIN given ON target = node)"""
+
+# Conditions on measured results; the origin is what `history ls` shows as such.
+_OF_RESULTS = {
+    "source": "source = ?",
+    "target": "target = ?",
+    "metric": "metric = ?",
+    "method": "method = ?",
+    "origin": "COALESCE(CASE WHEN json_valid(meta) THEN json_extract(meta, '$.origin') END, run) = ?",
+}
 
 
 class RelationStore(StoreBase):
@@ -82,6 +92,26 @@ class RelationStore(StoreBase):
         """Delete the edges that a run left, so that recording it again leaves them once."""
         with self.transaction():
             self.db.execute("DELETE FROM edges WHERE run = ?", [run])
+
+    # Results that are taken back
+
+    def results(self, where: Mapping[str, str]) -> list[Edge]:
+        """Return the measured results that meet all conditions, in the order they came in.
+
+        Args:
+            where: value by name of source, target, metric, method, and origin: the file that a result was
+                imported from, or the run that left it.
+        """
+        return self._select(Edge, "edges", _of_results(where), "id")
+
+    def remove_results(self, where: Mapping[str, str], experts: Iterable[str], tasks: Iterable[str]) -> None:
+        """Delete the measured results that meet all conditions, see `results`, and some nodes."""
+        which, values = clause(_of_results(where))
+        with self.transaction():
+            self.db.execute(f"DELETE FROM edges {which}", values)
+            for table, ids in (("experts", experts), ("tasks", tasks)):
+                self.db.execute(f"DELETE FROM {table} WHERE {among('id')}", [json_list(ids)])
+            self._log("history rm", " ".join(where.values()), dict(where))
 
     def move_history(self, old: str, new: str) -> None:
         """Give the edges, scores and covariates of one expert to another, and delete the first.
@@ -149,3 +179,7 @@ class RelationStore(StoreBase):
         results = dict(self.db.execute(edges).fetchall())
         scores = dict(self.db.execute("SELECT task, COUNT(*) FROM scores GROUP BY task").fetchall())
         return {task: (results.get(task, 0), scores.get(task, 0)) for task in {*results, *scores}}
+
+
+def _of_results(where: Mapping[str, str]) -> dict[str, Any]:
+    return {"kind = ?": "transfer", **{_OF_RESULTS[name]: value for name, value in where.items()}}

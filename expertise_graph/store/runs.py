@@ -79,6 +79,7 @@ class RunStore(StoreBase):
         self,
         *,
         task: str | None = None,
+        expert: str | None = None,
         child: str | None = None,
         path: str | None = None,
         status: str | None = None,
@@ -87,11 +88,18 @@ class RunStore(StoreBase):
 
         Args:
             task: id of what was trained on.
+            expert: id of what it started from.
             child: id of the expert that came out.
             path: the output folder.
             status: running, done, failed or interrupted.
         """
-        where = {"task = ?": task, "child = ?": child, "path = ?": path, "status = ?": status}
+        where = {
+            "task = ?": task,
+            "expert = ?": expert,
+            "child = ?": child,
+            "path = ?": path,
+            "status = ?": status,
+        }
         return self._select(Run, "runs", where, "started_at, id")
 
     # Items that runs learnt from

@@ -31,6 +31,7 @@ STORY = (
     "auto",
     "check",
     "runs",
+    "runs rm",
     "history import",
     "scores import",
     "meta import",
@@ -40,6 +41,7 @@ STORY = (
     "explain",
     "backtest",
     "export",
+    "history rm",
     "rm",
     "probe ls",
     "probe show",
@@ -54,7 +56,7 @@ def commands(group: click.Group, prefix: str = "") -> dict[str, click.Command]:
     for name, command in group.commands.items():
         if isinstance(command, click.Group):
             found |= commands(command, f"{prefix}{name} ")
-        else:
+        if not isinstance(command, click.Group) or command.invoke_without_command:
             found[prefix + name] = command
     return found
 

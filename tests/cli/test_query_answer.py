@@ -206,3 +206,43 @@ def test_ctrl_c_in_the_query_of_a_warm_start_trains_nothing(workspace, tmp_path)
     assert (child.returncode, out) == (130, "")
     assert err == "interrupted; finished work is kept: re-run the same command to resume\n"
     assert not (workspace / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "emoji,elsewhere,r2,0.02,400",
+        "emoji,elsewhere,average_precision,0.1,400",
+        "emoji,elsewhere,accuracy,0.0,5",
+        "emoji,elsewhere,accuracy,1.0,5",
+        "emoji-names,elsewhere,accuracy,0.1,400",
+    ],
+)
+def test_a_result_of_another_kind_or_on_five_items_changes_no_prediction(workspace, letters, row):
+    def predicted():
+        answer = invoke("query", letters, "--budget", 4, "--json").worked().json
+        return {c["name"]: [c["predicted"], c["low"], c["high"]] for c in answer["candidates"]}, answer[
+            "notes"
+        ]
+
+    before = predicted()
+    invoke("history", "import", "-", stdin=f"expert,task,metric,value,n\n{row}\n").worked()
+    scores = f"expert,task,estimator,value\n{row.split(',')[0]},elsewhere,ridge_accuracy,0.8\n"
+    invoke("scores", "import", "-", stdin=scores).worked()
+    after = predicted()
+    assert after[1] == before[1]
+    assert after[0].keys() == before[0].keys()
+    for name, found in after[0].items():
+        assert found == pytest.approx(before[0][name], abs=0.005)
+
+
+def test_results_of_the_same_kind_do_change_it(workspace, letters):
+    rows = "".join(f"emoji,t{i},accuracy,0.97,400\n" for i in range(6))
+    invoke("query", letters, "--budget", 4, "--json").worked()
+    before = invoke("query", letters, "--budget", 4, "--json").worked().json["candidates"][0]["predicted"]
+    invoke("history", "import", "-", stdin=f"expert,task,metric,value,n\n{rows}").worked()
+    scores = "".join(f"emoji,t{i},ridge_accuracy,0.6\n" for i in range(6))
+    invoke("scores", "import", "-", stdin=f"expert,task,estimator,value\n{scores}").worked()
+    answer = invoke("query", letters, "--budget", 4, "--json").worked().json
+    assert 1 - answer["candidates"][0]["predicted"] < 0.5 * (1 - before)
+    assert any("calibrated on 6 measured runs" in note for note in answer["notes"])

@@ -33,6 +33,8 @@ def history(seed, *, experts=12, tasks=7, missing=0.0, covariates=()):
 def dense(given, target):
     """Condition all results of all experts at once; experts are independent."""
     values = standardised_columns(given.without(target).outcomes)[0]
+    # A single result on a task tells nothing: it is the task's mean.
+    values[:, (~np.isnan(values)).sum(axis=0) == 1] = NAN
     factors = fit_factors(values, given.likeness, target)
     cover = np.outer(factors.loadings, factors.loadings) + factors.own
     experts, tasks = values.shape
@@ -183,3 +185,17 @@ def test_without_any_results_all_experts_are_average():
     found = forecast(given, 0)
     np.testing.assert_array_equal(found.mean, np.zeros(2))
     assert found.variance == pytest.approx(np.ones(2))
+
+
+def test_a_task_with_a_single_result_tells_nothing():
+    given = history(0)
+    more = np.full((12, 8), NAN)
+    more[:, :7], more[3, 7] = given.outcomes, 2.0
+    single = dataclasses.replace(
+        given, tasks=(*given.tasks, "alone"), outcomes=more, likeness={}, covariates=given.covariates
+    )
+    without = dataclasses.replace(given, likeness={})
+    one, other = forecast(single, 2), forecast(without, 2)
+    np.testing.assert_allclose(one.mean, other.mean, atol=1e-12)
+    np.testing.assert_allclose(one.covariance, other.covariance, atol=1e-12)
+    np.testing.assert_array_equal(one.results, other.results)

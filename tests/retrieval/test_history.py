@@ -1,5 +1,7 @@
 """From the registry to arrays: which results count, which way is better, and what is alike."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -199,4 +201,26 @@ def test_only_fractions_are_accuracies():
     history = History(
         experts=("a",), tasks=("x", "y"), outcomes=np.array([[0.1, -3.0]]), fractional=np.array([True, False])
     )
-    np.testing.assert_array_equal(history.accuracies, [[0.1, NAN]])
+    np.testing.assert_array_equal(history.accuracies(1), [[0.1, NAN]])
+    images = dataclasses.replace(history, fractional=None, modalities=("image", "text"))
+    np.testing.assert_array_equal(images.accuracies(0), [[0.1, NAN]])
+    np.testing.assert_array_equal(images.accuracies(1), [[NAN, -3.0]])
+
+
+def test_the_items_metric_and_modality_of_a_result_are_read(store, given):
+    header = "expert,task,metric,value,n,seed\n"
+    given(import_history, header + "a,x,accuracy,0,5,0\nb,x,accuracy,.5,,0\n", HistoryOptions())
+    store.put_expert(expert("z", modality="text"))
+    text = header + "z,y,r2,.9,40,0\nz,w,accuracy,.9,40,0\nz,w,accuracy,.5,60,1\n"
+    given(import_history, text, HistoryOptions())
+    given(import_scores, "expert,task,estimator,value\nz,w,ridge_accuracy,.8\n", ScoreOptions())
+    found = read_history(store, [])
+    assert found.tasks == ("task:meta:w", "task:meta:x", "task:meta:y")
+    assert (found.metrics, found.modalities) == (("accuracy", "accuracy", "r2"), ("text", "unknown", "text"))
+    row = [found.experts.index(name) for name in ("meta:a", "meta:b", "dir:z")]
+    np.testing.assert_array_equal(found.tested[row], [[NAN, 5, NAN], [NAN, 200, NAN], [100, NAN, 40]])
+    np.testing.assert_array_equal(found.probed[row[2]], [200, NAN, NAN])
+    # Seeds count by their items, and none of five is half an item of five.
+    assert found.outcomes[row[2], 0] == pytest.approx(np.log(0.66 / 0.34))
+    assert found.outcomes[row[0], 1] == pytest.approx(np.log(0.5 / 5.5))
+    np.testing.assert_array_equal(found.accuracies(1)[:, [0, 2]], np.full((3, 2), NAN))

@@ -24,6 +24,9 @@ def test_fractions_become_log_odds_and_others_stay():
     values = np.array([0.5, 0.9, 0.0, 1.0, NAN])
     odds = [0.0, np.log(9.0), np.log(0.005 / 0.995), np.log(0.995 / 0.005), NAN]
     np.testing.assert_allclose(on_open_scale(values), odds)
+    # None and all of five items are half an item from the end, of many items half of a hundredth.
+    few = on_open_scale(np.array([0.0, 1.0, 1.0, NAN]), np.array([5.0, 5.0, 1000.0, NAN]))
+    np.testing.assert_allclose(few, [np.log(0.5 / 5.5), np.log(5.5 / 0.5), np.log(0.995 / 0.005), NAN])
     for other in (np.array([0.5, 1.2]), np.array([-0.1, 0.5]), np.array([NAN, NAN])):
         np.testing.assert_array_equal(on_open_scale(other), other)
         assert not are_fractions(other)
@@ -138,6 +141,23 @@ def test_levels_of_tasks_with_few_results_or_other_metrics_are_not_looked_at():
     assert (scale.level, scale.known) == (pytest.approx(1.0), True)
 
 
+def test_levels_of_another_modality_or_on_a_few_items_are_not_looked_at():
+    outcomes = np.full((9, 4), np.nan)
+    outcomes[:, 0], outcomes[:, 1] = np.linspace(0, 1, 9), np.linspace(1, 2, 9)
+    outcomes[:, 2] = log_odds(0.0, 5)
+    images = ("text", "text", "image", "text")
+    alone = scale_of(history(outcomes, modalities=images), 3, np.zeros(0), np.zeros(0), NOTHING)
+    assert (alone.level, alone.known) == (pytest.approx(1.0), True)
+    tested = np.full((9, 4), 300.0)
+    tested[:, 2] = 5
+    few = scale_of(history(outcomes, tested=tested), 3, np.zeros(0), np.zeros(0), NOTHING)
+    assert (few.level, few.known) == (pytest.approx(1.0), True)
+    asked = scale_of(
+        history(outcomes, modalities=("text",) * 3 + ("image",)), 3, np.zeros(0), np.zeros(0), NOTHING
+    )
+    assert not asked.known
+
+
 def test_the_level_is_unknown_without_two_other_tasks():
     one = np.full((9, 2), np.nan)
     one[:, 0] = np.linspace(0, 1, 9)
@@ -146,23 +166,84 @@ def test_the_level_is_unknown_without_two_other_tasks():
         assert (scale.known, scale.doubt, scale.level) == (False, 0.0, 0.0)
 
 
+PROBES = np.array([[0.0, 1.0, 0.0], [0.5, np.nan, 0.0], [1.0, 2.0, 0.0]])
+GAINED = np.array([[1.0, 2.0, 9.0], [1.5, 7.0, 9.0], [np.nan, 3.0, 9.0]])
+
+
+def shift_of(outcomes, probes, target=-1, **more):
+    """Return what is learnt from log-odds of results and of probes, (E, T) each."""
+    given = history(outcomes, scores={"probe_accuracy": accuracy_of(np.asarray(probes))}, **more)
+    return fine_tuning_shift(given, target % given.outcomes.shape[1], "probe_accuracy")
+
+
 def test_fine_tuning_adds_the_shrunken_mean_of_what_it_added_elsewhere():
-    probes = np.array([[0.0, 1.0, 0.0], [0.5, np.nan, 0.0], [1.0, 2.0, 0.0]])
-    outcomes = np.array([[1.0, 2.0, 9.0], [1.5, 7.0, 9.0], [np.nan, 3.0, 9.0]])
-    shift = fine_tuning_shift(outcomes, probes, target=2)
-    # Four pairs that gain 1 each, beside three imaginary ones that gain nothing.
-    assert (shift.runs, shift.mean) == (4, pytest.approx(4 / 7))
-    assert shift.deviation == pytest.approx(np.sqrt((4 * (3 / 7) ** 2 + 3 * 0.64) / 7))
-    assert fine_tuning_shift(outcomes * np.nan, probes, target=2) == NOTHING
+    shift = shift_of(GAINED, PROBES)
+    # Two tasks with two pairs each that gain 1: half of what they differ by is the task's, so that each
+    # counts for 1 / (1/2 + 1/4), beside three imaginary ones that gain nothing.
+    weight, total = 2 * 4 / 3, 2 * 4 / 3 + 3
+    assert (shift.runs, shift.mean) == (4, pytest.approx(weight / total))
+    variance = (weight * (3 / total) ** 2 + 3 * 0.64) / total
+    assert shift.deviation == pytest.approx(np.sqrt(variance * (1 + 1 / total)))
+    assert shift_of(GAINED * np.nan, PROBES) == NOTHING
     scale = scale_of(untouched(), 0, np.zeros(1), np.array([0.7]), shift)
-    assert (scale.level, scale.doubt, scale.runs) == (pytest.approx(0.7 + 4 / 7), shift.deviation, 4)
+    assert scale.level == pytest.approx(0.7 + shift.mean)
+    assert (scale.doubt, scale.runs) == (shift.deviation, 4)
 
 
-def test_many_runs_outweigh_the_imaginary_ones():
-    probes = np.zeros((400, 2))
-    shift = fine_tuning_shift(probes + 1.5, probes, target=1)
-    assert shift.mean == pytest.approx(1.5, abs=0.02)
-    assert shift.deviation < 0.2
+def test_many_tasks_outweigh_the_imaginary_runs_and_many_experts_on_one_task_do_not():
+    probes = np.zeros((3, 400))
+    many = shift_of(probes + 1.5, probes)
+    assert many.mean == pytest.approx(1.5, abs=0.02)
+    assert many.deviation < 0.2
+    one = shift_of(np.zeros((400, 2)) + 1.5, np.zeros((400, 2)))
+    assert one.mean == pytest.approx(1.5 * 2 / 5, abs=0.02)
+    assert one.deviation > 0.7
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"metrics": ("r2", "accuracy", "accuracy")},
+        {"metrics": ("average_precision", "accuracy", "accuracy")},
+        {"metrics": ("macro F1", "accuracy", "accuracy")},
+        {"modalities": ("image", "text", "text")},
+        {"modalities": ("unknown", "text", "text")},
+    ],
+)
+def test_neither_another_metric_nor_another_modality_tells_what_fine_tuning_adds(other):
+    outcomes = GAINED - np.array([[5.0, 0.0, 0.0]])
+    assert shift_of(outcomes, PROBES, **other) == shift_of(outcomes * [[np.nan, 1.0, 1.0]], PROBES)
+    assert shift_of(outcomes, PROBES, **other) != shift_of(outcomes, PROBES)
+
+
+def test_a_result_counts_by_the_items_it_was_measured_on():
+    outcomes, probes = np.full((1, 12), 1.5), np.full((1, 12), 0.5)
+    sure = shift_of(outcomes, probes, tested=300.0, probed=300.0)
+    outcomes[0, 0] = log_odds(0.0, 5)
+    tested = np.full((1, 12), 300.0)
+    tested[0, 0] = 5
+    after = shift_of(outcomes, probes, tested=tested, probed=300.0)
+    assert sure.mean - after.mean < 0.1
+    tested[0, 0] = 300
+    outcomes[0, 0] = log_odds(0.0, 300)
+    assert sure.mean - shift_of(outcomes, probes, tested=tested, probed=300.0).mean > sure.mean - after.mean
+
+
+@pytest.mark.parametrize("items", [1, 2, 5, 10])
+def test_a_single_result_on_a_few_items_does_not_tell_what_fine_tuning_adds(items):
+    for accuracy in (0.0, 1.0):
+        found = shift_of(
+            [[log_odds(accuracy, items), np.nan]], [[0.5, 0.5]], tested=float(items), probed=200.0
+        )
+        assert found == NOTHING
+    many = shift_of([[log_odds(0.8, 300), np.nan]], [[0.5, 0.5]], tested=300.0, probed=200.0)
+    assert many.runs == 1
+
+
+def test_the_probe_counts_by_its_items_too():
+    few = shift_of([[1.5, np.nan]], [[0.5, np.nan]], tested=300.0, probed=12.0)
+    many = shift_of([[1.5, np.nan]], [[0.5, np.nan]], tested=300.0, probed=500.0)
+    assert 0 < few.mean < many.mean
 
 
 @pytest.mark.parametrize("accuracy", [0.0, 0.01, 0.5, 0.93, 1.0])
