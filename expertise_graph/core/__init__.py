@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         reason_of,
     )
     from expertise_graph.core.files import (
+        finish_tree,
         new_folder,
         path_part,
         read_json,
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
         sha256_of_json,
         sha256_of_texts,
         sync,
-        sync_tree,
         write_bytes,
         write_json,
         write_text,

@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         with disk_errors():
             yield temporary
-            sync(temporary)
+            finish(temporary)
         temporary.replace(path)
         sync(path.parent)
     finally:
@@ -69,7 +69,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     try:
         with disk_errors():
             yield temporary
-            sync_tree(temporary)
+            finish_tree(temporary)
         try:
             temporary.rename(path)
         except OSError as error:
@@ -141,12 +141,31 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def sync_tree(folder: Path) -> None:
-    """Flush a folder and everything below it to the disk."""
+def finish(path: Path) -> None:
+    """Flush a new file to the disk, readable to whom the umask allows it."""
+    # safetensors makes its files for the owner alone, whatever the umask says (safetensors#782).
+    with contextlib.suppress(PermissionError):  # a file system without permissions
+        path.chmod(0o666 & ~_umask())
+    sync(path)
+
+
+def finish_tree(folder: Path) -> None:
+    """Do the same for all files below a new folder, and flush the folders."""
     for path in sorted(folder.rglob("*"), reverse=True):
         if not path.is_symlink():
-            sync(path)
+            sync(path) if path.is_dir() else finish(path)
     sync(folder)
+
+
+def _umask() -> int:
+    """Return the umask of this process; only Linux tells it without changing it for a moment."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return int(status.split("Umask:")[1].split()[0], 8)
+    except (OSError, IndexError, ValueError):
+        umask = os.umask(0)
+        os.umask(umask)
+        return umask
 
 
 def path_part(text: str) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils import skip_init
 
-from expertise_graph.core import InvalidInputError, NotFoundError, remove, sync_tree
+from expertise_graph.core import InvalidInputError, NotFoundError, finish_tree, remove
 from expertise_graph.data import CLASS
 from expertise_graph.models.base import Backbone
 from expertise_graph.models.descriptions import ModelDescription
@@ -128,7 +128,7 @@ def write_model(
     if head is not None and save is None:
         form = write_native(module, head.linear(), folder.model, classes=head.classes, kind=head.kind)
         note = f"{form.note[:1].upper()}{form.note[1:]}."
-    sync_tree(folder.model)
+    finish_tree(folder.model)
     if head is not None:
         write_tensors(folder.head, head.state)
         folder.write_description(description)

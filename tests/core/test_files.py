@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from expertise_graph.core import (
     InvalidInputError,
@@ -100,6 +102,22 @@ def test_only_old_leftovers_of_the_same_file_are_removed(tmp_path):
     os.utime(other, (past, past))
     write_text(tmp_path / "a.txt", "whole")
     assert {p.name for p in tmp_path.iterdir()} == {"a.txt", fresh.name, other.name}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_files_are_as_readable_as_the_umask_says(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        with replacing(tmp_path / "alone.safetensors") as temporary:
+            save_file({"x": np.ones(2, np.float32)}, temporary)
+        with new_folder(tmp_path / "folder") as folder:
+            (folder / "inner").mkdir()
+            save_file({"x": np.ones(2, np.float32)}, folder / "inner" / "model.safetensors")
+    finally:
+        os.umask(before)
+    found = [tmp_path / "alone.safetensors", tmp_path / "folder" / "inner" / "model.safetensors"]
+    assert [path.stat().st_mode & 0o777 for path in found] == [0o666 & ~umask] * 2
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_next_and_what_a_live_one_writes_stays(tmp_path):
