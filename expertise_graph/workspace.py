@@ -208,12 +208,17 @@ class Workspace:
     def register(self, reference: str, *, options: SourceOptions | None = None) -> Expert:
         """Register the expert that ``scheme:locator`` names, and return its node.
 
+        Of a model of images and texts both towers are registered unless `options.modality` names one; the
+        node of images is returned.
+
         Raises:
             ExpertiseError: see the sources; nothing is stored then.
         """
         options = options or models.SourceOptions()
-        expert = models.resolve(reference, options)
-        return registry.register(self.store, self._prober(options.trust_code), expert)
+        found, prober = models.resolve_all(reference, options), self._prober(options.trust_code)
+        with registry.registering(self.store) as add:
+            first, *_ = [add(expert, prober) for expert in found]
+        return first
 
     def register_many(
         self, sources: Iterable[tuple[str, SourceOptions]]
@@ -229,8 +234,8 @@ class Workspace:
         with registry.registering(self.store) as add:
             for reference, options in sources:
                 try:
-                    expert = models.resolve(reference, options)
-                    done.append((reference, add(expert, self._prober(options.trust_code))))
+                    for expert in models.resolve_all(reference, options):
+                        done.append((reference, add(expert, self._prober(options.trust_code))))
                 except ExpertiseError as error:
                     done.append((reference, error))
         return done

@@ -117,7 +117,9 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], title: str 
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    drawn = Table(
+        title=Text(title) if title else None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for name in columns:
         right = bool(rows) and isinstance(rows[0].get(name), int | float)
         drawn.add_column(name.replace("_", " "), justify="right" if right else "left", overflow="fold")

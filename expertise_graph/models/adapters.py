@@ -1,7 +1,8 @@
 """Low-rank adapters: a few small matrices beside the frozen weights of a parent, in a folder that names it.
 
 ``adapter_config.json`` and ``adapter_model.safetensors`` are in the format of peft, ``parent.json``
-is the node of the parent.
+is the node of the parent. An adapter that peft itself wrote has none: its parent is the base model that it
+names.
 
 References:
     Hu et al., arXiv:2106.09685.
@@ -20,10 +21,11 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from expertise_graph.core import Expert, SourceError, sha256_of_texts, write_json
+from expertise_graph.core import Expert, ExpertiseError, SourceError, sha256_of_texts, write_json
 from expertise_graph.models.base import Backbone, SourceOptions, sources
 from expertise_graph.models.card import read_card
 from expertise_graph.models.layout import PARENT, existing_folder
+from expertise_graph.models.lora import merge_lora
 from expertise_graph.models.tensors import write_tensors
 from expertise_graph.models.weights import inspect, read_object, sha256_of
 
@@ -94,6 +96,11 @@ class AdapterSource:
 source = AdapterSource()
 
 
+def is_adapter(root: Path) -> bool:
+    """Tell whether a folder holds an adapter and no model of its own."""
+    return (root / PARENT).is_file() or ((root / CONFIG).is_file() and not (root / "config.json").is_file())
+
+
 def _describe(root: Path, options: SourceOptions) -> Expert:
     parent, card = _parent(root), read_card(root / "README.md")
     added = inspect(root / WEIGHTS)
@@ -126,6 +133,9 @@ def _load(root: Path, expert: Expert, *, trust_code: bool) -> Backbone:
     except SourceError as error:
         raise SourceError(f"the parent of the adapter in {root} cannot be loaded: {error}") from error
     config = read_object(root / CONFIG)
+    if not (root / PARENT).is_file():
+        merge_lora(backbone.module, load_file(root / WEIGHTS), config, root)
+        return backbone
     tensors = load_file(root / WEIGHTS)
     peft = _peft()
     try:
@@ -174,10 +184,30 @@ def _exact(ranks: dict[str, int]) -> dict[str, int]:
 
 
 def _parent(root: Path) -> Expert:
+    for name in (WEIGHTS, CONFIG):
+        if not (root / name).is_file():
+            raise SourceError(f"{root} is an adapter and lacks {name}")
+    if not (root / PARENT).is_file():
+        return _base_of(root)
     try:
-        parent = Expert.from_dict(read_object(root / PARENT))
+        return Expert.from_dict(read_object(root / PARENT))
     except TypeError as error:
         raise SourceError(f"{root / PARENT} does not describe an expert: {error}") from error
-    if not (root / WEIGHTS).is_file() or not (root / CONFIG).is_file():
-        raise SourceError(f"{root} names a parent but lacks {WEIGHTS} or {CONFIG}")
-    return parent
+
+
+def _base_of(root: Path) -> Expert:
+    """Return the expert that adapter_config.json of peft names: a folder, or a repository on the Hub."""
+    config = read_object(root / CONFIG)
+    base = config.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise SourceError(
+            f"{root} is an adapter, and its {CONFIG} names no base model: write the name or folder of the "
+            "one it was trained on there, as base_model_name_or_path"
+        )
+    folder = next((p for p in (root / base, Path(base).expanduser()) if p.is_dir()), None)
+    try:
+        if folder is not None:
+            return sources["dir"].resolve(str(folder), SourceOptions())
+        return sources["hf"].resolve(base, SourceOptions(revision=config.get("revision")))
+    except ExpertiseError as error:
+        raise SourceError(f"{root} is an adapter of {base}, which cannot be had: {error}") from error

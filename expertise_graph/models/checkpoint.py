@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from expertise_graph.core import UNKNOWN, Expert, SourceError, count, setting, sha256_of_texts
-from expertise_graph.models.base import Backbone, Pin, SourceOptions
+from expertise_graph.core import UNKNOWN, Expert, SourceError, count, sha256_of_texts
+from expertise_graph.data import plural_of
+from expertise_graph.models.architectures import (
+    IMAGE,
+    is_tower,
+    modalities_of,
+    padded_to_full_length,
+    tower_of,
+)
+from expertise_graph.models.base import Backbone, Batch, Pin, SourceOptions
 from expertise_graph.models.card import read_card
 from expertise_graph.models.layout import PREPROCESSING, Layout, read_layout, write_pooling
 from expertise_graph.models.pooled import PIXELS, PooledModel, image_batch, image_pooling
@@ -51,20 +59,26 @@ def describe_checkpoint(root: Path, options: SourceOptions, pin: Pin) -> Expert:
     """
     layout = read_layout(root)
     weights = find_weights(layout.model)
-    config = read_config(layout.model)
-    modality = options.modality or _modality(layout.model)
+    possible = modalities_of(layout.model, chosen=options.modality)
+    modality = options.modality or possible[0]
+    if modality not in possible:
+        raise SourceError(
+            f"{layout.model} takes {' and '.join(map(plural_of, possible))}, not {plural_of(modality)}"
+        )
+    config = tower_of(read_config(layout.model), modality)
     skeleton = build_skeleton(config, layout.model, weights)
     card, preprocessing = read_card(root / "README.md"), _preprocessing_sha(layout, modality)
     content = (weights.sha256, config.model_type, modality, preprocessing)
+    towers = is_tower(config) and len(possible) > 1
     return Expert(
-        id=pin.id or f"{pin.source}:{sha256_of_texts(content)}",
-        name=options.name or root.name,
+        id=_tower_id(pin, towers, modality) or f"{pin.source}:{sha256_of_texts(content)}",
+        name=f"{options.name or root.name}-{modality}" if towers else options.name or root.name,
         source=pin.source,
         locator=pin.locator,
         revision=pin.revision,
         modality=modality,
         architecture=config.model_type,
-        params=weights.params,
+        params=sum(p.numel() for p in skeleton.parameters()) if towers else weights.params,
         bytes=weights.bytes,
         dim=feature_dim(config, skeleton),
         weights_sha=weights.sha256,
@@ -73,6 +87,7 @@ def describe_checkpoint(root: Path, options: SourceOptions, pin: Pin) -> Expert:
         base_model=card.base_model,
         datasets=card.datasets,
         tags=tuple(dict.fromkeys((*options.tags, *card.tags))),
+        meta={"towers": list(possible)} if towers else {},
     )
 
 
@@ -89,9 +104,9 @@ def load_checkpoint(root: Path, expert: Expert) -> Backbone:
             f"the weights in {root} are not the registered ones (sha256 {sha[:12]}, registered "
             f"{expert.weights_sha[:12]}); register the folder again"
         )
-    config = read_config(layout.model)
-    model = load_model(layout.model)
-    pooling = layout.pooling or (image_pooling(model) if expert.modality == "image" else "mean")
+    config = tower_of(read_config(layout.model), expert.modality)
+    model = load_model(layout.model, config)
+    pooling = layout.pooling or _default_pooling(config, model, expert.modality)
 
     def fresh(seed: int) -> nn.Module:
         """Return the architecture with random weights."""
@@ -116,6 +131,8 @@ def feature_dim(config: PretrainedConfig, skeleton: nn.Module) -> int:
     Raises:
         SourceError: when it is not known.
     """
+    if is_tower(config) and isinstance(width := getattr(config, "projection_size", None), int):
+        return width
     for name in ("hidden_size", "d_model", "dim", "n_embd"):
         value = getattr(config, name, None)
         if isinstance(value, int):
@@ -134,18 +151,16 @@ def _last_norm_width(skeleton: nn.Module) -> int:
     return last.num_features if isinstance(last, nn.BatchNorm2d) else int(last.normalized_shape[-1])
 
 
-def _modality(folder: Path) -> str:
-    image = (folder / "preprocessor_config.json").is_file()
-    text = any(
-        (folder / name).is_file() for name in ("tokenizer.json", "vocab.txt", "spiece.model", "vocab.json")
-    )
-    if image and text:
-        raise SourceError(f"{folder} takes images and text: choose one as {setting('modality')}")
-    if not image and not text:
-        raise SourceError(
-            f"{folder} has neither preprocessor_config.json nor tokenizer.json; add the one it needs"
-        )
-    return "image" if image else "text"
+def _tower_id(pin: Pin, towers: bool, modality: str) -> str | None:
+    """Return the id that a source gives, one for each tower of a model that has two."""
+    return f"{pin.id}#{modality}" if pin.id and towers else pin.id
+
+
+def _default_pooling(config: PretrainedConfig, model: nn.Module, modality: str) -> str:
+    """Return how features are pooled where the folder does not say it."""
+    if is_tower(config):
+        return "pooler"
+    return image_pooling(model) if modality == IMAGE else "mean"
 
 
 def _preprocessing_sha(layout: Layout, modality: str) -> str:
@@ -166,14 +181,26 @@ def _positions(config: PretrainedConfig) -> int:
 def _collate(
     config: PretrainedConfig, folder: Path, modality: str
 ) -> Callable[[Sequence[Any]], dict[str, torch.Tensor]]:
-    if modality == "image":
-        processor = load_image_processor(folder)
-        return lambda items: image_batch([torch.as_tensor(i) for i in processor(list(items))[PIXELS]])
+    if modality == IMAGE:
+        processor, grey = load_image_processor(folder), getattr(config, "num_channels", 3) == 1
+
+        def pixels(items: Sequence[Any]) -> Batch:
+            images = [item.convert("L") for item in items] if grey else list(items)
+            return image_batch([torch.as_tensor(image) for image in processor(images)[PIXELS]])
+
+        return pixels
     tokenizer = load_tokenizer(folder)
     longest = min(MAX_TOKENS, tokenizer.model_max_length, _positions(config))
-    return lambda items: dict(
-        tokenizer(list(items), padding=True, truncation=True, max_length=longest, return_tensors="pt")
-    )
+    full = padded_to_full_length(config)
+
+    def tokens(items: Sequence[Any]) -> Batch:
+        padding = "max_length" if full else True
+        batch = tokenizer(
+            list(items), padding=padding, truncation=True, max_length=longest, return_tensors="pt"
+        )
+        return {name: tensor for name, tensor in batch.items() if not (full and name == "attention_mask")}
+
+    return tokens
 
 
 def _check_vocabulary(folder: Path, model: nn.Module, modality: str) -> None:
@@ -182,7 +209,7 @@ def _check_vocabulary(folder: Path, model: nn.Module, modality: str) -> None:
     Raises:
         SourceError: naming the first of them.
     """
-    if modality == "image":
+    if modality == IMAGE:
         return
     rows = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
     beyond = {i: token for token, i in load_tokenizer(folder).get_vocab().items() if i >= rows}

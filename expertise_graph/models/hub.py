@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from expertise_graph.core import Expert
-from expertise_graph.models.base import Backbone, Pin, SourceOptions
+from expertise_graph.models.adapters import is_adapter
+from expertise_graph.models.base import Backbone, Pin, SourceOptions, sources
 from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
 from expertise_graph.models.hub_client import fetch_commit, fetch_model, hub_errors
 
@@ -24,6 +25,8 @@ class HubSource:
         repo, revision = split_revision(locator, options.revision)
         sha, root = fetch_model(repo, revision)
         named = options if options.name else dataclasses.replace(options, name=repo.rsplit("/", 1)[-1])
+        if is_adapter(root):
+            return sources["adapter"].resolve(str(root), named)
         return describe_checkpoint(
             root, named, Pin(source="hf", locator=repo, revision=sha, id=f"hf:{repo}@{sha}")
         )

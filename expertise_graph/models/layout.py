@@ -39,7 +39,15 @@ PARENT = "parent.json"
 POOLINGS = ("mean", "cls", "max", "lasttoken", "pooler")
 POOLING_KEY = "feature_pooling"
 """In config.json: what the weights were trained with, where it is not what we would choose."""
-ALLOWED = ("config.json", "model.safetensors", "model*.safetensors*", "README.md", *PREPROCESSING)
+ALLOWED = (
+    "config.json",
+    "model.safetensors",
+    "model*.safetensors*",
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "README.md",
+    *PREPROCESSING,
+)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from expertise_graph.core import Expert, InvalidInputError, expert_errors
 from expertise_graph.models.base import Backbone, InputSpec, Source, SourceOptions, sources
 
@@ -32,6 +34,17 @@ def resolve(reference: str, options: SourceOptions) -> Expert:
         return sources[scheme].resolve(locator, options)
 
 
+def resolve_all(reference: str, options: SourceOptions) -> list[Expert]:
+    """Return the experts of a reference: one for each tower of an image-text model, unless one is chosen.
+
+    Raises:
+        ExpertiseError: as `resolve`.
+    """
+    first = resolve(reference, options)
+    others = first.meta.get("towers", [])[1:] if options.modality is None else []
+    return [first, *(resolve(reference, replace(options, modality=other)) for other in others)]
+
+
 def load(expert: Expert, *, trust_code: bool = False) -> Backbone:
     """Return the backbone of a registered expert, after checking that its weights are the pinned ones.
 
@@ -48,5 +61,6 @@ __all__ = [
     "SourceOptions",
     "load",
     "resolve",
+    "resolve_all",
     "sources",
 ]

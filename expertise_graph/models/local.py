@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from expertise_graph.core import Expert
+from expertise_graph.models.adapters import is_adapter
 from expertise_graph.models.base import Backbone, Pin, SourceOptions, sources
 from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
-from expertise_graph.models.layout import PARENT, existing_folder
+from expertise_graph.models.layout import existing_folder
 from expertise_graph.models.networks import describe_network_folder, is_network_folder, load_network_folder
 
 
@@ -21,7 +22,7 @@ class LocalSource:
             UntrustedError: when it would need code or a pickle-bearing format.
         """
         root = existing_folder(locator)
-        if (root / PARENT).is_file():
+        if is_adapter(root):
             return sources["adapter"].resolve(locator, options)
         if is_network_folder(root):
             return describe_network_folder(root, options)

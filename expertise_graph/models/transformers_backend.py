@@ -17,6 +17,7 @@ from expertise_graph.core import (
     first_line,
     setting,
 )
+from expertise_graph.models.architectures import class_of
 from expertise_graph.models.weights import WeightFiles, read_object
 
 if TYPE_CHECKING:
@@ -58,9 +59,10 @@ def read_config(folder: Path) -> PretrainedConfig:
         raise SourceError(f"config.json of {folder} declares {layers} layers; at most {_MAX_LAYERS} are read")
     reader = _library("AutoConfig")
     try:
-        config: PretrainedConfig = reader.from_pretrained(
-            folder, trust_remote_code=False, local_files_only=True
-        )
+        with Quiet():
+            config: PretrainedConfig = reader.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
         return config
     except Exception as error:
         if "auto_map" in content:
@@ -108,17 +110,18 @@ def build_skeleton(config: PretrainedConfig, folder: Path, weights: WeightFiles)
     return model
 
 
-def load_model(folder: Path) -> nn.Module:
-    """Return the model with its weights; refuse when any but a head or pooler is missing.
+def load_model(folder: Path, config: PretrainedConfig) -> nn.Module:
+    """Return the model of a configuration with its weights; refuse when any but a head or pooler is missing.
 
     Raises:
         SourceError: when the weights are not those of the model.
     """
-    reader = _library("AutoModel")
+    reader = _library(class_of(config))
     try:
         with Quiet():
             model, report = reader.from_pretrained(
                 folder,
+                config=config,
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
@@ -138,7 +141,9 @@ def load_model(folder: Path) -> nn.Module:
 
 def new_model(config: PretrainedConfig) -> nn.Module:
     """Return the model with the random weights of torch's current generator."""
-    model: nn.Module = _library("AutoModel").from_config(config)
+    reader = _library(class_of(config))
+    with Quiet():
+        model: nn.Module = reader.from_config(config) if hasattr(reader, "from_config") else reader(config)
     return model
 
 
@@ -174,7 +179,8 @@ def load_tokenizer(folder: Path) -> Any:
     """Return the tokenizer in a folder, with something to pad with."""
     tokenizer = _opened("AutoTokenizer", folder)
     if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+        # Any token does: what is padding is left out of attention and of the features.
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer
 
 

@@ -130,12 +130,29 @@ def _contained(folder: Path, name: str) -> Path:
 def _no_weights(folder: Path) -> SourceError | UntrustedError:
     if not folder.is_dir():
         return SourceError(f"{folder} is not a folder; give the folder that holds config.json and {WEIGHTS}")
+    if inner := _newest_model(folder):
+        return SourceError(f"{folder} is the output of a training, not a model: give dir:{inner}")
     pickles = sorted(p.name for p in folder.iterdir() if p.suffix in _PICKLES)
     if pickles:
         return UntrustedError(
             f"{folder} has weights only as {pickles[0]}, a format that can run code; convert it where you "
             f"trust it, with AutoModel.from_pretrained(...).save_pretrained(...), and register the {WEIGHTS}"
         )
+    if shards := sorted(p.name for p in folder.glob("model-*-of-*.safetensors")):
+        return SourceError(
+            f"{folder} has {shards[0]} and no {SHARDS}, which says what is in it: add that file"
+        )
+    if variants := sorted(p.name for p in folder.glob("*.safetensors")):
+        return SourceError(f"no {WEIGHTS} in {folder}: if {variants[0]} is what you mean, rename it")
     return SourceError(
         f"no {WEIGHTS} in {folder}; there: {', '.join(sorted(p.name for p in folder.iterdir())[:8])}"
     )
+
+
+def _newest_model(folder: Path) -> Path | None:
+    """Return the last checkpoint in the output folder of a Trainer, or the only model below a folder."""
+    models = [p.parent for p in folder.glob("*/config.json") if not (folder / "config.json").exists()]
+    steps = {int(n): p for p in models if (n := p.name.removeprefix("checkpoint-")).isdigit()}
+    if steps:
+        return steps[max(steps)]
+    return models[0] if len(models) == 1 else None
