@@ -10,7 +10,6 @@ if TYPE_CHECKING:
         KINDS,
         LABELS,
         NO_COLUMNS,
-        SPLITS,
         VALUE,
         Columns,
         Inputs,
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
         LabelledData,
         Record,
     )
+    from expertise_graph.data.description import DataDescription, describe, skipped_by_reason
     from expertise_graph.data.files import MAX_TABLE_BYTES, Skip, decode_utf8, read_regular
     from expertise_graph.data.modalities import MODALITIES
     from expertise_graph.data.modalities.base import (
@@ -38,5 +38,6 @@ if TYPE_CHECKING:
     )
     from expertise_graph.data.reading import read_argument, read_data, read_inputs, read_lines
     from expertise_graph.data.sampling import DRAW_VERSION, Splits, holdout, stratified_sample
+    from expertise_graph.data.splits import SPLITS
 
 __getattr__, __dir__, __all__ = door(__name__)

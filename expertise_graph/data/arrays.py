@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.core import DatasetError, byte_size
-from expertise_graph.data.dataset import Columns, Item, RawData, Record, split_name
+from expertise_graph.data.dataset import Columns, Item, RawData, Reading, Record
 from expertise_graph.data.modalities.base import known_modalities
+from expertise_graph.data.splits import split_name
 
 # Unpacked; more would not fit beside its decoded copy in the memory of a laptop.
 MAX_ARRAY_BYTES = 4 << 30
@@ -25,7 +26,7 @@ _SPLIT_ARRAY = re.compile(r"(x|y)_([a-z]+)")
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def read_npz(path: Path, root: Path, columns: Columns) -> RawData:
+def read_npz(path: Path, root: Path | None, columns: Columns) -> RawData:
     """Read arrays named images, texts or x with labels or y, or x_train, y_train, x_test, y_test.
 
     What an array may be is up to the modalities; images are (n, H, W) or (n, H, W, C) uint8. Arrays
@@ -46,7 +47,10 @@ def read_npz(path: Path, root: Path, columns: Columns) -> RawData:
             Record(where=f"{where} {i}", item=item, label=label, split=split)
             for i, (item, label) in enumerate(zip(items, labels, strict=True))
         ]
-    return RawData(modality=modality, records=records)
+    origins = {
+        record.split: f"arrays x_{record.split}, y_{record.split}" for record in records if record.split
+    }
+    return RawData(modality=modality, records=records, reading=Reading(origins=origins))
 
 
 def _load(path: Path) -> Arrays:

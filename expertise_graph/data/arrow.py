@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from expertise_graph.core import DatasetError, first_line
-from expertise_graph.data.files import MAX_TABLE_BYTES, contained, read_json_in_data, read_regular
+from expertise_graph.data.files import MAX_TABLE_BYTES, below, read_json_in_data, read_regular
 from expertise_graph.data.modalities.base import binary_modality, modality_of_type
 from expertise_graph.data.table import (
     CLASSES,
@@ -20,11 +22,10 @@ from expertise_graph.data.table import (
     DataTable,
     check_names,
     check_width,
-    kind_of_values,
 )
 
 
-def parquet_table(path: Path, *, root: Path) -> DataTable:
+def parquet_table(path: Path, *, root: Path | None) -> DataTable:
     """Open a .parquet file; a column is read when it is asked for.
 
     Raises:
@@ -37,7 +38,7 @@ def parquet_table(path: Path, *, root: Path) -> DataTable:
     return DataTable(path=path, root=root, columns=columns)
 
 
-def saved_table(folder: Path, *, root: Path) -> DataTable:
+def saved_table(folder: Path, *, root: Path | None) -> DataTable:
     """Open the Arrow streams that state.json lists.
 
     Raises:
@@ -47,7 +48,7 @@ def saved_table(folder: Path, *, root: Path) -> DataTable:
     names = [f.get("filename") for f in files if isinstance(f, dict)] if isinstance(files, list) else []
     if not names or not all(isinstance(name, str) for name in names):
         raise DatasetError(f"{folder / 'state.json'} lists no data files")
-    paths = [contained(str(name), folder, root=root) for name in names]
+    paths = [below(str(name), folder, root=root) for name in names]
     table = _guard(lambda: pa.concat_tables([_stream(path) for path in paths]), folder)
     features = read_json_in_data(folder / "dataset_info.json").get("features")
 
@@ -74,11 +75,14 @@ def _columns(
 
 def _column(field: Any, feature: Any, *, load: Callable[[str], list[object]]) -> Column:
     kind, names = _declared(feature)
-    return Column(values=lambda: load(field.name), kind=kind or _kind_of_type(field, load), names=names)
+    return Column(load=lambda: load(field.name), declared=kind or _kind_of_type(field.type), names=names)
 
 
 def _declared(feature: Any) -> tuple[str | None, tuple[str, ...]]:
     """Return kind and class names of a column whose type the `datasets` library declares."""
+    while isinstance(feature, list) or (isinstance(feature, dict) and "feature" in feature):
+        # A list of classes: a list of one type, or since version 4 a "List" of a "feature".
+        feature = feature["feature"] if isinstance(feature, dict) else next(iter(feature), None)
     if not isinstance(feature, dict):
         return None, ()
     if feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list):
@@ -86,17 +90,28 @@ def _declared(feature: Any) -> tuple[str | None, tuple[str, ...]]:
     return modality_of_type(feature.get("_type")), ()
 
 
-def _kind_of_type(field: Any, load: Callable[[str], list[object]]) -> str:
-    kind = field.type
-    if pa.types.is_struct(kind):
-        return binary_modality() if "bytes" in {child.name for child in kind} else OTHER
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-        return binary_modality()
+def _kind_of_type(kind: Any) -> str | None:
+    """Return what a type says that a column holds; None where its cells have to be looked at."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return kind_of_values(next((value for value in load(field.name) if value), ""))
-    return OTHER
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        # Only one record in a list, as of an image, can be an input.
+        kind = kind.value_type
+        return None if pa.types.is_struct(kind) else OTHER
+    if pa.types.is_struct(kind):
+        held = [child for child in kind if _is_bytes(child.type)]
+        return binary_modality() if len(held) == 1 or "bytes" in [child.name for child in kind] else OTHER
+    return None if _is_bytes(kind) or _is_string(kind) else OTHER
+
+
+def _is_bytes(kind: Any) -> bool:
+    return bool(
+        pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)
+    )
+
+
+def _is_string(kind: Any) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _embedded_features(schema: Any) -> dict[str, Any]:
@@ -123,8 +138,18 @@ def _stream(path: Path) -> Any:
 def _checked(column: Any) -> list[object]:
     # Arrow trusts the offsets it finds in a file unless asked to check them.
     column.validate(full=True)
-    values: list[object] = column.to_pylist()
-    return values
+    return [_plain(value) for value in column.to_pylist()]
+
+
+def _plain(value: object) -> object:
+    """Return a cell without the types of databases: decimals as numbers, dates and times as texts."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, datetime):
+        return value.date().isoformat() if value.time() == time() else value.isoformat(sep=" ")
+    if isinstance(value, date | time):
+        return value.isoformat()
+    return str(value) if isinstance(value, timedelta) else value
 
 
 def _guard(read: Callable[[], Any], path: Path) -> Any:

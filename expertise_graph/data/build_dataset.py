@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from expertise_graph.core import DatasetError, IntArray, count, sha256_of_bytes, sha256_of_texts
-from expertise_graph.data.dataset import NO_COLUMNS, SPLITS, Columns, Item, LabelledData, RawData, Record
+from expertise_graph.data.dataset import NO_COLUMNS, Columns, Item, LabelledData, RawData, Record
+from expertise_graph.data.description import notes_on_classes
 from expertise_graph.data.files import Skip
 from expertise_graph.data.modalities.base import Modality, known_modalities
+from expertise_graph.data.splits import SPLITS
 from expertise_graph.data.targets import LabelFormat, label_format
 
 # Two classes of two items are the least that an item to train on and one to measure on can be drawn from.
@@ -44,7 +46,7 @@ def build_dataset(
     Raises:
         DatasetError: when `strict`, and fewer than four usable items or a single class remain.
     """
-    labels = label_format([record.label for record in raw.records], columns)
+    labels = label_format([record.label for record in raw.records], columns, untyped=raw.untyped)
     labelled, unlabelled = _with_labels(raw.records, labels)
     checked, corrupt = _check(labelled, known_modalities[raw.modality])
     skipped = (*raw.skipped, *unlabelled, *corrupt)
@@ -53,7 +55,7 @@ def build_dataset(
     targets = labels.to_targets([item.label for item in checked])
     if strict:
         _require_classes(targets.classes, locator)
-    return LabelledData(
+    data = LabelledData(
         name=name,
         modality=raw.modality,
         locator=locator,
@@ -69,6 +71,10 @@ def build_dataset(
         digests=tuple(item.sha256 for item in checked),
         columns=columns,
     )
+    reading = raw.reading
+    guessed = reading.guessed if columns.target else (*reading.guessed, "target")
+    notes = (*reading.notes, *labels.notes, *notes_on_classes(data))
+    return replace(data, reading=replace(reading, labels=labels.form, guessed=guessed, notes=notes))
 
 
 def _with_labels(
@@ -76,8 +82,8 @@ def _with_labels(
 ) -> tuple[list[tuple[Record, str]], list[Skip]]:
     labelled: list[tuple[Record, str]] = []
     unlabelled: list[Skip] = []
-    for record in records:
-        label = labels.text_of(record.label)
+    for record, cell in zip(records, labels.cells, strict=True):
+        label = labels.text_of(cell)
         if label is None:
             unlabelled.append((record.where, "no label"))
         else:

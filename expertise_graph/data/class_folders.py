@@ -1,101 +1,129 @@
-"""A folder per class, with or without train, validation and test folders above them."""
+"""A folder per class, with or without folders of splits above or below them."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from expertise_graph.core import DatasetError
-from expertise_graph.data.dataset import Columns, RawData, Record, split_name
-from expertise_graph.data.files import Skip, folders_in, list_files, visible
-from expertise_graph.data.modalities.base import known_modalities
+from expertise_graph.core import DatasetError, count, listed, setting
+from expertise_graph.data.dataset import Columns, RawData, Reading, Record
+from expertise_graph.data.files import Skip, folders_in, is_folder, link_reason, list_files, visible
+from expertise_graph.data.layout import UNLABELLED, Layout, SplitFolder, layout_of
+from expertise_graph.data.modalities.base import known_modalities, modality_of_file, written_in
+from expertise_graph.data.splits import split_role
 
 
-def read_class_folders(path: Path, root: Path, columns: Columns) -> RawData:
+@dataclass
+class _Found:
+    """What was found so far: records, what was left out, and folders without files or labels."""
+
+    records: list[Record] = field(default_factory=list)
+    skipped: list[Skip] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
+    unlabelled: dict[str, int] = field(default_factory=dict)
+
+
+def read_class_folders(path: Path, root: Path | None, columns: Columns) -> RawData:
     """Read files of one modality, each labelled by the folder below `path` that it is in.
 
     Raises:
         DatasetError: when there are no such folders or the modality is not clear.
     """
-    splits = split_folders(path)
-    tops: list[tuple[str | None, Path]] = [*splits] or [(None, path)]
-    skipped: list[Skip] = []
-    if splits:
-        inside = {folder for _, folder in splits}
-        others = [folder for folder in folders_in(path) if folder not in inside]
-        skipped += [(str(folder), "beside the split folders, but not a split") for folder in others]
-    records = [
-        record for split, top in tops for record in _class_files(top, root, split=split, skipped=skipped)
-    ]
-    if not records and not skipped:
+    layout = layout_of(path, columns)
+    found = _Found()
+    for folder in layout.beside:
+        files, _ = list_files(folder, root=root)
+        found.skipped += [(str(file), f"in {folder.name}/, which is no split") for file in files]
+    for part in layout.parts:
+        _read_part(part, root, columns, found, classes_first=layout.classes_first)
+    if not found.records and not found.skipped:
         raise DatasetError(f"{path} holds no folder per class with files in it, and no table")
-    return _of_one_modality(records, path, modality=columns.modality, skipped=skipped)
+    return _of_one_modality(found, path, layout, modality=columns.modality)
 
 
-def split_folders(folder: Path) -> list[tuple[str, Path]]:
-    """Return the (split, folder) pairs when `folder` is laid out as train/class, test/class, ...
-
-    Raises:
-        DatasetError: when the split folders hold no folder per class.
-    """
-    pairs = [(split, child) for child in folders_in(folder) if (split := split_name(child.name))]
-    names = [split for split, _ in pairs]
-    alone = len(folders_in(folder)) == 1
-    if "train" not in names or not (alone or len(names) > 1):
-        return []
-    if not any(folders_in(child) for _, child in pairs):
-        raise DatasetError(f"{folder} holds the folders {', '.join(names)} but no folder per class in them")
-    repeated = [split for split, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise DatasetError(f"{folder} holds several folders for the {repeated[0]} split; keep one")
-    return pairs
-
-
-def modality_of_files(files: Sequence[Path], wanted: str | None = None) -> str | None:
-    """Return the modality that most files are named for, or None if no file is.
+def modality_of_files(files: Sequence[Path], wanted: str | None = None) -> tuple[str | None, list[Path]]:
+    """Return the modality of files, by their names or else their content, and those that are of it.
 
     Raises:
         DatasetError: when files of two modalities are there and `wanted` does not choose one.
     """
+    kinds = {file: modality_of_file(file) for file in files}
     if wanted is not None:
-        return known_modalities[wanted].name
-    suffixes = Counter(file.suffix.lower() for file in files)
-    counts = {m: sum(suffixes[s] for s in known_modalities[m].suffixes) for m in known_modalities}
-    there = {name: count for name, count in counts.items() if count}
+        return known_modalities[wanted].name, [file for file in files if kinds[file] == wanted]
+    if not any(kinds.values()):
+        kinds = {file: written_in(file) for file in files}
+    there = Counter(kind for kind in kinds.values() if kind)
     if len(there) > 1:
-        kinds = " and ".join(f"{count} {name} files" for name, count in there.items())
-        columns = " or ".join(f"{name} column" for name in there)
+        named = " and ".join(f"{n} {name} files" for name, n in sorted(there.items()))
+        columns = " or ".join(f"{name} column" for name in sorted(there))
         raise DatasetError(
-            f"the folder holds {kinds}; say which by naming a column of them ({columns}, any name)"
+            f"the folder holds {named}; say which by naming a column of them ({columns}, any name)"
         )
-    return next(iter(there), None)
+    modality = next(iter(there), None)
+    return modality, [file for file in files if kinds[file] == modality and modality]
 
 
-def _class_files(top: Path, root: Path, *, split: str | None, skipped: list[Skip]) -> Iterator[Record]:
-    for entry in visible(top, skipped):
-        if not entry.is_dir(follow_symlinks=False):
-            link = entry.is_symlink() and entry.is_dir()
-            skipped.append((entry.path, "symlink to a folder" if link else "in no class folder"))
+def _read_part(
+    part: SplitFolder, root: Path | None, columns: Columns, found: _Found, *, classes_first: bool
+) -> None:
+    for entry in visible(part.folder, found.skipped):
+        reason = link_reason(entry, root)
+        if reason or not is_folder(entry):
+            found.skipped.append((entry.path, reason or "in no class folder"))
             continue
         files, left_out = list_files(Path(entry.path), root=root)
-        skipped.extend(left_out)
+        found.skipped += left_out
+        if entry.name.lower() in UNLABELLED and columns.no_label is None:
+            found.unlabelled[entry.name] = found.unlabelled.get(entry.name, 0) + len(files)
+            found.skipped += [(str(file), f"no label (in {entry.name}/)") for file in files]
+            continue
+        if not files and not left_out:
+            found.empty.append(entry.name)
         for file in files:
-            yield Record(where=str(file), item=file, label=entry.name, split=split)
+            inner = file.relative_to(entry.path).parts[0] if classes_first else ""
+            split = split_role(inner) if classes_first else part.split
+            found.records.append(Record(where=str(file), item=file, label=entry.name, split=split))
 
 
-def _of_one_modality(
-    records: list[Record], path: Path, *, modality: str | None, skipped: list[Skip]
-) -> RawData:
-    files = [Path(record.where) for record in records]
-    modality = modality_of_files(files, modality)
+def _of_one_modality(found: _Found, path: Path, layout: Layout, *, modality: str | None) -> RawData:
+    files = [Path(record.where) for record in found.records]
+    modality, usable = modality_of_files(files, modality)
     if modality is None:
-        raise DatasetError(_nothing_readable(path, files, skipped=skipped))
-    suffixes = known_modalities[modality].suffixes
-    used = [record for record, file in zip(records, files, strict=True) if file.suffix.lower() in suffixes]
-    unused = [(str(file), f"no {modality} file") for file in files if file.suffix.lower() not in suffixes]
-    _refuse_wrapper(used, path)
-    return RawData(modality=modality, records=used, skipped=(*skipped, *unused))
+        raise DatasetError(_nothing_readable(path, files, skipped=found.skipped))
+    kept = set(usable)
+    used = [record for record, file in zip(found.records, files, strict=True) if file in kept]
+    unused = [(str(file), f"no {modality} file") for file in files if file not in kept]
+    if not layout.has_splits:
+        _refuse_wrapper(used, path)
+    return RawData(
+        modality=modality,
+        records=used,
+        skipped=(*found.skipped, *unused),
+        reading=Reading(
+            origins=_origins(layout, used),
+            guessed=("splits",),
+            notes=_notes(found),
+        ),
+    )
+
+
+def _origins(layout: Layout, records: Sequence[Record]) -> dict[str, str]:
+    if layout.classes_first:
+        return {record.split: f"<class>/{record.split}" for record in records if record.split}
+    return {part.split: f"{part.name}/" for part in layout.parts if part.split}
+
+
+def _notes(found: _Found) -> tuple[str, ...]:
+    notes = [
+        f"the {count(n, 'file')} in {name}/ have no label and are left out: set {setting('no_label', '-')} "
+        "to read the folder as a class"
+        for name, n in found.unlabelled.items()
+    ]
+    if found.empty:
+        notes.append(f"empty folders, no class: {listed(found.empty)}")
+    return tuple(notes)
 
 
 def _nothing_readable(path: Path, files: list[Path], *, skipped: list[Skip]) -> str:
@@ -107,5 +135,5 @@ def _nothing_readable(path: Path, files: list[Path], *, skipped: list[Skip]) -> 
 def _refuse_wrapper(records: list[Record], path: Path) -> None:
     names = {str(record.label) for record in records}
     inner = path / next(iter(names)) if len(names) == 1 else None
-    if inner and len(folders_in(inner)) > 1 and not split_folders(path):
+    if inner and len(folders_in(inner)) > 1:
         raise DatasetError(f"{path} holds the one folder {inner.name!r}; did you mean {inner}?")

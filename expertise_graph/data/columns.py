@@ -6,17 +6,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from expertise_graph.core import DatasetError, setting
-from expertise_graph.data.dataset import Columns, Item, Record, split_name
-from expertise_graph.data.files import Skip, contained
+from expertise_graph.data.dataset import Columns, Record
+from expertise_graph.data.files import Skip
 from expertise_graph.data.modalities.base import Modality, known_modalities
+from expertise_graph.data.split_columns import declared_splits, find_split
 from expertise_graph.data.table import CLASSES, Column, DataTable, present, require_column
-from expertise_graph.data.targets import parse_cell
 
-# Names in use for labels and splits; the first of each wins over the others.
+# Names in use for labels; the first wins over the others.
 _LABEL = ("label", "class", "target", "labels", "category", "class_name", "class_label", "y")
-_SPLIT = ("split", "partition", "subset")
 # Columns of these names number the rows.
 _ROW_NAMES = ("", "id", "idx", "index", "unnamed: 0")
+# Columns of these names hold files where their cells are found to name such.
+_MAY_NAME_FILES = ("id", "name", "file", "filename", "file_name", "fname", "path", "filepath", "file_path")
+# Characters of the longest name of a file; longer cells of a column called image are captions or code.
+_LONGEST = 256
+# Cells that are looked up to find out whether a column names files.
+_TRIED = 20
+# Columns of tables of boxes, of which an image has several.
+_BOXES = (frozenset({"xmin", "ymin", "xmax", "ymax"}), frozenset({"x_min", "y_min", "x_max", "y_max"}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +34,21 @@ class Roles:
     item: str
     label: str
     split: str | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> dict[str, str | None]:
+        """The name of the column of each role."""
+        return {self.modality: self.item, "label": self.label, "split": self.split}
+
+    def guessed(self, columns: Columns) -> tuple[str, ...]:
+        """Return the settings that would change what was guessed."""
+        left = {
+            f"{self.modality}_column": columns.item,
+            "label_column": columns.label,
+            "split_column": columns.split,
+        }
+        return tuple(name for name, value in left.items() if not value)
 
 
 def choose_roles(table: DataTable, columns: Columns) -> Roles:
@@ -38,7 +60,8 @@ def choose_roles(table: DataTable, columns: Columns) -> Roles:
     named = [columns.item, columns.label, columns.split]
     for name in named:
         require_column(table, name)
-    split = columns.split or _split(table)
+    _refuse_boxes(table)
+    split, notes = find_split(table, columns)
     taken = {name for name in (*named, split) if name}
     label = columns.label or _label(table, taken)
     modality, item = _item(table, columns, taken=taken | {label or ""})
@@ -47,7 +70,7 @@ def choose_roles(table: DataTable, columns: Columns) -> Roles:
     label = label or _only_one(_left(table, taken | {item}))
     if label is None:
         raise DatasetError(_unclear(table, ["label"]))
-    return Roles(modality=modality, item=item, label=label, split=split)
+    return Roles(modality=modality, item=item, label=label, split=split, notes=notes)
 
 
 def choose_item(table: DataTable, columns: Columns, modality: Modality) -> str:
@@ -59,27 +82,37 @@ def choose_item(table: DataTable, columns: Columns, modality: Modality) -> str:
     if columns.item and columns.modality in (None, modality.name):
         require_column(table, columns.item)
         return columns.item
-    taken = {name for name in table.columns if name.lower() in (*_LABEL, *_SPLIT)}
-    item = _named_or_typed(table, modality, taken=taken) or _only_written(table, modality, taken=taken)
+    split, _ = find_split(table, columns)
+    taken = {name for name in table.columns if name.lower() in _LABEL or name == split}
+    searches = (_named_or_typed, _named_by, _only_written)
+    item = next((name for search in searches if (name := search(table, modality, taken=taken))), None)
     if item is None:
         raise DatasetError(_unclear(table, [modality.name]))
     return item
 
 
-def table_records(table: DataTable, roles: Roles, *, split: str | None) -> tuple[list[Record], list[Skip]]:
-    """Return a record for each row, and the rows that give none."""
+def table_records(
+    table: DataTable, roles: Roles, *, split: str | None, chosen: str | None = None
+) -> tuple[list[Record], list[Skip]]:
+    """Return a record for each row, and the rows that give none.
+
+    Args:
+        table: the rows.
+        roles: its columns.
+        split: of all rows, where no column says it.
+        chosen: which value of the split column is which split, as of `Columns.splits`.
+    """
     require_column(table, roles.item)
     rows, modality = _rows(table, roles.item), known_modalities[roles.modality]
-    splits = _splits(table, roles.split) if roles.split else [split] * len(rows)
+    splits = _splits(table, roles.split, chosen) if roles.split else [split] * len(rows)
     records: list[Record] = []
     skipped = list(table.skipped)
     for (where, value), label, row_split in zip(rows, _labels(table, roles.label), splits, strict=True):
         try:
             if roles.split and row_split is None:
                 raise DatasetError("its split is not train, validation or test")
-            records.append(
-                Record(where=where, item=_opened(table, value, modality), label=label, split=row_split)
-            )
+            item = modality.item(value, table.finder.path)
+            records.append(Record(where=where, item=item, label=label, split=row_split))
         except DatasetError as error:
             skipped.append((where, str(error)))
     return records, skipped
@@ -91,7 +124,7 @@ def item_records(table: DataTable, name: str, modality: Modality) -> tuple[list[
     skipped = list(table.skipped)
     for where, value in _rows(table, name):
         try:
-            item = _opened(table, value, modality)
+            item = modality.item(value, table.finder.path)
         except DatasetError as error:
             skipped.append((where, str(error)))
         else:
@@ -107,18 +140,15 @@ def _rows(table: DataTable, name: str) -> list[tuple[str, object]]:
     return [(f"{table.path.name} row {n}", value) for n, value in zip(numbers, values, strict=True)]
 
 
-def _opened(table: DataTable, value: object, modality: Modality) -> Item:
-    return modality.item(value, lambda name: contained(name, table.path.parent, root=table.root))
-
-
 def _labels(table: DataTable, name: str) -> list[object]:
-    labels = _class_names(table.columns[name])
-    return [parse_cell(str(label)) for label in labels] if table.untyped else labels
+    return _class_names(table.columns[name])
 
 
-def _splits(table: DataTable, name: str) -> list[str | None]:
+def _splits(table: DataTable, name: str, chosen: str | None) -> list[str | None]:
     require_column(table, name)
-    return [split_name(str(value)) for value in _class_names(table.columns[name])]
+    cells = [str(value) for value in _class_names(table.columns[name])]
+    known = declared_splits(name, cells, chosen)
+    return [known.get(cell.strip()) for cell in cells]
 
 
 def _class_names(column: Column) -> list[object]:
@@ -127,15 +157,22 @@ def _class_names(column: Column) -> list[object]:
     if column.kind != CLASSES:
         return list(values)
     known = dict(enumerate(column.names))
-    return [known.get(value) if isinstance(value, int) else value for value in values]
+
+    def named(value: object) -> object:
+        if isinstance(value, list):
+            return [known.get(one) if isinstance(one, int) else one for one in value]
+        return known.get(value) if isinstance(value, int) else value
+
+    return [named(value) for value in values]
 
 
-def _split(table: DataTable) -> str | None:
-    name = _only_one([name for name in table.columns if name.lower() in _SPLIT])
-    if name is None:
-        return None
-    values = table.columns[name].values()
-    return name if values and all(split_name(str(value)) for value in values) else None
+def _refuse_boxes(table: DataTable) -> None:
+    names = {name.lower() for name in table.columns}
+    if any(boxes <= names for boxes in _BOXES):
+        raise DatasetError(
+            f"{table.path} lists boxes in images (xmin, ymin, ...): object detection is not supported; "
+            "for classification give a row per image"
+        )
 
 
 def _label(table: DataTable, taken: set[str]) -> str | None:
@@ -149,7 +186,7 @@ def _item(table: DataTable, columns: Columns, *, taken: set[str]) -> tuple[str, 
         return columns.modality or _modality_of(table, columns.item), columns.item
     names = [columns.modality] if columns.modality else list(known_modalities)
     wanted = [known_modalities[name] for name in names]
-    for search in (_named_or_typed, _only_written):
+    for search in (_named_or_typed, _named_by, _only_written):
         fitting = [(m, column) for m in wanted if (column := search(table, m, taken=taken))]
         if len(fitting) > 1:
             both = " and ".join(f"{m.plural} ({column!r})" for m, column in fitting)
@@ -186,11 +223,44 @@ def _named_or_typed(table: DataTable, modality: Modality, *, taken: set[str]) ->
     if modality.written_out:
         return _by_name(table, taken, names=modality.column_names, what=modality.name)
     typed = [n for n, column in table.columns.items() if column.kind == modality.name and n not in taken]
+    if not typed:
+        may = [*modality.named_by, *([] if _written_by_name(table) else _MAY_NAME_FILES)]
+        return next((n for n in _left(table, taken, rows=may) if _names_files(table, n, may)), None)
     if len(typed) < 2:
         return _only_one(typed)
     others = set(table.columns) - set(typed)
     found = _by_name(table, others, names=modality.column_names, what=modality.name)
     return found or _refuse(table, typed, what=modality.name)
+
+
+def _names_files(table: DataTable, name: str, may: Sequence[str]) -> bool:
+    """Tell whether the cells of a column that may name files name some that are there."""
+    if name.lower() not in may:
+        return False
+    cells = [str(value) for value in table.columns[name].values() if isinstance(value, str | int)]
+    return table.finder.finds(cells[:: max(1, len(cells) // _TRIED)][:_TRIED])
+
+
+def _written_by_name(table: DataTable) -> bool:
+    """Tell whether a column has the name of written inputs, so that one called id only numbers them."""
+    written = [known_modalities[name] for name in known_modalities if known_modalities[name].written_out]
+    return any(name.lower() in modality.column_names for modality in written for name in table.columns)
+
+
+def _named_by(table: DataTable, modality: Modality, *, taken: set[str]) -> str | None:
+    """Return the column whose name says that it holds files of a modality, unless its cells are no names."""
+    found = [n for n in table.columns if n.lower() in modality.named_by and n not in taken]
+    first = min(found, key=lambda n: modality.named_by.index(n.lower()), default=None)
+    return first if first and _may_be_names(table.columns[first]) else None
+
+
+def _may_be_names(column: Column) -> bool:
+    """Tell whether the cells of a column may be names of files: numbers, or strings without line breaks."""
+    cells = [value for value in column.values() if value not in (None, "")]
+    names = [
+        c for c in cells if isinstance(c, int) or (isinstance(c, str) and "\n" not in c and len(c) < _LONGEST)
+    ]
+    return bool(cells) and 2 * len(names) > len(cells)
 
 
 def _only_written(table: DataTable, modality: Modality, *, taken: set[str]) -> str | None:
@@ -213,8 +283,10 @@ def _refuse(table: DataTable, found: Sequence[str], *, what: str) -> str:
     raise DatasetError(f"{table.path}: the {what} may be {names}; name one with {_settings([what])}")
 
 
-def _left(table: DataTable, taken: set[str]) -> list[str]:
-    return [name for name in table.columns if name not in taken and name.lower() not in _ROW_NAMES]
+def _left(table: DataTable, taken: set[str], *, rows: Sequence[str] = ()) -> list[str]:
+    """Return the columns that have no role yet; those that number the rows only where `rows` names them."""
+    skipped = [name for name in _ROW_NAMES if name not in rows]
+    return [name for name in table.columns if name not in taken and name.lower() not in skipped]
 
 
 def _only_one(names: Sequence[str]) -> str | None:

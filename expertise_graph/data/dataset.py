@@ -15,30 +15,8 @@ from expertise_graph.data.files import Skip
 CLASS, LABELS, VALUE = KINDS = "class", "labels", "value"
 """Kinds of target: one class per item, any number of labels per item, or a measured value."""
 
-SPLITS = ("train", "validation", "test")
-_SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
-}
-
 Item = Path | bytes | str
 """An undecoded input: a file, the bytes of one, or a text."""
-
-
-def split_name(name: str) -> str | None:
-    """Return train, validation or test for the usual spellings, None for other names.
-
-    Example:
-        >>> split_name("Valid"), split_name("cats")
-        ('validation', None)
-    """
-    return _SPLIT_NAMES.get(name.strip().lower())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +30,8 @@ class Columns:
         split: column of the split names.
         target: what the labels are, where they do not show it: class, labels (several per item) or value.
         separator: of several labels in one cell.
+        splits: which folder, file or value is which split, "train=a,test=b", or "none".
+        no_label: the class that means that an item has no label.
     """
 
     item: str | None = None
@@ -60,6 +40,8 @@ class Columns:
     split: str | None = None
     target: str | None = None
     separator: str | None = None
+    splits: str | None = None
+    no_label: str | None = None
 
     @property
     def given(self) -> dict[str, str]:
@@ -82,6 +64,8 @@ class Columns:
             "split_column": self.split,
             "target": self.target,
             "separator": self.separator,
+            "splits": self.splits,
+            "no_label": self.no_label,
         }
         return {name: value for name, value in given.items() if value}
 
@@ -101,12 +85,41 @@ class Record:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How data were read: what was chosen or guessed, for people to check.
+
+    Attributes:
+        origins: the folder, file or column that each split was declared by.
+        columns: name of the column of each role (the modality, label, split).
+        labels: how the labels were read, where more than one way is possible: "whole numbers".
+        guessed: the settings that would change it, by name.
+        notes: what looks odd, each with a way out.
+    """
+
+    origins: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
+    labels: str = ""
+    guessed: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+NOT_RECORDED = Reading()
+"""Of data that were made in memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RawData:
-    """The records of one dataset, and what its reader left out."""
+    """The records of one dataset, and what its reader left out.
+
+    Attributes:
+        untyped: whether the labels are cells of a text table, whose types are yet to be found out.
+    """
 
     modality: str
     records: Sequence[Record]
     skipped: Sequence[Skip] = field(default_factory=tuple)
+    reading: Reading = NOT_RECORDED
+    untyped: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +149,7 @@ class LabelledData:
         sha256: hash of the content (items with their class names), independent of order and path.
         digests: of each item's content; empty where the order of the items is what they are known by.
         columns: that were named when the data were read.
+        reading: how they were understood.
     """
 
     name: str
@@ -152,6 +166,7 @@ class LabelledData:
     skipped: tuple[tuple[str, str], ...] = ()
     digests: tuple[str, ...] = ()
     columns: Columns = NO_COLUMNS
+    reading: Reading = NOT_RECORDED
 
     def __len__(self) -> int:
         """Return the number of items."""

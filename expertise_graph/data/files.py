@@ -6,6 +6,7 @@ import codecs
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,17 @@ Skip = tuple[str, str]
 # Items are decoded in memory by several threads, and tables are read whole.
 MAX_ITEM_BYTES = 64 << 20
 MAX_TABLE_BYTES = 2 << 30
-# Left by archives of macOS and by Python.
-_IGNORED_FOLDERS = frozenset({"__MACOSX", "__pycache__"})
+# Characters of a name that a message repeats.
+_SHOWN = 200
+# Left by systems, archives and tools, in any case; hidden ones (.DS_Store, .ipynb_checkpoints) are ignored
+# like all hidden files.
+_OF_SYSTEMS = frozenset(
+    {
+        *("__macosx", "__pycache__", "@eadir", "$recycle.bin", "@recycle", "#recycle", "recycler"),
+        *("system volume information", "lost+found", "ipynb_checkpoints", "@tmp", "#snapshot"),
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "_success", "_metadata", "_common_metadata"),
+    }
+)
 
 
 def read_regular(path: Path, *, limit: int = MAX_ITEM_BYTES) -> bytes:
@@ -27,6 +37,22 @@ def read_regular(path: Path, *, limit: int = MAX_ITEM_BYTES) -> bytes:
     Raises:
         DatasetError: when the file cannot be read or must not be.
     """
+    with _opened(path) as descriptor:
+        size = os.fstat(descriptor).st_size
+        if size > limit:
+            raise DatasetError(f"{path} has {byte_size(size)}; the limit is {byte_size(limit)}")
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
+            return file.read()
+
+
+def read_start(path: Path, size: int) -> bytes:
+    """Read the first bytes of a file; raises as `read_regular`."""
+    with _opened(path) as descriptor:
+        return os.read(descriptor, size)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
     # Without O_NONBLOCK opening a pipe would wait for a writer for ever.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -34,57 +60,76 @@ def read_regular(path: Path, *, limit: int = MAX_ITEM_BYTES) -> bytes:
     except (OSError, ValueError) as error:
         raise DatasetError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise DatasetError(f"{path} is not a regular file")
-        if status.st_size > limit:
-            raise DatasetError(f"{path} has {byte_size(status.st_size)}; the limit is {byte_size(limit)}")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            return file.read()
+        yield descriptor
+    except OSError as error:
+        raise DatasetError(f"cannot read {path}: {error.strerror or error}") from error
     finally:
         os.close(descriptor)
 
 
-def contained(name: str, folder: Path, *, root: Path) -> Path:
-    """Return the path of `name` relative to `folder`, which must lie within `root`.
+def contained(name: str, folder: Path, *, root: Path | None) -> Path:
+    """Return the path of `name` relative to `folder`, which must lie within `root` unless that is None.
 
     Raises:
         DatasetError: when it leads out of `root`, by name or through a symlink.
     """
     try:
         path = folder / name
-        inside = path.resolve().is_relative_to(root.resolve())
+        inside = root is None or path.resolve().is_relative_to(root.resolve())
+        os.fspath(path).encode("utf-8", "surrogateescape")
     except (OSError, RuntimeError, ValueError) as error:
-        raise DatasetError(f"{name!r} is not a usable path: {error}") from error
+        raise DatasetError(f"{name[:_SHOWN]!r} is not a usable path: {error}") from error
     if not inside:
-        raise DatasetError(f"{name!r} is outside the dataset's folder")
+        raise DatasetError(f"{name[:_SHOWN]!r} is outside the dataset's folder")
     return path
 
 
-def containment_root(path: Path) -> Path:
-    """Return the folder that the files of the dataset at `path` must not leave.
+def below(name: str, folder: Path, *, root: Path | None) -> Path:
+    """Return the path of `name`, which a file of `folder` names and which must not lead out of it.
 
-    It is the folder itself, except in a Hub cache, where a snapshot is made of symlinks to blobs.
+    Raises:
+        DatasetError: as `contained`, also when the name leads upwards.
     """
-    folder = path if path.is_dir() else path.parent
+    parts = Path(name).parts
+    if Path(name).is_absolute() or ".." in parts:
+        raise DatasetError(f"{name[:_SHOWN]!r} is outside the dataset's folder")
+    return contained(name, folder, root=root)
+
+
+def containment_root(folder: Path) -> Path:
+    """Return the folder that the files of a downloaded dataset must not leave.
+
+    It is the folder itself, except in a Hub cache, where a snapshot is made of symlinks to blobs. What users
+    have themselves needs no such bounds: their symlinks are followed.
+    """
     if folder.parent.name == "snapshots" and (folder.parent.parent / "blobs").is_dir():
         return folder.parent.parent.resolve()
     return folder.resolve()
 
 
-def list_files(folder: Path, *, root: Path) -> tuple[list[Path], list[Skip]]:
+def list_files(folder: Path, *, root: Path | None = None) -> tuple[list[Path], list[Skip]]:
     """List the usable files below `folder`, sorted, and what was left out.
 
-    Hidden files are ignored; links to folders are not followed.
+    Hidden files and those of systems are ignored. Symlinks are followed, but not out of `root`, not to a
+    folder that they lie in, and to no folder twice.
     """
     found: list[Path] = []
     skipped: list[Skip] = []
     pending = [folder]
+    seen = {_identity(folder)}
     while pending:
         for entry in visible(pending.pop(), skipped):
-            if entry.is_dir(follow_symlinks=False):
-                pending.append(Path(entry.path))
-            elif reason := _unusable(entry, root):
+            reason = link_reason(entry, root)
+            if reason is None and is_folder(entry):
+                known = len(seen)
+                seen.add(_identity(Path(entry.path)))
+                if len(seen) > known:
+                    pending.append(Path(entry.path))
+                    continue
+                reason = "its folder is read already"
+            if reason := reason or _not_a_file(entry):
                 skipped.append((entry.path, reason))
             else:
                 found.append(Path(entry.path))
@@ -92,10 +137,10 @@ def list_files(folder: Path, *, root: Path) -> tuple[list[Path], list[Skip]]:
 
 
 def visible(folder: Path, skipped: list[Skip]) -> Iterator[os.DirEntry[str]]:
-    """Yield the entries of `folder` that are not hidden; a closed folder is added to `skipped`."""
+    """Yield the entries of `folder` that users put there; a closed folder is added to `skipped`."""
     try:
         with os.scandir(folder) as entries:
-            names = [e for e in entries if not e.name.startswith(".") and e.name not in _IGNORED_FOLDERS]
+            names = [e for e in entries if not e.name.startswith(".") and e.name.lower() not in _OF_SYSTEMS]
     except OSError as error:
         skipped.append((str(folder), f"cannot be opened: {error.strerror}"))
         return
@@ -103,28 +148,61 @@ def visible(folder: Path, skipped: list[Skip]) -> Iterator[os.DirEntry[str]]:
 
 
 def folders_in(folder: Path) -> list[Path]:
-    """Return the visible folders in `folder`, links left out."""
-    return [Path(e.path) for e in visible(folder, []) if e.is_dir(follow_symlinks=False)]
+    """Return the visible folders in `folder`, and links to folders elsewhere."""
+    return [Path(e.path) for e in visible(folder, []) if is_folder(e) and link_reason(e, None) is None]
 
 
-def files_in(folder: Path, *, root: Path) -> list[Path]:
+def filled_folders(folder: Path) -> list[Path]:
+    """Return the visible folders in `folder` that hold a file at any depth."""
+    return [child for child in folders_in(folder) if _holds_a_file(child)]
+
+
+def _holds_a_file(folder: Path) -> bool:
+    return bool(files_in(folder)) or any(_holds_a_file(child) for child in folders_in(folder))
+
+
+def files_in(folder: Path, *, root: Path | None = None) -> list[Path]:
     """Return the visible usable files directly in `folder`."""
-    entries = [e for e in visible(folder, []) if not e.is_dir(follow_symlinks=False)]
-    return [Path(e.path) for e in entries if not _unusable(e, root)]
+    entries = [e for e in visible(folder, []) if not is_folder(e)]
+    return [Path(e.path) for e in entries if not (link_reason(e, root) or _not_a_file(e))]
 
 
-def _unusable(entry: os.DirEntry[str], root: Path) -> str | None:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder or a link to one."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def link_reason(entry: os.DirEntry[str], root: Path | None) -> str | None:
+    """Return why a symlink cannot be followed; None where it can, and for what is no symlink."""
     if not entry.is_symlink():
-        return None if entry.is_file(follow_symlinks=False) else "not a regular file"
+        return None
     try:
         target = Path(entry.path).resolve(strict=True)
+        if target.is_dir() and Path(entry.path).parent.resolve().is_relative_to(target):
+            return "symlink to a folder that it is in"
     except (OSError, RuntimeError):
         return "broken symlink"
-    if not target.is_relative_to(root.resolve()):
+    if root is not None and not target.is_relative_to(root.resolve()):
         return "symlink that leaves the folder"
-    if target.is_dir():
-        return "symlink to a folder"
-    return None if target.is_file() else "not a regular file"
+    return None
+
+
+def _not_a_file(entry: os.DirEntry[str]) -> str | None:
+    try:
+        return None if entry.is_file() else "not a regular file"
+    except OSError as error:
+        return f"cannot be opened: {error.strerror}"
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    try:
+        status = folder.stat()
+    except OSError:
+        return -1, -1
+    return status.st_dev, status.st_ino
 
 
 def read_json_in_data(path: Path) -> dict[str, Any]:

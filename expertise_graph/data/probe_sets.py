@@ -24,7 +24,7 @@ from expertise_graph.core import (
 )
 from expertise_graph.data.class_folders import modality_of_files
 from expertise_graph.data.dataset import Item, LabelledData
-from expertise_graph.data.files import containment_root, list_files
+from expertise_graph.data.files import list_files
 from expertise_graph.data.modalities.base import WRITTEN_OUT, Modality, known_modalities
 from expertise_graph.data.sampling import stratified_sample
 
@@ -147,11 +147,10 @@ def _files(folder: Path) -> tuple[str, list[Path], IntArray]:
     """Return the modality of a folder's files, those of it, and the sub-folder of each as a number."""
     if not folder.is_dir():
         raise NotFoundError(f"there is no folder {folder} to draw inputs from")
-    files, _ = list_files(folder, root=containment_root(folder))
-    modality = modality_of_files(files)
+    files, _ = list_files(folder)
+    modality, files = modality_of_files(files)
     if modality is None:
         raise DatasetError(f"{folder} holds no file that can be read as an input")
-    files = [file for file in files if file.suffix.lower() in known_modalities[modality].suffixes]
     _, groups = np.unique([str(file.parent) for file in files], return_inverse=True)
     return modality, files, groups
 

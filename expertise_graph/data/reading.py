@@ -13,21 +13,25 @@ from pathlib import Path
 from expertise_graph.core import DatasetError, NotFoundError, did_you_mean
 from expertise_graph.data.arrays import read_npz
 from expertise_graph.data.build_dataset import build_dataset
-from expertise_graph.data.class_folders import read_class_folders
+from expertise_graph.data.class_folders import modality_of_files, read_class_folders
 from expertise_graph.data.columns import choose_item, item_records
 from expertise_graph.data.dataset import NO_COLUMNS, Columns, LabelledData, RawData, Record
+from expertise_graph.data.exports import refuse_detection
 from expertise_graph.data.files import (
     MAX_TABLE_BYTES,
     containment_root,
     decode_utf8,
-    folders_in,
+    filled_folders,
     list_files,
     read_regular,
 )
 from expertise_graph.data.modalities.base import Modality, known_modalities
 from expertise_graph.data.tables import (
+    ARRAYS,
+    format_of,
     is_saved,
-    lone_table,
+    part_tables,
+    read_parts,
     read_saved,
     read_split_tables,
     read_table,
@@ -38,14 +42,13 @@ from expertise_graph.data.tables import (
 Download = Callable[[str, str | None], Path]
 """Fetches the files of a dataset repository, given its id and revision, and returns their folder."""
 
-Reader = Callable[[Path, Path, Columns], RawData]
-"""Reads a path, whose files must not leave a folder, by its columns."""
+Reader = Callable[[Path, Path | None, Columns], RawData]
+"""Reads a path, whose files must not leave a folder where one is given, by its columns."""
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _HUB = re.compile(rf"hf:(?P<repo>({_NAME}/)?(?P<name>{_NAME}))(@(?P<revision>[A-Za-z0-9_][\w./-]*))?")
 # Characters of a locator that an error repeats.
 _SHOWN = 200
-_ARRAYS = ".npz"
 
 
 def read_data(
@@ -75,12 +78,15 @@ def read_data(
         DatasetError: when nothing can be learned from what is there.
     """
     text, path = str(locator), Path(locator)
+    root: Path | None = None
     if not _exists(path) and text.startswith("hf:"):
         path, own_name, where = *_fetch(text, download), text
+        # What strangers wrote must not make us read other files of this machine.
+        root = containment_root(path)
     else:
         path = existing_path(path)
         own_name, where = path.name if path.is_dir() else path.stem, str(path)
-    raw = _reader_of(path)(path, containment_root(path), columns)
+    raw = _reader_of(path, root)(path, root, columns)
     return build_dataset(raw, name=name or own_name, locator=where, columns=columns, strict=strict)
 
 
@@ -98,7 +104,7 @@ def read_inputs(path: Path, *, modality: str, columns: Columns = NO_COLUMNS) -> 
         DatasetError: when it cannot hold inputs of that modality.
     """
     kind = known_modalities[modality]
-    if path.suffix.lower() in table_formats:
+    if _is_table(path):
         return _inputs_of_table(existing_path(path), kind, columns)
     if kind.written_out:
         return read_lines(_text_of(path, kind), modality=modality)
@@ -147,13 +153,13 @@ def read_lines(text: str, *, modality: str) -> RawData:
 
 
 def existing_path(path: Path) -> Path:
-    """Return `path` made absolute.
+    """Return `path` made absolute; the name that the user gave stays where it is a symlink.
 
     Raises:
         NotFoundError: naming what is near it.
     """
     if _exists(path):
-        return path.resolve()
+        return path.parent.resolve() / path.name if path.is_symlink() and path.name else path.resolve()
     folder = next((parent for parent in path.absolute().parents if _exists(parent)), Path.cwd())
     wanted = path.absolute().relative_to(folder).parts[0]
     names = [child.name for child in folder.iterdir()] if folder.is_dir() else []
@@ -188,34 +194,34 @@ def _fetch(locator: str, download: Download | None) -> tuple[Path, str]:
     return Path(download(match["repo"], match["revision"])), match["name"]
 
 
-def _reader_of(path: Path) -> Reader:
+def _reader_of(path: Path, root: Path | None) -> Reader:
     if path.is_dir():
-        return _reader_of_folder(path)
+        return _reader_of_folder(path, root)
     if not path.is_file():
         raise DatasetError(f"{path} is neither a file nor a folder")
-    suffix = path.suffix.lower()
-    if suffix == _ARRAYS:
+    suffix = format_of(path)
+    if suffix == ARRAYS:
         return read_npz
-    if suffix in table_formats:
+    if suffix:
         return read_table
-    possible = ", ".join(sorted([*table_formats, _ARRAYS]))
+    possible = ", ".join(sorted([*table_formats, ARRAYS]))
     raise DatasetError(f"{path} cannot be read as a dataset; supported are folders and files in {possible}")
 
 
-def _reader_of_folder(folder: Path) -> Reader:
-    root = containment_root(folder)
+def _reader_of_folder(folder: Path, root: Path | None) -> Reader:
     if is_saved(folder):
         return read_saved
+    refuse_detection(folder)
     if split_tables(folder, root=root):
         return read_split_tables
-    table = lone_table(folder, root=root)
-    if table and not any(folders_in(folder)):
-        return lambda _, root, columns: read_table(table, root, columns)
+    tables = part_tables(folder, root=root)
+    if tables and len(filled_folders(folder)) < 2:
+        return lambda _, root, columns: read_parts(tables, folder, root, columns)
     return read_class_folders
 
 
 def _inputs_of_table(path: Path, modality: Modality, columns: Columns) -> RawData:
-    table = table_formats[path.suffix.lower()](path, root=containment_root(path))
+    table = table_formats[format_of(path)](path, root=None)
     if not table.columns:
         raise DatasetError(f"{path} holds no rows")
     records, skipped = item_records(table, choose_item(table, columns, modality), modality)
@@ -238,10 +244,19 @@ def _text_of(path: Path, modality: Modality) -> str:
 
 
 def _inputs_of_folder(path: Path, modality: Modality) -> RawData:
-    files, skipped = list_files(path, root=containment_root(path))
-    used = [file for file in files if file.suffix.lower() in modality.suffixes]
+    files, skipped = list_files(path)
+    _, used = modality_of_files(files, modality.name)
     if not used:
         readable = ", ".join(modality.suffixes)
-        raise DatasetError(f"{path} holds no {modality.name} file; readable are {readable}")
+        reason = f"; for example {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
+        raise DatasetError(f"{path} holds no {modality.name} file; readable are {readable}{reason}")
+    kept = set(used)
+    unused = [(str(file), f"no {modality.name} file") for file in files if file not in kept]
     records = [Record(where=str(file), item=file, label=None) for file in used]
-    return RawData(modality=modality.name, records=records, skipped=skipped)
+    return RawData(modality=modality.name, records=records, skipped=(*skipped, *unused))
+
+
+def _is_table(path: Path) -> bool:
+    """Tell whether a path is a table, or by its name would be one."""
+    suffix = format_of(path) if path.is_file() else path.suffix.lower()
+    return suffix in table_formats

@@ -9,16 +9,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from expertise_graph.core import DatasetError, did_you_mean, listed
 from expertise_graph.data.files import MAX_TABLE_BYTES, Skip, decode_utf8, read_regular
+from expertise_graph.data.finder import FileFinder
 from expertise_graph.data.modalities.base import modality_of_cell
 
 # Wider tables hold features or a matrix, not items with labels; reading them would fill the memory.
 MAX_COLUMNS = 4096
 # A million characters: no label or text to classify is longer, but an unclosed quote swallows the file.
 MAX_FIELD_CHARACTERS = 1 << 20
+# Cells of a column that are looked at to see what it holds.
+MOST_LOOKED_AT = 5_000
 # Columns that a message lists, and characters of a name.
 _LISTED, _NAME = 20, 40
 
@@ -31,14 +35,27 @@ class Column:
     """One column.
 
     Attributes:
-        values: reads the cells.
-        kind: what its schema or its first value says: a modality, `CLASSES` or `OTHER`.
+        load: reads the cells.
+        declared: what its schema says: a modality, `CLASSES` or `OTHER`; None where the cells decide.
         names: of its classes.
     """
 
-    values: Callable[[], Sequence[object]]
-    kind: str
+    load: Callable[[], Sequence[object]]
+    declared: str | None = None
     names: tuple[str, ...] = ()
+
+    @cached_property
+    def _cells(self) -> Sequence[object]:
+        return self.load()
+
+    def values(self) -> Sequence[object]:
+        """Return the cells."""
+        return self._cells
+
+    @cached_property
+    def kind(self) -> str:
+        """What it holds: a modality, `CLASSES` or `OTHER`."""
+        return self.declared or kind_of_values(self._cells)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,18 +63,23 @@ class DataTable:
     """The columns of one file; in an `untyped` one (CSV) every cell is a string.
 
     `rows` numbers the rows from one where some were skipped.
-    Items given by path stand in the folder of the file and must not leave `root`.
+    Items given by path are looked for from the folder of the file on, and stay in `root` if there is one.
     """
 
     path: Path
-    root: Path
+    root: Path | None
     columns: Mapping[str, Column]
     untyped: bool = False
     rows: Sequence[int] | None = None
     skipped: Sequence[Skip] = field(default_factory=tuple)
 
+    @cached_property
+    def finder(self) -> FileFinder:
+        """Finds the files that cells name."""
+        return FileFinder(self.path.parent, self.root, prefer=self.path.stem)
 
-def csv_table(path: Path, *, root: Path) -> DataTable:
+
+def csv_table(path: Path, *, root: Path | None) -> DataTable:
     """Read a table with a header line; quoted fields may hold line breaks.
 
     Raises:
@@ -82,7 +104,7 @@ def csv_table(path: Path, *, root: Path) -> DataTable:
     return DataTable(path=path, root=root, columns=columns, untyped=True, rows=numbers, skipped=skipped)
 
 
-def jsonl_table(path: Path, *, root: Path) -> DataTable:
+def jsonl_table(path: Path, *, root: Path | None) -> DataTable:
     """Read one JSON object per line; lines that are none are skipped with a reason.
 
     Raises:
@@ -137,16 +159,20 @@ def present(table: DataTable) -> str:
     return f"its columns are {listed([name[:_NAME] for name in table.columns], most=_LISTED)}."
 
 
-def kind_of_values(value: object) -> str:
-    """Return the kind of a column whose first value is `value`."""
-    return modality_of_cell(value) or OTHER
+def kind_of_values(values: Sequence[object]) -> str:
+    """Return the kind of a column: what most of its cells are."""
+    # Of a long column cells from all over it: what a few thousand say, the others hardly overturn.
+    step = max(1, len(values) // MOST_LOOKED_AT)
+    seen = Counter(
+        modality_of_cell(value) or OTHER for value in values[::step] if value is not None and value != ""
+    )
+    return seen.most_common(1)[0][0] if seen else OTHER
 
 
 def _columns(names: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[tuple[str, Column]]:
     """Yield the columns of rows that are all as long as `names`."""
     for position, name in enumerate(names):
-        first = next((row[position] for row in rows if row[position] not in (None, "")), None)
-        yield name, Column(values=_Picked(rows, position), kind=kind_of_values(first))
+        yield name, Column(load=_Picked(rows, position))
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
-from expertise_graph.core import DatasetError, Registry
+from expertise_graph.core import DatasetError, Registry, listed
 from expertise_graph.data.columns import Roles, choose_roles, table_records
-from expertise_graph.data.dataset import SPLITS, Columns, RawData, Record, split_name
-from expertise_graph.data.files import Skip, contained, files_in, folders_in, read_json_in_data
+from expertise_graph.data.dataset import Columns, RawData, Reading, Record
+from expertise_graph.data.files import Skip, below, files_in, folders_in, read_json_in_data
+from expertise_graph.data.splits import SPLITS, split_name, split_role
 from expertise_graph.data.table import DataTable
 
 
 class ReadTable(Protocol):
     """Opens a file as a table."""
 
-    def __call__(self, path: Path, *, root: Path) -> DataTable:
-        """Return the table in a file; paths in its cells must not leave `root`."""
+    def __call__(self, path: Path, *, root: Path | None) -> DataTable:
+        """Return the table in a file; paths in its cells must not leave `root`, where that is given."""
         ...
 
 
@@ -31,22 +32,42 @@ table_formats.point(".jsonl", "expertise_graph.data.table:jsonl_table")
 table_formats.point(".parquet", "expertise_graph.data.arrow:parquet_table")
 _folder_formats: Registry[ReadTable] = Registry("table_folder")
 _folder_formats.point("arrow", "expertise_graph.data.arrow:saved_table")
+ARRAYS = ".npz"
 _SAVED_DICT = "dataset_dict.json"
-_SPLIT_FILE = re.compile(r"(?P<split>[A-Za-z]+)(-(?P<shard>\d{5})-of-(?P<shards>\d{5})(-[0-9a-f]+)?)?")
+_SHARD = re.compile(r"(?P<name>.+)-(?P<shard>\d{5})-of-(?P<shards>\d{5})(-[0-9a-f]+)?")
+# What tells the parts of one table apart: numbers, and the UUIDs that Spark writes.
+_NUMBERS = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\d+")
 
 
 @dataclass(frozen=True)
 class _Part:
     split: str | None
+    name: str
     table: Callable[[], DataTable]
 
 
-def read_table(path: Path, root: Path, columns: Columns) -> RawData:
+def format_of(path: Path) -> str:
+    """Return the suffix that a file is read by: its own, or where that says nothing that of what it links to.
+
+    Empty where neither is known.
+    """
+    names = (path, path.resolve()) if path.is_symlink() else (path,)
+    suffixes = (name.suffix.lower() for name in names)
+    return next((suffix for suffix in suffixes if suffix in table_formats or suffix == ARRAYS), "")
+
+
+def read_table(path: Path, root: Path | None, columns: Columns) -> RawData:
     """Read one table file of a known format."""
-    return _read_parts([_Part(None, _opener(path, root))], path, columns)
+    return _read_parts([_Part(None, path.name, _opener(path, root))], path, columns)
 
 
-def read_split_tables(folder: Path, root: Path, columns: Columns) -> RawData:
+def read_parts(paths: Sequence[Path], folder: Path, root: Path | None, columns: Columns) -> RawData:
+    """Read files that are parts of one table."""
+    parts = [_Part(None, path.name, _opener(path, root)) for path in paths]
+    return _read_parts(parts, folder if len(parts) > 1 else paths[0], columns)
+
+
+def read_split_tables(folder: Path, root: Path | None, columns: Columns) -> RawData:
     """Read a folder whose tables are named for the splits: train.csv, test-00000-of-00002.parquet.
 
     Raises:
@@ -55,29 +76,31 @@ def read_split_tables(folder: Path, root: Path, columns: Columns) -> RawData:
     by_split = split_tables(folder, root=root)
     for split, paths in by_split.items():
         _check_shards(split, paths)
-    parts = [_Part(split, _opener(path, root)) for split in SPLITS for path in by_split.get(split, [])]
+    parts = [
+        _Part(split, path.name, _opener(path, root)) for split in SPLITS for path in by_split.get(split, [])
+    ]
     return _read_parts(parts, folder, columns)
 
 
-def read_saved(folder: Path, root: Path, columns: Columns) -> RawData:
+def read_saved(folder: Path, root: Path | None, columns: Columns) -> RawData:
     """Read a folder written by `datasets.save_to_disk`, with or without splits.
 
     Raises:
         DatasetError: when dataset_dict.json does not list the splits.
     """
     if not _is_saved_dict(folder):
-        return _read_parts([_Part(None, _saved_opener(folder, root))], folder, columns)
+        return _read_parts([_Part(None, folder.name, _saved_opener(folder, root))], folder, columns)
     parts: list[_Part] = []
     skipped: list[Skip] = []
     names = read_json_in_data(folder / _SAVED_DICT).get("splits")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DatasetError(f"{folder / _SAVED_DICT} does not list its splits")
     for name in names:
-        split = split_name(name)
+        split = split_role(name)
         if split is None:
             skipped.append((name, "not one of the splits train, validation and test"))
         else:
-            parts.append(_Part(split, _saved_opener(contained(name, folder, root=root), root)))
+            parts.append(_Part(split, name, _saved_opener(below(name, folder, root=root), root)))
     parts.sort(key=lambda part: SPLITS.index(part.split or "train"))
     raw = _read_parts(parts, folder, columns)
     return replace(raw, skipped=(*skipped, *raw.skipped))
@@ -94,61 +117,108 @@ def _is_saved_dict(folder: Path) -> bool:
     return (folder / _SAVED_DICT).is_file()
 
 
-def split_tables(folder: Path, *, root: Path) -> dict[str, list[Path]]:
-    """Return the tables of each split in `folder`, in its data folder or in one folder per split."""
-    by_split: dict[str, list[Path]] = {}
-    for place in (folder, folder / "data"):
-        for path in _tables_in(place, root=root) if place.is_dir() else []:
-            match = _SPLIT_FILE.fullmatch(path.stem)
-            split = split_name(match["split"]) if match else None
-            if split:
-                by_split.setdefault(split, []).append(path)
-    if not by_split:
-        for child in folders_in(folder):
-            split = split_name(child.name)
-            if split and (tables := _tables_in(child, root=root)):
-                by_split.setdefault(split, []).extend(tables)
-    return by_split
+def split_tables(folder: Path, *, root: Path | None) -> dict[str, list[Path]]:
+    """Return the tables of each split in `folder`, in its data folder or in one folder per split.
+
+    Empty where no table is named for a split, or where only one is there and its name merely speaks of one.
+    """
+    there = [path for place in (folder, folder / "data") for path in _tables_in(place, root=root)]
+    usual = _by_role(there, split_name)
+    if usual:
+        return _with_the_rest(usual, there)
+    longer = _by_role(there, split_role)
+    if len(longer) > 1:
+        return longer
+    inside = [(split_role(child.name), _tables_in(child, root=root)) for child in folders_in(folder)]
+    return {split: tables for split, tables in inside if split and tables}
 
 
-def lone_table(folder: Path, *, root: Path) -> Path | None:
-    """Return the only table in `folder`, if there is exactly one."""
-    tables = _tables_in(folder, root=root)
-    return tables[0] if len(tables) == 1 else None
+def _by_role(paths: Sequence[Path], role: Callable[[str], str | None]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        match = _SHARD.fullmatch(path.stem)
+        if split := role(match["name"] if match else path.stem):
+            found.setdefault(split, []).append(path)
+    return found
 
 
-def _tables_in(folder: Path, *, root: Path) -> list[Path]:
+def _with_the_rest(found: dict[str, list[Path]], there: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return the splits, the one other table as that to train on where none is called so."""
+    rest = [path for path in there if not any(path in paths for paths in found.values())]
+    return found if "train" in found or len(rest) != 1 else {**found, "train": rest}
+
+
+def part_tables(folder: Path, *, root: Path | None) -> list[Path]:
+    """Return the only table in `folder`, or the files that are parts of one, told apart by numbers.
+
+    Raises:
+        DatasetError: when there are several tables, and no folders that may be classes.
+    """
+    tables = _tables_in(folder, root=root) or _tables_in(folder / "data", root=root)
+    if len({(_NUMBERS.sub("#", path.stem.lower()), path.suffix.lower()) for path in tables}) < 2:
+        return tables
+    if not folders_in(folder):
+        raise DatasetError(
+            f"{folder} holds {len(tables)} tables ({listed([path.name for path in tables], 3)}): give one of "
+            "them, or call them train and test where they are splits"
+        )
+    return []
+
+
+def _tables_in(folder: Path, *, root: Path | None) -> list[Path]:
+    if not folder.is_dir():
+        return []
     return [path for path in files_in(folder, root=root) if path.suffix.lower() in table_formats]
 
 
-def _opener(path: Path, root: Path) -> Callable[[], DataTable]:
-    return lambda: table_formats[path.suffix.lower()](path, root=root)
+def _opener(path: Path, root: Path | None) -> Callable[[], DataTable]:
+    return lambda: table_formats[format_of(path)](path, root=root)
 
 
-def _saved_opener(folder: Path, root: Path) -> Callable[[], DataTable]:
+def _saved_opener(folder: Path, root: Path | None) -> Callable[[], DataTable]:
     return lambda: _folder_formats["arrow"](folder, root=root)
 
 
 def _read_parts(parts: Sequence[_Part], path: Path, columns: Columns) -> RawData:
-    """Read the tables, all with the columns that are chosen in the first."""
-    roles: Roles | None = None
+    """Read the tables, all with the columns of the first, or where they lack those with their own."""
+    first: Roles | None = None
     records: list[Record] = []
     skipped: list[Skip] = []
+    notes: list[str] = []
+    origins: dict[str, list[str]] = {}
+    untyped = False
     for part in parts:
         table = part.table()
         if not table.columns:
             example = [f" that can be used: {where} is {reason}" for where, reason in table.skipped[:1]]
             raise DatasetError(f"{table.path} holds no rows{''.join(example)}")
-        roles = roles or _roles(table, columns, split=part.split)
-        if roles.label not in table.columns:
-            skipped.append((str(table.path), f"no label column {roles.label!r}"))
+        first = first or _roles(table, columns, split=part.split)
+        roles = _own_roles(table, columns, first, split=part.split)
+        if roles is None:
+            skipped += [*table.skipped, *_without_label(table, first.label)]
             continue
-        more, left_out = table_records(table, roles, split=part.split)
+        if roles != first:
+            notes.append(f"{part.name} has other columns: read are {roles.item!r} and {roles.label!r}")
+        more, left_out = table_records(table, roles, split=part.split, chosen=columns.splits)
         records += more
         skipped += left_out
-    if roles is None:
+        untyped = untyped or table.untyped
+        if part.split:
+            origins.setdefault(part.split, []).append(part.name)
+    if first is None:
         raise DatasetError(f"{path} holds no split called train, validation or test")
-    return RawData(modality=roles.modality, records=records, skipped=skipped)
+    named = {split: listed(names, 2) for split, names in origins.items()}
+    if first.split:
+        named = {record.split: f"column {first.split!r}" for record in records if record.split}
+    reading = Reading(
+        origins=named,
+        columns={name: column for name, column in first.columns.items() if column},
+        guessed=first.guessed(columns),
+        notes=(*notes, *first.notes),
+    )
+    return RawData(
+        modality=first.modality, records=records, skipped=skipped, reading=reading, untyped=untyped
+    )
 
 
 def _roles(table: DataTable, columns: Columns, *, split: str | None) -> Roles:
@@ -157,11 +227,27 @@ def _roles(table: DataTable, columns: Columns, *, split: str | None) -> Roles:
     return replace(roles, split=columns.split) if split else roles
 
 
+def _own_roles(table: DataTable, columns: Columns, first: Roles, *, split: str | None) -> Roles | None:
+    """Return the columns to read of a further table; None where it has no labels."""
+    if {first.item, first.label} <= set(table.columns):
+        return first
+    try:
+        own = _roles(table, columns, split=split)
+    except DatasetError:
+        return None
+    return own if own.modality == first.modality else None
+
+
+def _without_label(table: DataTable, label: str) -> list[Skip]:
+    rows = len(next(iter(table.columns.values())).values())
+    return [(f"{table.path.name} row {n}", f"no label column {label!r}") for n in range(1, rows + 1)]
+
+
 def _check_shards(split: str, paths: Sequence[Path]) -> None:
     kinds = sorted({path.suffix.lower() for path in paths})
     if len(kinds) > 1:
         raise DatasetError(f"the {split} split is there as {' and as '.join(kinds)}; keep one of them")
-    declared = [match for path in paths if (match := _SPLIT_FILE.fullmatch(path.stem)) and match["shards"]]
+    declared = [match for path in paths if (match := _SHARD.fullmatch(path.stem))]
     wanted = int(declared[0]["shards"]) if declared else 0
     if len({match["shard"] for match in declared}) != wanted:
         raise DatasetError(

@@ -9,15 +9,15 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
 from expertise_graph.core import DatasetError, FloatArray, IntArray, setting
 from expertise_graph.data.dataset import CLASS, LABELS, VALUE, Columns
+from expertise_graph.data.label_columns import choose_separator, typed_cells
 
-# Of several labels in a cell: the first of these that any cell holds. Commas last, as names hold them, too.
-SEPARATORS = (";", "|", ",")
 # Ranges of values stand for classes where items are sampled and experts ranked: five tell low from high and
 # still leave each range a fifth of the items.
 RANGES = 5
@@ -27,7 +27,6 @@ _NO_LABEL = "none"
 # Stands in no label: the unit separator of ASCII.
 _BETWEEN = "\x1f"
 _INTEGER = re.compile(r"-?\d{1,18}")
-_DECIMAL = re.compile(r"[+-]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][+-]?\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,36 +46,53 @@ class LabelFormat:
 
     Attributes:
         kind: of the target.
+        cells: n raw labels, typed.
         text_of: a raw label to its text, None where it is missing; equal texts are equal labels.
         to_targets: n texts to targets.
+        form: what the labels were taken for, where another way would do.
+        notes: what looks odd about them.
     """
 
     kind: str
+    cells: Sequence[object]
     text_of: Callable[[object], str | None]
     to_targets: Callable[[Sequence[str]], Targets]
+    form: str = ""
+    notes: tuple[str, ...] = ()
 
 
-def label_format(raw: Sequence[object], columns: Columns) -> LabelFormat:
-    """Return how to read labels: as the columns say, else as they look.
+def label_format(raw: Sequence[object], columns: Columns, *, untyped: bool = False) -> LabelFormat:
+    """Return how to read labels: as the columns say, else as all of them together look.
 
     Lists are labels, fractions are values, all else is a class.
+
+    Args:
+        raw: n labels.
+        columns: target, separator, and the class that means no label.
+        untyped: whether they are cells of a text table.
 
     Raises:
         DatasetError: when a kind is asked for that the labels are not.
     """
-    kind = columns.target or _kind(raw)
+    typed = typed_cells(raw, columns, untyped=untyped)
+    kind = columns.target or (LABELS if columns.separator else _kind(typed.cells))
+    form = partial(LabelFormat, kind, typed.cells, notes=typed.notes)
     if kind == VALUE:
-        return LabelFormat(VALUE, _value, lambda texts: _values(texts, columns.label or "value"))
+        name = columns.label or "value"
+        return form(_value, lambda texts: _values(texts, name), form=typed.form)
     if kind == LABELS:
-        separator = columns.separator or _separator(raw)
-        return LabelFormat(LABELS, lambda label: _joined(label, separator), _several)
-    return LabelFormat(CLASS, class_name, _classes)
+        separator = columns.separator or choose_separator(typed.cells)
+        written = any(isinstance(cell, str) for cell in typed.cells)
+        how = f"separated by {separator!r}; another with {setting('separator')}" if written else typed.form
+        return form(lambda label: _joined(label, separator), _several, form=how)
+    return form(class_name, _classes, form=typed.form)
 
 
 def _kind(raw: Sequence[object]) -> str:
     present = [label for label in raw if label is not None]
     if any(isinstance(label, list | tuple | np.ndarray) for label in present):
         return LABELS
+    # Whole numbers are values where `typed_cells` made floats of them, as they are too many for classes.
     measured = any(is_fraction(label) for label in present)
     return VALUE if measured and all(isinstance(label, numbers.Real) for label in present) else CLASS
 
@@ -121,11 +137,6 @@ def _values(texts: Sequence[str], name: str) -> Targets:
     )
 
 
-def _separator(raw: Sequence[object]) -> str:
-    texts = [label for label in raw if isinstance(label, str)]
-    return next((s for s in SEPARATORS if any(s in text for text in texts)), SEPARATORS[0])
-
-
 def _joined(label: object, separator: str) -> str | None:
     """Return the sorted labels of an item in one text; an empty list is an item without labels."""
     if label is None or (isinstance(label, numbers.Real) and math.isnan(label)):
@@ -154,21 +165,6 @@ def _several(texts: Sequence[str]) -> Targets:
     return Targets(kind=LABELS, classes=strata.classes, labels=strata.labels, names=names, values=marks)
 
 
-def parse_cell(cell: str) -> object:
-    """Return the label that a cell of an untyped table means.
-
-    Only decimals are read as numbers: an identifier such as 007 is a name.
-
-    Example:
-        >>> parse_cell("007"), parse_cell("2.0"), parse_cell(" NaN ")
-        ('007', 2.0, None)
-    """
-    cell = cell.strip()
-    if cell.lower() in ("", "nan"):
-        return None
-    return float(cell) if _DECIMAL.fullmatch(cell) else cell
-
-
 def sorted_classes(names: Iterable[str]) -> tuple[str, ...]:
     """Return the distinct names, by value when all of them are integers.
 
@@ -195,15 +191,26 @@ def class_name(label: object) -> str | None:
     if isinstance(label, numbers.Integral):
         return str(int(label))
     if isinstance(label, numbers.Real):
+        if math.isinf(label):
+            raise DatasetError(f"the label {label} is infinite; correct or remove it")
         return str(label) if is_fraction(label) else f"{float(label):.0f}"
     if isinstance(label, bytes):
-        label = label.decode("utf-8", "replace")
+        label = _text_of_bytes(label)
     if not isinstance(label, str):
         raise DatasetError(
             f"a label must be one string or integer, not {type(label).__name__}; for several labels per "
             f"item set {setting('target', 'labels')}"
         )
     return _clean(label) or None
+
+
+def _text_of_bytes(label: bytes) -> str:
+    """Return UTF-8 as it reads, and other bytes, as of UUIDs, in hexadecimal."""
+    try:
+        text = label.decode("utf-8")
+    except UnicodeDecodeError:
+        return label.hex()
+    return text if text.isprintable() else label.hex()
 
 
 def _clean(name: str) -> str:

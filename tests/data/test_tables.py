@@ -139,7 +139,7 @@ def test_one_split_in_two_formats(tmp_path):
         read_data(tmp_path)
 
 
-def test_image_paths_stay_in_the_folder(tmp_path):
+def test_image_paths_may_lead_elsewhere_but_not_in_a_table_that_was_downloaded(tmp_path):
     image_folder(tmp_path / "d", {"x": 4})
     (tmp_path / "out.png").write_bytes(png(1))
     paths = [
@@ -155,8 +155,11 @@ def test_image_paths_stay_in_the_folder(tmp_path):
     lines = ["file_name,label", *(f"{path},{'ab'[i % 2]}" for i, path in enumerate(paths))]
     (tmp_path / "d" / "labels.csv").write_text("\n".join(lines) + "\n")
     data = read_data(tmp_path / "d" / "labels.csv")
-    assert data.modality == "image"
+    assert (data.modality, len(data)) == ("image", 6)
     np.testing.assert_array_equal(np.asarray(image.decode(data.items[2])), np.asarray(picture(2)))
+    assert [item.read_bytes() for item in data.items[4:]] == [png(1), png(1)]
+    data = read_data("hf:org/name", download=lambda repo, revision: tmp_path / "d")
+    assert len(data) == 4
     reasons = [reason for _, reason in data.skipped]
     assert sum("is outside the dataset's folder" in reason for reason in reasons) == 2
     assert sum("No such file" in reason for reason in reasons) == 1

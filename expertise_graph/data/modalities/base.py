@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from expertise_graph.core import DatasetError, FloatArray, Registry
 from expertise_graph.data.dataset import Item
+from expertise_graph.data.files import decode_utf8, read_start
 from expertise_graph.data.modalities import MODALITIES
 
 if TYPE_CHECKING:
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 # What a cell is taken for that no modality recognises and no schema declares. Binary columns without a
 # declared type are nearly always images; a wrong guess shows at once, as no item can be decoded.
 _BYTES_ARE, _STRINGS_ARE = "image", "text"
+
+# Bytes that tell what a file is: those of an image, or a line of a text.
+SNIFFED = 256
+# What follows the last dot of a name and is no suffix: nothing, or a number.
+_NO_SUFFIX = re.compile(r"|\.\d+")
 
 # Key of the probe set manifest for items that are written out in it. It is part of the file format.
 WRITTEN_OUT = "text"
@@ -87,6 +94,10 @@ def _recognise_nothing(value: str | bytes) -> bool:
     return False
 
 
+def _embed_nothing(value: str) -> bytes | None:
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Modality:
     """What the package has to know about one kind of input.
@@ -101,7 +112,11 @@ class Modality:
         compact: a decoded item as it is stored in a probe set: bytes of a small file, or a text.
         column_names: of tables, in lower case, that name inputs of it; the first wins.
         written_out: whether an item is a string, in a cell, on a line or as an argument, and not a file.
+        named_by: of tables, in lower case, that say by themselves that a column names files of it, whatever
+            its cells look like: ids, names without suffix.
         recognises: whether a string or the bytes of a cell are an input of it, judged by themselves.
+        sniffs: whether a file whose name says nothing, given its first bytes, is an input of it.
+        embedded: the bytes of an input that a string of a cell holds, None where it names a file.
         datasets_type: of its columns in files written by the `datasets` library: "Image".
         from_array: n inputs from an array (n, ...), or None when the array holds something else.
         array_forms: the arrays that `from_array` takes, for messages.
@@ -122,7 +137,10 @@ class Modality:
     compact: Callable[[Any], bytes | str]
     column_names: tuple[str, ...] = ()
     written_out: bool = False
+    named_by: tuple[str, ...] = ()
     recognises: Callable[[str | bytes], bool] = _recognise_nothing
+    sniffs: Callable[[bytes], bool] = _recognise_nothing
+    embedded: Callable[[str], bytes | None] = _embed_nothing
     datasets_type: str = ""
     from_array: Callable[[NDArray[Any]], list[Item] | None] | None = None
     array_forms: str = ""
@@ -145,13 +163,20 @@ class Modality:
         if self.written_out:
             if isinstance(value, str):
                 return value
+            if isinstance(value, bytes) and value:
+                return decode_utf8(value, f"the {self.name}")
         else:
+            if isinstance(value, list) and len(value) == 1:
+                value = value[0]
             if isinstance(value, dict):
-                value = value.get("bytes") or value.get("path")
+                value = value.get("bytes") or value.get("path") or _only_bytes(value)
             if isinstance(value, bytes) and value:
                 return value
+            if isinstance(value, int) and not isinstance(value, bool):
+                value = str(value)
             if isinstance(value, str) and value:
-                return inside(value)
+                held = self.embedded(value)
+                return inside(value) if held is None else held
         if value is None or not (value or self.written_out):
             raise DatasetError(f"no {self.name}")
         raise DatasetError(f"{type(value).__name__} where {self.plural} are expected")
@@ -183,12 +208,57 @@ def plural_of(modality: str) -> str:
 
 def modality_of_cell(value: object) -> str | None:
     """Return the name of the modality of a cell whose column nothing else is known of; None for neither."""
-    if isinstance(value, dict) and "bytes" in value:
-        value = value["bytes"] or value.get("path") or b""
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0] if isinstance(value[0], dict) else value
+    if isinstance(value, dict) and ("bytes" in value or _only_bytes(value)):
+        value = value.get("bytes") or value.get("path") or _only_bytes(value) or b""
     if not isinstance(value, str | bytes):
         return None
-    default = _BYTES_ARE if isinstance(value, bytes) else _STRINGS_ARE
-    return next((name for name in known_modalities if known_modalities[name].recognises(value)), default)
+    if isinstance(value, bytes):
+        return modality_of_bytes(value)
+    return next((name for name in known_modalities if known_modalities[name].recognises(value)), _STRINGS_ARE)
+
+
+def modality_of_bytes(value: bytes) -> str:
+    """Return the name of the modality of bytes: one that recognises their beginning, else UTF-8 is a text."""
+    files = [name for name in known_modalities if not known_modalities[name].written_out]
+    sniffing = [name for name in files if known_modalities[name].sniffs(value[:SNIFFED])]
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError:
+        return sniffing[0] if sniffing else _BYTES_ARE
+    return sniffing[0] if sniffing else _STRINGS_ARE
+
+
+def modality_of_file(path: Path) -> str | None:
+    """Return the name of the modality of a file by its suffix, else by its content; None for neither."""
+    suffix = path.suffix.lower()
+    for name in known_modalities:
+        if suffix in known_modalities[name].suffixes:
+            return name
+    start = _start_of(path)
+    files = (name for name in known_modalities if not known_modalities[name].written_out)
+    return next((name for name in files if known_modalities[name].sniffs(start)), None)
+
+
+def written_in(path: Path) -> str | None:
+    """Return the name of the modality that a file without a suffix is written in; None where it is not."""
+    start = _start_of(path) if _NO_SUFFIX.fullmatch(path.suffix) else b""
+    written = (name for name in known_modalities if known_modalities[name].written_out)
+    return next((name for name in written if known_modalities[name].sniffs(start)), None)
+
+
+def _start_of(path: Path) -> bytes:
+    try:
+        return read_start(path, SNIFFED)
+    except DatasetError:
+        return b""
+
+
+def _only_bytes(value: dict[str, object]) -> bytes | None:
+    """Return the one value of a record that is bytes."""
+    found = [one for one in value.values() if isinstance(one, bytes) and one]
+    return found[0] if len(found) == 1 else None
 
 
 def modality_of_type(datasets_type: object) -> str | None:

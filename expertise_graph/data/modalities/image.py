@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,16 @@ from PIL import Image
 from expertise_graph.core import FloatArray
 from expertise_graph.data.dataset import Item
 from expertise_graph.data.modalities.base import Modality
-from expertise_graph.data.modalities.image_codec import SUFFIXES, compact, decode, netpbm, to_bytes
+from expertise_graph.data.modalities.image_codec import (
+    SUFFIXES,
+    compact,
+    decode,
+    from_base64,
+    is_base64,
+    netpbm,
+    sniffs,
+    to_bytes,
+)
 from expertise_graph.data.modalities.image_inspection import ImageInspection
 
 # Raw features: enough to see layout and palette, and few enough for a linear model on some hundred items.
@@ -36,10 +44,12 @@ def raw_features(images: Sequence[Any]) -> FloatArray:
 
 
 def recognises(value: str | bytes) -> bool:
-    """Tell whether a cell is the path of an image; of bytes nothing is said without decoding them."""
-    if isinstance(value, bytes) or "://" in value or "\n" in value:
+    """Tell whether a cell is the path of an image, or one in base64; of bytes nothing is said here."""
+    if isinstance(value, bytes) or is_base64(value):
+        return not isinstance(value, bytes)
+    if "://" in value or "\n" in value:
         return False
-    return PurePath(value).suffix.lower() in SUFFIXES
+    return value.partition("?")[0].lower().endswith(SUFFIXES)
 
 
 def from_array(x: NDArray[Any]) -> list[Item] | None:
@@ -91,7 +101,13 @@ IMAGE = Modality(
         "picture",
         "photo",
     ),
+    named_by=(
+        *("image", "images", "img", "picture", "photo", "image_path", "img_path", "image_id", "img_id"),
+        *("image_name", "img_name", "image_file", "image_filename", "image_url", "img_url"),
+    ),
     recognises=recognises,
+    sniffs=sniffs,
+    embedded=from_base64,
     datasets_type="Image",
     from_array=from_array,
     array_forms="uint8 images (n, H, W) or (n, H, W, 1 | 3 | 4)",

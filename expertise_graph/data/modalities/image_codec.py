@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import re
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +20,23 @@ from expertise_graph.core import DatasetError
 from expertise_graph.data.dataset import Item
 from expertise_graph.data.files import read_regular
 
-# EPS would start Ghostscript, and the rare formats have the least tested parsers.
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "ICO")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".ico")
+# All that Pillow recognises by the first bytes, but for EPS and WMF, which are programs for others to run,
+# stubs that cannot be decoded, and formats of single instruments.
+_BY_CONTENT = (
+    *("PNG", "JPEG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "ICO"),
+    *("AVIF", "JPEG2000", "MPO", "ICNS", "CUR", "QOI", "SGI", "PCX", "DDS", "PSD"),
+)
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".ico"),
+    *(".jfif", ".jpe", ".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".dib", ".apng", ".pnm", ".mpo"),
+    *(".icns", ".cur", ".qoi", ".sgi", ".pcx", ".dds", ".psd"),
+)
+# Bytes that Pillow looks at to recognise a format.
+_MAGIC = 16
+# How the base64 of common formats begins: PNG, JPEG, GIF, WebP, and what says so itself.
+_BASE64 = re.compile(r"(data:image/[\w.+-]+;base64,|iVBORw0KGgo|/9j/[24]|R0lGOD|UklGR)")
+# Shorter strings are names: the smallest image files have some 60 bytes.
+_SHORTEST_BASE64 = 60
 # Most experts take 224 pixels or fewer: a larger probe image would be scaled down by each of them.
 PROBE_SIDE = 224
 
@@ -57,6 +74,39 @@ class _Quiet:
 _quiet = _Quiet()
 
 
+@cache
+def formats() -> tuple[str, ...]:
+    """Return the formats that the Pillow that is installed can open."""
+    Image.init()
+    return tuple(name for name in _BY_CONTENT if name in Image.OPEN)
+
+
+def sniffs(start: bytes) -> bool:
+    """Tell whether a file that begins with these bytes is an image, whatever its name."""
+    accepts = [Image.OPEN[name][1] for name in formats()]
+    # A text for an answer says why a format that is recognised cannot be opened.
+    return len(start) >= _MAGIC and any(accept and accept(start[:_MAGIC]) for accept in accepts)
+
+
+def is_base64(value: str) -> bool:
+    """Tell whether a string is an image in base64, with or without `data:image/png;base64,` before it."""
+    return len(value) > _SHORTEST_BASE64 and _BASE64.match(value) is not None
+
+
+def from_base64(value: str) -> bytes | None:
+    """Return the bytes of an image in base64, None for other strings.
+
+    Raises:
+        DatasetError: when it is damaged.
+    """
+    if not is_base64(value):
+        return None
+    try:
+        return base64.b64decode("".join(value.rpartition("base64,")[2].split()), validate=True)
+    except ValueError as error:
+        raise DatasetError(f"the image is damaged base64: {error}") from error
+
+
 def decode(item: Item) -> Image.Image:
     """Open an image as 8-bit RGB, upright, transparent parts on white.
 
@@ -67,7 +117,7 @@ def decode(item: Item) -> Image.Image:
     where = str(item) if isinstance(item, Path) else "the image"
     with _quiet():
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=formats()) as image:
                 return _to_rgb(ImageOps.exif_transpose(image))
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
             limit = Image.MAX_IMAGE_PIXELS or 0
@@ -95,7 +145,7 @@ def header(data: bytes) -> tuple[str, str]:
     """
     with _quiet():
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            with Image.open(io.BytesIO(data), formats=formats()) as image:
                 return image.format or "", image.mode
         except Exception as error:  # as in decode
             raise DatasetError(f"the image cannot be opened: {error}") from error

@@ -27,6 +27,8 @@ MAX_HASHED_CHARACTERS = 4096
 # More words than the longest context of any text encoder.
 OVERLONG = "word " * 10_000
 _WORD = re.compile(r"\w+")
+# Bytes of a character in UTF-8, one of which may be cut off; control characters that texts hold.
+_LONGEST, _BLANKS = 4, "\n\r\t\f"
 
 
 def decode(item: Item) -> str:
@@ -78,6 +80,13 @@ def unlike() -> list[Item]:
     return ["word", OVERLONG, "\u6f22\u5b57 \U0001f642 e\u0301 \u00df <unk> 1e-5 \u2028 \u0541"]
 
 
+def sniffs(start: bytes) -> bool:
+    """Tell whether a file that begins with these bytes is a text: UTF-8 without control characters."""
+    text = start.decode("utf-8", "ignore")
+    lost = len(start) - len(text.encode("utf-8"))
+    return bool(text.strip()) and lost < _LONGEST and not any(c < " " and c not in _BLANKS for c in text)
+
+
 def _decode_bytes(item: Path | bytes) -> str:
     if isinstance(item, bytes):
         return decode_utf8(item, "the text")
@@ -110,6 +119,7 @@ TEXT = Modality(
     compact=compact,
     column_names=("text", "sentence", "content", "document", "review", "tweet", "comment", "message", "body"),
     written_out=True,
+    sniffs=sniffs,
     from_array=from_array,
     array_forms="texts (n,)",
     overlong=OVERLONG,

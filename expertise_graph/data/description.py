@@ -1,0 +1,195 @@
+"""What was understood of a dataset: one line for people, and the same as plain values."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from expertise_graph.core import count, listed, setting
+from expertise_graph.data.dataset import CLASS, VALUE, LabelledData
+from expertise_graph.data.files import Skip
+from expertise_graph.data.layout import UNLABELLED
+from expertise_graph.data.modalities.base import known_modalities
+
+# Reasons that the line names, and kinds of reasons that are told apart in all.
+_REASONS, _MOST_REASONS = 3, 20
+# Paths, quoted names and numbers in a reason: without them equal reasons are equal.
+_PARTICULAR = re.compile(r"(?:/|[A-Za-z]:\\)\S*|'[^']*'|\"[^\"]*\"")
+_NUMBER = re.compile(r"\b\d[\d.,]*")
+_NAMED = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataDescription:
+    """What was understood of a dataset, for people to check before anything is computed on it.
+
+    Attributes:
+        name: of the dataset.
+        modality: of its items.
+        items: how many can be used.
+        classes: how many there are; of several labels an item how many labels, of values 0.
+        target: class, labels or value.
+        splits: items of each declared split; empty where none is declared.
+        origins: the folder, file or column that each split was declared by.
+        columns: name of the column of each role, of a table.
+        skipped: how many items were left out, by reason.
+        labels: how the labels were read, where another way would do.
+        guessed: settings that would change what was guessed.
+        notes: what looks odd, each with a way out.
+    """
+
+    name: str
+    modality: str
+    items: int
+    classes: int
+    target: str
+    splits: Mapping[str, int]
+    origins: Mapping[str, str]
+    columns: Mapping[str, str]
+    skipped: Mapping[str, int]
+    labels: str
+    guessed: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        """All of it in one line, without the notes."""
+        parts = [f"{self._items} with {self._target}", self._splits]
+        if self.skipped:
+            reasons = [f"{n:,} {reason}" for reason, n in self.skipped.items()]
+            parts.append(f"{sum(self.skipped.values()):,} skipped ({listed(reasons, _REASONS)})")
+        change = " ".join(setting(name) for name in self.guessed)
+        return f"{self.name}: {'; '.join(parts)}{f' [change: {change}]' if change else ''}"
+
+    @property
+    def _items(self) -> str:
+        kind = known_modalities[self.modality]
+        inputs = kind.plural if self.items != 1 else kind.name
+        return f"{self.items:,} {inputs}{_of_column(self.columns.get(self.modality))}"
+
+    @property
+    def _target(self) -> str:
+        what = (
+            count(self.classes, "class")
+            if self.target == CLASS
+            else f"{self.classes} labels, several an item,"
+        )
+        shown = "values" if self.target == VALUE else what
+        how = f" ({self.labels})" if self.labels else ""
+        return f"{shown}{_of_column(self.columns.get('label'))}{how}"
+
+    @property
+    def _splits(self) -> str:
+        if not self.splits:
+            return "no declared splits"
+        return ", ".join(
+            f"{split} {n:,}{f' ({self.origins[split]})' if split in self.origins else ''}"
+            for split, n in self.splits.items()
+        )
+
+
+def describe(data: LabelledData) -> DataDescription:
+    """Return what was understood of a dataset."""
+    reading = data.reading
+    return DataDescription(
+        name=data.name,
+        modality=data.modality,
+        items=len(data),
+        classes=0 if data.kind == VALUE else len(data.outputs),
+        target=data.kind,
+        splits={name: len(rows) for name, rows in data.splits.items()},
+        origins=reading.origins,
+        columns=reading.columns,
+        skipped=skipped_by_reason(data.skipped),
+        labels=reading.labels,
+        guessed=reading.guessed,
+        notes=reading.notes,
+    )
+
+
+def skipped_by_reason(skipped: Sequence[Skip]) -> dict[str, int]:
+    """Return how many items were left out for each reason, the most frequent first.
+
+    Names of files and numbers in a reason do not tell reasons apart.
+
+    Example:
+        >>> skipped_by_reason([("a", "cannot read /x/a: gone"), ("b", "cannot read /x/b: gone")])
+        {'cannot read the file: gone': 2}
+    """
+    reasons = Counter(_general(reason) for _, reason in skipped).most_common()
+    rest = sum(n for _, n in reasons[_MOST_REASONS:])
+    return {**dict(reasons[:_MOST_REASONS]), **({"other reasons": rest} if rest else {})}
+
+
+def notes_on_classes(data: LabelledData) -> tuple[str, ...]:
+    """Return what looks odd about the names of the classes and where they occur."""
+    if data.kind == VALUE:
+        return ()
+    return (*_alike(data.outputs), *_unlabelled(data.outputs), *_in_one_split(data))
+
+
+def _general(reason: str) -> str:
+    def stand_in(found: re.Match[str]) -> str:
+        return f"the file{':' if found[0].endswith(':') else ''}" if found[0][0] not in "'\"" else "..."
+
+    return " ".join(_NUMBER.sub("N", _PARTICULAR.sub(stand_in, reason)).split())
+
+
+def _of_column(name: str | None) -> str:
+    return f" from {_shown(name)!r}" if name else ""
+
+
+def _alike(names: Sequence[str]) -> Iterator[str]:
+    """Point out names that differ only by case, blanks or characters that cannot be seen."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[_folded(name)].append(name)
+    for group in groups.values():
+        if len(group) > 1:
+            shown = " and ".join(repr(_shown(name)) for name in group[:_NAMED])
+            yield (
+                f"{shown} differ only by case, blanks or invisible characters and are read as "
+                f"{count(len(group), 'class')}: give them one name if they are one"
+            )
+
+
+def _folded(name: str) -> str:
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    return "".join(c for c in plain if not c.isspace() and unicodedata.category(c)[0] != "C")
+
+
+def _shown(name: str) -> str:
+    """Return a name with the characters that cannot be seen as escapes."""
+    return "".join(c if c.isprintable() else f"<U+{ord(c):04X}>" for c in name)
+
+
+def _unlabelled(names: Sequence[str]) -> Iterator[str]:
+    for name in names:
+        if name.casefold() in UNLABELLED:
+            yield (
+                f"{name!r} is read as a class: set {setting('no_label', name)} if it means that there is no "
+                "label"
+            )
+
+
+def _in_one_split(data: LabelledData) -> Iterator[str]:
+    """Point out classes that cannot be learnt, or are not measured, as a declared split lacks them."""
+    if data.kind != CLASS or "train" not in data.splits:
+        return
+    there = {
+        split: {data.classes[label] for label in data.labels[rows]} for split, rows in data.splits.items()
+    }
+    elsewhere = sorted(set().union(*there.values()) - there["train"])
+    if elsewhere:
+        yield f"{count(len(elsewhere), 'class')} without an item to train on: {_some(elsewhere)}"
+    for split in ("validation", "test"):
+        missing = sorted(there["train"] - there.get(split, there["train"]))
+        if missing:
+            yield f"{count(len(missing), 'class')} without an item in the {split} split: {_some(missing)}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return listed([repr(_shown(name)) for name in names], _NAMED)

@@ -1,0 +1,256 @@
+"""What the cells of a label column mean, decided by all of them: texts, numbers, or lists of labels."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import numbers
+import re
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from expertise_graph.core import DatasetError, count, listed, setting
+from expertise_graph.data.dataset import CLASS, LABELS, VALUE, Columns
+
+# Of several labels in a cell; of those that fit equally well the first.
+SEPARATORS = (";", "|", ",")
+# These stand in names, too: they separate only where that leaves fewer different labels than cells.
+_WEAK_SEPARATORS = ("/", "+", " ")
+# Whole numbers are classes up to this many different ones, and beyond where there are two items for each.
+FEW_NUMBERS = 20
+# A cell of a list is parsed by Python's and JSON's own readers, which take quadratic time and deep stacks.
+_LONGEST_LIST = 100_000
+# Share of cells that are numbers from which the others are worth a word.
+_MOSTLY = 0.8
+
+_INTEGER = re.compile(r"[+-]?\d+")
+# 1E50 is a code (of the ICD); programs write numbers with a sign in the exponent, or with a point before it.
+_DECIMAL = re.compile(r"[+-]?((\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]\d+)")
+_INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
+_MISSING = ("", "nan", "<na>")
+_BRACKETS = {"[": "]", "(": ")", "{": "}"}
+# Lists as numpy prints them: quoted texts or bare words without commas.
+_NUMPY = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s'\"\[\](){},]+")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelCells:
+    """The cells of a label column, each in the type it has.
+
+    Attributes:
+        cells: None where a label is missing; texts, numbers, or lists.
+        form: what they were taken for, where another way would do; for people.
+        notes: what looks odd.
+    """
+
+    cells: list[object]
+    form: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def typed_cells(raw: Sequence[object], columns: Columns, *, untyped: bool) -> LabelCells:
+    """Return the labels of a column with their types, for which all cells are looked at.
+
+    Args:
+        raw: the cells.
+        columns: the target and the class that means no label.
+        untyped: whether the cells are those of a text table, in which numbers are written out.
+    """
+    cells = [_without_missing(cell, columns.no_label, untyped=untyped) for cell in raw]
+    if columns.target in (None, LABELS) and (lists := _lists(cells)):
+        return LabelCells(cells=lists, form="lists")
+    if columns.target is not None or columns.separator is not None:
+        return LabelCells(cells=cells)
+    present = [cell for cell in cells if cell is not None]
+    if untyped and present and not all(map(is_whole, present)):
+        return _numbers_of(cells, present)
+    if present and all(map(is_whole, present)):
+        return _whole_numbers(cells, present)
+    return LabelCells(cells=cells, notes=_notes_on_separators(present))
+
+
+def choose_separator(raw: Sequence[object]) -> str:
+    """Return the separator of several labels that all cells of a column together speak for.
+
+    It is the one that leaves the fewest different labels; of those that fit equally well, the first.
+    """
+    texts = [cell for cell in raw if isinstance(cell, str)]
+    there = [s for s in SEPARATORS if any(s in text for text in texts)]
+    if not there:
+        cells = len({text.strip() for text in texts})
+        weak = {s: _vocabulary(texts, s) for s in _WEAK_SEPARATORS if any(s in t.strip() for t in texts)}
+        there = [s for s, n in weak.items() if n < cells]
+    return min(there, key=lambda s: _vocabulary(texts, s), default=SEPARATORS[0])
+
+
+def is_whole(cell: object) -> bool:
+    """Tell whether a cell is a whole number, or the text of one."""
+    if isinstance(cell, str):
+        return _INTEGER.fullmatch(cell) is not None
+    return isinstance(cell, numbers.Integral) and not isinstance(cell, bool | np.bool_)
+
+
+def _vocabulary(texts: Sequence[str], separator: str) -> int:
+    return len({part.strip() for text in texts for part in text.split(separator) if part.strip()})
+
+
+def _without_missing(cell: object, no_label: str | None, *, untyped: bool) -> object:
+    if isinstance(cell, numbers.Real) and not isinstance(cell, numbers.Integral) and math.isnan(cell):
+        return None
+    if isinstance(cell, str):
+        cell = cell.strip() if untyped else cell
+        if cell.strip().lower() in (_MISSING if untyped else ("",)):
+            return None
+    return None if no_label is not None and str(cell) == no_label else cell
+
+
+# Lists
+
+
+def _lists(cells: Sequence[object]) -> list[object] | None:
+    """Return the cells with lists that are written out parsed, None unless all that are there are such."""
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    if not texts or any(cell is not None and not isinstance(cell, str) for cell in cells):
+        return None
+    if not all(_BRACKETS.get(text.strip()[:1]) == text.strip()[-1:] for text in texts):
+        return None
+    parsed: list[object] = [None if cell is None else parse_list(str(cell)) for cell in cells]
+    return (
+        None
+        if any(one is None and cell is not None for one, cell in zip(parsed, cells, strict=True))
+        else parsed
+    )
+
+
+def parse_list(text: str) -> list[object] | None:
+    """Return the labels of a list, tuple or set as Python, JSON or numpy write them, None for other texts.
+
+    Example:
+        >>> parse_list("['law', 'sport']"), parse_list('["law"]'), parse_list("['a' 'b']")
+        (['law', 'sport'], ['law'], ['a', 'b'])
+        >>> parse_list("[1 2]"), parse_list("[]"), parse_list("law")
+        (['1', '2'], [], None)
+    """
+    text = text.strip()
+    if len(text) > _LONGEST_LIST or _BRACKETS.get(text[:1]) != text[-1:]:
+        return None
+    words = _NUMPY.findall(text[1:-1])
+    if "," in _NUMPY.sub("", text) or not words:
+        return _parsed(text)
+    # Without commas Python would join neighbouring strings to one.
+    return [_unquoted(word) for word in words]
+
+
+def _parsed(text: str) -> list[object] | None:
+    for read in (json.loads, _python):
+        try:
+            found = read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            continue
+        if isinstance(found, list | tuple | set) or (found == {} and text[0] == "{"):
+            items = sorted(found, key=str) if isinstance(found, set) else list(found)
+            return items if all(isinstance(one, str | int | float | None) for one in items) else None
+    bare = [part.strip() for part in text[1:-1].split(",")]
+    plain = all(part and not set(part) & set("'\"[](){}") for part in bare)
+    return list(bare) if plain else None
+
+
+def _python(text: str) -> object:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.literal_eval(text)
+
+
+def _unquoted(word: str) -> str:
+    return re.sub(r"\\(.)", r"\1", word[1:-1]) if word[0] in "'\"" else word
+
+
+# Numbers
+
+
+def _numbers_of(cells: list[object], present: Sequence[object]) -> LabelCells:
+    """Return the cells of a text table as numbers where all of them are such, else as the texts they are."""
+    texts = Counter(str(cell) for cell in present)
+    numeric = {text for text in texts if _INTEGER.fullmatch(text) or _DECIMAL.fullmatch(text)}
+    others = [text for text in texts if text not in numeric]
+    share = sum(texts[text] for text in numeric) / len(present)
+    fractional = any(not float(text).is_integer() for text in numeric)
+    if numeric and others and all(_INFINITE.fullmatch(text) for text in others):
+        infinite = count(sum(texts[text] for text in others), "label")
+        raise DatasetError(
+            f"{infinite} of {len(present):,} are infinite ({others[0]!r}) among numbers: correct or remove "
+            f"them, or set {setting('target', CLASS)} if they are names"
+        )
+    if others or not _are_numbers(numeric, fractional=fractional):
+        notes = _notes_on_separators(present)
+        if others and fractional and share >= _MOSTLY:
+            notes += (
+                f"{share:.0%} of the labels are numbers, and {listed([repr(t) for t in others], 3)} are not: "
+                f"correct or remove those and set {setting('target', VALUE)} if values are to be learned",
+            )
+        return LabelCells(cells=cells, form="text" if numeric else "", notes=notes)
+    typed = [None if cell is None else float(str(cell)) for cell in cells]
+    if not fractional:
+        whole = [None if one is None else int(one) for one in typed]
+        return _whole_numbers(list(whole), [one for one in whole if one is not None])
+    form = f"numbers; {setting('target', CLASS)} reads them as names"
+    return LabelCells(cells=list(typed), form=form)
+
+
+def _are_numbers(texts: set[str], *, fractional: bool) -> bool:
+    """Tell whether texts that look like numbers are such, and no codes as of sections and versions.
+
+    Codes have leading zeros, or differ where their values do not: 1.1 and 1.10.
+    """
+    values: dict[float, set[str]] = {}
+    for text in texts:
+        digits = text.lstrip("+-")
+        if len(digits) > 1 and digits[0] == "0" and digits[1].isdigit():
+            return False
+        value = float(text)
+        if math.isinf(value):
+            return False
+        values.setdefault(value, set()).add(text)
+    # Whole numbers may be written both as 1 and as 1.0 where tables were joined.
+    return not fractional or all(len(written) == 1 for written in values.values())
+
+
+def _whole_numbers(cells: list[object], present: Sequence[object]) -> LabelCells:
+    """Return whole numbers as classes where there are few different ones, else as values."""
+    distinct = len({str(cell) for cell in present})
+    if any(isinstance(cell, str) and cell[:1] == "0" and len(cell) > 1 for cell in present):
+        return LabelCells(cells=cells, form="")
+    if distinct > FEW_NUMBERS and 2 * distinct > len(present):
+        form = f"whole numbers, {distinct:,} different ones; {setting('target', CLASS)} reads them as classes"
+        return LabelCells(cells=[None if cell is None else float(str(cell)) for cell in cells], form=form)
+    form = f"whole numbers; {setting('target', VALUE)} reads them as values"
+    return LabelCells(cells=cells, form=form if distinct > 2 else "", notes=_note_on_minus_one(present))
+
+
+def _note_on_minus_one(present: Sequence[object]) -> tuple[str, ...]:
+    found = {int(str(cell)) for cell in present}
+    # -1, 0, 1 are opinions; beside 0, 1, 2, ... it is how many data sets write that there is no label.
+    if found != set(range(-1, len(found) - 1)) or len(found) < 4:
+        return ()
+    return (f"-1 is read as a class: set {setting('no_label', '-1')} if it means that there is no label",)
+
+
+def _notes_on_separators(present: Sequence[object]) -> tuple[str, ...]:
+    """Say where cells that are read as one class each seem to hold several labels."""
+    texts = [cell for cell in present if isinstance(cell, str)]
+    single = {text.strip() for text in texts}
+    for mark in SEPARATORS:
+        joined = {text for text in single if mark in text}
+        parts = {part.strip() for text in joined for part in text.split(mark)}
+        # The parts are known as labels by themselves.
+        if joined and len(parts & single) * 2 > len(parts):
+            return (
+                f"labels such as {sorted(joined)[0][:60]!r} are read as one class each: set "
+                f"{setting('target', LABELS)} if {mark!r} separates several",
+            )
+    return ()
