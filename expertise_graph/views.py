@@ -10,11 +10,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from expertise_graph import data as datasets
 from expertise_graph import diagnostics
-from expertise_graph.core import Registry
+from expertise_graph.core import Registry, setting
 
 if TYPE_CHECKING:
     from expertise_graph.core import Candidate, Command, Edge, Expert, Neighbour, Ranking, Run, WarmStart
+    from expertise_graph.data import LabelledData, RawData
     from expertise_graph.deltas import Applied, DeltaReport
     from expertise_graph.diagnostics import DataFindings, Report, RunFindings
     from expertise_graph.inference import Evaluation, Model
@@ -126,6 +128,53 @@ def neighbour_json(neighbour: Neighbour) -> Json:
         "architecture": neighbour.expert.architecture,
         "license": neighbour.expert.license,
     }
+
+
+# Data
+
+
+def data_json(data: LabelledData, form: Form = PYTHON) -> Json:
+    """Return what was understood of a dataset."""
+    found = datasets.describe(data)
+    return {
+        "modality": found.modality,
+        "items": found.items,
+        "classes": found.classes,
+        "target": found.target,
+        "splits": dict(found.splits),
+        "columns": dict(found.columns),
+        "skipped": dict(found.skipped),
+        "notes": [form.message(note) for note in found.notes],
+    }
+
+
+def data_details_json(data: LabelledData, form: Form = PYTHON) -> Json:
+    """Return what was understood of a dataset, with counts, examples and what would change it."""
+    found = datasets.describe(data)
+    return {
+        "name": data.name,
+        "locator": data.locator,
+        **data_json(data, form),
+        "origins": dict(found.origins),
+        "labels_read_as": form.message(found.labels),
+        "change_with": [form.message(setting(name)) for name in found.guessed],
+        "items_by_class": dict(datasets.count_by_class(data)),
+        "examples": [
+            {"item": item, "label": label, "split": split} for item, label, split in datasets.examples(data)
+        ],
+        "skipped_examples": dict(datasets.first_of_each_reason(data.skipped)),
+    }
+
+
+def data_lines(data: LabelledData, form: Form = PYTHON) -> list[str]:
+    """Return the line that says what was understood of a dataset, then what looks odd."""
+    found = datasets.describe(data)
+    return [form.message(found.line), *(f"note: {form.message(note)}" for note in found.notes)]
+
+
+def inputs_line(inputs: RawData) -> str:
+    """Return the line that says what unlabelled inputs were found."""
+    return datasets.line_on_inputs(inputs)
 
 
 # Probe sets

@@ -50,7 +50,7 @@ from expertise_graph.core import (
 from expertise_graph.store import HOME_VARIABLE, Store, find_workspace
 
 if TYPE_CHECKING:
-    from expertise_graph.data import Columns, LabelledData, Skip
+    from expertise_graph.data import Columns, LabelledData, RawData, Skip
     from expertise_graph.deltas import Applied, ApplySettings, DeltaReport, Packing
     from expertise_graph.diagnostics import DataFindings, FeatureExtractor, RunFindings
     from expertise_graph.inference import Evaluation, Exported, Model, Prediction
@@ -758,7 +758,7 @@ class Workspace:
     def predict(
         self,
         model: str | Path | Model,
-        inputs: Sequence[str | Path] = (),
+        inputs: Sequence[str | Path] | RawData = (),
         *,
         texts: Sequence[str] = (),
         lines: str = "",
@@ -771,7 +771,8 @@ class Workspace:
 
         Args:
             model: as for `model`.
-            inputs: files, folders and tables; for a model that reads texts also texts themselves.
+            inputs: files, folders and tables; for a model that reads texts also texts themselves; or what
+                `read_inputs` gave for all of them.
             texts: texts, for a model that reads texts.
             lines: one input a line: a text, or for other models a file or folder.
             columns: which column of a table holds the inputs; by default as in the data of its run.
@@ -784,7 +785,25 @@ class Workspace:
             InvalidInputError: when the model does not read texts.
         """
         opened = self.model(model, trust_code=trust_code)
-        modality = opened.modality
+        given = inputs
+        if not isinstance(given, datasets.RawData):
+            given = self.read_inputs(opened, given, texts=texts, lines=lines, columns=columns)
+        found, unread = inference.predict(
+            opened, given.records, top=top, threshold=threshold, progress=self.progress
+        )
+        return Predictions(model=opened, predictions=tuple(found), skipped=(*given.skipped, *unread))
+
+    def read_inputs(
+        self,
+        model: Model,
+        inputs: Sequence[str | Path],
+        *,
+        texts: Sequence[str] = (),
+        lines: str = "",
+        columns: Columns | None = None,
+    ) -> RawData:
+        """Return inputs for a model, and what cannot be used; arguments and errors as of `predict`."""
+        opened, modality = model, model.modality
         if texts and not datasets.known_modalities[modality].written_out:
             raise InvalidInputError(
                 f"{opened.folder} takes {datasets.plural_of(modality)}: give files or folders, not texts"
@@ -798,10 +817,8 @@ class Workspace:
         records = [datasets.Record(where=text, item=text, label=None) for text in texts]
         records += [record for part in parts for record in part.records]
         skipped = [skip for part in parts for skip in part.skipped]
-        found, unread = inference.predict(
-            opened, records, top=top, threshold=threshold, progress=self.progress
-        )
-        return Predictions(model=opened, predictions=tuple(found), skipped=(*skipped, *unread))
+        reading = next((part.reading for part in parts if part.reading.columns), datasets.NOT_RECORDED)
+        return datasets.RawData(modality=modality, records=records, skipped=skipped, reading=reading)
 
     def read_as_trained(
         self, model: Model, data: str | Path | LabelledData, *, columns: Columns | None = None

@@ -13,7 +13,11 @@ def test_corrupt_images_are_skipped_counted_and_listed_on_request(workspace, tmp
     pictures[0].write_bytes(b"no image")
     pictures[9].write_bytes(pictures[9].read_bytes()[:60])
     done = invoke("query", data, "--budget", 1, "--json").worked()
-    assert done.err == "2 items skipped (-v lists them)\n"
+    assert len(done.err.splitlines()) == 1
+    assert "22 images with 3 classes" in done.err
+    assert "2 skipped (1 the image is not a readable image, 1 the image cannot be decoded" in done.err
+    assert done.err.endswith(" (-v lists them)\n")
+    assert sum(done.json["data"]["skipped"].values()) == 2
     done = invoke("-v", "query", data, "--budget", 1, "--json").worked()
     assert len(done.err.splitlines()) == 3
     assert str(pictures[0]) in done.err
@@ -27,7 +31,7 @@ def test_mixed_modes_and_sizes_are_one_dataset(workspace, tmp_path):
         kind = "JPEG" if mode == "CMYK" else "PNG"
         Image.open(picture).convert("RGB").convert(mode).resize(size).save(picture, format=kind)
     done = invoke("query", data, "--budget", 4, "--json").worked()
-    assert done.err == ""
+    assert done.err == "data: 24 images with 3 classes; no declared splits\n"
     assert done.json["experts_run"] == 4
 
 

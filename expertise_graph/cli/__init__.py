@@ -3,6 +3,7 @@
 from expertise_graph.cli import (
     backtest,
     check,
+    data,
     demo,
     experts,
     history,
@@ -24,6 +25,7 @@ __all__ = [
     "app",
     "backtest",
     "check",
+    "data",
     "demo",
     "experts",
     "history",

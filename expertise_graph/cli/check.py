@@ -10,12 +10,12 @@ import click
 
 from expertise_graph import views
 from expertise_graph.cli.app import FORM, INTERRUPTED, CommandContext, app, pass_context
-from expertise_graph.cli.output import Bars, emit_json
+from expertise_graph.cli.output import Bars, emit_json, report_data
 from expertise_graph.cli.parameters import SEED, column_options, columns_from, trust_option
 from expertise_graph.core import printable
 
 if TYPE_CHECKING:
-    from expertise_graph import DataFindings, RunFindings, Workspace
+    from expertise_graph import DataFindings, LabelledData, RunFindings, Workspace
 
 
 @app.command()
@@ -50,11 +50,15 @@ def check(context: CommandContext, /, data: str, out: Path | None, as_json: bool
     with Bars() as bars, context.workspace(bars, must_exist=bool(context.workspace_path)) as workspace:
         if out is not None:
             workspace.check_report_path(out)
-        findings = _findings(workspace, data, given)
+        labelled = _labelled(workspace, data, given)
+        if labelled is not None:
+            report_data(labelled, FORM, context.verbose)
+        findings = _findings(workspace, data, labelled, given)
         report = views.check_report(findings, FORM)
         written = report.write(out) if out is not None else []
     if as_json:
-        emit_json(views.check_json(findings, FORM))
+        read = {} if labelled is None else {"data": views.data_json(labelled, FORM)}
+        emit_json({**views.check_json(findings, FORM), **read})
     else:
         for line in report.lines():
             click.echo(printable(line))
@@ -64,16 +68,23 @@ def check(context: CommandContext, /, data: str, out: Path | None, as_json: bool
         sys.exit(INTERRUPTED)
 
 
-def _findings(workspace: Workspace, data: str, given: dict[str, Any]) -> DataFindings | RunFindings:
+def _labelled(workspace: Workspace, data: str, given: dict[str, Any]) -> LabelledData | None:
+    """Return the dataset to check, however little can be learnt from it; None for a run."""
+    return None if workspace.is_run(data) else workspace.read(data, columns=columns_from(given), strict=False)
+
+
+def _findings(
+    workspace: Workspace, data: str, labelled: LabelledData | None, given: dict[str, Any]
+) -> DataFindings | RunFindings:
     columns, trust_code = columns_from(given), given["trust_code"]
-    if workspace.is_run(data):
+    if labelled is None:
         if given["test"] or given["expert"]:
             raise click.UsageError("--test and --expert are for a dataset, and there is a run in " + data)
         return workspace.check_run(data, data=given["data_of"], columns=columns, trust_code=trust_code)
     if given["data_of"]:
         raise click.UsageError(f"--data is for the folder of a run, and there is no run in {data}")
     return workspace.check(
-        data,
+        labelled,
         test=given["test"],
         expert=given["expert"],
         columns=columns,

@@ -11,7 +11,7 @@ import click
 
 from expertise_graph import views
 from expertise_graph.cli.app import FORM, CommandContext, app, in_options, pass_context
-from expertise_graph.cli.output import Bars, emit, emit_json, report_skipped, table, to_csv
+from expertise_graph.cli.output import Bars, emit, emit_json, report_data, table, to_csv
 from expertise_graph.cli.parameters import column_options, columns_from, item_column_options, trust_option
 from expertise_graph.core import DatasetError, InvalidInputError, NotFoundError, printable, shorten
 
@@ -65,15 +65,15 @@ def predict(
         raise click.UsageError("nothing to classify: give files, folders, texts, or - for stdin")
     with Bars() as bars, context.workspace(bars, must_exist=False) as workspace:
         opened = workspace.model(model, trust_code=given["trust_code"])
-        answer = workspace.predict(
+        found = workspace.read_inputs(
             opened,
             [name for name in inputs if name != "-"],
             texts=given["texts"],
             lines=_stdin() if "-" in inputs else "",
             columns=columns_from(given),
-            top=given["top"],
-            threshold=given["threshold"],
         )
+        click.echo(printable(views.inputs_line(found)), err=True)
+        answer = workspace.predict(opened, found, top=given["top"], threshold=given["threshold"])
     for what, why in answer.skipped:
         click.echo(printable(f"skipped {what}: {in_options(why)}"), err=True)
     if not answer.predictions:
@@ -143,7 +143,7 @@ def evaluate(context: CommandContext, /, model: str, data: str, as_json: bool, *
     with Bars() as bars, context.workspace(bars, must_exist=False) as workspace:
         opened = workspace.model(model, trust_code=given["trust_code"])
         labelled = workspace.read_as_trained(opened, data, columns=columns_from(given))
-        report_skipped(labelled.skipped, context.verbose)
+        report_data(labelled, FORM, context.verbose)
         found = workspace.evaluate(opened, labelled, split=given["split"])
     if plot is not None:
         if found.kind != "class":
@@ -153,7 +153,7 @@ def evaluate(context: CommandContext, /, model: str, data: str, as_json: bool, *
         plot(found.confusion, opened.classes, given["plot"])
         click.echo(printable(f"confusion matrix in {given['plot']}"), err=True)
     if as_json:
-        emit_json(views.evaluation_json(opened, found, FORM))
+        emit_json({**views.evaluation_json(opened, found, FORM), "data": views.data_json(labelled, FORM)})
     else:
         _show_evaluation(found)
 

@@ -11,7 +11,7 @@ import click
 import expertise_graph as xg
 from expertise_graph import views
 from expertise_graph.cli.app import FORM, CommandContext, app, in_options, pass_context
-from expertise_graph.cli.output import Bars, emit_json, report_skipped, table
+from expertise_graph.cli.output import Bars, emit_json, report_data, table
 from expertise_graph.cli.parameters import SEED, Numbers, column_options, columns_from, trust_option
 from expertise_graph.core import byte_size, count, printable
 
@@ -90,7 +90,7 @@ def merge(
     settings = xg.MergeSettings(**{name: given[name] for name in fields})
     with Bars() as bars, context.workspace(bars) as workspace:
         labelled = workspace.read(data, columns=columns_from(given))
-        report_skipped(labelled.skipped, context.verbose)
+        report_data(labelled, FORM, context.verbose)
         result = workspace.merge(experts, labelled, out, settings=settings, trust_code=given["trust_code"])
         names = workspace.names([result.expert] if result.expert else [])
     if as_json:

@@ -19,7 +19,8 @@ from expertise_graph.core import byte_size, compact_number, count, printable
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from expertise_graph import Withdrawn
+    from expertise_graph import LabelledData, Withdrawn
+    from expertise_graph.views import Form
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -146,11 +147,12 @@ def shown(name: str, value: Any) -> str:
     return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def report_skipped(skipped: Sequence[tuple[str, str]], verbose: bool) -> None:
-    """Print on stderr how many items were left out, and which where that was asked for."""
-    if skipped:
-        click.echo(f"{count(len(skipped), 'item')} skipped{'' if verbose else ' (-v lists them)'}", err=True)
-    for what, why in skipped if verbose else ():
+def report_data(data: LabelledData, form: Form, verbose: bool) -> None:
+    """Print on stderr what was understood of a dataset, and if that was asked for what was skipped."""
+    line, *notes = views.data_lines(data, form)
+    for text in (line + (" (-v lists them)" if data.skipped and not verbose else ""), *notes):
+        click.echo(printable(text), err=True)
+    for what, why in data.skipped if verbose else ():
         click.echo(printable(f"  {what}: {why}"), err=True)
 
 

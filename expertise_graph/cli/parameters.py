@@ -113,7 +113,18 @@ class Numbers(click.ParamType[tuple[float, ...]]):
 
 
 def column_options(command: F) -> F:
-    """Add the options that say which columns of a table hold what, and what the labels are."""
+    """Add the options that say which columns of a table hold what, and what labels and splits are."""
+    command = click.option(
+        "--no-label",
+        metavar="NAME",
+        help="Class that means that an item has no label.  [default: folders like unsup and unlabeled]",
+    )(command)
+    command = click.option(
+        "--splits",
+        metavar="NAMES",
+        help="Which folders, files or values of the split column are which split: train=NAME,test=NAME; none "
+        "if nothing is a split.  [default: guessed]",
+    )(command)
     command = click.option(
         "--separator", metavar="TEXT", help="Separator of several labels in a cell.  [default: ;]"
     )(command)
@@ -162,6 +173,8 @@ def columns_from(given: dict[str, Any]) -> Columns:
         split=given.get("split_column"),
         target=given.get("target"),
         separator=given.get("separator"),
+        splits=given.get("splits"),
+        no_label=given.get("no_label"),
     )
 
 

@@ -19,7 +19,7 @@ from expertise_graph.cli.app import (
     in_options,
     pass_context,
 )
-from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, report_skipped
+from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, report_data
 from expertise_graph.cli.parameters import (
     SEED,
     Budget,
@@ -93,9 +93,12 @@ def query(context: CommandContext, /, data: str, style: str | None, trust_code: 
     wanted, columns = _query(given), columns_from(given)
     with Bars() as bars, context.workspace(bars) as workspace:
         labelled = workspace.read(data, columns=columns, modality=given["modality"])
-        report_skipped(labelled.skipped, context.verbose)
+        report_data(labelled, FORM, context.verbose)
         ranking = workspace.query(labelled, wanted, columns=columns, trust_code=trust_code)
-    show_ranking(ranking, style)
+    if style == "json":
+        emit_json({**views.ranking_json(ranking, FORM), "data": views.data_json(labelled, FORM)})
+    else:
+        show_ranking(ranking, style)
     if ranking.interrupted:
         sys.exit(INTERRUPTED)
 
@@ -115,9 +118,6 @@ def _query(given: dict[str, Any]) -> Query:
 
 def show_ranking(ranking: Ranking, style: str | None = None) -> None:
     """Print a ranking in the style asked for."""
-    if style == "json":
-        emit_json(views.ranking_json(ranking, FORM))
-        return
     rows = [_row(place, c) for place, c in enumerate(ranking.candidates, 1)]
     names = (*COLUMNS, *views.query_columns)
     if style is not None:

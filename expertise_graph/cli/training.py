@@ -26,7 +26,7 @@ from expertise_graph.cli.output import (
     emit_json,
     listing_options,
     removal_options,
-    report_skipped,
+    report_data,
     show_withdrawn,
 )
 from expertise_graph.cli.parameters import (
@@ -178,7 +178,7 @@ def warm_start(context: CommandContext, /, data: str, out: Path, as_json: bool, 
     columns = columns_from(given)
     with Bars() as bars, context.workspace(bars) as workspace:
         labelled = workspace.read(data, columns=columns)
-        report_skipped(labelled.skipped, context.verbose)
+        report_data(labelled, FORM, context.verbose)
         result = workspace.warm_start(
             labelled,
             out,
@@ -194,7 +194,7 @@ def warm_start(context: CommandContext, /, data: str, out: Path, as_json: bool, 
         )
         names = workspace.names((result.expert, result.child))
     if as_json:
-        emit_json(views.warm_start_json(result, FORM))
+        emit_json({**views.warm_start_json(result, FORM), "data": views.data_json(labelled, FORM)})
     else:
         show_result(result, names)
 
@@ -348,7 +348,7 @@ def auto(context: CommandContext, /, data: str, out: Path, as_json: bool, **give
     )
     with Bars() as bars, context.workspace(bars) as workspace:
         labelled = workspace.read(data, columns=columns_from(given))
-        report_skipped(labelled.skipped, context.verbose)
+        report_data(labelled, FORM, context.verbose)
         result = workspace.auto(
             labelled,
             out,
@@ -359,7 +359,7 @@ def auto(context: CommandContext, /, data: str, out: Path, as_json: bool, **give
         )
         names = workspace.names()
     if as_json:
-        emit_json(views.auto_json(result, FORM))
+        emit_json({**views.auto_json(result, FORM), "data": views.data_json(labelled, FORM)})
     else:
         _show_auto(result, names)
     if result.interrupted:

@@ -10,14 +10,25 @@ if TYPE_CHECKING:
         KINDS,
         LABELS,
         NO_COLUMNS,
+        NOT_RECORDED,
         VALUE,
         Columns,
         Inputs,
         Item,
         LabelledData,
+        RawData,
+        Reading,
         Record,
     )
-    from expertise_graph.data.description import DataDescription, describe, skipped_by_reason
+    from expertise_graph.data.description import (
+        DataDescription,
+        count_by_class,
+        describe,
+        examples,
+        first_of_each_reason,
+        line_on_inputs,
+        skipped_by_reason,
+    )
     from expertise_graph.data.files import MAX_TABLE_BYTES, Skip, decode_utf8, read_regular
     from expertise_graph.data.modalities import MODALITIES
     from expertise_graph.data.modalities.base import (

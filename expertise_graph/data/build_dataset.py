@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from expertise_graph.core import DatasetError, IntArray, count, sha256_of_bytes, sha256_of_texts
-from expertise_graph.data.dataset import NO_COLUMNS, Columns, Item, LabelledData, RawData, Record
+from expertise_graph.data.dataset import CLASS, NO_COLUMNS, Columns, Item, LabelledData, RawData, Record
 from expertise_graph.data.description import notes_on_classes
 from expertise_graph.data.files import Skip
 from expertise_graph.data.modalities.base import Modality, known_modalities
@@ -72,7 +72,9 @@ def build_dataset(
         columns=columns,
     )
     reading = raw.reading
-    guessed = reading.guessed if columns.target else (*reading.guessed, "target")
+    # Names are classes: there is nothing to guess about them.
+    unsure = not columns.target and (labels.form or labels.kind != CLASS)
+    guessed = (*reading.guessed, "target") if unsure else reading.guessed
     notes = (*reading.notes, *labels.notes, *notes_on_classes(data))
     return replace(data, reading=replace(reading, labels=labels.form, guessed=guessed, notes=notes))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from expertise_graph.core import DatasetError, count, listed, setting
 from expertise_graph.data.dataset import Columns, RawData, Reading, Record
 from expertise_graph.data.files import Skip, folders_in, is_folder, link_reason, list_files, visible
-from expertise_graph.data.layout import UNLABELLED, Layout, SplitFolder, layout_of
+from expertise_graph.data.layout import UNLABELLED, FolderLayout, SplitFolder, layout_of
 from expertise_graph.data.modalities.base import known_modalities, modality_of_file, written_in
 from expertise_graph.data.splits import split_role
 
@@ -87,7 +87,7 @@ def _read_part(
             found.records.append(Record(where=str(file), item=file, label=entry.name, split=split))
 
 
-def _of_one_modality(found: _Found, path: Path, layout: Layout, *, modality: str | None) -> RawData:
+def _of_one_modality(found: _Found, path: Path, layout: FolderLayout, *, modality: str | None) -> RawData:
     files = [Path(record.where) for record in found.records]
     modality, usable = modality_of_files(files, modality)
     if modality is None:
@@ -103,13 +103,13 @@ def _of_one_modality(found: _Found, path: Path, layout: Layout, *, modality: str
         skipped=(*found.skipped, *unused),
         reading=Reading(
             origins=_origins(layout, used),
-            guessed=("splits",),
+            guessed=("splits",) if layout.has_splits or layout.classes_first else (),
             notes=_notes(found),
         ),
     )
 
 
-def _origins(layout: Layout, records: Sequence[Record]) -> dict[str, str]:
+def _origins(layout: FolderLayout, records: Sequence[Record]) -> dict[str, str]:
     if layout.classes_first:
         return {record.split: f"<class>/{record.split}" for record in records if record.split}
     return {part.split: f"{part.name}/" for part in layout.parts if part.split}

@@ -43,12 +43,10 @@ class Roles:
 
     def guessed(self, columns: Columns) -> tuple[str, ...]:
         """Return the settings that would change what was guessed."""
-        left = {
-            f"{self.modality}_column": columns.item,
-            "label_column": columns.label,
-            "split_column": columns.split,
-        }
-        return tuple(name for name, value in left.items() if not value)
+        left = [(f"{self.modality}_column", columns.item), ("label_column", columns.label)]
+        if self.split:
+            left.append(("split_column", columns.split))
+        return tuple(name for name, value in left if not value)
 
 
 def choose_roles(table: DataTable, columns: Columns) -> Roles:

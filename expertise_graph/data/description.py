@@ -7,9 +7,12 @@ import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from expertise_graph.core import count, listed, setting
-from expertise_graph.data.dataset import CLASS, VALUE, LabelledData
+import numpy as np
+
+from expertise_graph.core import byte_size, count, listed, setting, shorten
+from expertise_graph.data.dataset import CLASS, VALUE, LabelledData, RawData
 from expertise_graph.data.files import Skip
 from expertise_graph.data.layout import UNLABELLED
 from expertise_graph.data.modalities.base import known_modalities
@@ -20,6 +23,8 @@ _REASONS, _MOST_REASONS = 3, 20
 _PARTICULAR = re.compile(r"(?:/|[A-Za-z]:\\)\S*|'[^']*'|\"[^\"]*\"")
 _NUMBER = re.compile(r"\b\d[\d.,]*")
 _NAMED = 4
+# Examples: of each class, and in all; characters of a text.
+_OF_EACH, _EXAMPLES, _EXCERPT = 2, 20, 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,6 +127,62 @@ def skipped_by_reason(skipped: Sequence[Skip]) -> dict[str, int]:
     reasons = Counter(_general(reason) for _, reason in skipped).most_common()
     rest = sum(n for _, n in reasons[_MOST_REASONS:])
     return {**dict(reasons[:_MOST_REASONS]), **({"other reasons": rest} if rest else {})}
+
+
+def first_of_each_reason(skipped: Sequence[Skip]) -> dict[str, str]:
+    """Return one item that was left out for each reason, and the reason as it was given."""
+    found: dict[str, str] = {}
+    for where, reason in skipped:
+        found.setdefault(_general(reason), f"{where}: {reason}")
+    return dict(list(found.items())[:_MOST_REASONS])
+
+
+def count_by_class(data: LabelledData) -> dict[str, int]:
+    """Return the number of items of each class, of several labels an item of each label; empty for values."""
+    if data.kind == VALUE:
+        return {}
+    if data.targets is None:
+        numbers = np.bincount(data.labels, minlength=len(data.classes))
+    else:
+        numbers = data.targets.sum(axis=0).astype(np.int64)
+    return dict(zip(data.outputs, map(int, numbers), strict=True))
+
+
+def examples(data: LabelledData, most: int = _EXAMPLES) -> list[tuple[str, str, str]]:
+    """Return item, label and split of the first items of each class, at most so many in all."""
+    where = {int(i): name for name, rows in data.splits.items() for i in rows}
+    order = np.argsort(data.labels, kind="stable")
+    _, starts = np.unique(data.labels[order], return_index=True)
+    chosen = [int(order[start + k]) for k in range(_OF_EACH) for start in starts if start + k < len(order)]
+    rows = [i for k, i in enumerate(chosen) if i not in chosen[:k]][:most]
+    return [(_item(data, i), _label(data, i), where.get(i, "")) for i in sorted(rows)]
+
+
+def line_on_inputs(inputs: RawData) -> str:
+    """Return the line that says what unlabelled inputs were found."""
+    kind, n = known_modalities[inputs.modality], len(inputs.records)
+    reasons = [f"{times:,} {reason}" for reason, times in skipped_by_reason(inputs.skipped).items()]
+    left_out = f"; {len(inputs.skipped):,} skipped ({listed(reasons, _REASONS)})" if reasons else ""
+    column = _of_column(inputs.reading.columns.get(kind.name))
+    return f"{n:,} {kind.name if n == 1 else kind.plural}{column}{left_out}"
+
+
+def _item(data: LabelledData, index: int) -> str:
+    item = data.items[index]
+    if isinstance(item, bytes):
+        return f"item {index + 1}, {byte_size(len(item))}"
+    if isinstance(item, str):
+        return shorten(" ".join(item[: 2 * _EXCERPT].split()), _EXCERPT)
+    locator = Path(data.locator)
+    return str(item.relative_to(locator)) if item.is_relative_to(locator) else str(item)
+
+
+def _label(data: LabelledData, index: int) -> str:
+    if data.targets is None:
+        return data.classes[int(data.labels[index])]
+    if data.kind == VALUE:
+        return f"{data.targets[index, 0]:.6g}"
+    return "; ".join(data.names[k] for k in np.flatnonzero(data.targets[index]))
 
 
 def notes_on_classes(data: LabelledData) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from expertise_graph.core import DatasetError
 from expertise_graph.data.files import files_in, folders_in
 
 # Of pictures, and of what is drawn into them: sub-folders of these names belong together and are no classes.
-_PICTURES = frozenset({"images", "image", "imgs", "img", "jpegimages"})
+_PICTURES = frozenset({"images", "imgs", "img", "jpegimages"})
 _BOXES = frozenset({"labels", "annotations", "annotation", "bboxes", "labelme", "xmls"})
 _MASKS = frozenset({"masks", "mask", "segmentationclass", "ground_truth", "groundtruth"})
 # Levels of folders below the one given that are looked at: split/images.

@@ -19,7 +19,7 @@ class FileFinder:
     """Finds files by the cells of a table.
 
     A cell is a path as seen from the folder of the table, or an absolute one; else it may have backslashes, a
-    query (`?w=10`), or be a URL: then the file of that name below the folder is meant, or that of the same stem
+    query (`?w=10`), or be a URL: then the file of that name below the folder is meant, or that of its stem
     where the cell has no suffix or another. A path with folders is only found in a folder of that name.
 
     Args:

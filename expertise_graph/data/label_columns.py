@@ -28,9 +28,9 @@ _LONGEST_LIST = 100_000
 # Share of cells that are numbers from which the others are worth a word.
 _MOSTLY = 0.8
 
-_INTEGER = re.compile(r"[+-]?\d+")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 # 1E50 is a code (of the ICD); programs write numbers with a sign in the exponent, or with a point before it.
-_DECIMAL = re.compile(r"[+-]?((\d+\.\d*|\.\d+)([eE][+-]?\d+)?|\d+[eE][+-]\d+)")
+_DECIMAL = re.compile(r"[+-]?(([0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[0-9]+[eE][+-][0-9]+)")
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _MISSING = ("", "nan", "<na>")
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
@@ -92,7 +92,13 @@ def is_whole(cell: object) -> bool:
     """Tell whether a cell is a whole number, or the text of one."""
     if isinstance(cell, str):
         return _INTEGER.fullmatch(cell) is not None
-    return isinstance(cell, numbers.Integral) and not isinstance(cell, bool | np.bool_)
+    if isinstance(cell, bool | np.bool_):
+        return False
+    return isinstance(cell, numbers.Real) and float(cell).is_integer()
+
+
+def _integer(cell: object) -> int:
+    return int(cell) if isinstance(cell, str) else int(float(str(cell)))
 
 
 def _vocabulary(texts: Sequence[str], separator: str) -> int:
@@ -193,7 +199,7 @@ def _numbers_of(cells: list[object], present: Sequence[object]) -> LabelCells:
                 f"{share:.0%} of the labels are numbers, and {listed([repr(t) for t in others], 3)} are not: "
                 f"correct or remove those and set {setting('target', VALUE)} if values are to be learned",
             )
-        return LabelCells(cells=cells, form="text" if numeric else "", notes=notes)
+        return LabelCells(cells=cells, form="names, not numbers" if numeric else "", notes=notes)
     typed = [None if cell is None else float(str(cell)) for cell in cells]
     if not fractional:
         whole = [None if one is None else int(one) for one in typed]
@@ -222,18 +228,18 @@ def _are_numbers(texts: set[str], *, fractional: bool) -> bool:
 
 def _whole_numbers(cells: list[object], present: Sequence[object]) -> LabelCells:
     """Return whole numbers as classes where there are few different ones, else as values."""
-    distinct = len({str(cell) for cell in present})
+    found = {_integer(cell) for cell in present}
+    distinct = len(found)
     if any(isinstance(cell, str) and cell[:1] == "0" and len(cell) > 1 for cell in present):
         return LabelCells(cells=cells, form="")
     if distinct > FEW_NUMBERS and 2 * distinct > len(present):
         form = f"whole numbers, {distinct:,} different ones; {setting('target', CLASS)} reads them as classes"
         return LabelCells(cells=[None if cell is None else float(str(cell)) for cell in cells], form=form)
     form = f"whole numbers; {setting('target', VALUE)} reads them as values"
-    return LabelCells(cells=cells, form=form if distinct > 2 else "", notes=_note_on_minus_one(present))
+    return LabelCells(cells=cells, form=form if distinct > 2 else "", notes=_note_on_minus_one(found))
 
 
-def _note_on_minus_one(present: Sequence[object]) -> tuple[str, ...]:
-    found = {int(str(cell)) for cell in present}
+def _note_on_minus_one(found: set[int]) -> tuple[str, ...]:
     # -1, 0, 1 are opinions; beside 0, 1, 2, ... it is how many data sets write that there is no label.
     if found != set(range(-1, len(found) - 1)) or len(found) < 4:
         return ()

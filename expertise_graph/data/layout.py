@@ -28,7 +28,7 @@ class SplitFolder:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class FolderLayout:
     """What the sub-folders of a folder are.
 
     Attributes:
@@ -47,7 +47,7 @@ class Layout:
         return any(part.split for part in self.parts)
 
 
-def layout_of(path: Path, columns: Columns) -> Layout:
+def layout_of(path: Path, columns: Columns) -> FolderLayout:
     """Find out what the sub-folders of `path` are, from the names of the folders in them.
 
     Sub-folders that repeat the same class names are splits, whatever they are called; which split each is
@@ -62,7 +62,7 @@ def layout_of(path: Path, columns: Columns) -> Layout:
     children = folders_in(path)
     inner = {child: [f.name for f in folders_in(class_level(child))] for child in children}
     if _classes_first(inner):
-        return Layout(parts=(SplitFolder(split=None, folder=path, name=""),), classes_first=True)
+        return FolderLayout(parts=(SplitFolder(split=None, folder=path, name=""),), classes_first=True)
     roles = _roles(inner)
     if not roles:
         _refuse_unclear(path, inner)
@@ -85,8 +85,8 @@ def class_level(folder: Path) -> Path:
     return level
 
 
-def _plain(path: Path) -> Layout:
-    return Layout(parts=(SplitFolder(split=None, folder=path, name=""),))
+def _plain(path: Path) -> FolderLayout:
+    return FolderLayout(parts=(SplitFolder(split=None, folder=path, name=""),))
 
 
 def _roles(inner: Mapping[Path, Sequence[str]]) -> dict[Path, str]:
@@ -155,7 +155,7 @@ def _refuse_unclear(path: Path, inner: Mapping[Path, Sequence[str]]) -> None:
         )
 
 
-def _with_splits(path: Path, roles: Mapping[Path, str], *, others: Sequence[Path]) -> Layout:
+def _with_splits(path: Path, roles: Mapping[Path, str], *, others: Sequence[Path]) -> FolderLayout:
     for split, times in Counter(roles.values()).items():
         if times > 1:
             names = [child.name for child, role in roles.items() if role == split]
@@ -168,10 +168,10 @@ def _with_splits(path: Path, roles: Mapping[Path, str], *, others: Sequence[Path
         for child, split in roles.items()
         for level in [class_level(child)]
     ]
-    return Layout(parts=tuple(parts), beside=tuple(others))
+    return FolderLayout(parts=tuple(parts), beside=tuple(others))
 
 
-def _chosen(path: Path, chosen: Mapping[str, str]) -> Layout:
+def _chosen(path: Path, chosen: Mapping[str, str]) -> FolderLayout:
     parts = []
     for name, split in chosen.items():
         folder = path / name
@@ -180,4 +180,4 @@ def _chosen(path: Path, chosen: Mapping[str, str]) -> Layout:
             raise DatasetError(f"{path} holds no folder {name!r} for {setting('splits')}; there are {there}")
         parts.append(SplitFolder(split=split, folder=class_level(folder), name=name))
     used = {(path / name).parts[len(path.parts)] for name in chosen}
-    return Layout(parts=tuple(parts), beside=tuple(c for c in folders_in(path) if c.name not in used))
+    return FolderLayout(parts=tuple(parts), beside=tuple(c for c in folders_in(path) if c.name not in used))

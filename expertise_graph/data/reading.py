@@ -15,7 +15,7 @@ from expertise_graph.data.arrays import read_npz
 from expertise_graph.data.build_dataset import build_dataset
 from expertise_graph.data.class_folders import modality_of_files, read_class_folders
 from expertise_graph.data.columns import choose_item, item_records
-from expertise_graph.data.dataset import NO_COLUMNS, Columns, LabelledData, RawData, Record
+from expertise_graph.data.dataset import NO_COLUMNS, Columns, LabelledData, RawData, Reading, Record
 from expertise_graph.data.exports import refuse_detection
 from expertise_graph.data.files import (
     MAX_TABLE_BYTES,
@@ -86,7 +86,7 @@ def read_data(
     else:
         path = existing_path(path)
         own_name, where = path.name if path.is_dir() else path.stem, str(path)
-    raw = _reader_of(path, root)(path, root, columns)
+    raw = _reader_of(path, root, columns)(path, root, columns)
     return build_dataset(raw, name=name or own_name, locator=where, columns=columns, strict=strict)
 
 
@@ -194,9 +194,9 @@ def _fetch(locator: str, download: Download | None) -> tuple[Path, str]:
     return Path(download(match["repo"], match["revision"])), match["name"]
 
 
-def _reader_of(path: Path, root: Path | None) -> Reader:
+def _reader_of(path: Path, root: Path | None, columns: Columns) -> Reader:
     if path.is_dir():
-        return _reader_of_folder(path, root)
+        return _reader_of_folder(path, root, columns)
     if not path.is_file():
         raise DatasetError(f"{path} is neither a file nor a folder")
     suffix = format_of(path)
@@ -208,11 +208,11 @@ def _reader_of(path: Path, root: Path | None) -> Reader:
     raise DatasetError(f"{path} cannot be read as a dataset; supported are folders and files in {possible}")
 
 
-def _reader_of_folder(folder: Path, root: Path | None) -> Reader:
+def _reader_of_folder(folder: Path, root: Path | None, columns: Columns) -> Reader:
     if is_saved(folder):
         return read_saved
     refuse_detection(folder)
-    if split_tables(folder, root=root):
+    if split_tables(folder, columns, root=root):
         return read_split_tables
     tables = part_tables(folder, root=root)
     if tables and len(filled_folders(folder)) < 2:
@@ -224,8 +224,10 @@ def _inputs_of_table(path: Path, modality: Modality, columns: Columns) -> RawDat
     table = table_formats[format_of(path)](path, root=None)
     if not table.columns:
         raise DatasetError(f"{path} holds no rows")
-    records, skipped = item_records(table, choose_item(table, columns, modality), modality)
-    return RawData(modality=modality.name, records=records, skipped=skipped)
+    item = choose_item(table, columns, modality)
+    records, skipped = item_records(table, item, modality)
+    reading = Reading(columns={modality.name: item})
+    return RawData(modality=modality.name, records=records, skipped=skipped, reading=reading)
 
 
 def _text_of(path: Path, modality: Modality) -> str:

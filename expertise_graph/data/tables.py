@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -12,7 +12,7 @@ from expertise_graph.core import DatasetError, Registry, listed
 from expertise_graph.data.columns import Roles, choose_roles, table_records
 from expertise_graph.data.dataset import Columns, RawData, Reading, Record
 from expertise_graph.data.files import Skip, below, files_in, folders_in, read_json_in_data
-from expertise_graph.data.splits import SPLITS, split_name, split_role
+from expertise_graph.data.splits import SPLITS, chosen_splits, split_name, split_role
 from expertise_graph.data.table import DataTable
 
 
@@ -73,7 +73,7 @@ def read_split_tables(folder: Path, root: Path | None, columns: Columns) -> RawD
     Raises:
         DatasetError: when a shard is missing or a split is there in two formats.
     """
-    by_split = split_tables(folder, root=root)
+    by_split = split_tables(folder, columns, root=root)
     for split, paths in by_split.items():
         _check_shards(split, paths)
     parts = [
@@ -117,12 +117,16 @@ def _is_saved_dict(folder: Path) -> bool:
     return (folder / _SAVED_DICT).is_file()
 
 
-def split_tables(folder: Path, *, root: Path | None) -> dict[str, list[Path]]:
+def split_tables(folder: Path, columns: Columns, *, root: Path | None) -> dict[str, list[Path]]:
     """Return the tables of each split in `folder`, in its data folder or in one folder per split.
 
     Empty where no table is named for a split, or where only one is there and its name merely speaks of one.
     """
     there = [path for place in (folder, folder / "data") for path in _tables_in(place, root=root)]
+    chosen = chosen_splits(columns.splits)
+    if chosen is not None:
+        named = {**{path.stem: path for path in there}, **{path.name: path for path in there}}
+        return _by_split((split, [named[name]]) for name, split in chosen.items() if name in named)
     usual = _by_role(there, split_name)
     if usual:
         return _with_the_rest(usual, there)
@@ -130,16 +134,20 @@ def split_tables(folder: Path, *, root: Path | None) -> dict[str, list[Path]]:
     if len(longer) > 1:
         return longer
     inside = [(split_role(child.name), _tables_in(child, root=root)) for child in folders_in(folder)]
-    return {split: tables for split, tables in inside if split and tables}
+    return _by_split(inside)
+
+
+def _by_split(pairs: Iterable[tuple[str | None, list[Path]]]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for split, paths in pairs:
+        if split and paths:
+            found.setdefault(split, []).extend(paths)
+    return found
 
 
 def _by_role(paths: Sequence[Path], role: Callable[[str], str | None]) -> dict[str, list[Path]]:
-    found: dict[str, list[Path]] = {}
-    for path in paths:
-        match = _SHARD.fullmatch(path.stem)
-        if split := role(match["name"] if match else path.stem):
-            found.setdefault(split, []).append(path)
-    return found
+    matches = [(path, _SHARD.fullmatch(path.stem)) for path in paths]
+    return _by_split((role(match["name"] if match else path.stem), [path]) for path, match in matches)
 
 
 def _with_the_rest(found: dict[str, list[Path]], there: Sequence[Path]) -> dict[str, list[Path]]:

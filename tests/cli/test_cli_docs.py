@@ -21,6 +21,7 @@ STORY = (
     "ls",
     "show",
     "similar",
+    "data show",
     "query",
     "warm-start",
     "predict",

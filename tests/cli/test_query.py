@@ -90,7 +90,7 @@ def test_json_holds_the_documented_keys_with_their_types(workspace, letters):
     answer = invoke("query", letters, *FAST).worked().json
     assert set(answer) == {
         "task", "task_name", "experts_run", "unit", "baseline", "candidates", "together", "excluded",
-        "failed", "interrupted", "notes", "seconds", "command",
+        "failed", "interrupted", "notes", "seconds", "command", "data",
     }  # fmt: skip
     assert answer["failed"] == []
     assert (answer["unit"], answer["interrupted"], answer["excluded"]) == ("accuracy", False, [])

@@ -85,7 +85,7 @@ def test_json_has_the_documented_keys(workspace, planted):
     found = invoke("check", planted, "--json").worked().json
     assert " ".join(found) == (
         "kind name modality items classes splits imbalance per_class traits strange skipped odd duplicates "
-        "noise need growth expert expert_reason sampled advice command notes interrupted"
+        "noise need growth expert expert_reason sampled advice command notes interrupted data"
     )
     assert found["kind"] == "data"
     assert found["duplicates"]["leaked_items"] == ["test/ayb/leak.png"]

@@ -238,7 +238,7 @@ def test_json_is_strict_and_holds_the_documented_keys(image_run, letters):
     found = measured(image_run, letters)
     assert set(found) == {
         "model", "kind", "n", "split", "metrics", "interval_95", "temperature", "classes", "confused",
-        "labels", "confusion", "notes",
+        "labels", "confusion", "notes", "data",
     }  # fmt: skip
     assert set(found["classes"][0]) == {"name", "precision", "recall", "f1", "support"}
     assert found["labels"] == json.loads((image_run / "head.json").read_text())["classes"]

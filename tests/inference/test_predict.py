@@ -85,8 +85,8 @@ def test_images_of_a_table(image_run, letters, tmp_path):
     assert done.code == 1
     (found,) = done.json["predictions"]
     assert found["input"] == str(tmp_path / "one.png")
-    assert [s["input"].rsplit("/")[-1] for s in done.json["skipped"]] == ["t.csv row 3", "missing.png"]
-    assert "is outside" in done.json["skipped"][0]["reason"]
+    assert [s["input"].rsplit("/")[-1] for s in done.json["skipped"]] == ["missing.png", "passwd"]
+    assert done.err.splitlines()[0] == "3 images from 'image'"
 
 
 def test_what_cannot_be_read_is_reported_and_the_rest_is_done(image_run, letters, tmp_path):
@@ -98,6 +98,7 @@ def test_what_cannot_be_read_is_reported_and_the_rest_is_done(image_run, letters
     assert [row["input"] for row in rows] == [str(f) for f in files]
     assert set(rows[0]) == {"input", "rank", "class", "probability"}
     lines = done.err.splitlines()
+    assert lines.pop(0) == "4 images"
     assert len(lines) == 2
     assert "bad.png" in lines[0]
     assert "gone.png: No such file" in lines[1]
