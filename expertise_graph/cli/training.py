@@ -47,7 +47,17 @@ if TYPE_CHECKING:
 
 CONFIG = (
     *("strategy", "epochs", "time_budget", "batch_size", "accumulate", "lr", "seed"),
-    *("prior", "rank", "head", "into", "distill", "distill_temperature", "augment", "precision"),
+    *(
+        "prior",
+        "rank",
+        "head",
+        "into",
+        "distill",
+        "distill_temperature",
+        "class_weights",
+        "augment",
+        "precision",
+    ),
 )
 """The options that are settings of the training."""
 
@@ -132,6 +142,14 @@ _TRIAL_COLUMNS = (
 )
 @click.option(
     "--distill-temperature", default=2.0, show_default=True, type=float, help="Distillation temperature."
+)
+@click.option(
+    "--class-weights",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", "balanced", "none"]),
+    help="Class weights in the loss: balanced lets rare classes weigh more, up to 10 times; auto is none, as "
+    "models are selected by accuracy.",
 )
 @click.option(
     "--augment/--no-augment",

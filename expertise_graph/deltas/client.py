@@ -214,7 +214,7 @@ def _own_objective(data: LabelledData, *, own_classes: bool) -> Objective:
             logits = logits.masked_fill(absent.to(logits.device), -torch.inf)
         return functional.cross_entropy(logits, targets)
 
-    return dataclasses.replace(objective, loss_of=loss)
+    return dataclasses.replace(objective, loss_of=loss, class_weights=None)
 
 
 def accuracy_of(model: LoadedModel, data: LabelledData) -> float:

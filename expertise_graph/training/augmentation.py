@@ -1,7 +1,7 @@
 """Random augmentation of images: position, size, angle, light, mirroring.
 
 They work on whole batches of tensors, after the expert's own preprocessing, so they need no decoding
-and run where the model runs. Random numbers come from torch's current generator.
+and run where the model runs. How an item is changed in an epoch does not depend on the batch it is in.
 
 References:
     Cubuk et al., arXiv:1909.13719, RandAugment: a few mild operations of one strength for all.
@@ -29,30 +29,36 @@ DEGREES = 4.0
 """Images are rotated by up to this angle."""
 LIGHT = 0.06
 """Contrast and brightness change by up to this fraction of the range of the preprocessed pixels."""
+DRAWS = 7
+"""Random numbers of an image: two for its position, then size, angle, mirroring, contrast, brightness."""
 
 
-def augmented(batch: Batch, *, mirror: bool) -> Batch:
-    """Return the batch with every image in it changed at random; tensors of other shapes stay.
+def augmented(batch: Batch, draws: torch.Tensor, *, mirror: bool) -> Batch:
+    """Return the batch with every image in it changed; tensors of other shapes stay.
 
     Args:
         batch: images are the float tensors (n, channels, height, width).
+        draws: (n, DRAWS) numbers from 0 to 1, drawn for the items.
         mirror: whether half of them may be mirrored.
     """
-    return _each(batch, lambda images: _changed(images, mirror=mirror))
+    return _each(batch, lambda images, rows: _changed(images, draws[rows], mirror=mirror))
 
 
 def mirrored(batch: Batch) -> Batch:
     """Return the batch with every image in it mirrored left to right."""
-    return _each(batch, lambda images: images.flip(-1))
+    return _each(batch, lambda images, _: images.flip(-1))
 
 
-def _each(batch: Batch, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
-    """Return the batch with its images changed; those that are padded without their padding."""
+def _each(batch: Batch, change: Callable[[torch.Tensor, slice], torch.Tensor]) -> Batch:
+    """Return the batch with its images changed, given which they are; padded ones without their padding."""
     if SIZES not in batch:
-        return {name: change(t) if is_images(t) else t for name, t in batch.items()}
+        return {name: change(t, slice(None)) if is_images(t) else t for name, t in batch.items()}
     images, sizes = batch[PIXELS], batch[SIZES].tolist()
     return image_batch(
-        [change(image[None, :, :h, :w])[0] for image, (h, w) in zip(images, sizes, strict=True)]
+        [
+            change(images[i : i + 1, :, :height, :width], slice(i, i + 1))[0]
+            for i, (height, width) in enumerate(sizes)
+        ]
     )
 
 
@@ -61,14 +67,12 @@ def is_images(tensor: torch.Tensor) -> bool:
     return tensor.ndim == 4 and tensor.is_floating_point()
 
 
-def _changed(images: torch.Tensor, *, mirror: bool) -> torch.Tensor:
-    n, device = len(images), images.device
-    shift = _uniform((n, 2), device, SHIFT * 2)
-    scale = 1.0 + _uniform((n,), device, SCALE)
-    angle = _uniform((n,), device, math.radians(DEGREES))
-    side = torch.ones(n, device=device)
-    if mirror:
-        side -= 2.0 * (torch.rand(n, device=device) < 0.5)
+def _changed(images: torch.Tensor, draws: torch.Tensor, *, mirror: bool) -> torch.Tensor:
+    even = 2.0 * draws.to(images.device) - 1.0
+    shift = even[:, :2] * SHIFT * 2
+    scale = 1.0 + even[:, 2] * SCALE
+    angle = even[:, 3] * math.radians(DEGREES)
+    side = torch.where(even[:, 4] < 0, -1.0, 1.0) if mirror else torch.ones_like(angle)
     height, width = images.shape[-2:]
     cos, sin, ratio = torch.cos(angle) * scale, torch.sin(angle) * scale, height / width
     first = torch.stack([cos * side, -sin * ratio, shift[:, 0]], dim=1)
@@ -79,13 +83,8 @@ def _changed(images: torch.Tensor, *, mirror: bool) -> torch.Tensor:
     moved = functional.grid_sample(
         images, grid.to(images.dtype), mode="bilinear", padding_mode="border", align_corners=False
     )
-    contrast = 1.0 + _uniform((n, 1, 1, 1), device, LIGHT)
-    return moved * contrast + _uniform((n, 1, 1, 1), device, LIGHT)
-
-
-def _uniform(shape: tuple[int, ...], device: torch.device, limit: float) -> torch.Tensor:
-    """Return numbers drawn evenly from -limit to limit."""
-    return (2.0 * torch.rand(shape, device=device) - 1.0) * limit
+    contrast, brightness = (even[:, 5:, None, None, None] * LIGHT).to(images.dtype).unbind(dim=1)
+    return moved * (1.0 + contrast) + brightness
 
 
 def mirroring_harms(plain: torch.Tensor, mirrored: torch.Tensor) -> bool:

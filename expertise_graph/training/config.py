@@ -9,7 +9,7 @@ from typing import Any
 from expertise_graph.core import InvalidInputError, NotFoundError, setting, sha256_of_json
 from expertise_graph.training.strategy import Strategy, strategies
 
-METHOD_VERSION = 6
+METHOD_VERSION = 7
 """Incremented when the loop computes other numbers, so that a newer loop does not continue an older run."""
 
 MOST_SEED = 2**32 - 1
@@ -19,6 +19,7 @@ MOST = 1e30
 
 HEADS = ("linear", "native")
 PRECISIONS = ("auto", "no", "bf16", "fp16")
+CLASS_WEIGHTS = ("auto", "balanced", "none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ class TrainConfig:
         into: a smaller architecture to train from the expert's weights, see `into_architecture`.
         distill: weight of the distillation loss (0-1), with the expert as the teacher.
         distill_temperature: of the softmax of teacher and student in the distillation loss.
+        class_weights: balanced to let rare classes weigh more in the loss, none to let all items count alike;
+            auto for what serves the score that is kept by, which for the accuracy is none.
         augment: whether images are augmented at random; mirrored only where that does not harm.
         precision: bf16 or fp16 mixed precision, no for float32, auto for the best that a GPU supports.
         seed: of the splits, the order of the batches, augmentation, dropout and new weights.
@@ -59,6 +62,7 @@ class TrainConfig:
     into: str | None = None
     distill: float = 0.0
     distill_temperature: float = 2.0
+    class_weights: str = "auto"
     augment: bool = True
     precision: str = "auto"
     seed: int = 0
@@ -84,6 +88,7 @@ class TrainConfig:
             )
         _check_choice("precision", self.precision, PRECISIONS)
         _check_choice("head", self.head, HEADS)
+        _check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
         try:
             _ = strategies[self.strategy]
         except NotFoundError as error:

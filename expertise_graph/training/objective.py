@@ -36,8 +36,9 @@ class Objective:
         targets: (n,) int classes, or (n, k) float: 0 and 1 for labels, standardised for values.
         outputs: k, the width of the head.
         kind: of the target: class, labels or value.
-        loss_of: (outputs, targets) to the mean loss.
+        loss_of: (outputs, targets) to the mean loss, weighted by class where classes have weights.
         measure: the same without class weights.
+        class_weights: (k,) of the classes; None where all count alike.
         score: (outputs, targets) to the score; higher is better.
         one_item: how much one validation item can change the score; a smaller difference is a tie.
         spread: mean (k,) and scale (k,) that turn standardised outputs into values; None for others.
@@ -51,6 +52,7 @@ class Objective:
     measure: Loss
     score: Callable[[Tensor, Tensor], float]
     one_item: float
+    class_weights: Tensor | None = None
     spread: tuple[Tensor, Tensor] | None = None
     unseen: tuple[str, ...] = ()
 
@@ -62,6 +64,12 @@ class Objective:
     def loss(self, logits: Tensor, rows: IntArray) -> Tensor:
         """Return the mean loss of logits (n, k) of the items at `rows`."""
         return self.loss_of(logits, self.targets[rows].to(logits.device))
+
+    def weight(self, rows: IntArray) -> float:
+        """Return what the items at `rows` count for together in a mean loss."""
+        if self.class_weights is None:
+            return float(len(rows))
+        return float(self.class_weights[self.targets[rows]].sum())
 
     def rescale(self, head: nn.Linear) -> None:
         """Change a head for standardised values in place so that it gives values on the scale of the data."""
@@ -93,18 +101,27 @@ class Objective:
         return (outputs - centre) / scale
 
 
-def objective_of(data: LabelledData, train: IntArray, validation: IntArray) -> Objective:
-    """Return the objective of a dataset; class weights and scales are those of the training items."""
+def objective_of(
+    data: LabelledData, train: IntArray, validation: IntArray, *, balanced: bool = False
+) -> Objective:
+    """Return the objective of a dataset.
+
+    Args:
+        data: its labels or values.
+        train: items that scales and class weights are taken from.
+        validation: items that decide which epoch is kept.
+        balanced: whether classes are weighted against their frequencies, see `balanced_weights`.
+    """
     if data.kind == VALUE:
         return _values(data, train)
     if data.kind == LABELS:
         return _labels(data, train, validation)
-    return _classes(data, train, validation)
+    return _classes(data, train, validation, balanced=balanced)
 
 
-def _classes(data: LabelledData, train: IntArray, validation: IntArray) -> Objective:
+def _classes(data: LabelledData, train: IntArray, validation: IntArray, *, balanced: bool) -> Objective:
     labels = torch.from_numpy(np.asarray(data.labels, dtype=np.int64))
-    weights = class_weights(labels[train], len(data.classes))
+    weights = balanced_weights(labels[train], len(data.classes)) if balanced else None
 
     def weighted(logits: Tensor, wanted: Tensor) -> Tensor:
         like = None if weights is None else weights.to(logits)
@@ -118,6 +135,7 @@ def _classes(data: LabelledData, train: IntArray, validation: IntArray) -> Objec
         measure=functional.cross_entropy,
         score=accuracy,
         one_item=1.0 / max(len(validation), 1),
+        class_weights=weights,
         unseen=_without(data.classes, torch.bincount(labels[train], minlength=len(data.classes))),
     )
 
@@ -153,7 +171,7 @@ def _values(data: LabelledData, train: IntArray) -> Objective:
     )
 
 
-def class_weights(labels: Tensor, classes: int) -> Tensor | None:
+def balanced_weights(labels: Tensor, classes: int) -> Tensor | None:
     """Return weights (classes,) inverse to the class frequencies, or None when they are balanced.
 
     Args:

@@ -11,18 +11,19 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast
+from accelerate.utils import broadcast, gather_object
 from torch import nn
 
 from expertise_graph.core import IntArray, SourceError, is_out_of_memory
 from expertise_graph.features import at_once, forward
 from expertise_graph.models import Batch, Classifier
-from expertise_graph.training.augmentation import augmented, mirrored
+from expertise_graph.training.augmentation import DRAWS, augmented, mirrored
 from expertise_graph.training.batches import BatchLoader, even_batches
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.device import mixed_precision
 from expertise_graph.training.objective import Objective, distillation_loss
 from expertise_graph.training.optimizer import Anchor, has_batch_norm, hold_batch_norm, parameter_groups
+from expertise_graph.training.randomness import RandomByItem
 
 CLIP = 1.0
 """Gradients are scaled down to this norm, so that one odd batch cannot throw the weights far away."""
@@ -66,6 +67,9 @@ class TrainableModel:
         whole = not config.way.pretrained and has_batch_norm(self.classifier)
         first = np.arange(min(config.batch_size, len(objective.targets)))
         self.at_once = config.batch_size if whole else at_once(self._batch(first))
+        # Whether the network draws at random is seen at its first step; watching for it costs 2 % of a step.
+        self._draws_itself = True
+        self.new_draws()
 
     @property
     def leads(self) -> bool:
@@ -83,9 +87,21 @@ class TrainableModel:
         if self.config.way.pretrained:
             hold_batch_norm(self.model)
 
+    def new_draws(self) -> None:
+        """Draw anew, from torch's current generator, what augmentation and dropout do to each item."""
+        self._seed = int(torch.randint(2**62, ()))
+        self._draws = torch.rand(len(self.objective.targets), DRAWS)
+
     def share(self, rows: IntArray) -> IntArray:
         """Return the items of a batch that this process computes, of several that train together."""
         return rows[self.accelerator.process_index :: self.accelerator.num_processes]
+
+    def gathered(self, rows: IntArray, outputs: torch.Tensor) -> tuple[IntArray, torch.Tensor]:
+        """Return items and their outputs (n, k) of all processes, given those of this one."""
+        if self.accelerator.num_processes == 1:
+            return rows, outputs
+        parts = gather_object([(rows, outputs)])
+        return np.concatenate([r for r, _ in parts]), torch.cat([o for _, o in parts])
 
     def agreed(self, value: float) -> float:
         """Return the value of the first process; what all processes decide by must be the same."""
@@ -95,21 +111,21 @@ class TrainableModel:
         return float(broadcast(shared).item())
 
     def step(self, rows: IntArray, *, fraction: float, lr_scale: float) -> tuple[float, torch.Tensor]:
-        """Make one optimiser step on the items at `rows`, together with those of other processes.
+        """Make one optimiser step on the items at `rows`, of which each process computes its share.
 
         Args:
-            rows: indices of the items of this process.
+            rows: indices of the items of the batch.
             fraction: of the training that is over, which unfreezes stages.
             lr_scale: fraction of the peak learning rates.
 
         Returns:
-            The mean loss, of all processes, and the outputs (n, k) of this one, before the step. A
-            loss that is not finite changes no weight.
+            The mean loss of the batch, and the outputs (n, k) of the share of this process, before the
+            step. A loss that is not finite changes no weight.
         """
         for group in self.adamw.param_groups:
             group["lr"] = group["peak"] * lr_scale * (fraction >= group["opens"])
         loss, outputs = self._within_memory(lambda: self._gradients(rows), len(rows))
-        loss = self._mean(loss)
+        loss = self._summed(loss)
         if math.isfinite(loss):
             if self.anchor is not None:
                 self.anchor.pull()
@@ -154,39 +170,64 @@ class TrainableModel:
         logits, targets = self.predict(rows), self.objective.targets[rows]
         return self.objective.score(logits, targets), self.objective.measure(logits, targets).item()
 
-    def _loss(self, logits: torch.Tensor, rows: IntArray) -> torch.Tensor:
-        hard = self.objective.loss(logits, rows)
+    def _loss(self, logits: torch.Tensor, part: IntArray, rows: IntArray) -> torch.Tensor:
+        """Return what `part` adds to the mean loss of the batch at `rows`.
+
+        Means over parts are not the mean over the batch where classes have weights: those of the whole batch
+        divide (pytorch#72047).
+        """
+        hard = self.objective.loss(logits, part) * (self.objective.weight(part) / self.objective.weight(rows))
         if self.teacher_logits is None:
             return hard
-        weight, temperature = self.config.distill, self.config.distill_temperature
-        return distillation_loss(
-            hard, logits, self.teacher_logits[rows], weight=weight, temperature=temperature
+        weight, temperature, share = (
+            self.config.distill,
+            self.config.distill_temperature,
+            len(part) / len(rows),
+        )
+        return share * distillation_loss(
+            hard / share, logits, self.teacher_logits[part], weight=weight, temperature=temperature
         )
 
     def _gradients(self, rows: IntArray) -> tuple[float, torch.Tensor]:
-        """Leave the gradients of the mean loss of `rows` in the parameters; return loss and outputs."""
+        """Leave the gradients of the mean loss of the batch at `rows` in the parameters.
+
+        Returns:
+            What this process adds to the mean loss, and its outputs.
+        """
         self.optimizer.zero_grad()
-        total, outputs = 0.0, []
-        parts = list(even_batches(rows, min(-(-len(rows) // self.parts), self.at_once)))
+        total, outputs, mine = 0.0, [], self.share(rows)
+        parts = list(even_batches(mine, min(-(-len(mine) // self.parts), self.at_once)))
         for i, part in enumerate(parts):
-            batch = self._batch(part)
-            if self.augment:
-                batch = augmented(batch, mirror=self.mirror)
             last = i == len(parts) - 1
             # Processes exchange gradients once a step, however many parts each computes.
             with nullcontext() if last else self.accelerator.no_sync(self.model):
-                logits = self.model(**batch)
-                loss = self._loss(logits, part) * (len(part) / len(rows))
-                self.accelerator.backward(loss)
+                logits = self._training_outputs(part)
+                loss = self._loss(logits, part, rows)
+                # Gradients of several processes are averaged, and this loss is a part of a sum.
+                self.accelerator.backward(loss * self.accelerator.num_processes)
             total += loss.item()
             outputs.append(logits.detach().float().cpu())
         return total, torch.cat(outputs)
 
-    def _mean(self, loss: float) -> float:
+    def _training_outputs(self, rows: IntArray) -> torch.Tensor:
+        """Return the outputs (n, k) for the items at `rows`, augmented and with dropout."""
+        batch = self._batch(rows)
+        if self.augment:
+            batch = augmented(batch, self._draws[rows], mirror=self.mirror)
+        if not self._draws_itself:
+            outputs: torch.Tensor = self.model(**batch)
+            return outputs
+        with RandomByItem(self._seed, rows) as random:
+            outputs = self.model(**batch)
+        self._draws_itself = random.used
+        return outputs
+
+    def _summed(self, loss: float) -> float:
+        """Return the sum over all processes."""
         if self.accelerator.num_processes == 1:
             return loss
         mine = torch.tensor(loss, dtype=torch.float64, device=self.accelerator.device)
-        return float(self.accelerator.reduce(mine, reduction="mean").item())
+        return float(self.accelerator.reduce(mine, reduction="sum").item())
 
     def _within_memory(self, compute: Callable[[], T], size: int) -> T:
         """Return the result of `compute`, in twice as many parts each time that memory is exhausted.

@@ -201,7 +201,8 @@ class Trainer:
         """
         budget = TimeBudget(config.time_budget)
         splits = training_splits(data, config.seed)
-        objective = objective_of(data, splits.train, splits.validation)
+        balanced = config.class_weights == "balanced"
+        objective = objective_of(data, splits.train, splits.validation, balanced=balanced)
         if config.distill:
             check_distillation(data)
             if teacher is None:
@@ -267,11 +268,11 @@ class Trainer:
             model.training_mode()
             # Dropout and augmentation depend on seed and epoch alone, so that a resumed run is the same.
             with private_rng(config.seed, number):
+                model.new_draws()
                 for rows in even_batches(order, config.batch_size):
                     # The learning rate falls to zero by the last step or the end of the time budget.
                     fraction = max((state.step + 1) / self.steps, model.agreed(budget.fraction()))
-                    mine = model.share(rows)
-                    loss, logits = model.step(mine, fraction=fraction, lr_scale=self.schedule(fraction))
+                    loss, logits = model.step(rows, fraction=fraction, lr_scale=self.schedule(fraction))
                     state.step += 1
                     if not math.isfinite(loss):
                         self._stop("nan", f"loss became {_name(loss)} at step {state.step}")
@@ -279,14 +280,14 @@ class Trainer:
                     if not model.agreed(budget.room_for_step()):
                         self._stop("time")
                         return
-                    losses += loss * len(rows)
-                    seen.append(mine)
+                    losses += loss * model.objective.weight(rows)
+                    seen.append(model.share(rows))
                     outputs.append(logits)
                     self._report("train", loss)
             state.epoch = number
-            targets = model.objective.targets[np.concatenate(seen)]
-            accuracy = model.objective.score(torch.cat(outputs), targets)
-            if not self._validate(loss=losses / len(order), train_accuracy=accuracy):
+            trained, answers = model.gathered(np.concatenate(seen), torch.cat(outputs))
+            accuracy = model.objective.score(answers, model.objective.targets[trained])
+            if not self._validate(loss=losses / model.objective.weight(order), train_accuracy=accuracy):
                 return
             self._save()
             self._log(tracker)

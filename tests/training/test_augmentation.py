@@ -5,6 +5,7 @@ import torch
 
 from expertise_graph.training.augmentation import (
     DEGREES,
+    DRAWS,
     LIGHT,
     SCALE,
     SHIFT,
@@ -24,7 +25,8 @@ def images():
 def changed(images, seed=0, *, mirror=False):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return augmented({"pixel_values": images, "mask": torch.ones(200, 4)}, mirror=mirror)
+        draws = torch.rand(len(images), DRAWS)
+    return augmented({"pixel_values": images, "mask": torch.ones(200, 4)}, draws, mirror=mirror)
 
 
 def test_images_are_changed_a_little_by_the_seed_alone(images):
@@ -64,7 +66,7 @@ def test_a_dot_moves_no_further_than_stated():
     dots[:, :, 32, 48] = 1.0
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        moved = augmented({"x": dots}, mirror=False)["x"]
+        moved = augmented({"x": dots}, torch.rand(300, DRAWS), mirror=False)["x"]
     weight = moved - moved.amin(dim=(2, 3), keepdim=True)
     total = weight.sum(dim=(2, 3))
     axis = torch.arange(65.0)

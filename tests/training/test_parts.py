@@ -18,7 +18,7 @@ from expertise_graph.models.classifier import Classifier
 from expertise_graph.training.batches import BatchLoader, even_batches, training_order
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.linear_probe import fit_linear_head, fit_regularised
-from expertise_graph.training.objective import class_weights
+from expertise_graph.training.objective import balanced_weights
 from expertise_graph.training.optimizer import depths, parameter_groups
 from expertise_graph.training.strategy import unfreeze
 from expertise_graph.training.time_budget import TimeBudget
@@ -74,6 +74,7 @@ def test_the_digest_depends_on_every_setting():
         "distill": 0.5,
         "distill_temperature": 4.0,
         "augment": False,
+        "class_weights": "balanced",
         "precision": "no",
     }
     assert set(other) == {field.name for field in dataclasses.fields(TrainConfig)}
@@ -82,11 +83,11 @@ def test_the_digest_depends_on_every_setting():
     assert TrainConfig().digest() == TrainConfig(epochs=20).digest()
 
 
-def test_class_weights():
-    assert class_weights(torch.tensor([0, 0, 0, 1, 1]), 2) is None
-    weights = class_weights(torch.tensor([0] * 6 + [1] * 2), 3)
+def test_balanced_weights():
+    assert balanced_weights(torch.tensor([0, 0, 0, 1, 1]), 2) is None
+    weights = balanced_weights(torch.tensor([0] * 6 + [1] * 2), 3)
     assert torch.allclose(weights, torch.tensor([2 / 3, 2.0, 0.0], dtype=torch.float64))
-    capped = class_weights(torch.tensor([0] * 100 + [1]), 2)
+    capped = balanced_weights(torch.tensor([0] * 100 + [1]), 2)
     assert capped[1] / capped[0] == pytest.approx(10)
     assert (100 * capped[0] + capped[1]).item() == pytest.approx(101)
 
@@ -95,7 +96,7 @@ def test_weights_raise_the_recall_of_a_rare_class():
     generator = torch.Generator().manual_seed(0)
     labels = torch.tensor([0] * 300 + [1] * 30)
     features = torch.randn(330, 3, generator=generator, dtype=torch.float64) + labels[:, None]
-    start, weights = torch.zeros(2, 4, dtype=torch.float64), class_weights(labels, 2)
+    start, weights = torch.zeros(2, 4, dtype=torch.float64), balanced_weights(labels, 2)
     plain = fit_regularised(features, labels, strength=0.01, start=start)
     balanced = partial(functional.cross_entropy, weight=weights)
     weighted = fit_regularised(features, labels, strength=0.01, start=start, loss_of=balanced)

@@ -110,7 +110,6 @@ def test_the_answer_rests_on_the_race(raced):
         assert by_id[expert].evidence[0] == text
     finalists = [e for e in last.values() if e.meta["rung"] == 1]
     winner = max(finalists, key=lambda e: e.weight)
-    assert winner.weight > min(e.weight for e in finalists)
     # Eighteen items tell little: whoever is put before the winner must not be told apart from it.
     place = [c.expert.id for c in answer.candidates].index(winner.source)
     assert all(c.tied for c in answer.candidates[1 : place + 1])
