@@ -9,8 +9,14 @@ from typing import Any
 from expertise_graph.core import InvalidInputError, NotFoundError, setting, sha256_of_json
 from expertise_graph.training.strategy import Strategy, strategies
 
-METHOD_VERSION = 7
-"""Incremented when the loop computes other numbers, so that a newer loop does not continue an older run."""
+METHOD_VERSION = 6
+"""Incremented when a newer loop must not continue an older run.
+
+Other random numbers, as when augmentation and dropout came to be drawn by item, are no reason.
+"""
+
+_ADDED = {"class_weights": "auto"}
+"""Settings that came later, with the value that runs before them had: left out of what a run is known by."""
 
 MOST_SEED = 2**32 - 1
 """Seeds of numpy and scikit-learn are unsigned 32-bit integers."""
@@ -112,8 +118,8 @@ class TrainConfig:
         return strategies[self.strategy]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values for JSON."""
-        return asdict(self)
+        """Return the settings as plain values for JSON; those of later versions where they were given."""
+        return {n: v for n, v in asdict(self).items() if n not in _ADDED or v != _ADDED[n]}
 
     def digest(self) -> str:
         """Return a hash of the settings; a run is resumed with the same settings only."""

@@ -133,7 +133,7 @@ def bert(attention):
 
 def convnext():
     config = ConvNextConfig(
-        hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 2, 1], drop_path_rate=0.5, layer_scale_init_value=0
+        hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 2, 1], drop_path_rate=0.5, layer_scale_init_value=0.0
     )
 
     class Pooler(nn.Module):

@@ -50,7 +50,7 @@ def test_the_saved_model_gives_the_measured_accuracy(finished, tiny):
     module.net.load_state_dict(ResNetModel.from_pretrained(out / "model").state_dict())
     head = read_head(RunFolder(out))
     assert head.classes == tiny.classes
-    classifier = Classifier(module, head.linear())
+    classifier = Classifier(module, head.linear()).eval()
     rows = holdout(tiny, seed=CONFIG.seed).test
     batch = BatchLoader(tiny.items, decode=known_modalities["image"].decode, collate=collate).batch(rows)
     with torch.inference_mode():

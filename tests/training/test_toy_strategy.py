@@ -23,7 +23,7 @@ def first_layer():
 def test_a_registered_strategy_trains_what_it_says(workspace, first_layer, tmp_path):
     data = materials.pictures(tmp_path / "letters", 4, 8, splits=("train", "test"))
     with Workspace(workspace) as opened:
-        config = TrainConfig(strategy="first-layer", epochs=2, batch_size=8, lr=1e-2)
+        config = TrainConfig(strategy="first-layer", epochs=4, batch_size=8, lr=1e-2)
         result = opened.warm_start(data, tmp_path / "out", expert="emoji", config=config)
         parent = load(opened.store.find_expert("emoji")).module
         child = load(opened.store.expert(result.child)).module

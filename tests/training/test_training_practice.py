@@ -12,8 +12,8 @@ import torch
 import yaml
 from accelerate.tracking import get_available_trackers
 
+from expertise_graph.core import is_out_of_memory
 from expertise_graph.training.config import TrainConfig
-from expertise_graph.training.device import is_out_of_memory
 from expertise_graph.training.trainer import Trainer
 from tests import materials
 from tests.program import invoke
