@@ -158,7 +158,17 @@ def _column_option(role: str) -> Callable[[Any], Any]:
 
 @history.command("import")
 @_import_options("expert", "task", "metric", "value", "seed", "n_train", "method", "seconds", "date", "n")
-@click.option("--metric", help="Metric of all rows, if there is no such column, e.g. accuracy.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice(["mlflow", "wandb", "timm", "table"]),
+    help="Tool that exported FILE; table for none.  [default: told by the names of the columns]",
+)
+@click.option(
+    "--metric",
+    help="Metric of all rows, if there is no such column, e.g. accuracy; of an export the metric to read.",
+)
+@click.option("--task", help="Task of all rows, if there is no such column.")
 @click.option(
     "--unit",
     type=click.Choice(["auto", "fraction", "percent"]),
@@ -182,13 +192,14 @@ def _column_option(role: str) -> Callable[[Any], Any]:
 def history_import(context: CommandContext, /, file: str, as_json: bool, **given: Any) -> None:
     """Import measured results of experts on tasks.
 
-    FILE is CSV or TSV, - for stdin, with columns expert, task, metric, value; optional are seed, n_train,
-    method, seconds, date, n (test items). Experts and tasks that are not registered become nodes known
-    by name only.
+    FILE is a table of commas, semicolons, tabs or pipes, - for stdin, with columns expert, task, metric,
+    value; optional are seed, n_train, method, seconds, date, n (test items); or an export of MLflow,
+    Weights & Biases or timm. Experts and tasks that are not registered become nodes known by name only.
 
     \b
-    Example:
+    Examples:
       expertise-graph history import results.csv
+      expertise-graph history import runs.csv --from mlflow
     """
     with context.workspace() as workspace:
         report = workspace.import_history(_open(file), xg.HistoryOptions(**_given(given)))

@@ -6,18 +6,17 @@ from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
     from expertise_graph.registry.graph import Graph, build_graph, ego, export, layout
-    from expertise_graph.registry.imports.distances import import_distances
-    from expertise_graph.registry.imports.frame import (
+    from expertise_graph.registry.imports.history import import_history
+    from expertise_graph.registry.imports.numbers import number
+    from expertise_graph.registry.imports.options import (
         DistanceOptions,
         HistoryOptions,
         ImportOptions,
         ImportReport,
         ScoreOptions,
     )
-    from expertise_graph.registry.imports.history import import_history
-    from expertise_graph.registry.imports.meta import import_meta
-    from expertise_graph.registry.imports.scores import import_scores
-    from expertise_graph.registry.imports.table import File, cell, number, read_table
+    from expertise_graph.registry.imports.table import File, cell, read_table
+    from expertise_graph.registry.imports.values import import_distances, import_meta, import_scores
     from expertise_graph.registry.lineage import KINDS, kind_of, learnt_from, trained_on
     from expertise_graph.registry.neighbours import similar, use_index
     from expertise_graph.registry.registration import embed_missing, register, registering, remove

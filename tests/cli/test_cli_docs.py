@@ -116,6 +116,8 @@ def test_examples_run(tmp_path, monkeypatch):
         for t in ("pets", "birds")
     ]
     (tmp_path / "results.csv").write_text("\n".join(["expert,task,metric,value", *results, ""]))
+    export = "run_id,experiment_id,status,metrics.test_acc,params.model,params.dataset\n"
+    (tmp_path / "runs.csv").write_text(f"{export}1,0,FINISHED,0.5,emoji,dogs\n")
     (tmp_path / "scores.csv").write_text("expert,task,estimator,value\nemoji,pets,LogME,0.5\n")
     (tmp_path / "models.csv").write_text("model,dataset\nemoji,openmoji\n")
     (tmp_path / "distances.csv").write_text("task,other,distance\npets,openmoji,2.5\n")

@@ -14,7 +14,7 @@ from expertise_graph import Workspace
 from expertise_graph.core.types import Query
 from expertise_graph.features.probing import Prober
 from expertise_graph.registry import registration
-from expertise_graph.registry.imports.frame import (
+from expertise_graph.registry.imports.options import (
     DistanceOptions,
     HistoryOptions,
     ImportOptions,

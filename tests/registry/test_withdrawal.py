@@ -8,8 +8,8 @@ import pytest
 from expertise_graph.core.errors import InvalidInputError, NotFoundError
 from expertise_graph.core.types import Edge, Embedding, ProbeSet, Run
 from expertise_graph.registry import neighbours, withdrawal
-from expertise_graph.registry.imports.frame import HistoryOptions
 from expertise_graph.registry.imports.history import import_history
+from expertise_graph.registry.imports.options import HistoryOptions
 from expertise_graph.store.arrays import features_key
 from expertise_graph.store.store import Store
 from tests import materials

@@ -9,7 +9,7 @@ import pytest
 from expertise_graph.core.errors import NotFoundError
 from expertise_graph.core.types import Query
 from expertise_graph.features import probe_sets as probes
-from expertise_graph.registry.imports.frame import HistoryOptions
+from expertise_graph.registry.imports.options import HistoryOptions
 from expertise_graph.retrieval.explanation import explain
 from expertise_graph.workspace import Workspace
 from tests import materials

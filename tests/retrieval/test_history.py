@@ -6,16 +6,14 @@ import numpy as np
 import pytest
 
 from expertise_graph.core.types import Edge
-from expertise_graph.registry.imports.distances import import_distances
-from expertise_graph.registry.imports.frame import (
+from expertise_graph.registry.imports.history import import_history
+from expertise_graph.registry.imports.options import (
     DistanceOptions,
     HistoryOptions,
     ImportOptions,
     ScoreOptions,
 )
-from expertise_graph.registry.imports.history import import_history
-from expertise_graph.registry.imports.meta import import_meta
-from expertise_graph.registry.imports.scores import import_scores
+from expertise_graph.registry.imports.values import import_distances, import_meta, import_scores
 from expertise_graph.retrieval.history import History, read_history, trained_by_declaration
 from expertise_graph.retrieval.reliability import NEARNESS
 from expertise_graph.retrieval.results import RACE, results_by_task, results_of

@@ -9,7 +9,7 @@ import pytest
 
 from expertise_graph.core.types import Embedding, Query
 from expertise_graph.features import probe_sets as probes
-from expertise_graph.registry.imports.frame import HistoryOptions
+from expertise_graph.registry.imports.options import HistoryOptions
 from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.conftest import IMAGE_EXPERTS

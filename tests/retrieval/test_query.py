@@ -7,7 +7,7 @@ import pytest
 
 from expertise_graph.core.errors import InvalidInputError, NotFoundError
 from expertise_graph.core.types import Edge, Query
-from expertise_graph.registry.imports.frame import HistoryOptions, ImportOptions
+from expertise_graph.registry.imports.options import HistoryOptions, ImportOptions
 from expertise_graph.retrieval.scale import log_odds
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.workspace import Workspace

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from expertise_graph.core.types import Query
-from expertise_graph.registry.imports.frame import HistoryOptions
+from expertise_graph.registry.imports.options import HistoryOptions
 from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.program import environment

@@ -1,15 +1,18 @@
-"""What all imports share: options, rows of a table by role, comparison with what is known, the report."""
+"""What all imports share: rows of a table by role, and comparison with what is known."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from expertise_graph.core import InvalidInputError, count, setting
+from expertise_graph.core import InvalidInputError, listed, setting
 from expertise_graph.registry.imports.names import Names
-from expertise_graph.registry.imports.table import TextTable, cell
+from expertise_graph.registry.imports.numbers import MISSING
+from expertise_graph.registry.imports.options import ImportOptions, ImportReport
+from expertise_graph.registry.imports.table import TextTable
+from expertise_graph.store import Store
 
 T = TypeVar("T")
 Key = TypeVar("Key", bound=Hashable)
@@ -19,120 +22,12 @@ Row = tuple[str, dict[str, str]]
 
 NO_VALUE = "without a value"
 
-# What a role holds, where it is not called so.
+# What a role holds, where it is not called so; and roles that hold numbers.
 _KINDS = {"other": "task"}
+_NUMBERS = frozenset({"value", "distance", "seed", "n", "n_train", "seconds"})
 
-AUTO, PERCENT, FRACTION = "auto", "percent", "fraction"
-
-# New nodes that a report names.
-_NAMED = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportOptions:
-    """What holds for every import.
-
-    Attributes:
-        columns: which column has which role, where it is not called so: `{"expert": "model"}`.
-        ignore: columns to leave out.
-        wide: one column for each task (history) or estimator (scores), instead of one row.
-        modality: of the experts and tasks that are new; by default that of the known ones.
-        skip_invalid: leave out and count rows that cannot be read, instead of refusing the file.
-        dry_run: check everything, and write nothing.
-    """
-
-    columns: Mapping[str, str] = field(default_factory=dict)
-    ignore: tuple[str, ...] = ()
-    wide: bool = False
-    modality: str | None = None
-    skip_invalid: bool = False
-    dry_run: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class HistoryOptions(ImportOptions):
-    """How a table of results is to be read.
-
-    Attributes:
-        metric: of all rows, instead of a column.
-        unit: of accuracies and the like: fraction, percent, or auto.
-        lower_is_better: metrics of which a lower value is better.
-        higher_is_better: metrics whose name suggests otherwise, and of which a higher one is.
-    """
-
-    metric: str | None = None
-    unit: str = AUTO
-    lower_is_better: tuple[str, ...] = ()
-    higher_is_better: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScoreOptions(ImportOptions):
-    """How a table of scores is to be read; `rename` gives estimators another name."""
-
-    rename: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DistanceOptions(ImportOptions):
-    """How a table of distances is to be read; `method` says what kind of distance it is."""
-
-    method: str = "imported"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImportReport:
-    """What an import read, added and left out.
-
-    Attributes:
-        kind: what was added: results, scores, covariates or distances.
-        duplicates: values left out because they are there already.
-        repeats: values that differ from an earlier one of the same expert, task and setting.
-            Results are all kept; of scores, covariates and distances the last one counts.
-        left_out: how many rows or cells for which reason.
-        new_experts: names that became metadata-only experts; likewise `new_tasks`.
-    """
-
-    kind: str
-    file: str
-    dry_run: bool
-    rows: int
-    added: int
-    duplicates: int = 0
-    repeats: int = 0
-    left_out: dict[str, int] = field(default_factory=dict)
-    experts_known: int = 0
-    new_experts: tuple[str, ...] = ()
-    tasks_known: int = 0
-    new_tasks: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def lines(self) -> list[str]:
-        """Return one or two lines for people."""
-        done = "would be added" if self.dry_run else "added"
-        first = [f"{self.file}: {count(self.rows, 'row')}, {self.added:,} {self.kind} {done}"]
-        if self.experts_known or self.new_experts:
-            first.append(f"experts: {_known_and_new(self.experts_known, self.new_experts)}")
-        if self.tasks_known or self.new_tasks:
-            first.append(f"tasks: {_known_and_new(self.tasks_known, self.new_tasks)}")
-        second = [*self._left_out(), *self.notes]
-        return ["; ".join(first), *(["; ".join(second)] if second else [])]
-
-    def _left_out(self) -> list[str]:
-        reasons = [f"{number:,} {reason}" for reason, number in self.left_out.items()]
-        reasons = [f"{self.duplicates:,} known already", *reasons] if self.duplicates else reasons
-        parts = [f"left out: {', '.join(reasons)}"] if reasons else []
-        if self.repeats:
-            what = "all kept" if self.kind == "results" else "the last one counts"
-            parts.append(f"{self.repeats:,} repeat an earlier row with another value ({what})")
-        return parts
-
-
-def _known_and_new(known: int, new: Sequence[str]) -> str:
-    if not new:
-        return f"{known:,} known"
-    named = ", ".join(new[:_NAMED]) + (", ..." if len(new) > _NAMED else "")
-    return f"{known:,} known, {len(new):,} new by name only ({named})"
+# Ignored columns that a note names; exports have hundreds.
+_IGNORED = 12
 
 
 def long_rows(
@@ -146,11 +41,9 @@ def long_rows(
         options: columns to ignore without a note.
     """
     ignored = [table.columns[i] for i in table.others(list(columns.values()), options.ignore)]
-    rows = [
-        (f"line {line}", {role: cell(row, column) for role, column in columns.items()})
-        for line, row in zip(table.lines, table.rows, strict=True)
-    ]
-    return rows, [f"columns ignored: {', '.join(ignored)}"] if ignored else []
+    places = [f"line {line}" for line in table.lines]
+    rows = list(zip(places, _by_role(table, columns), strict=True))
+    return rows, [f"columns ignored: {listed(ignored, _IGNORED)}"] if ignored else []
 
 
 def wide_rows(
@@ -165,15 +58,18 @@ def wide_rows(
         values: the columns with values.
         value: role of the cells.
     """
+    shared, cells = _by_role(table, columns), [table.texts(i, numbers=True) for i in values]
     return [
-        (
-            f"line {line}, column {table.columns[i]!r}",
-            {role: cell(row, column) for role, column in columns.items()}
-            | {spread: table.columns[i], value: cell(row, i)},
-        )
-        for line, row in zip(table.lines, table.rows, strict=True)
-        for i in values
+        (f"line {line}, column {table.columns[i]!r}", {**common, spread: table.columns[i], value: texts[row]})
+        for row, (line, common) in enumerate(zip(table.lines, shared, strict=True))
+        for i, texts in zip(values, cells, strict=True)
     ]
+
+
+def _by_role(table: TextTable, columns: Mapping[str, int | None]) -> list[dict[str, str]]:
+    """Return the text of each role in each row, numbers in Python's form."""
+    texts = {role: table.texts(column, numbers=role in _NUMBERS) for role, column in columns.items()}
+    return [{role: texts[role][row] for role in texts} for row in range(len(table.rows))]
 
 
 def refuse_columns(options: ImportOptions, spread: str) -> None:
@@ -206,7 +102,7 @@ def parsed(
         parse: returns what a row says, None for one to leave out, and raises ValueError for what it cannot
             read.
         names: roles that must not be empty.
-        value: role that may be empty: such rows are left out.
+        value: role that may be empty, or NaN as of a run that crashed: such rows are left out.
         reason: under which unreadable rows are counted.
 
     Raises:
@@ -215,7 +111,7 @@ def parsed(
     left_out = table.left_out
     for where, text in rows:
         missing = next((role for role in names if not text[role]), None)
-        if not text[value]:
+        if text[value].casefold() in MISSING:
             left_out.counts[NO_VALUE] += 1
         elif missing:
             kind = _KINDS.get(missing, missing)
@@ -246,10 +142,58 @@ def last_values(given: Iterable[tuple[Key, T]], known: Mapping[Key, T]) -> tuple
     return new, duplicates + len(last) - len(new), repeats + sum(key in known for key in new)
 
 
-def finish(names: Names, table: TextTable, report: ImportReport, write: Callable[[], None]) -> ImportReport:
-    """Write what was read, unless it is a dry run, and return the report with what names and rows became."""
-    if not report.dry_run:
-        names.write()
-        write()
-        names.store.note_import(table.name, {"kind": report.kind, "added": report.added})
-    return dataclasses.replace(report, left_out=dict(table.left_out.counts), **names.counts())
+@dataclass
+class Import:
+    """One import under way: the table, what was said of it, and what its names mean."""
+
+    kind: str
+    table: TextTable
+    options: ImportOptions
+    names: Names
+    notes: list[str] = field(default_factory=list)
+
+    def finish(self, write: Callable[[], None], added: int, duplicates: int, repeats: int) -> ImportReport:
+        """Write what was read, unless it is a dry run, and return the report."""
+        if not self.options.dry_run:
+            self.names.write()
+            write()
+            self.names.store.note_import(self.table.name, {"kind": self.kind, "added": added})
+        return ImportReport(
+            kind=self.kind,
+            file=self.table.name,
+            dry_run=self.options.dry_run,
+            rows=len(self.table.rows),
+            added=added,
+            duplicates=duplicates,
+            repeats=repeats,
+            left_out=dict(self.table.left_out.counts),
+            notes=(*self.notes, *self.table.notes),
+            **self.names.counts(),
+        )
+
+    def finish_last(
+        self,
+        given: Iterable[tuple[Key, T]],
+        known: Mapping[Key, T],
+        write: Callable[[dict[Key, T]], None],
+    ) -> ImportReport:
+        """Write the values that are new or differ from those known, the last one of each key, and report."""
+        last: dict[Key, T] = {}
+        duplicates = repeats = 0
+        for key, value in given:
+            if key in last:
+                duplicates, repeats = duplicates + (last[key] == value), repeats + (last[key] != value)
+            last[key] = value
+        new = {key: value for key, value in last.items() if key not in known or known[key] != value}
+        duplicates += len(last) - len(new)
+        repeats += sum(key in known for key in new)
+        return self.finish(lambda: write(new), len(new), duplicates, repeats)
+
+
+@contextmanager
+def importing(
+    kind: str, store: Store, table: TextTable, options: ImportOptions, notes: Sequence[str] = ()
+) -> Iterator[Import]:
+    """Give an import in one transaction, so that a file is stored whole or not at all."""
+    with store.transaction():
+        yield Import(kind, table, options, Names(store, table.name, options.modality), list(notes))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from expertise_graph.core import Edge, InvalidInputError, setting
+from expertise_graph.registry.imports.exports import export_of, export_rows
 from expertise_graph.registry.imports.frame import (
-    HistoryOptions,
-    ImportReport,
     Row,
-    finish,
+    importing,
     long_rows,
     parsed,
     refuse_columns,
@@ -19,17 +19,19 @@ from expertise_graph.registry.imports.frame import (
 )
 from expertise_graph.registry.imports.metrics import Value, known_as, lower_metrics, to_fractions
 from expertise_graph.registry.imports.names import Names
-from expertise_graph.registry.imports.table import File, TextTable, number, read_table, whole
+from expertise_graph.registry.imports.numbers import number, whole
+from expertise_graph.registry.imports.options import HistoryOptions, ImportReport
+from expertise_graph.registry.imports.table import File, TextTable, read_table
 from expertise_graph.store import Store
 
 METHOD, VERSION = "imported", "1"
 ROLES = ("expert", "task", "metric", "value", "seed", "n_train", "method", "seconds", "date", "n")
 _NEEDED = ROLES[:4]
+# Roles that one value may fill for all rows.
+_FIXED = ("metric", "task")
 
-_DEFAULT = HistoryOptions()
 
-
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Result(Value):
     """One measurement as the file has it."""
 
@@ -43,35 +45,36 @@ class Result(Value):
     date: str = ""
 
 
-def import_history(store: Store, file: File, options: HistoryOptions = _DEFAULT) -> ImportReport:
+def import_history(store: Store, file: File, options: HistoryOptions | None = None) -> ImportReport:
     """Store a table of results as transfer edges; what is there already is left out.
 
     Raises:
         InvalidInputError: when anything in the file cannot be used; nothing is stored then.
     """
+    options = options or HistoryOptions()
     table = read_table(file, skip_invalid=options.skip_invalid)
-    rows, notes = _wide(table, options) if options.wide else _long(table, options)
+    rows, notes = _rows(table, options)
     results = list(parsed(table, rows, _result, names=("expert", "task", "metric")))
     if not results:
         raise InvalidInputError(f"{table.name} has no value in any of its {len(table.rows)} rows")
     notes += _one_name(results)
     lower = lower_metrics(table.name, (r.metric for r in results), options)
     results, converted = to_fractions(results, options.unit, table.left_out)
-    with store.transaction():
-        names = Names(store, table.name, options.modality)
-        given = [_edge(r, names, table.name, r.metric in lower) for r in results]
+    with importing("results", store, table, options, [*notes, *converted]) as under_way:
+        given = [_edge(r, under_way.names, table.name, r.metric in lower) for r in results]
         edges, repeats = _new(given, store.edges("transfer", imported=True))
-        report = ImportReport(
-            kind="results",
-            file=table.name,
-            dry_run=options.dry_run,
-            rows=len(table.rows),
-            added=len(edges),
-            duplicates=len(given) - len(edges),
-            repeats=repeats,
-            notes=(*notes, *converted),
-        )
-        return finish(names, table, report, lambda: store.put_edges(edges))
+        return under_way.finish(lambda: store.put_edges(edges), len(edges), len(given) - len(edges), repeats)
+
+
+def _rows(table: TextTable, options: HistoryOptions) -> tuple[list[Row], list[str]]:
+    """Return one row for each result, and how the table was understood."""
+    export = export_of(table, options)
+    if export is not None:
+        return export_rows(table, export, options)
+    rows, notes = _wide(table, options) if options.wide else _long(table, options)
+    given = {"metric": options.metric, "task": options.task}
+    fixed = {role: value for role, value in given.items() if value is not None}
+    return [(where, {**text, **fixed}) for where, text in rows], notes
 
 
 def _long(table: TextTable, options: HistoryOptions) -> tuple[list[Row], list[str]]:
@@ -79,13 +82,12 @@ def _long(table: TextTable, options: HistoryOptions) -> tuple[list[Row], list[st
     columns: dict[str, int | None] = {}
     for role in ROLES:
         if role in _NEEDED:
-            instead = f", or give {setting('metric', 'NAME')} for all rows" if role == "metric" else ""
-            fixed = role == "metric" and options.metric is not None
+            instead = f", or give {setting(role, 'NAME')} for all rows" if role in _FIXED else ""
+            fixed = role in _FIXED and getattr(options, role) is not None
             columns[role] = None if fixed else table.need(role, options.columns, instead)
         else:
             columns[role] = table.find(role, options.columns)
-    rows, notes = long_rows(table, columns, options)
-    return _of_metric(rows, options.metric), notes
+    return long_rows(table, columns, options)
 
 
 def _wide(table: TextTable, options: HistoryOptions) -> tuple[list[Row], list[str]]:
@@ -100,12 +102,7 @@ def _wide(table: TextTable, options: HistoryOptions) -> tuple[list[Row], list[st
     expert = table.find("expert", options.columns)
     columns = {**mapped, "expert": 0 if expert is None else expert}
     tasks = table.numeric(list(columns.values()), options.ignore)
-    rows = wide_rows(table, columns, spread="task", values=tasks, value="value")
-    return _of_metric(rows, options.metric), []
-
-
-def _of_metric(rows: list[Row], metric: str | None) -> list[Row]:
-    return rows if metric is None else [(where, {**text, "metric": metric}) for where, text in rows]
+    return wide_rows(table, columns, spread="task", values=tasks, value="value"), []
 
 
 def _result(where: str, text: dict[str, str]) -> Result:
@@ -113,6 +110,7 @@ def _result(where: str, text: dict[str, str]) -> Result:
         where=where,
         metric=text["metric"],
         value=_number(text, "value"),
+        percent=text["value"].endswith("%") or "%" in text["metric"],
         expert=text["expert"],
         task=text["task"],
         method=text.get("method") or METHOD,
@@ -125,8 +123,13 @@ def _result(where: str, text: dict[str, str]) -> Result:
 
 
 def _one_name(results: Sequence[Result]) -> list[str]:
-    """Give each metric the name it is stored under; return what was changed."""
-    changed = {r.metric: known_as(r.metric) for r in results if known_as(r.metric) != r.metric}
+    """Give each metric the name it is stored under; return what was changed.
+
+    Accuracies of several splits keep their names: they are not one metric.
+    """
+    names = {r.metric: known_as(r.metric) for r in results}
+    several = {name for name, times in Counter(names.values()).items() if times > 1}
+    changed = {old: new for old, new in names.items() if old != new and new not in several}
     for result in results:
         result.metric = changed.get(result.metric, result.metric)
     return [f"{old} is stored as {new}" for old, new in changed.items()]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from expertise_graph.core import InvalidInputError, did_you_mean, setting
-from expertise_graph.registry.imports.frame import AUTO, FRACTION, PERCENT, HistoryOptions
+from expertise_graph.registry.imports.options import AUTO, FRACTION, PERCENT, HistoryOptions
 from expertise_graph.registry.imports.table import LeftOut
 
 ACCURACY = "accuracy"
@@ -23,26 +23,45 @@ _LOWER = frozenset(
     | {"ppl", "wer", "cer", "eer", "fid", "nll", "bpc", "bpb", "ece", "brier", "regret"}
 )
 
+# How accuracy is called, without spaces; words for the items that it is of, and for the choice of an epoch.
+_ACCURACY = frozenset({"acc", ACCURACY, "top1", "acc1", "accat1", "top1acc", "top1accuracy", "accuracytop1"})
+_SPLITS = frozenset({"test", "predict", "eval", "validation", "valid", "val", "dev"})
+_SELECTED = frozenset({"best", "final", "last"})
+
 V = TypeVar("V", bound="Value")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Value:
     """A value of a metric, and where in the file it is."""
 
     where: str
     metric: str
     value: float
+    percent: bool = False
 
 
 def known_as(metric: str) -> str:
     """Return the name a metric is stored under; accuracy has one.
 
     Example:
-        >>> known_as("Acc"), known_as("macro F1")
-        ('accuracy', 'macro F1')
+        >>> known_as("Acc"), known_as("eval/top-1"), known_as("macro F1"), known_as("train_acc")
+        ('accuracy', 'accuracy', 'macro F1', 'train_acc')
     """
-    return ACCURACY if metric.casefold() in ("acc", ACCURACY) else metric
+    return ACCURACY if without_split(metric)[0] == ACCURACY else metric
+
+
+def without_split(metric: str) -> tuple[str, str]:
+    """Return a metric and the split that its name tells, both in lower case; accuracy has one name.
+
+    Example:
+        >>> without_split("eval/accuracy"), without_split("test_macro_f1"), without_split("Top-1 acc (%)")
+        (('accuracy', 'eval'), ('macro_f1', 'test'), ('accuracy', ''))
+    """
+    words = re.findall(r"[a-z0-9]+", re.sub(r"([a-z]{2})([A-Z])", r"\1 \2", metric).lower())
+    split = next((word for word in words if word in _SPLITS), "")
+    rest = [word for word in words if word != split and word not in _SELECTED]
+    return (ACCURACY if "".join(rest) in _ACCURACY else "_".join(rest)), split
 
 
 def is_fraction(metric: str) -> bool:
@@ -105,7 +124,7 @@ def to_fractions(values: Sequence[V], unit: str, left_out: LeftOut) -> tuple[lis
     """
     units = {}
     for metric in dict.fromkeys(v.metric for v in values):
-        if is_fraction(metric):
+        if is_fraction(metric) or any(v.percent for v in values if v.metric == metric):
             units[metric] = _unit(metric, values, left_out.name) if unit == AUTO else unit
     kept = []
     for v in values:
@@ -117,14 +136,15 @@ def to_fractions(values: Sequence[V], unit: str, left_out: LeftOut) -> tuple[lis
             left_out.invalid(v.where, what, "out of range")
     for v in kept:
         v.value /= 100.0 if units.get(v.metric) == PERCENT else 1.0
-    return kept, [f"{m} is in percent, divided by 100" for m, u in units.items() if u == PERCENT]
+    said = {PERCENT: "is in percent, divided by 100", FRACTION: "is in fractions of 1"}
+    return kept, [f"{m} {said[u]}" for m, u in units.items()]
 
 
 def _unit(metric: str, values: Sequence[Value], name: str) -> str:
-    """Return the unit that all values of a metric can have; zeros can have both."""
+    """Return the unit that all values of a metric can have; zeros can have both, percent signs tell."""
     within = [v for v in values if v.metric == metric and 0 < v.value <= 100]
-    small = next((v for v in within if v.value <= 1), None)
-    large = next((v for v in within if v.value > 1), None)
+    small = next((v for v in within if v.value <= 1 and not v.percent), None)
+    large = next((v for v in within if v.value > 1 or v.percent), None)
     if small and large:
         columns = (
             f", or leave out columns that are no tasks with {setting('ignore')}"

@@ -1,51 +1,38 @@
-"""Tables of others as rows of text: CSV and TSV, from a file or a stream."""
+"""Tables of others as rows of text: CSV, TSV and tables of pipes, from a file or a stream."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
+import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from expertise_graph.core import InvalidInputError, did_you_mean, listed, setting
 from expertise_graph.data import MAX_TABLE_BYTES, decode_utf8, read_regular
+from expertise_graph.registry.imports.numbers import marks_of, number, plain
 
 File = str | Path | BinaryIO
 """A path, or an open stream of bytes such as standard input."""
 
-MISSING = frozenset({"", "nan", "null", "none", "na", "n/a", "-"})
-"""What stands for no value where a value may be missing, in lower case."""
-
-# Nothing that is measured is so large, and squares of squares of larger numbers overflow.
-_LARGEST = 1e30
-
 # Columns that an error names.
 _SHOWN = 15
 
+# What spreadsheets write above a table to name its separator.
+_SEP = re.compile(r'"?sep=(\\t|[^\r\n])"?\r?\n', re.IGNORECASE)
+# A line that only draws the frame of a table of pipes, and a link in Markdown.
+_RULE = re.compile(r"\s*(?=.*(?:--|:-|-:|==))[|+:=-][|+:=\s-]*")
+_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+# Lines, and characters, that the separator is guessed from.
+_FIRST_LINES, _LOOKED_AT = 20, 1 << 16
+
 BLANK = "blank"
-
-
-def number(text: str) -> float | None:
-    """Return the finite number that `text` is, else None; one beyond 1e30 counts as infinite.
-
-    Example:
-        >>> number(" 0.5 "), number("1_000"), number("nan"), number("82 %"), number("1e300")
-        (0.5, None, None, None, None)
-    """
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if abs(value) <= _LARGEST and "_" not in text else None
-
-
-def whole(text: str) -> int | None:
-    """Return the whole number that `text` is, also written as 5.0, else None."""
-    value = number(text)
-    return int(value) if value is not None and value == int(value) else None
 
 
 def cell(row: Sequence[str], column: int | None) -> str:
@@ -75,15 +62,62 @@ class LeftOut:
         self.counts[reason] += 1
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class TextTable:
-    """A header and rows of as many fields; `lines[i]` is where row i ends in the file."""
+    """A header and rows of as many fields; `lines[i]` is where row i ends in the file.
+
+    `notes` says how numbers were read.
+    """
 
     name: str
     columns: tuple[str, ...]
     rows: list[list[str]]
     lines: list[int]
     left_out: LeftOut
+    delimiter: str = ","
+    notes: list[str] = field(default_factory=list)
+
+    def texts(self, column: int | None, *, numbers: bool = False) -> list[str]:
+        """Return the text of each row in a column without spaces around it; none for None.
+
+        Args:
+            column: of the table.
+            numbers: whether it should hold numbers, which are then returned in Python's form.
+
+        Raises:
+            InvalidInputError: when some can only have a decimal comma and others a decimal point.
+        """
+        texts = [cell(row, column) for row in self.rows]
+        if not numbers or column is None:
+            return texts
+        marks = marks_of(texts)
+        if marks.point and marks.comma:
+            raise InvalidInputError(
+                f"{self.name}: column {self.columns[column]!r} has {marks.comma!r} with a decimal comma and "
+                f"{marks.point!r} with a decimal point; write all in one way"
+            )
+        decimal = marks.decimal(self._usual_mark)
+        read = plain(texts, decimal)
+        if decimal == "," and (marks.comma or marks.either):
+            self._note(f"{self.columns[column]!r} has a decimal comma")
+        elif marks.either and not marks.point:
+            self._note(f"commas in {self.columns[column]!r} separate thousands, as in {marks.either}")
+        if read.deviations:
+            self._note(f"{read.deviations:,} deviations in {self.columns[column]!r} are left out")
+        return read.texts
+
+    @cached_property
+    def _usual_mark(self) -> str:
+        """The decimal mark of columns that do not tell: that of the others, else the one of the separator."""
+        all_marks = [marks_of(cell(row, i) for row in self.rows) for i in range(len(self.columns))]
+        points, commas = any(m.point for m in all_marks), any(m.comma for m in all_marks)
+        if points != commas:
+            return "," if commas else "."
+        return "," if self.delimiter == ";" else "."
+
+    def _note(self, text: str) -> None:
+        if text not in self.notes:
+            self.notes.append(text)
 
     def find(self, role: str, named: Mapping[str, str]) -> int | None:
         """Return the index of the column with a role: the one named, else the one called like it.
@@ -139,7 +173,9 @@ class TextTable:
             InvalidInputError: when there are none, or one holds no number.
         """
         columns = self.others(used, ignore)
-        text = [self.columns[i] for i in columns if not any(number(row[i]) is not None for row in self.rows)]
+        text = [
+            self.columns[i] for i in columns if all(number(t) is None for t in self.texts(i, numbers=True))
+        ]
         if text:
             settings = " ".join(setting("ignore", name) for name in text)
             raise InvalidInputError(
@@ -154,17 +190,18 @@ def read_table(file: File, *, skip_invalid: bool = False) -> TextTable:
     """Read a table with a header line; blank rows are left out and counted.
 
     Args:
-        file: CSV or TSV in UTF-8.
+        file: fields parted by commas, semicolons, tabs or pipes, as in Markdown too; UTF-8 or UTF-16.
         skip_invalid: leave out and count rows that cannot be read, instead of refusing the file.
 
     Raises:
-        InvalidInputError: when it is empty, not UTF-8, has no rows, or rows of another length.
+        InvalidInputError: when it is empty, in another encoding, has no rows, or rows of another length.
     """
     name, text = _text(file)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(name, text), strict=True)
+    text, mark = _without_frame(text, _delimiter(name, text))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     left_out = LeftOut(name, skip_invalid)
     try:
-        columns = tuple(field.strip() for field in next(reader, []))
+        columns = tuple(field.strip() for field in next((row for row in reader if row), []))
         _check_header(name, columns)
         pairs = list(_even_rows(reader, len(columns), left_out))
     except csv.Error as error:
@@ -172,23 +209,58 @@ def read_table(file: File, *, skip_invalid: bool = False) -> TextTable:
     if not pairs:
         raise InvalidInputError(f"{name} has no rows below its header; nothing to import")
     lines, rows = [line for line, _ in pairs], [row for _, row in pairs]
-    return TextTable(name=name, columns=columns, rows=rows, lines=lines, left_out=left_out)
+    return TextTable(name=name, columns=columns, rows=rows, lines=lines, left_out=left_out, delimiter=mark)
 
 
 def _text(file: File) -> tuple[str, str]:
     if isinstance(file, str | PurePath):
-        content = read_regular(Path(file), limit=MAX_TABLE_BYTES)
-        return Path(file).name, decode_utf8(content, Path(file).name)
-    given = getattr(file, "name", None)  # of standard input it is <stdin>, of a descriptor a number
-    name = PurePath(given).name.strip("<>") if isinstance(given, str) else "stdin"
-    return name, decode_utf8(file.read(), name)
+        content, name = read_regular(Path(file), limit=MAX_TABLE_BYTES), Path(file).name
+    else:
+        given = getattr(file, "name", None)  # of standard input it is <stdin>, of a descriptor a number
+        content, name = file.read(), PurePath(given).name.strip("<>") if isinstance(given, str) else "stdin"
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        # What spreadsheets call Unicode text.
+        try:
+            return name, content.decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise InvalidInputError(f"{name} is damaged: its UTF-16 breaks off; save it again") from error
+    return name, decode_utf8(content, name)
 
 
 def _delimiter(name: str, text: str) -> str:
-    if PurePath(name).suffix.lower() in (".tsv", ".tab"):
-        return "\t"
-    header = text.partition("\n")[0]
-    return next((mark for mark in ",;\t" if mark in header), ",")
+    """Return the mark that parts the first lines into most fields of the same number."""
+    told = _SEP.match(text)
+    if told is not None:
+        return "\t" if told[1] == "\\t" else told[1]
+    given = (line for line in text[:_LOOKED_AT].splitlines() if line.strip() and not _RULE.fullmatch(line))
+    lines = list(itertools.islice(given, _FIRST_LINES))
+    if not lines or (PurePath(name).suffix.lower() in (".tsv", ".tab") and "\t" in lines[0]):
+        return "\t" if lines else ","
+
+    def fit(mark: str) -> tuple[float, int]:
+        header, *rows = (len(row) for row in csv.reader(lines, delimiter=mark) if row)
+        return (sum(n == header for n in rows) / max(len(rows), 1) if header > 1 else 0.0), header
+
+    return max(",;\t|", key=fit)
+
+
+def _without_frame(text: str, mark: str) -> tuple[str, str]:
+    """Return a text without a line that names its separator, and without the frame that a pipe table has.
+
+    What is taken out leaves an empty line, so that lines keep their numbers.
+    """
+    text = _SEP.sub("\n", text, count=1)
+    if mark != "|":
+        return text, mark
+    lines = ("" if _RULE.fullmatch(line) else _inside(line) for line in text.split("\n"))
+    return "\n".join(lines), mark
+
+
+def _inside(line: str) -> str:
+    """Return a row of a pipe table without its outer pipes, links as their text."""
+    line = line.strip()
+    framed = line.startswith("|") and line.endswith("|") and len(line) > 1
+    return _LINK.sub(r"\1", line[1:-1] if framed else line)
 
 
 def _check_header(name: str, columns: tuple[str, ...]) -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from expertise_graph.core.errors import ExpertiseError
-from expertise_graph.registry.imports.distances import import_distances
-from expertise_graph.registry.imports.frame import DistanceOptions
+from expertise_graph.registry.imports.options import DistanceOptions
+from expertise_graph.registry.imports.values import import_distances
 
 
 def distances(store):
@@ -67,7 +67,7 @@ def test_a_dry_run_writes_nothing(store, table):
         ("task,other,distance\nt,t,0\n", {}, "no distance between two different tasks"),
         ("task,other,distance\nt,u,1\nt,v,far\n", {}, "line 3: distance 'far' is not a finite number from 0"),
         ("task,other,distance\nt,u,-1\n", {}, "line 2: distance '-1'"),
-        ("task,other,distance\nt,u,nan\n", {}, "line 2: distance 'nan'"),
+        ("task,other,distance\nt,u,far\n", {}, "line 2: distance 'far'"),
         ("task,other,distance\nt,,1\n", {}, "line 2: no task"),
         ("task,other,dist\nt,u,1\n", {}, "column 'other': distance 'u' .*a long table has the columns task"),
         (

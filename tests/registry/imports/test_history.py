@@ -7,8 +7,8 @@ import pytest
 
 from expertise_graph.core.errors import ExpertiseError, InvalidInputError
 from expertise_graph.core.types import Edge
-from expertise_graph.registry.imports.frame import HistoryOptions
 from expertise_graph.registry.imports.history import import_history
+from expertise_graph.registry.imports.options import HistoryOptions
 from tests.store.nodes import expert, task
 
 HEADER = "expert,task,metric,value\n"
@@ -85,9 +85,9 @@ def test_columns_can_be_named_and_unknown_ones_are_said(store, table):
     options = HistoryOptions(columns={"expert": "model", "task": "data", "value": "acc"}, metric="accuracy")
     report = import_history(store, path, options)
     assert edges(store) == [("meta:a", "task:meta:t", "accuracy", 0.5)]
-    assert report.notes == ("columns ignored: epochs",)
+    assert report.notes == ("columns ignored: epochs", "accuracy is in fractions of 1")
     silent = dataclasses.replace(options, ignore=("epochs",))
-    assert import_history(store, path, silent).notes == ()
+    assert import_history(store, path, silent).notes == ("accuracy is in fractions of 1",)
 
 
 @pytest.mark.parametrize("mark", ["\t", ";"])
@@ -105,9 +105,13 @@ def test_a_stream_with_and_without_byte_order_mark(store, encoding):
 
 
 def test_blank_rows_and_missing_values_are_left_out_and_counted(store, table):
-    report = import_history(store, table(HEADER + "a,t,accuracy,0.5\n\n,,,\na,u,accuracy,\n"))
-    assert (report.added, report.left_out) == (1, {"blank": 1, "without a value": 1})
-    assert report.lines()[1] == "left out: 1 blank, 1 without a value"
+    missing = "".join(
+        f"a,u{i},accuracy,{v}\n" for i, v in enumerate(("", "NaN", "None", "N/A", "-", "#DIV/0!"))
+    )
+    report = import_history(store, table(HEADER + "a,t,accuracy,0.5\n\n,,,\n" + missing))
+    assert (report.added, report.left_out) == (1, {"blank": 1, "without a value": 6})
+    assert report.lines()[1] == "left out: 1 blank, 6 without a value; accuracy is in fractions of 1"
+    assert len(store.tasks()) == 1
 
 
 def test_names_with_commas_formulas_and_control_characters_are_kept(store, table):
@@ -118,9 +122,12 @@ def test_names_with_commas_formulas_and_control_characters_are_kept(store, table
 @pytest.mark.parametrize(
     ("values", "expected", "note"),
     [
-        (("0.5", "1", "0"), [0.5, 1.0, 0.0], ()),
-        (("50", "100", "0"), [0.5, 1.0, 0.0], ("accuracy is in percent, divided by 100",)),
-        (("0", "0", "0"), [0.0, 0.0, 0.0], ()),
+        (("0.5", "1", "0"), [0.5, 1.0, 0.0], "in fractions of 1"),
+        (("50", "100", "0"), [0.5, 1.0, 0.0], "in percent, divided by 100"),
+        (("0", "0", "0"), [0.0, 0.0, 0.0], "in fractions of 1"),
+        (("50%", "100 %", "0"), [0.5, 1.0, 0.0], "in percent, divided by 100"),
+        (("0.5%", "1%", "0.25 %"), [0.005, 0.01, 0.0025], "in percent, divided by 100"),
+        (("50%", "100", "0%"), [0.5, 1.0, 0.0], "in percent, divided by 100"),
     ],
 )
 def test_the_unit_is_told_from_the_values(store, table, values, expected, note):
@@ -128,7 +135,7 @@ def test_the_unit_is_told_from_the_values(store, table, values, expected, note):
     report = import_history(store, table(HEADER + rows))
     assert [e.weight for e in store.edges()] == expected
     assert {e.metric for e in store.edges()} == {"accuracy"}
-    assert report.notes == ("acc is stored as accuracy", *note)
+    assert report.notes == ("acc is stored as accuracy", f"accuracy is {note}")
 
 
 def test_each_metric_has_its_unit_and_other_metrics_none(store, table):
@@ -176,7 +183,12 @@ def test_a_metric_called_like_a_loss_may_be_higher_is_better(store, table):
         (HEADER + "a,t,m,1\na,t,m\n", {}, "line 3: 3 fields where the header has 4; .*`skip_invalid`"),
         (HEADER + "a,t,m,one\n", {}, "line 2: value 'one' is not a finite number"),
         (HEADER + "a,t,m,1_0\n", {}, "value '1_0' is not a finite number"),
-        (HEADER + "a,t,m,1\nb,t,m,NaN\n", {}, "line 3: value 'NaN'"),
+        (HEADER + "a,t,m,1\nb,t,m,oom\n", {}, "line 3: value 'oom'"),
+        (HEADER + "a,t,acc,50%\nb,t,acc,0.5\n", {},
+         "accuracy is 0.5 at line 3 and 50 at line 2; say which unit"),
+        (HEADER + "a,t,acc,101%\n", {}, "line 2: 101 is no accuracy"),
+        ("expert;task;metric;value\na;t;m;0,5\nb;t;m;0.5\n", {},
+         "column 'value' has '0,5' with a decimal comma and '0.5' with a decimal point; write all in one"),
         (HEADER + "a,t,m,-inf\n", {}, "line 2: value '-inf'"),
         (HEADER + '"a\nb",t,m,1\nb,t,m,x\n', {}, "line 4: value 'x'"),
         (HEADER + " ,t,m,1\n", {}, "line 2: no expert"),

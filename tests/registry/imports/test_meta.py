@@ -3,8 +3,8 @@
 import pytest
 
 from expertise_graph.core.errors import ExpertiseError
-from expertise_graph.registry.imports.frame import ImportOptions
-from expertise_graph.registry.imports.meta import import_meta
+from expertise_graph.registry.imports.options import ImportOptions
+from expertise_graph.registry.imports.values import import_meta
 from tests.store.nodes import expert
 
 

@@ -34,4 +34,25 @@ def test_names(name, fraction, lower):
 
 
 def test_accuracy_has_one_name():
-    assert [known_as(n) for n in ("acc", "ACC", "Accuracy", "top-1 acc")] == ["accuracy"] * 3 + ["top-1 acc"]
+    for name in (
+        "acc",
+        "ACC",
+        "Accuracy",
+        "top-1 acc",
+        "top1",
+        "val/acc",
+        "eval_accuracy",
+        "testAcc",
+        "acc (%)",
+    ):
+        assert known_as(name) == "accuracy"
+    for name in (
+        "train_acc",
+        "balanced accuracy",
+        "top-5 acc",
+        "top5",
+        "acc_class_3",
+        "mAP",
+        "accuracy gain",
+    ):
+        assert known_as(name) == name

@@ -4,8 +4,8 @@ import pytest
 
 from expertise_graph.core.errors import ExpertiseError
 from expertise_graph.core.types import Score
-from expertise_graph.registry.imports.frame import ScoreOptions
-from expertise_graph.registry.imports.scores import import_scores
+from expertise_graph.registry.imports.options import ScoreOptions
+from expertise_graph.registry.imports.values import import_scores
 
 HEADER = "expert,task,estimator,value\n"
 
