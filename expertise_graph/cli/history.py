@@ -69,10 +69,10 @@ def history_ls(context: CommandContext, task: str | None, expert: str | None, st
 @removal_options
 @pass_context
 def history_rm(context: CommandContext, /, dry_run: bool, as_json: bool, **which: str | None) -> None:
-    """Take back the measured results that meet all conditions, and what is known by them only.
+    """Take back measured results, by what they are of.
 
-    Experts and tasks that only imported results named go with the last of them. A training run and its child
-    stay: they are taken back by runs rm.
+    Those go that meet all conditions given; experts and tasks that only imported results named go with the
+    last of them. A training run and its child stay: they are taken back by runs rm.
 
     \b
     Example:

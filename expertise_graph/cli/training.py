@@ -290,7 +290,7 @@ def _list_runs(context: CommandContext, style: str | None) -> None:
 @removal_options
 @pass_context
 def runs_rm(context: CommandContext, run: str, descendants: bool, dry_run: bool, as_json: bool) -> None:
-    """Take back a training run: its results, its child, and what is derived from it.
+    """Take back a training run, its child and what they led to.
 
     RUN is an id, the beginning of one (see runs -q), or the folder of the run. The folder stays: the same
     warm-start command would record it again.

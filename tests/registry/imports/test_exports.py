@@ -3,8 +3,8 @@
 import pytest
 
 from expertise_graph.core.errors import ExpertiseError
-from expertise_graph.registry.imports.frame import HistoryOptions
 from expertise_graph.registry.imports.history import import_history
+from expertise_graph.registry.imports.options import HistoryOptions
 
 # As the button of the page writes it, and as mlflow.search_runs does.
 MLFLOW_PAGE = """\

@@ -5,13 +5,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from expertise_graph.core.errors import ExpertiseError
-from expertise_graph.registry.imports.frame import (
+from expertise_graph.registry.imports.history import import_history
+from expertise_graph.registry.imports.options import (
     DistanceOptions,
     HistoryOptions,
     ImportOptions,
     ScoreOptions,
 )
-from expertise_graph.registry.imports.history import import_history
 from expertise_graph.registry.imports.table import read_table
 from expertise_graph.registry.imports.values import import_distances, import_meta, import_scores
 
