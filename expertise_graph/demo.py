@@ -8,7 +8,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from expertise_graph.core import Expert, ExpertiseError, Progress, Query, Ranking, WarmStart, write_json
+from expertise_graph.core import (
+    Expert,
+    ExpertiseError,
+    InvalidInputError,
+    Progress,
+    Query,
+    Ranking,
+    WarmStart,
+    check_no_workspace,
+    setting,
+    write_json,
+)
 from expertise_graph.models import RunFolder, installed, starter_names
 from expertise_graph.starter import task_archives
 from expertise_graph.training import TrainConfig, TrainingProgress
@@ -22,6 +33,9 @@ EPOCHS = 6
 
 # Tasks that are ranked for but not trained on unless named, to keep the demo short.
 ASKED_ONLY = ("emoji-redrawn",)
+
+SUMMARY = "summary.json"
+PLOTS = ("accuracy.png", "graph.png")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +72,26 @@ class Demo:
 
     def __init__(self, out: Path, progress: Progress, report: Callable[[TrainingProgress], None]) -> None:
         self.out = out
+        self._check_free()
         self.report = report
         self.started = time.perf_counter()
         self.workspace = Workspace.init(out / "workspace", progress=progress)
+
+    def _check_free(self) -> None:
+        """Refuse a folder with files that no demo wrote.
+
+        Raises:
+            InvalidInputError: naming one of them.
+        """
+        check_no_workspace(self.out)
+        known = {"workspace", "data", SUMMARY, *PLOTS, *self.tasks()}
+        others = (
+            sorted(p.name for p in self.out.iterdir() if p.name not in known) if self.out.is_dir() else []
+        )
+        if others:
+            raise InvalidInputError(
+                f"{self.out} holds other files ({', '.join(others[:3])}): choose another {setting('out')}"
+            )
 
     def register(self) -> Iterator[tuple[str, Expert | ExpertiseError]]:
         """Register every starter expert whose weights are on this machine; yield its name and the result."""
@@ -118,7 +149,7 @@ class Demo:
 
     def finish(self, chapters: list[Chapter]) -> Path:
         """Write summary.json and return its path."""
-        path = self.out / "summary.json"
+        path = self.out / SUMMARY
         tasks = [asdict(chapter.summary) for chapter in chapters]
         write_json(path, {"tasks": tasks, "seconds": time.perf_counter() - self.started})
         return path

@@ -525,39 +525,42 @@ class Workspace:
         """
         config, out = config or training.TrainConfig(), Path(out).absolute()
         labelled = self.read(data, columns=columns)
-        if force:
-            models.RunFolder(out).discard()
-        if expert is not None:
-            starts = [self.store.find_runnable(expert)]
-        else:
-            started = training.expert_of_run(self.store, labelled, out, config)
-            starts = [started] if started else self._starts(labelled, seed=config.seed, trust_code=trust_code)
-        architecture, failed = self._architecture(config.into), list[str]()
+        with models.RunFolder(out).in_use():
+            if force:
+                models.RunFolder(out).discard()
+            if expert is not None:
+                starts = [self.store.find_runnable(expert)]
+            else:
+                started = training.expert_of_run(self.store, labelled, out, config)
+                starts = (
+                    [started] if started else self._starts(labelled, seed=config.seed, trust_code=trust_code)
+                )
+            architecture, failed = self._architecture(config.into), list[str]()
 
-        def start_from(chosen: Expert) -> WarmStart:
-            spec = training.RunSpec(
-                expert=chosen,
-                config=config,
-                out=out,
-                architecture=architecture,
-                compare_cold=compare_cold,
-                tracker=tracker,
-                columns=columns or datasets.NO_COLUMNS,
-                launcher=launcher,
-            )
-            return training.warm_start(self._context(trust_code), labelled, spec, report)
+            def start_from(chosen: Expert) -> WarmStart:
+                spec = training.RunSpec(
+                    expert=chosen,
+                    config=config,
+                    out=out,
+                    architecture=architecture,
+                    compare_cold=compare_cold,
+                    tracker=tracker,
+                    columns=columns or datasets.NO_COLUMNS,
+                    launcher=launcher,
+                )
+                return training.warm_start(self._context(trust_code), labelled, spec, report)
 
-        for chosen in starts[:-1]:
-            try:
-                done = start_from(chosen)
-                break
-            except FailedError as error:
-                failed.append(str(error))
-                if models.RunFolder(out).is_run:
-                    models.RunFolder(out).discard()
-        else:
-            done = start_from(starts[-1])
-        return dataclasses.replace(done, note="; ".join(filter(None, [*failed, done.note])))
+            for chosen in starts[:-1]:
+                try:
+                    done = start_from(chosen)
+                    break
+                except FailedError as error:
+                    failed.append(str(error))
+                    if models.RunFolder(out).is_run:
+                        models.RunFolder(out).discard()
+            else:
+                done = start_from(starts[-1])
+            return dataclasses.replace(done, note="; ".join(filter(None, [*failed, done.note])))
 
     def _starts(self, labelled: LabelledData, *, seed: int, trust_code: bool) -> list[Expert]:
         """Return the experts of a query that can be run, best first."""
@@ -622,16 +625,17 @@ class Workspace:
         """
         started = time.perf_counter() if started is None else started
         labelled, out = self.read(data, columns=columns), Path(out).absolute()
-        if force:
-            tuning.discard_result(out)
-        return tuning.auto(
-            self._context(trust_code),
-            labelled,
-            ask=lambda asked, query: self.query(asked, query, trust_code=trust_code),
-            out=out,
-            settings=settings,
-            started=started,
-        )
+        with models.RunFolder(out).in_use():
+            if force:
+                tuning.discard_result(out)
+            return tuning.auto(
+                self._context(trust_code),
+                labelled,
+                ask=lambda asked, query: self.query(asked, query, trust_code=trust_code),
+                out=out,
+                settings=settings,
+                started=started,
+            )
 
     # Merging and deltas
 
@@ -897,18 +901,19 @@ class Workspace:
         whole = registry.build_graph(self.store.experts(), self.store.tasks(), self.store.edges())
         return whole if around is None else registry.ego(whole, around, radius)
 
-    def export_graph(self, path: str | Path, format: str | None = None) -> Graph:
+    def export_graph(self, path: str | Path, format: str | None = None, *, force: bool = False) -> Graph:
         """Write the graph to a file and return it.
 
         Args:
             path: the file.
             format: graphml, gexf, gml or json; by default that of the suffix.
+            force: replace a file that is there.
 
         Raises:
-            InvalidInputError: for an unknown format or suffix, or a folder that is not there.
+            InvalidInputError: for an unknown format or suffix, or a path that may not be written.
         """
         graph = self.graph()
-        registry.export(graph, Path(path), format)
+        registry.export(graph, Path(path), format, force=force)
         return graph
 
     # Diagnostics

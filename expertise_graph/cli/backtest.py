@@ -15,7 +15,7 @@ from expertise_graph import views
 from expertise_graph.cli.app import CommandContext, app, pass_context
 from expertise_graph.cli.output import Bars, emit, emit_json
 from expertise_graph.cli.parameters import SEED
-from expertise_graph.core import percent, printable, write_text
+from expertise_graph.core import check_no_workspace, check_output, percent, printable, write_text
 
 if TYPE_CHECKING:
     from expertise_graph import Backtest
@@ -53,9 +53,12 @@ _LONGEST_NAME = 120
     type=click.Path(file_okay=False),
     help="Write the predictions as DIR/TASK.csv with columns model and score.",
 )
+@click.option("--force", is_flag=True, help="Replace existing files of --predictions.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def backtest(context: CommandContext, /, predictions: str | None, as_json: bool, **given: Any) -> None:
+def backtest(
+    context: CommandContext, /, predictions: str | None, force: bool, as_json: bool, **given: Any
+) -> None:
     """Backtest the ranking on the registry's measured results.
 
     Each task in turn is held out with all its results, predicted from everything else, and compared with
@@ -69,7 +72,7 @@ def backtest(context: CommandContext, /, predictions: str | None, as_json: bool,
         report = workspace.backtest(**given)
         names = {e.id: e.name for e in workspace.experts()}
     if predictions is not None:
-        _write(Path(predictions), report, names)
+        _write(Path(predictions), report, names, force=force)
     if as_json:
         emit_json(views.backtest_json(report))
     else:
@@ -89,10 +92,15 @@ def _show(report: Backtest) -> None:
     click.echo(f"coverage of our 80 % intervals: {percent(covered)} of the results")
 
 
-def _write(folder: Path, report: Backtest, names: Mapping[str, str]) -> None:
+def _write(folder: Path, report: Backtest, names: Mapping[str, str], *, force: bool) -> None:
     """Write the predictions of each task as CSV; experts that share a name are given by id."""
     shared = Counter(names.values())
-    for task, file in zip(report.tasks, _file_names([task.name for task in report.tasks]), strict=True):
+    files = _file_names([task.name for task in report.tasks])
+    check_no_workspace(folder, "predictions")
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        check_output(folder / file, "predictions", force=force)
+    for task, file in zip(report.tasks, files, strict=True):
         pairs = zip(task.experts, task.predicted["ours"], strict=True)
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")

@@ -76,11 +76,11 @@ def _tell_task(story: Demo, task: str) -> Chapter:
 
 def _draw(story: Demo, chapters: list[Chapter]) -> None:
     from expertise_graph import plots
+    from expertise_graph.demo import PLOTS
 
-    curves = story.out / "accuracy.png"
+    curves, around = (story.out / name for name in PLOTS)
     plots.draw_histories({c.summary.task: Path(c.result.path) for c in chapters}, curves)
     child = story.workspace.expert(chapters[0].result.child)
-    around = story.out / "graph.png"
     graph = story.workspace.graph(around=child.id, radius=2)
     plots.draw_graph(graph, around, title=f"around {child.name}")
     click.echo(f"\nPlots: {curves}, {around}")

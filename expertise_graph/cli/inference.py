@@ -13,7 +13,13 @@ from expertise_graph import views
 from expertise_graph.cli.app import FORM, CommandContext, app, in_options, pass_context
 from expertise_graph.cli.output import Bars, emit, emit_json, report_data, table, to_csv
 from expertise_graph.cli.parameters import column_options, columns_from, item_column_options, trust_option
-from expertise_graph.core import DatasetError, InvalidInputError, NotFoundError, printable, shorten
+from expertise_graph.core import (
+    DatasetError,
+    InvalidInputError,
+    check_output,
+    printable,
+    shorten,
+)
 
 if TYPE_CHECKING:
     from expertise_graph import Evaluation, Model, Prediction, Predictions
@@ -125,6 +131,7 @@ def _rows(model: Model, prediction: Prediction) -> list[dict[str, Any]]:
 @click.option(
     "--plot", type=click.Path(path_type=Path), metavar="PNG", help="Write the confusion matrix as a PNG."
 )
+@click.option("--force", is_flag=True, help="Replace an existing file of --plot.")
 @column_options
 @trust_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -139,7 +146,7 @@ def evaluate(context: CommandContext, /, model: str, data: str, as_json: bool, *
     Example:
       expertise-graph evaluate runs/first my-images --plot confusion.png
     """
-    plot = _plotter(given["plot"])
+    plot = _plotter(given["plot"], force=given["force"])
     with Bars() as bars, context.workspace(bars, must_exist=False) as workspace:
         opened = workspace.model(model, trust_code=given["trust_code"])
         labelled = workspace.read_as_trained(opened, data, columns=columns_from(given))
@@ -158,14 +165,13 @@ def evaluate(context: CommandContext, /, model: str, data: str, as_json: bool, *
         _show_evaluation(found)
 
 
-def _plotter(path: Path | None) -> Callable[[Any, Sequence[str], Path], None] | None:
+def _plotter(path: Path | None, *, force: bool) -> Callable[[Any, Sequence[str], Path], None] | None:
     """Return what draws; a path that cannot be written is refused before the model runs."""
     if path is None:
         return None
     from expertise_graph.plots import draw_confusion
 
-    if not path.absolute().parent.is_dir():
-        raise NotFoundError(f"there is no folder {path.absolute().parent} to write the plot to")
+    check_output(path, "plot", force=force)
     return draw_confusion
 
 
@@ -198,7 +204,7 @@ def _show_evaluation(found: Evaluation) -> None:
     "model.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="File to write a model to.")
-@click.option("--force", is_flag=True, help="Replace an existing file of a model.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @trust_option
 @pass_context
 def export(
@@ -233,5 +239,5 @@ def export(
             f"--out is for --format {' and '.join(_MODEL_FORMATS)}; for the graph give the path alone"
         )
     with context.workspace() as workspace:
-        graph = workspace.export_graph(what, kind)
+        graph = workspace.export_graph(what, kind, force=force)
     click.echo(f"{what}: {graph.number_of_nodes()} nodes, {graph.number_of_edges()} edges", err=True)

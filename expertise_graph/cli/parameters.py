@@ -12,7 +12,7 @@ import click
 import yaml
 
 import expertise_graph as xg
-from expertise_graph.core import InvalidInputError, did_you_mean, write_text
+from expertise_graph.core import InvalidInputError, check_output, did_you_mean, write_text
 
 if TYPE_CHECKING:
     from expertise_graph import Columns, Query
@@ -331,6 +331,9 @@ def save_settings(context: click.Context) -> None:
         return
     values = {p.name: _plain(context.params.get(p.name or "")) for p in _kept(context)}
     text = yaml.safe_dump({k: v for k, v in values.items() if v not in (None, [])}, sort_keys=False)
+    if path.is_file() and path.read_bytes() == text.encode():
+        return
+    check_output(path, "save_config", force=bool(context.params.get("force")))
     try:
         write_text(path, text)
     except OSError as error:

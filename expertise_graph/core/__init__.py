@@ -41,7 +41,9 @@ if TYPE_CHECKING:
         write_json,
         write_text,
     )
+    from expertise_graph.core.locks import locked, on_network
     from expertise_graph.core.metrics import log_softmax, sigmoid, softmax
+    from expertise_graph.core.outputs import ARRAYS, DATABASE, check_no_workspace, check_output
     from expertise_graph.core.plugins import Registry
     from expertise_graph.core.processes import is_gone, process_name
     from expertise_graph.core.progress import Progress, silent

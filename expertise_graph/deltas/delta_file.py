@@ -11,7 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from expertise_graph.core import InvalidInputError, NotFoundError, replacing, setting
+from expertise_graph.core import InvalidInputError, NotFoundError, check_output, replacing, setting
 from expertise_graph.deltas.delta import DIFFERENCE, NO_HEAD, About, Delta, head_sha256
 from expertise_graph.deltas.packing import check_parts
 from expertise_graph.merging import LoadedModel, State
@@ -28,8 +28,7 @@ def write_delta(delta: Delta, path: Path) -> int:
     Raises:
         InvalidInputError: when there is something at `path`, or it cannot be written.
     """
-    if path.exists() or path.is_symlink():
-        raise InvalidInputError(f"{path} exists already: choose another {setting('out')}")
+    check_output(path)
     tensors = {
         f"{part}:{name}": tensor.contiguous()
         for name, parts in delta.parts.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import glob
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,16 @@ from pathlib import Path
 
 import jinja2
 
-from expertise_graph.core import Command, DatasetError, InvalidInputError, setting, shorten, write_bytes
+from expertise_graph.core import (
+    Command,
+    DatasetError,
+    InvalidInputError,
+    check_no_workspace,
+    check_output,
+    setting,
+    shorten,
+    write_bytes,
+)
 from expertise_graph.data import Item, known_modalities
 from expertise_graph.diagnostics.charts import BarChart, LineChart
 
@@ -190,12 +200,17 @@ def check_writable(path: Path) -> None:
         raise InvalidInputError(
             f"there is no folder {path.parent}: make it, or choose another {setting('out')}"
         )
-    if path.exists():
+    check_no_workspace(path)
+    if path.is_file():
         with path.open("rb") as file:
             if _MARK not in file.read(_HEAD_BYTES):
                 raise InvalidInputError(
                     f"{path} is not a report of an earlier check: choose another {setting('out')}"
                 )
+        return
+    # What is written beside a report is replaced with it only.
+    for beside in (path, *path.parent.glob(f"{glob.escape(path.stem)}-*.png")):
+        check_output(beside)
 
 
 class _Thumbnails:

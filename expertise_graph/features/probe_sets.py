@@ -6,7 +6,15 @@ import shutil
 from pathlib import Path
 
 from expertise_graph import data as datasets
-from expertise_graph.core import DatasetError, NotFoundError, ProbeSet, did_you_mean, path_part, replacing
+from expertise_graph.core import (
+    ARRAYS,
+    DatasetError,
+    NotFoundError,
+    ProbeSet,
+    did_you_mean,
+    path_part,
+    replacing,
+)
 from expertise_graph.data import Inputs, LabelledData, ProbeFile, read_probe_set
 from expertise_graph.store import Store
 
@@ -91,7 +99,7 @@ def inputs(store: Store, probe_set: ProbeSet) -> Inputs:
 
 
 def _path(store: Store, probe_set_id: str) -> Path:
-    return store.folder / "embeddings" / "probes" / f"{path_part(probe_set_id.partition(':')[2])}.zip"
+    return store.folder / ARRAYS / "probes" / f"{path_part(probe_set_id.partition(':')[2])}.zip"
 
 
 def _state(modality: str) -> str:

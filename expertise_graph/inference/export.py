@@ -17,6 +17,7 @@ from expertise_graph.core import (
     InvalidInputError,
     Registry,
     SourceError,
+    check_output,
     first_line,
     read_json_object,
     setting,
@@ -117,7 +118,7 @@ def export_model(model: Model, path: Path, *, kind: str, force: bool = False) ->
                 f"{model.folder} exported as {kind} gives other logits (off by {difference:.2g}, "
                 f"{relative:.1e} of the largest); no file was written"
             )
-        description = path.with_name(f"{path.name}.json")
+        description = _description(path)
         about = {"format": kind, "made_with": form.version, **describe(model, traced)}
         write_json(description, {**about, "largest_difference": difference})
         temporary.replace(path)
@@ -180,9 +181,10 @@ def _image(model: Model, size: list[Any]) -> dict[str, Any]:
 def _check_path(path: Path, suffix: str, *, force: bool) -> None:
     if path.suffix != suffix:
         raise InvalidInputError(f"{path} must end in {suffix}: choose another {setting('out')}")
-    if not path.absolute().parent.is_dir():
-        raise InvalidInputError(f"there is no folder {path.absolute().parent} to write {path.name} into")
-    if path.is_dir() or (path.exists() and not force):
-        raise InvalidInputError(
-            f"{path} exists already: choose another {setting('out')}, or set {setting('force')} to replace it"
-        )
+    for file in (path, _description(path)):
+        check_output(file, force=force)
+
+
+def _description(path: Path) -> Path:
+    """Return where it is written what a file of a model takes and gives."""
+    return path.with_name(f"{path.name}.json")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from expertise_graph.models.loading import load, resolve, resolve_all
     from expertise_graph.models.networks import new_network
     from expertise_graph.models.pooled import PIXELS, SIZES, image_batch
+    from expertise_graph.models.run_files import LOCK
     from expertise_graph.models.run_folder import RunFolder
     from expertise_graph.models.tensors import write_tensors
     from expertise_graph.models.transformers_export import native_features

@@ -22,10 +22,12 @@ class RunRecord:
     Attributes:
         identity: what the run is known by: settings, data, expert.
         result: what it reached; None until it has finished.
+        files: the sizes of the files that it wrote, by their paths in the folder; None where it does not say.
     """
 
     identity: Mapping[str, Any]
     result: Mapping[str, Any] | None
+    files: Mapping[str, int] | None = None
 
     @classmethod
     def from_file(cls, path: Path) -> RunRecord:
@@ -41,7 +43,8 @@ class RunRecord:
         identity, result = content.get("identity"), content.get("result", "")
         if not isinstance(identity, dict) or not isinstance(result, dict | None):
             raise InvalidInputError(f"{path} is not the record of a run: identity or result is missing")
-        return cls(identity=identity, result=result)
+        files = content.get("files")
+        return cls(identity=identity, result=result, files=files if isinstance(files, dict) else None)
 
     @property
     def config(self) -> Mapping[str, Any]:

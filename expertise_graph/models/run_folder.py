@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,37 +26,25 @@ from typing import Any
 from expertise_graph.core import (
     InvalidInputError,
     NotFoundError,
+    check_no_workspace,
+    locked,
     new_folder,
     read_json,
-    remove,
     setting,
     write_json,
     write_text,
 )
 from expertise_graph.models.descriptions import EnsembleDescription, ModelDescription, RunRecord
-
-RECORD, DESCRIPTION, CARD, HISTORY, ENSEMBLE = (
-    "run.json",
-    "head.json",
-    "README.md",
-    "history.json",
-    "ensemble.json",
-)
-
-# What a run may leave. run.json comes last: it marks the folder as a run's until all the rest is gone.
-_OWN = (
-    "checkpoint",
-    "cold",
-    "model",
-    "tensorboard",
-    "members",
-    ENSEMBLE,
-    "head.safetensors",
-    DESCRIPTION,
-    "test.safetensors",
-    HISTORY,
+from expertise_graph.models.run_files import (
     CARD,
+    DESCRIPTION,
+    ENSEMBLE,
+    HISTORY,
+    LOCK,
     RECORD,
+    files_below,
+    manifest,
+    own_files,
 )
 
 _ENSEMBLE_REMARK = (
@@ -157,6 +145,7 @@ class RunFolder:
         Raises:
             InvalidInputError: when the folder holds another run or other files.
         """
+        check_no_workspace(self.path)
         record = self.record()
         if record is not None:
             # Through JSON, because tuples come back as lists.
@@ -176,6 +165,28 @@ class RunFolder:
                 f"{self.path} cannot be written (it is a file): choose another {setting('out')}"
             )
         return None
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep other processes out of the folder while the block runs; it is made where it is not there.
+
+        Raises:
+            InvalidInputError: when another process is at work in it, or it cannot be written.
+        """
+        check_no_workspace(self.path)
+        if self.path.exists() and not self.path.is_dir():
+            yield  # refused by whoever looks into it
+            return
+        with self._writable():
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = ExitStack()
+            lock.enter_context(locked(self.path / LOCK, str(self.path)))
+        try:
+            with lock:
+                yield
+        finally:
+            with suppress(OSError):  # it is not empty
+                self.path.rmdir()
 
     def claim(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
         """Take the folder for the run known by `identity`, unless that has it already.
@@ -219,19 +230,35 @@ class RunFolder:
         with new_folder(self.path) as temporary:
             yield RunFolder(temporary)
 
-    def discard(self) -> None:
-        """Remove what a run wrote into the folder, and nothing else.
+    def discard(self, also: Sequence[str] = ()) -> None:
+        """Remove what a run wrote into the folder; where anything else is there, nothing is removed.
+
+        Args:
+            also: names of files that belong to the folder as well, and stay.
 
         Raises:
-            InvalidInputError: when the folder has files but no run.json, so belongs to no run.
+            InvalidInputError: when the folder belongs to no run, or holds files that no run wrote.
         """
-        if self.path.is_dir() and any(self.path.iterdir()) and not self.is_run:
+        there = files_below(self.path) - {*also}
+        if not there:
+            return
+        if not self.is_run:
             raise InvalidInputError(
                 f"{self.path} is not the folder of a run: nothing was removed, choose another "
                 f"{setting('out')}"
             )
-        for name in _OWN:
-            remove(self.path / name)
+        others = sorted(there - own_files(self.path))
+        if others:
+            raise InvalidInputError(
+                f"{self.path} holds files that its run did not write, or that were changed since "
+                f"({', '.join(others[:3])}): nothing was removed; move them, or choose another "
+                f"{setting('out')}"
+            )
+        # run.json comes last: it marks the folder as a run's until all the rest is gone.
+        for name in sorted(there, key=lambda name: (name == RECORD, name)):
+            (self.path / name).unlink(missing_ok=True)
+        for folder in sorted((p for p in self.path.rglob("*") if p.is_dir()), reverse=True):
+            folder.rmdir()
 
     def check_backbone(self) -> None:
         """Raise NotFoundError when there is no ``model/``, or nothing in it."""
@@ -276,10 +303,15 @@ class RunFolder:
         write_json(self.path / ENSEMBLE, {"weights": dict(weights), "accuracy": accuracy})
         remark = _ENSEMBLE_REMARK.format(len(weights), accuracy)
         self.write_card(_with_remark((self.path / CARD).read_text(encoding="utf-8"), remark))
+        record = self.record()
+        if record is not None:
+            self._write_record(record.identity, record.result)
 
     def _write_record(self, identity: Mapping[str, Any], result: Mapping[str, Any] | None) -> None:
-        recorded = None if result is None else dict(result)
-        write_json(self.path / RECORD, {"identity": dict(identity), "result": recorded})
+        content = {"identity": dict(identity), "result": None if result is None else dict(result)}
+        if result is not None:
+            content["files"] = manifest(self.path)
+        write_json(self.path / RECORD, content)
 
     @contextmanager
     def _writable(self) -> Iterator[None]:

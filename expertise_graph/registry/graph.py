@@ -17,6 +17,7 @@ from expertise_graph.core import (
     Expert,
     InvalidInputError,
     Task,
+    check_output,
     did_you_mean,
     replacing,
     setting,
@@ -157,16 +158,17 @@ FORMATS: dict[str, Callable[[Graph, Path], None]] = {
 }
 
 
-def export(graph: Graph, path: Path, kind: str | None = None) -> None:
+def export(graph: Graph, path: Path, kind: str | None = None, *, force: bool = False) -> None:
     """Write the graph to `path`, whole or not at all.
 
     Args:
         graph: what to write.
         path: the file.
         kind: graphml, gexf, gml or json; by default that of the suffix.
+        force: whether a file that is there is replaced.
 
     Raises:
-        InvalidInputError: for an unknown format or suffix, or a folder that is not there.
+        InvalidInputError: for an unknown format or suffix, or a path that may not be written.
     """
     possible = ", ".join(FORMATS)
     if kind is None:
@@ -178,7 +180,6 @@ def export(graph: Graph, path: Path, kind: str | None = None) -> None:
             )
     elif kind not in FORMATS:
         raise InvalidInputError(f"no format {kind!r}; there are: {possible}.{did_you_mean(kind, FORMATS)}")
-    if not path.parent.is_dir():
-        raise InvalidInputError(f"{path.parent} is not a folder; make it first")
+    check_output(path, None, force=force)
     with replacing(path) as temporary:
         FORMATS[kind](sanitised(graph), temporary)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Edge, Expert, InvalidInputError, Neighbour, NotFoundError, path_part
+from expertise_graph.core import ARRAYS, Edge, Expert, InvalidInputError, Neighbour, NotFoundError, path_part
 from expertise_graph.features import (
     DEFAULT_INDEX,
     DUPLICATE_CKA,
@@ -157,7 +157,7 @@ def _index_name(store: Store) -> str:
 def _load_index(store: Store, probe_set: str) -> VectorIndex:
     """Return the saved index with what was added to the registry since; it is saved again now and then."""
     name = f"{path_part(probe_set.partition(':')[2])[:16]}.{path_part(_index_name(store))}"
-    path = store.folder / "embeddings" / "index" / name
+    path = store.folder / ARRAYS / "index" / name
     saved = _saved_index(store, path, probe_set) if path.is_file() else None
     before = len(saved) if saved else 0
     index = _updated(saved, store, probe_set)

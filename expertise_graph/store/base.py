@@ -11,9 +11,9 @@ from typing import Any, Self, TypeVar
 
 from sqlite_utils import Database
 
+from expertise_graph.core import ARRAYS, DATABASE
 from expertise_graph.store.arrays import Arrays
 from expertise_graph.store.connection import connect, write
-from expertise_graph.store.location import DATABASE
 from expertise_graph.store.rows import now, plain, readable
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ class StoreBase:
         connection = connect(folder / DATABASE)
         self.db = Database(connection, execute_plugins=False)
         self.read_only = connection.read_only
-        self.features = Arrays(folder / "embeddings" / "features", read_only=self.read_only)
+        self.features = Arrays(folder / ARRAYS / "features", read_only=self.read_only)
 
     def close(self) -> None:
         """Close the connection."""

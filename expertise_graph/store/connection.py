@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
-from expertise_graph.core import NewerSchemaError, StoreError, setting
+from expertise_graph.core import ARRAYS, NewerSchemaError, StoreError, on_network, setting
 from expertise_graph.store.failures import Connection, advice, is_read_only, store_error
-from expertise_graph.store.location import on_network
 from expertise_graph.store.migrations import SCHEMA_VERSION, migrate, schema_version
 from expertise_graph.store.schema import check_schema
 
@@ -62,7 +61,7 @@ def _to_write(path: Path, network: bool) -> Connection:
     current = _is_current(connection, path)
     if was_there and not current and _is_lost(connection, path):
         raise StoreError(
-            f"{path} is empty, and {path.parent / 'embeddings'} is not: it was lost. Restore it from a "
+            f"{path} is empty, and {path.parent / ARRAYS} is not: it was lost. Restore it from a "
             "backup, or remove it and run: expertise-graph init"
         )
     # The journal is part of the file: one that was moved to a network file system brings its own along.
@@ -176,7 +175,7 @@ def _is_current(connection: Connection, path: Path) -> bool:
 def _is_lost(connection: Connection, path: Path) -> bool:
     """Tell whether a registry without a single table has arrays beside it, which it made once."""
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    return not tables and any(p.is_file() for p in (path.parent / "embeddings").rglob("*"))
+    return not tables and any(p.is_file() for p in (path.parent / ARRAYS).rglob("*"))
 
 
 @contextmanager

@@ -6,8 +6,16 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.core import InvalidInputError, read_json_object, remove, setting, write_json, write_text
-from expertise_graph.models import RunFolder, write_tensors
+from expertise_graph.core import (
+    InvalidInputError,
+    check_no_workspace,
+    read_json_object,
+    remove,
+    setting,
+    write_json,
+    write_text,
+)
+from expertise_graph.models import LOCK, RunFolder, write_tensors
 from expertise_graph.training import Tensors, TrainingState
 from expertise_graph.tuning.result import AutoResult
 
@@ -33,6 +41,7 @@ class OutputFolder:
         Raises:
             InvalidInputError: when the folder holds something else.
         """
+        check_no_workspace(self.out)
         path = self.out / RECORD
         if path.is_file():
             recorded = _read(path)
@@ -43,7 +52,7 @@ class OutputFolder:
                 )
             result = recorded["result"]
             return None if result is None else AutoResult.from_dict(result)
-        if self.out.exists() and (not self.out.is_dir() or any(self.out.iterdir())):
+        if self.out.exists() and (not self.out.is_dir() or any(p.name != LOCK for p in self.out.iterdir())):
             raise InvalidInputError(
                 f"{self.out} holds other files: choose a new or empty folder as {setting('out')}"
             )
@@ -64,7 +73,7 @@ class OutputFolder:
                 f"{self.out} cannot be written ({error.strerror}): choose another {setting('out')}"
             ) from error
         if RunFolder(self.out).is_run:
-            RunFolder(self.out).discard()
+            RunFolder(self.out).discard(also=(RECORD, REPORT))
 
     def finish(self, result: AutoResult, report: str) -> None:
         """Write result and report, and remove the weights of trials."""
@@ -97,8 +106,9 @@ def discard_result(out: Path) -> None:
         raise InvalidInputError(
             f"{out} is not the output of auto: nothing was removed, choose another {setting('out')}"
         )
-    if RunFolder(out).is_run:
-        RunFolder(out).discard()
+    if (out / RECORD).is_file():
+        _read(out / RECORD)
+        RunFolder(out).discard(also=(RECORD, REPORT))
     for name in (REPORT, RECORD):
         remove(out / name)
 

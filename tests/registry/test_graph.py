@@ -113,10 +113,13 @@ def test_sanitised_keeps_every_edge_between_the_same_nodes(zoo):
 def test_export_is_whole_or_not_at_all(zoo, tmp_path):
     with pytest.raises(InvalidInputError, match=r"graphml, gexf, gml, json\..*'graphml'"):
         export(zoo, tmp_path / "g", "grafml")
-    with pytest.raises(InvalidInputError, match="not a folder"):
+    with pytest.raises(InvalidInputError, match="there is no folder"):
         export(zoo, tmp_path / "missing" / "g", "json")
     (tmp_path / "g").write_text("old")
-    export(zoo, tmp_path / "g", "json")
+    with pytest.raises(InvalidInputError, match="exists already"):
+        export(zoo, tmp_path / "g", "json")
+    assert (tmp_path / "g").read_text() == "old"
+    export(zoo, tmp_path / "g", "json", force=True)
     assert len(read(tmp_path / "g", "json")) == len(zoo)
 
 

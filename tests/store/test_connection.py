@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from expertise_graph.core.errors import NewerSchemaError, NotFoundError, StoreError
+from expertise_graph.core.locks import on_network
 from expertise_graph.core.types import ProbeSet
 from expertise_graph.store.connection import APPLICATION_ID, connect, write
-from expertise_graph.store.location import find_workspace, on_network
+from expertise_graph.store.location import find_workspace
 from expertise_graph.store.migrations import SCHEMA_VERSION, migrate
 from expertise_graph.store.rows import to_row
 from expertise_graph.store.store import Store

@@ -135,9 +135,15 @@ def test_another_run_in_the_folder_is_named(finished, tiny):
 def test_discard_makes_room_and_touches_nothing_else(tmp_path, tiny):
     out = tmp_path / "run"
     train(backbone(), tiny, out=out, config=TrainConfig(strategy="linear-probe"))
+    before = {path.name for path in out.iterdir()}
     (out / "notes.txt").write_text("mine")
+    with pytest.raises(InvalidInputError, match=r"did not write.*\(notes.txt\): nothing was removed"):
+        RunFolder(out).discard()
+    assert {path.name for path in out.iterdir()} == before | {"notes.txt"}
+    (out / "notes.txt").unlink()
     RunFolder(out).discard()
-    assert [path.name for path in out.iterdir()] == ["notes.txt"]
+    assert list(out.iterdir()) == []
+    (out / "notes.txt").write_text("mine")
     with pytest.raises(InvalidInputError, match="not the folder of a run"):
         RunFolder(out).discard()
     RunFolder(tmp_path / "missing").discard()
