@@ -20,7 +20,7 @@ from expertise_graph.data.modalities.base import known_modalities
 # Reasons that the line names, and kinds of reasons that are told apart in all.
 _REASONS, _MOST_REASONS = 3, 20
 # Paths, quoted names and numbers in a reason: without them equal reasons are equal.
-_PARTICULAR = re.compile(r"(?:/|[A-Za-z]:\\)\S*|'[^']*'|\"[^\"]*\"")
+_PARTICULAR = re.compile(r"(?<!\S)(?:/|[A-Za-z]:\\)\S*|'[^']*'|\"[^\"]*\"")
 _NUMBER = re.compile(r"\b\d[\d.,]*")
 _NAMED = 4
 # Examples: of each class, and in all; characters of a text.
@@ -124,7 +124,7 @@ def skipped_by_reason(skipped: Sequence[Skip]) -> dict[str, int]:
         >>> skipped_by_reason([("a", "cannot read /x/a: gone"), ("b", "cannot read /x/b: gone")])
         {'cannot read the file: gone': 2}
     """
-    reasons = Counter(_general(reason) for _, reason in skipped).most_common()
+    reasons = Counter(_general(reason, where) for where, reason in skipped).most_common()
     rest = sum(n for _, n in reasons[_MOST_REASONS:])
     return {**dict(reasons[:_MOST_REASONS]), **({"other reasons": rest} if rest else {})}
 
@@ -133,7 +133,7 @@ def first_of_each_reason(skipped: Sequence[Skip]) -> dict[str, str]:
     """Return one item that was left out for each reason, and the reason as it was given."""
     found: dict[str, str] = {}
     for where, reason in skipped:
-        found.setdefault(_general(reason), f"{where}: {reason}")
+        found.setdefault(_general(reason, where), f"{where}: {reason}")
     return dict(list(found.items())[:_MOST_REASONS])
 
 
@@ -192,10 +192,15 @@ def notes_on_classes(data: LabelledData) -> tuple[str, ...]:
     return (*_alike(data.outputs), *_unlabelled(data.outputs), *_in_one_split(data))
 
 
-def _general(reason: str) -> str:
+def _general(reason: str, where: str) -> str:
+    """Return a reason without what is particular to one item."""
+
     def stand_in(found: re.Match[str]) -> str:
         return f"the file{':' if found[0].endswith(':') else ''}" if found[0][0] not in "'\"" else "..."
 
+    if "/" in where:
+        # A path with blanks would not be recognised.
+        reason = reason.replace(where, "the file")
     return " ".join(_NUMBER.sub("N", _PARTICULAR.sub(stand_in, reason)).split())
 
 

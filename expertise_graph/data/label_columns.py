@@ -44,11 +44,13 @@ class LabelCells:
 
     Attributes:
         cells: None where a label is missing; texts, numbers, or lists.
+        kind: of the target that they are, if no other is asked for.
         form: what they were taken for, where another way would do; for people.
         notes: what looks odd.
     """
 
     cells: list[object]
+    kind: str = CLASS
     form: str = ""
     notes: tuple[str, ...] = ()
 
@@ -63,7 +65,7 @@ def typed_cells(raw: Sequence[object], columns: Columns, *, untyped: bool) -> La
     """
     cells = [_without_missing(cell, columns.no_label, untyped=untyped) for cell in raw]
     if columns.target in (None, LABELS) and (lists := _lists(cells)):
-        return LabelCells(cells=lists, form="lists")
+        return LabelCells(cells=lists, kind=LABELS, form="lists")
     if columns.target is not None or columns.separator is not None:
         return LabelCells(cells=cells)
     present = [cell for cell in cells if cell is not None]
@@ -71,13 +73,17 @@ def typed_cells(raw: Sequence[object], columns: Columns, *, untyped: bool) -> La
         return _numbers_of(cells, present)
     if present and all(map(is_whole, present)):
         return _whole_numbers(cells, present)
+    if any(isinstance(cell, list | tuple | np.ndarray) for cell in present):
+        return LabelCells(cells=cells, kind=LABELS)
+    if any(map(_is_fraction, present)) and all(isinstance(cell, numbers.Real) for cell in present):
+        return LabelCells(cells=cells, kind=VALUE)
     return LabelCells(cells=cells, notes=_notes_on_separators(present))
 
 
 def choose_separator(raw: Sequence[object]) -> str:
     """Return the separator of several labels that all cells of a column together speak for.
 
-    It is the one that leaves the fewest different labels; of those that fit equally well, the first.
+    It is the one that leaves the fewest different labels; of those that fit equally well, that in most cells.
     """
     texts = [cell for cell in raw if isinstance(cell, str)]
     there = [s for s in SEPARATORS if any(s in text for text in texts)]
@@ -85,7 +91,11 @@ def choose_separator(raw: Sequence[object]) -> str:
         cells = len({text.strip() for text in texts})
         weak = {s: _vocabulary(texts, s) for s in _WEAK_SEPARATORS if any(s in t.strip() for t in texts)}
         there = [s for s, n in weak.items() if n < cells]
-    return min(there, key=lambda s: _vocabulary(texts, s), default=SEPARATORS[0])
+
+    def fit(separator: str) -> tuple[int, int]:
+        return _vocabulary(texts, separator), -sum(separator in text for text in texts)
+
+    return min(there, key=fit, default=SEPARATORS[0])
 
 
 def is_whole(cell: object) -> bool:
@@ -95,6 +105,10 @@ def is_whole(cell: object) -> bool:
     if isinstance(cell, bool | np.bool_):
         return False
     return isinstance(cell, numbers.Real) and float(cell).is_integer()
+
+
+def _is_fraction(cell: object) -> bool:
+    return isinstance(cell, numbers.Real) and not float(cell).is_integer()
 
 
 def _integer(cell: object) -> int:
@@ -205,7 +219,7 @@ def _numbers_of(cells: list[object], present: Sequence[object]) -> LabelCells:
         whole = [None if one is None else int(one) for one in typed]
         return _whole_numbers(list(whole), [one for one in whole if one is not None])
     form = f"numbers; {setting('target', CLASS)} reads them as names"
-    return LabelCells(cells=list(typed), form=form)
+    return LabelCells(cells=list(typed), kind=VALUE, form=form)
 
 
 def _are_numbers(texts: set[str], *, fractional: bool) -> bool:
@@ -234,7 +248,8 @@ def _whole_numbers(cells: list[object], present: Sequence[object]) -> LabelCells
         return LabelCells(cells=cells, form="")
     if distinct > FEW_NUMBERS and 2 * distinct > len(present):
         form = f"whole numbers, {distinct:,} different ones; {setting('target', CLASS)} reads them as classes"
-        return LabelCells(cells=[None if cell is None else float(str(cell)) for cell in cells], form=form)
+        values: list[object] = [None if cell is None else float(str(cell)) for cell in cells]
+        return LabelCells(cells=values, kind=VALUE, form=form)
     form = f"whole numbers; {setting('target', VALUE)} reads them as values"
     return LabelCells(cells=cells, form=form if distinct > 2 else "", notes=_note_on_minus_one(found))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from expertise_graph.core import DatasetError, setting
+from expertise_graph.core import DatasetError, inline, setting
 
 SPLITS = ("train", "validation", "test")
 _USUAL = {
@@ -79,9 +79,10 @@ def chosen_splits(text: str | None) -> dict[str, str] | None:
         name, mark, value = pair.partition("=")
         split = split_name(name)
         if not (split and mark and value.strip()):
+            given = setting("splits", inline(text[:80]))
             raise DatasetError(
-                f"{setting('splits', text[:80])} does not say which is which: write train=NAME,test=NAME "
-                "with the names of folders, files or values, or none"
+                f"{given} does not say which is which: write train=NAME,test=NAME with the names of folders, "
+                "files or values, or none"
             )
         chosen[value.strip()] = split
     return chosen

@@ -75,7 +75,7 @@ def label_format(raw: Sequence[object], columns: Columns, *, untyped: bool = Fal
         DatasetError: when a kind is asked for that the labels are not.
     """
     typed = typed_cells(raw, columns, untyped=untyped)
-    kind = columns.target or (LABELS if columns.separator else _kind(typed.cells))
+    kind = columns.target or (LABELS if columns.separator else typed.kind)
     form = partial(LabelFormat, kind, typed.cells, notes=typed.notes)
     if kind == VALUE:
         name = columns.label or "value"
@@ -86,15 +86,6 @@ def label_format(raw: Sequence[object], columns: Columns, *, untyped: bool = Fal
         how = f"separated by {separator!r}; another with {setting('separator')}" if written else typed.form
         return form(lambda label: _joined(label, separator), _several, form=how)
     return form(class_name, _classes, form=typed.form)
-
-
-def _kind(raw: Sequence[object]) -> str:
-    present = [label for label in raw if label is not None]
-    if any(isinstance(label, list | tuple | np.ndarray) for label in present):
-        return LABELS
-    # Whole numbers are values where `typed_cells` made floats of them, as they are too many for classes.
-    measured = any(is_fraction(label) for label in present)
-    return VALUE if measured and all(isinstance(label, numbers.Real) for label in present) else CLASS
 
 
 def _classes(texts: Sequence[str]) -> Targets:
@@ -120,6 +111,8 @@ def _value(label: object) -> str | None:
 def _values(texts: Sequence[str], name: str) -> Targets:
     """Number values by ranges that hold about as many items each."""
     values = np.array([float(text) for text in texts])
+    if not len(values):
+        raise DatasetError("no item has a value; there is nothing to learn")
     count = max(2, min(RANGES, len(values) // _ENOUGH))
     edges = np.unique(np.quantile(values, np.linspace(0, 1, count + 1)[1:-1], method="lower"))
     edges = edges[edges < values.max()]
@@ -193,7 +186,7 @@ def class_name(label: object) -> str | None:
     if isinstance(label, numbers.Real):
         if math.isinf(label):
             raise DatasetError(f"the label {label} is infinite; correct or remove it")
-        return str(label) if is_fraction(label) else f"{float(label):.0f}"
+        return f"{float(label):.0f}" if float(label).is_integer() else str(label)
     if isinstance(label, bytes):
         label = _text_of_bytes(label)
     if not isinstance(label, str):
@@ -217,10 +210,3 @@ def _clean(name: str) -> str:
     # File systems differ in how they compose accents, and store bytes that are no characters.
     name = unicodedata.normalize("NFC", name.encode("utf-8", "replace").decode("utf-8"))
     return " ".join(name.split())
-
-
-def is_fraction(label: object) -> bool:
-    """Tell whether a label is a number that is not whole."""
-    if not isinstance(label, numbers.Real) or isinstance(label, numbers.Integral):
-        return False
-    return not float(label).is_integer()

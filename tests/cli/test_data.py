@@ -1,0 +1,149 @@
+"""Every command that reads data first says what it understood; `data show` says it at length."""
+
+import shutil
+
+import pytest
+
+from tests import materials
+from tests.data.files import image_folder, png, text_csv
+from tests.program import invoke
+
+KEYS = {"modality", "items", "classes", "target", "splits", "columns", "skipped", "notes"}
+
+
+@pytest.fixture
+def letters(tmp_path):
+    """Letters in folders called seg_train and seg_test, with a broken file and folders of systems."""
+    plain = materials.pictures(tmp_path / "plain", 3, 8, splits=("train", "test"))
+    root = tmp_path / "letters"
+    root.mkdir()
+    for split in ("train", "test"):
+        shutil.move(plain / split, root / f"seg_{split}")
+        (root / f"seg_{split}" / "@eaDir").mkdir()
+        (root / f"seg_{split}" / "@eaDir" / "thumb.png").write_bytes(png(1))
+    broken = next((root / "seg_train").rglob("*.png"))
+    broken.write_bytes(b"no image")
+    return root
+
+
+LINE = "letters: 47 images with 3 classes; train 23 (seg_train/), test 24 (seg_test/)"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("query", "DATA", "--budget", 1),
+        ("check", "DATA"),
+        (
+            "warm-start",
+            "DATA",
+            "--out",
+            "out",
+            "--expert",
+            "emoji",
+            "--epochs",
+            1,
+            "--strategy",
+            "linear-probe",
+        ),
+        ("auto", "DATA", "--out", "out", "--time-budget", "3s", "--experts", 1),
+        ("data", "show", "DATA"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_the_line_comes_first_and_json_carries_the_same(workspace, letters, command):
+    words = [letters if word == "DATA" else word for word in command]
+    done = invoke(*words, "--json").worked()
+    assert done.err.splitlines()[0].startswith(LINE)
+    assert "1 skipped (1 the image is not a readable image) [change: --splits]" in done.err.splitlines()[0]
+    found = done.json if command[0] == "data" else done.json["data"]
+    assert set(found) >= KEYS
+    assert {key: found[key] for key in KEYS} == {
+        "modality": "image",
+        "items": 47,
+        "classes": 3,
+        "target": "class",
+        "splits": {"train": 23, "test": 24},
+        "columns": {},
+        "skipped": {"the image is not a readable image": 1},
+        "notes": [],
+    }
+
+
+def test_evaluate_and_predict_say_what_they_read(workspace, letters, tmp_path):
+    options = ("--out", "out", "--expert", "emoji", "--epochs", 1, "--strategy", "linear-probe")
+    invoke("warm-start", letters, *options).worked()
+    done = invoke("evaluate", "out", letters, "--json").worked()
+    assert done.err.startswith(LINE)
+    assert set(done.json["data"]) == KEYS
+    done = invoke("predict", "out", letters / "seg_test").worked()
+    assert done.err == "24 images\n"
+    (letters / "seg_test" / "notes.md").write_text("hello")
+    done = invoke("predict", "out", letters, "--json")
+    assert done.code == 1
+    assert done.err.splitlines()[0] == "48 images; 1 skipped (1 no image file)"
+    first, second = (skip["input"].rpartition("/")[2] for skip in done.json["skipped"])
+    assert (first, second[-4:]) == ("notes.md", ".png")
+
+
+def test_notes_are_the_same_for_query_check_and_warm_start(workspace, tmp_path):
+    root = materials.pictures(tmp_path / "data", 2, 8)
+    first = min(root.iterdir())
+    shutil.copytree(first, root / f"{first.name}\u200b")
+    shutil.copytree(first, root / "unsup")
+    notes = []
+    options = ("--out", "out", "--expert", "emoji", "--epochs", 1, "--strategy", "linear-probe")
+    for words in (("query", root, "--budget", 1), ("check", root), ("warm-start", root, *options)):
+        done = invoke(*words, "--json").worked()
+        notes.append(done.json["data"]["notes"])
+        said = [line.removeprefix("note: ") for line in done.err.splitlines() if line.startswith("note: ")]
+        assert said == notes[-1]
+    assert notes[0] == notes[1] == notes[2]
+    assert "8 files in unsup/ have no label and are left out: set --no-label -" in notes[0][0]
+    assert "differ only by case, blanks or invisible characters" in notes[0][1]
+
+
+def test_show_lists_classes_examples_and_what_was_skipped(letters, tmp_path, monkeypatch):
+    """No workspace is needed."""
+    monkeypatch.chdir(tmp_path)
+    done = invoke("data", "show", letters).worked()
+    assert done.out.startswith(LINE)
+    assert "seg_test/" in done.out
+    assert "the image is not a readable image" in done.out.splitlines()[-1]
+    found = invoke("data", "show", letters, "--json").worked().json
+    assert sum(found["items_by_class"].values()) == 47
+    assert {example["label"] for example in found["examples"]} == set(found["items_by_class"])
+    assert found["origins"] == {"train": "seg_train/", "test": "seg_test/"}
+
+
+def test_show_of_a_table_with_every_kind_of_guess(tmp_path):
+    rows = [(f"text {i}", ["x", "y", "", "NaN"][i % 4]) for i in range(12)]
+    table = text_csv(tmp_path / "t.csv", rows, header="body,kind")
+    found = invoke("data", "show", table, "--json").worked().json
+    assert found["columns"] == {"text": "body", "label": "kind"}
+    assert found["skipped"] == {"no label": 6}
+    assert found["change_with"] == ["--text-column", "--label-column"]
+    found = invoke("data", "show", table, "--no-label", "x", "--json").worked().json
+    assert (found["classes"], found["skipped"]) == (1, {"no label": 9})
+
+
+def test_the_option_of_the_line_corrects_the_guess(tmp_path):
+    image_folder(tmp_path / "d" / "seg_train", {"a": 3, "b": 3})
+    image_folder(tmp_path / "d" / "seg_test", {"a": 3, "b": 3}, seed=20)
+    found = invoke("data", "show", tmp_path / "d", "--splits", "none", "--json").worked().json
+    assert (found["splits"], list(found["items_by_class"])) == ({}, ["seg_test", "seg_train"])
+    swapped = invoke("data", "show", tmp_path / "d", "--splits", "train=seg_test", "--json").worked().json
+    assert swapped["splits"] == {"train": 6}
+    invoke("query", tmp_path / "d", "--splits", "seg_test").failed("--splits seg_test does not say which")
+
+
+def test_what_was_named_goes_into_the_next_command(workspace, tmp_path):
+    image_folder(tmp_path / "d" / "part1", {"a": 6, "b": 6})
+    image_folder(tmp_path / "d" / "part2", {"a": 6, "b": 6}, seed=20)
+    invoke("query", tmp_path / "d").failed("--splits train=part1,test=part2, or --splits none")
+    answer = (
+        invoke("query", tmp_path / "d", "--splits", "train=part1,test=part2", "--budget", 1, "--json")
+        .worked()
+        .json
+    )
+    assert "--splits train=part1,test=part2" in answer["command"]
