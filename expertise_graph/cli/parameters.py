@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 import yaml
+from click.shell_completion import CompletionItem
 
 import expertise_graph as xg
 from expertise_graph.core import InvalidInputError, check_output, did_you_mean, write_text
@@ -49,6 +50,31 @@ class Seconds(click.ParamType[float]):
         if not found:
             self.fail(f"{value!r} is not a duration like 90s, 10m or 2h", param, ctx)
         return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+class NameOf(click.ParamType[str]):
+    """One of the names of a kind, which are asked for when they are needed: plug-ins add to them."""
+
+    def __init__(self, kind: str, names: Callable[[], Iterable[str]]) -> None:
+        self.name, self._names = kind, names
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name."""
+        names = list(self._names())
+        if value not in names:
+            near = did_you_mean(str(value), names)
+            self.fail(f"no {self.name} called {value!r}; there are: {', '.join(names)}.{near}", param, ctx)
+        return str(value)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the names that begin so."""
+        return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
+
+
+STRATEGY = NameOf("strategy", lambda: xg.strategies)
+TRACKER = NameOf("tracker", lambda: xg.TRACKERS)
 
 
 class Spend(NamedTuple):
@@ -260,7 +286,7 @@ trust_option = click.option(
 # Options in a YAML file
 
 # The form of the output, and what is done once only, are no settings of the work.
-_NOT_KEPT = ("config", "save_config", "as_json", "force", "trust_code", "verbose", "help")
+_NOT_KEPT = ("config", "save_config", "out", "as_json", "force", "trust_code", "verbose", "help")
 
 
 def config_options(command: F) -> F:

@@ -31,6 +31,8 @@ from expertise_graph.cli.output import (
 )
 from expertise_graph.cli.parameters import (
     SEED,
+    STRATEGY,
+    TRACKER,
     Seconds,
     column_options,
     columns_from,
@@ -88,6 +90,7 @@ _TRIAL_COLUMNS = (
     "--strategy",
     default="lp-ft",
     show_default=True,
+    type=STRATEGY,
     help="Fine-tuning method: lp-ft (linear probe, then all weights), full, linear-probe, lora, l2-sp, "
     "bitfit, norm-only, gradual or from-scratch.",
 )
@@ -168,6 +171,7 @@ _TRIAL_COLUMNS = (
     "--tracker",
     default="tensorboard",
     show_default=True,
+    type=TRACKER,
     help="Experiment tracker: tensorboard, trackio, mlflow or wandb.",
 )
 @click.option(
@@ -321,6 +325,7 @@ def runs_rm(context: CommandContext, run: str, descendants: bool, dry_run: bool,
     "--strategy",
     "strategies",
     multiple=True,
+    type=STRATEGY,
     help="Try only this fine-tuning method, see warm-start; repeatable.  [default: all but linear-probe]",
 )
 @click.option(

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from expertise_graph.training.spec import RunSpec, trial_id
     from expertise_graph.training.strategy import strategies, unfreeze
     from expertise_graph.training.time_budget import BACKWARD_COST
+    from expertise_graph.training.trackers import TRACKERS
     from expertise_graph.training.trainable import TrainableModel
     from expertise_graph.training.trainer import Trainer, identity_of, train
 

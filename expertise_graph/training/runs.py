@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,6 @@ def _register_child(context: Context, data: LabelledData, spec: RunSpec, result:
         return expert
     options = SourceOptions(
         trust_code=context.trust_code,
-        name=f"{data.name}-from-{expert.name if pretrained else 'scratch'}",
         license=expert.license,
         modality=expert.modality,
         tags=("warm-start" if pretrained else "from-scratch",),
@@ -116,9 +116,22 @@ def _register_child(context: Context, data: LabelledData, spec: RunSpec, result:
     if child.id == expert.id:
         return expert
     child = dataclasses.replace(
-        child, base_model=expert.id if pretrained else None, datasets=(*expert.datasets, data.name)
+        child,
+        name=_child_name(context.store, data.name, expert.name if pretrained else "scratch", child.id),
+        base_model=expert.id if pretrained else None,
+        datasets=(*expert.datasets, data.name),
     )
     return register(context.store, context.prober, child)
+
+
+def _child_name(store: Store, data: str, expert: str, child: str) -> str:
+    """Return DATA-from-EXPERT, without what the expert itself is from, numbered where that is taken."""
+    name = f"{data}-from-{expert.partition('-from-')[0]}"
+    candidates = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    # A child that is registered again keeps its name.
+    return next(
+        free for free in candidates if all(e.id == child for e in store.experts(where={"name": free}))
+    )
 
 
 def _record(store: Store, data: LabelledData, spec: RunSpec, result: WarmCold, child: Expert) -> None:

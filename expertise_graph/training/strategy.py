@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from expertise_graph import models
 from expertise_graph.core import Expert, Registry, SourceError
 
-Moving = Callable[[nn.Module, int], Sequence[nn.Parameter]]
+if TYPE_CHECKING:
+    # The command line asks for the names of the strategies, which does not wait for torch.
+    from torch import nn
+
+Moving = Callable[["nn.Module", int], Sequence["nn.Parameter"]]
 """Returns the parameters of a backbone that are trained; may add an adapter of the given rank to it."""
 
-Save = Callable[[nn.Module, Expert, Path], None]
+Save = Callable[["nn.Module", Expert, Path], None]
 """Writes the adapter that was trained beside the weights of an expert into a folder."""
 
 BACKBONE_LR = 0.3
@@ -34,6 +37,8 @@ def _weights(module: nn.Module, _: int) -> list[nn.Parameter]:
     A few hundred texts touch a small part of the rows: moving those alone pulls them away from
     their untouched neighbours, and the table is half of the weights of a small text encoder.
     """
+    from torch import nn
+
     tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
     return [p for p in module.parameters() if id(p) not in tables]
 

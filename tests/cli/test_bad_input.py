@@ -2,6 +2,8 @@
 
 import os
 import sqlite3
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -136,6 +138,42 @@ def test_options_that_cannot_be_are_usage_errors(options):
     assert invoke("query", "x", *options).code == 2
 
 
+WITHOUT_TORCH = """
+import sys
+from expertise_graph.cli import main
+try:
+    main()
+finally:
+    print("torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "part"),
+    [
+        (("--strategy", "freeze"), 2, "no strategy called 'freeze'; there are: bitfit, from-scratch"),
+        (("--tracker", "tb"), 2, "no tracker called 'tb'; there are: tensorboard"),
+        (("--epochs", "0"), 1, "epochs is 0"),
+        (("--class-weights", "balanced", "--lr", "0"), 1, "lr is 0"),
+    ],
+)
+def test_settings_are_checked_before_anything_is_loaded_or_read(options, code, part):
+    command = [sys.executable, "-c", WITHOUT_TORCH, "warm-start", "nowhere", "--out", "out", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (code, "False\n")
+    assert part in done.stderr
+
+
+def test_names_of_strategies_are_completed():
+    arguments = {"COMP_WORDS": "expertise-graph warm-start data --strategy l", "COMP_CWORD": "4"}
+    environment = {**os.environ, "_EXPERTISE_GRAPH_COMPLETE": "bash_complete", **arguments}
+    program = "import sys; sys.argv[0] = 'expertise-graph'; from expertise_graph.cli import main; main()"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    found = [line.split(",")[1] for line in done.stdout.splitlines()]
+    assert found == ["l2-sp", "linear-probe", "lora", "lp-ft"], done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "part"),
     [
@@ -144,7 +182,6 @@ def test_options_that_cannot_be_are_usage_errors(options):
         (("--lr", "nan"), "lr"),
         (("--lr", -1), "lr"),
         (("--seed", -1), "seed"),
-        (("--strategy", "freeze"), "no strategy called 'freeze'; there are: bitfit, from-scratch"),
         (("--strategy", "from-scratch", "--compare-cold"), "from-scratch"),
     ],
 )

@@ -38,7 +38,7 @@ def test_settings_are_written_and_read_back_and_the_command_line_wins(workspace,
     first.worked()
     kept = yaml.safe_load((workspace / "run.yaml").read_text())
     assert (kept["strategy"], kept["epochs"], kept["batch_size"]) == ("bitfit", 2, 8)
-    assert not {"config", "save_config", "as_json", "force"} & set(kept)
+    assert not {"config", "save_config", "out", "as_json", "force"} & set(kept)
     again = invoke("warm-start", letters, "--out", "b", "--config", "run.yaml", "--epochs", 1, "--json")
     result = again.worked().json
     assert (result["strategy"], result["epochs"], result["expert"]) == ("bitfit", 1, first.json["expert"])
@@ -89,7 +89,9 @@ def test_arguments_for_no_launcher_are_refused(workspace, letters):
 
 
 def test_an_unknown_tracker_and_fp16_without_a_gpu_are_refused(workspace, letters):
-    assert "there are: tensorboard, trackio, mlflow, wandb" in start(letters, "a", "--tracker", "tb").err
+    refused = start(letters, "a", "--tracker", "tb")
+    assert refused.code == 2
+    assert "no tracker called 'tb'; there are: tensorboard, trackio, mlflow, wandb" in refused.err
     if not torch.cuda.is_available():
         refused = start(letters, "a", "--precision", "fp16").err
         assert "needs a GPU, and there is none: give bf16, no or auto" in refused

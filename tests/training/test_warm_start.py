@@ -283,3 +283,16 @@ def test_a_child_of_the_same_items_is_no_candidate_and_its_result_no_test(worksp
     assert f"and its expert was trained on {n} of them before" in told
     same = start(data, "on", "--expert", child).worked().json
     assert same["note"] == ""
+
+
+def test_children_have_short_names_and_a_number_where_one_is_taken(workspace, letters):
+    def child(out, *options):
+        return start(letters, out, *options).worked().json["child"]
+
+    first = child("a", "--expert", "hebrew-letters")
+    second = child("b", "--expert", "hebrew-letters", "--lr", 3e-3)
+    of_child = child("c", "--expert", first, "--seed", 1)
+    assert child("a", "--expert", "hebrew-letters") == first
+    with Workspace(workspace) as opened:
+        names = [opened.store.expert(id).name for id in (first, second, of_child)]
+    assert names == ["letters-from-hebrew-letters", "letters-from-hebrew-letters-2", "letters-from-letters"]
