@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         restore,
         trained_tensors,
     )
-    from expertise_graph.training.config import TrainConfig
+    from expertise_graph.training.config import TRACKERS, TrainConfig
     from expertise_graph.training.device import private_rng
     from expertise_graph.training.linear_probe import fit_probe
     from expertise_graph.training.objective import METRICS, Objective, objective_of
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from expertise_graph.training.spec import RunSpec, trial_id
     from expertise_graph.training.strategy import strategies, unfreeze
     from expertise_graph.training.time_budget import BACKWARD_COST
-    from expertise_graph.training.trackers import TRACKERS
     from expertise_graph.training.trainable import TrainableModel
     from expertise_graph.training.trainer import Trainer, identity_of, train
 

@@ -25,6 +25,8 @@ MOST = 1e30
 
 HEADS = ("linear", "native")
 PRECISIONS = ("auto", "no", "bf16", "fp16")
+TENSORBOARD = "tensorboard"
+TRACKERS = (TENSORBOARD, "trackio", "mlflow", "wandb")
 CLASS_WEIGHTS = ("auto", "balanced", "none")
 
 

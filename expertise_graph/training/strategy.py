@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,9 +38,7 @@ def _weights(module: nn.Module, _: int) -> list[nn.Parameter]:
     A few hundred texts touch a small part of the rows: moving those alone pulls them away from
     their untouched neighbours, and the table is half of the weights of a small text encoder.
     """
-    from torch import nn
-
-    tables = {id(m.weight) for m in module.modules() if isinstance(m, nn.Embedding)}
+    tables = {id(m.weight) for m in module.modules() if isinstance(m, import_module("torch.nn").Embedding)}
     return [p for p in module.parameters() if id(p) not in tables]
 
 

@@ -9,11 +9,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
-from expertise_graph.core import InvalidInputError, MissingExtraError
-from expertise_graph.training.config import TrainConfig
+from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+from tensorboardX import SummaryWriter
 
-TENSORBOARD = "tensorboard"
-TRACKERS = (TENSORBOARD, "trackio", "mlflow", "wandb")
+from expertise_graph.core import InvalidInputError, MissingExtraError
+from expertise_graph.training.config import TENSORBOARD, TRACKERS, TrainConfig
+
 PROJECT = "expertise-graph"
 
 
@@ -33,8 +34,6 @@ class TensorBoard:
     """Event files in a folder; events after the step that a run is resumed from are hidden."""
 
     def __init__(self, folder: Path, step: int) -> None:
-        from tensorboardX import SummaryWriter
-
         self._writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
@@ -54,8 +53,6 @@ class Accelerated:
     """
 
     def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
-        from accelerate.tracking import LOGGER_TYPE_TO_CLASS
-
         with redirect_stdout(sys.stderr):
             self._tracker = LOGGER_TYPE_TO_CLASS[name](PROJECT)
             self._tracker.start()
@@ -85,11 +82,7 @@ def check_tracker(name: str) -> None:
     """
     if name not in TRACKERS:
         raise InvalidInputError(f"no tracker called {name!r}; there are: {', '.join(TRACKERS)}")
-    if name == TENSORBOARD:
-        return
-    from accelerate.tracking import get_available_trackers
-
-    if name not in {str(name) for name in get_available_trackers()}:
+    if name != TENSORBOARD and name not in {str(name) for name in get_available_trackers()}:
         raise MissingExtraError(f"{name} is not installed; run: pip install {name}")
 
 

@@ -29,7 +29,7 @@ from expertise_graph.training.checkpoints import (
     restore,
     trained_tensors,
 )
-from expertise_graph.training.config import TrainConfig
+from expertise_graph.training.config import TENSORBOARD, TrainConfig
 from expertise_graph.training.device import peak_memory, private_rng
 from expertise_graph.training.objective import check_distillation, objective_of
 from expertise_graph.training.optimizer import cosine_schedule
@@ -46,7 +46,7 @@ from expertise_graph.training.result import (
 )
 from expertise_graph.training.strategy import unfreeze
 from expertise_graph.training.time_budget import TimeBudget
-from expertise_graph.training.trackers import TENSORBOARD, Tracker, check_tracker, open_tracker
+from expertise_graph.training.trackers import Tracker, check_tracker, open_tracker
 from expertise_graph.training.trainable import TrainableModel
 
 AfterEpoch = Callable[[TrainingState], bool]
