@@ -20,6 +20,7 @@ from expertise_graph.core import (
     Query,
     Score,
     Task,
+    count,
     expert_errors,
     setting,
 )
@@ -29,6 +30,10 @@ from expertise_graph.retrieval.reliability import RIDGE
 from expertise_graph.store import Store, features_key, response_key
 
 TASK_METHOD, TASK_VERSION = "landmark-ridge", "2"
+
+# A sample that has to grow for two items of each class grows up to this many: a few times what is usual, and
+# the one-hot labels of half as many classes still take little memory.
+_LARGEST = 4096
 
 Evidence = Mapping[str, float]
 """Scores of one expert on the task sample, by estimator."""
@@ -40,6 +45,7 @@ class Sample:
 
     Attributes:
         digests: of the contents of all items of the task, where they are known.
+        asked: how many items were asked for, if it had to be another number.
     """
 
     task: Task
@@ -47,6 +53,33 @@ class Sample:
     labels: IntArray
     seed: int
     digests: tuple[str, ...] = ()
+    asked: int | None = None
+
+    @cached_property
+    def supported(self) -> int:
+        """How many items have another one of their class: only these can be told from the others."""
+        _, counts = np.unique(self.labels, return_counts=True)
+        return int(counts[counts > 1].sum())
+
+    @property
+    def notes(self) -> list[str]:
+        """What is unusual about it, one line each."""
+        _, counts = np.unique(self.labels, return_counts=True)
+        alone, classes = int((counts == 1).sum()), len(counts)
+        notes = []
+        if self.asked is not None:
+            found = f"{len(self.labels):,} items were looked at instead of {self.asked:,}"
+            notes.append(f"{found}, for two of each class where there are two")
+            if classes < len(self.task.classes):
+                notes.append(f"only {classes:,} of {len(self.task.classes):,} classes were looked at")
+        if alone:
+            which = "each class has" if alone == classes else f"{alone:,} of {count(classes, 'class')} have"
+            open_ = "no accuracy is known" if not self.supported else "how well those are told is not known"
+            notes.append(
+                f"{which} a single item to learn from: {open_}, and intervals are wide; "
+                "give each class three items or more"
+            )
+        return notes
 
 
 def draw_sample(data: LabelledData, query: Query) -> Sample:
@@ -56,16 +89,32 @@ def draw_sample(data: LabelledData, query: Query) -> Sample:
     """
     splits, pool = holdout(data, seed=query.seed), data.by_content
     pool = pool[np.isin(pool, np.concatenate([splits.train, splits.validation]))]
-    chosen = pool[stratified_sample(data.labels[pool], query.sample, seed=query.seed)]
+    pool, wanted = _with_pairs(pool, data.labels[pool], query)
+    chosen = pool[stratified_sample(data.labels[pool], wanted, seed=query.seed)]
     items = tuple(data.items[i] for i in chosen)
-    drawn = f"{data.sha256}:{query.sample}:{query.seed}:{DRAW_VERSION}"
+    drawn = f"{data.sha256}:{wanted}:{query.seed}:{DRAW_VERSION}"
     return Sample(
         task=data.task,
         inputs=Inputs(items=items, modality=data.modality, sha256=drawn),
         labels=data.labels[chosen],
         seed=query.seed,
         digests=data.digests,
+        asked=query.sample if wanted != query.sample else None,
     )
+
+
+def _with_pairs(pool: IntArray, labels: IntArray, query: Query) -> tuple[IntArray, int]:
+    """Return the items to sample from, and how many: enough for two of each class where there are two.
+
+    A single item of a class is never told from the others. Of very many classes as many are drawn as fit.
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    wanted = max(query.sample, int(np.minimum(counts, 2).sum()))
+    if wanted <= max(query.sample, _LARGEST):
+        return pool, wanted
+    drawn = np.random.default_rng(query.seed).permutation(len(classes))
+    drawn = drawn[np.argsort(counts[drawn] < 2, kind="stable")][: _LARGEST // 2]
+    return pool[np.isin(labels, classes[drawn])], _LARGEST
 
 
 def versions_of(estimators: Sequence[str]) -> dict[str, str]:

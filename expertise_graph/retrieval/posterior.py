@@ -74,10 +74,10 @@ def infer(search: ExpertSearch) -> Posterior:
     prediction = predict(history, search.pool.target)
     n = len(search.pool.experts)
     indices = search.were_run()
-    items = len(search.sample.labels)
-    odds = np.array([log_odds(search.evidence[search.pool.experts[i].id][RIDGE], items) for i in indices])
+    odds, doubt = _probed(search)
     shift = fine_tuning_shift(history, search.pool.target, RIDGE)
-    scale = scale_of(history, search.pool.target, prediction.mean[indices], odds, shift)
+    scale = scale_of(history, search.pool.target, prediction.mean[indices[: len(odds)]], odds, shift)
+    scale = dataclasses.replace(scale, doubt=math.hypot(scale.doubt, doubt))
     mean, covariance = _in_odds(prediction, scale, n)
     mean, covariance, scale = _with_results(search, mean, covariance, scale)
     seen = [*indices, *(i for i, e in enumerate(search.pool.experts) if e.id in search.measured)]
@@ -90,6 +90,24 @@ def infer(search: ExpertSearch) -> Posterior:
         task_vector=vector,
         best_seen=float(prediction.mean[seen].max()) if seen else math.nan,
     )
+
+
+def _probed(search: ExpertSearch) -> tuple[Array, float]:
+    """Return the log-odds (k,) of the accuracy of the probe of each expert that was run, and their doubt.
+
+    An item that is alone in its class is never told from the others, whatever the expert: of such items
+    anything is possible from none to as many as of the rest, so half of that, and an interval from one end to
+    the other. Where all are alone nothing is known, and no log-odds are returned.
+    """
+    items, supported = len(search.sample.labels), search.sample.supported
+    accuracies = np.array([search.evidence[search.pool.experts[i].id][RIDGE] for i in search.were_run()])
+    if not supported or not len(accuracies):
+        return np.zeros(0), 0.0
+    of_rest = np.minimum(accuracies * items / supported, 1.0)
+    middle = accuracies + of_rest * (1.0 - supported / items) / 2.0
+    low, odds = (np.array([log_odds(a, items) for a in given]) for given in (accuracies, middle))
+    high = np.array([log_odds(a, supported) for a in of_rest])
+    return odds, float(np.mean(np.abs(high - low))) / (2.0 * Z_80) if supported < items else 0.0
 
 
 def _task_vector(search: ExpertSearch) -> NDArray[np.float32] | None:
@@ -112,7 +130,9 @@ def _affinity(search: ExpertSearch, vector: NDArray[np.float32] | None) -> Array
 def _with_evidence(search: ExpertSearch, affinity: Array, vector: NDArray[np.float32] | None) -> History:
     """Return the history with what this query found out: scores on the task, and similar tasks."""
     experts = search.pool.history.experts
-    columns = {name: score_column(search.evidence, experts, name) for name in search.query.estimators}
+    # Scores of items that are all alone in their classes say nothing.
+    evidence = search.evidence if search.sample.supported else {}
+    columns = {name: score_column(evidence, experts, name) for name in search.query.estimators}
     columns[AFFINITY] = np.concatenate([affinity, np.full(len(experts) - len(affinity), np.nan)])
     scores = dict(search.pool.history.scores)
     for name, column in columns.items():

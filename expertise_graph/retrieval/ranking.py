@@ -167,6 +167,8 @@ def _evidence(search: ExpertSearch, posterior: Posterior, index: int) -> tuple[s
 def _scores(search: ExpertSearch, expert: str) -> str:
     """Return the accuracy of the probe, and the first other score that takes part in the ranking."""
     scores = search.evidence[expert]
+    if not search.sample.supported:
+        return "run on a single item a class"
     text = f"probe {scores[RIDGE]:.3f} on {count(len(search.sample.labels), 'item')}"
     other = next((name for name in search.query.estimators if name != RIDGE), None)
     return text if other is None else f"{text}, {_LABELS.get(other, other)} {scores[other]:.2f}"
@@ -182,14 +184,14 @@ def _nearest_evidence(search: ExpertSearch, index: int) -> list[str]:
 
 
 def _notes(search: ExpertSearch, posterior: Posterior, baseline: Baseline) -> tuple[str, ...]:
-    notes = list(search.unusable.values())
+    notes = [*search.unusable.values(), *search.sample.notes]
     if search.interrupted:
         notes.append("interrupted: the ranking is based on the experts run until then")
     if search.stopped and search.not_run():
         notes.append(f"stopped before the budget was used up: {search.stopped}")
     notes.append(_meaning(search, posterior))
     probe = max((scores[RIDGE] for scores in search.evidence.values()), default=None)
-    if probe is not None and probe <= baseline.predicted:
+    if probe is not None and probe <= baseline.predicted and search.sample.supported:
         notes.append("no expert that was run beats the raw input; training from scratch may do as well")
     return tuple(notes)
 
@@ -199,8 +201,8 @@ def _meaning(search: ExpertSearch, posterior: Posterior) -> str:
     scale = posterior.scale
     if not scale.known:
         return (
-            "predictions are percentiles among the candidates: the accuracy that the task allows is unknown "
-            "until an expert is run on it"
+            "predictions are percentiles among the candidates: the accuracy that the task allows is unknown"
+            + ("" if search.evidence else " until an expert is run on it")
         )
     if scale.runs:
         return (

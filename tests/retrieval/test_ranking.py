@@ -105,7 +105,7 @@ def test_together_are_the_best_and_those_that_may_beat_it_never_one_without_weig
 def test_each_candidate_says_what_it_rests_on(store):
     experts = [expert("e0"), expert("e1"), expert("e2"), expert("e3", source=METADATA)]
     vectors = [[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [0.0, 0.0]]
-    outcomes = np.array([[1.0, 1.2], [0.0, np.nan], [np.nan, np.nan], [np.nan, np.nan]])
+    outcomes = np.array([[1.0, 1.2], [0.0, 0.1], [np.nan, np.nan], [np.nan, np.nan]])
     found = search(
         store,
         vectors,
@@ -123,7 +123,7 @@ def test_each_candidate_says_what_it_rests_on(store):
     assert e0.evidence[2].endswith("from 2 tasks")
     assert e0.evidence[3] == "affinity 1.00"
     assert e1.evidence[0] == "CKA 0.80 to e2, which was run"
-    assert e1.evidence[1].endswith("from 1 task")
+    assert e1.evidence[1].endswith("from 2 tasks")
     assert e1.evidence[-1] == "affinity 0.60"
     assert (e2.same_as, e2.ran, e1.ran) == (("dir:copy",), True, False)
     assert e3.evidence == ("known from imported metadata only",)
