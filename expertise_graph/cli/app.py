@@ -163,9 +163,13 @@ def command_line(command: Command | None) -> str:
     """
     if command is None:
         return ""
-    words = ["expertise-graph", command.verb.replace("_", "-"), *command.arguments]
+    verb = command.verb.replace("_", "-")
+    words = ["expertise-graph", verb, *command.arguments]
+    off = {p.name: p.secondary_opts for p in app.commands[verb].params if isinstance(p, click.Option)}
     for name, value in command.settings.items():
-        if value is not None and value is not False:
+        if value is False:
+            words += off.get(name, [])
+        elif value is not None:
             words += [f"--{name.replace('_', '-')}", *([] if value is True else [str(value)])]
     return shlex.join(words)
 

@@ -235,8 +235,8 @@ class Candidate:
 class Command:
     """A step to take next: a verb of the workspace, what it is applied to, and settings for it.
 
-    Settings bear the names that Python callers use; True switches one on, False and None leave it out. A
-    face of the program, such as the command line, writes the command in its own form.
+    Settings bear the names that Python callers use; None leaves one out. A face of the program, such as the
+    command line, writes the command in its own form.
 
     Example:
         >>> print(Command("warm_start", ("my pets",), {"strategy": "lp-ft"}))

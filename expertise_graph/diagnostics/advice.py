@@ -31,8 +31,7 @@ def advise(findings: DataFindings) -> tuple[str, str, str]:
     Args:
         findings: all parts that could be worked out.
     """
-    first = next(_problems(findings), "Nothing has to be fixed first.")
-    return first, _start_from(findings), _expect(findings)
+    return _first_repair(findings), _start_from(findings), _expect(findings)
 
 
 def next_command(findings: DataFindings, locator: str, settings: Mapping[str, str | bool]) -> Command | None:
@@ -44,7 +43,7 @@ def next_command(findings: DataFindings, locator: str, settings: Mapping[str, st
         settings: that the command needs to read them.
     """
     baselines = findings.baselines
-    if baselines is None or findings.expert is None or not baselines.network_adds:
+    if baselines is None or findings.expert is None or not baselines.network_adds or baselines.nothing_learnt:
         return None
     strategy, _ = _strategy(findings)
     # The default needs no words.
@@ -54,48 +53,64 @@ def next_command(findings: DataFindings, locator: str, settings: Mapping[str, st
     )
 
 
-def _problems(findings: DataFindings) -> Iterator[str]:
-    """Yield what can be repaired, the most harmful first."""
-    summary, duplicates, labels = findings.summary, findings.duplicates, findings.label_errors
+def _first_repair(findings: DataFindings) -> str:
+    """Return what to do first: whatever stands in the way, else the repair that concerns the most items."""
+    summary = findings.summary
     if not summary.items:
-        yield f"First make the items readable: none of {len(summary.skipped):,} can be used."
+        return f"First make the items readable: none of {len(summary.skipped):,} can be used."
     if len(summary.classes) == 1:
-        yield "First add items of a second class: with one class there is nothing to tell apart."
+        return "First add items of a second class: with one class there is nothing to tell apart."
+    # Of equally many the one that is named first.
+    repairs = sorted(_repairs(findings), key=lambda repair: -repair[0])
+    further = (text for _, text in repairs)
+    return next(further, None) or next(_to_collect(findings), "Nothing has to be fixed first.")
+
+
+def _repairs(findings: DataFindings) -> Iterator[tuple[int, str]]:
+    """Yield what can be repaired, with the number of items that are wrong."""
+    summary, duplicates, labels = findings.summary, findings.duplicates, findings.label_errors
     if duplicates is not None and duplicates.leaked:
+        n = len(duplicates.leaked)
         yield (
-            f"First remove the {count(len(duplicates.leaked), 'leaked item')} from training or from "
-            "validation and test: items in both make the measured accuracy too high."
+            n,
+            f"First remove the {count(n, 'leaked item')} from training or from validation and test: items "
+            "in both make the measured accuracy too high.",
         )
     if duplicates is not None and duplicates.conflicts:
         n = len(duplicates.conflicts)
-        yield f"First decide on one label for {count(n, 'group')} of duplicates with different labels."
+        items = sum(len(group.items) for group in duplicates.conflicts)
+        yield items, f"First decide on one label for {count(n, 'group')} of duplicates with different labels."
     if labels is not None and labels.clear:
-        yield (f"First review the {count(labels.found, 'label')} that look wrong, the most confident first.")
+        text = f"First review the {count(labels.found, 'label')} that look wrong, the most confident first."
+        yield labels.found, text
+    if len(summary.skipped) > SHARE * summary.items:
+        n = len(summary.skipped)
+        yield n, f"First repair or remove the {count(n, 'item')} that cannot be used."
+    if duplicates is not None and duplicates.copies > SHARE * summary.items:
+        n = duplicates.copies
+        yield n, f"First remove the {count(n, 'copy')}, which give some items more weight."
+    unusual = sum(len(kind.items) for kind in findings.unusual or ())
+    if findings.unusual and unusual > SHARE * summary.items:
+        first = findings.unusual[0]
+        yield unusual, f"First look at the unusual items: {len(first.items):,} are {first.kind}."
+
+
+def _to_collect(findings: DataFindings) -> Iterator[str]:
+    """Yield what is too little of, the most harmful first."""
+    summary = findings.summary
     if summary.only_in_test:
         n = len(summary.only_in_test)
         yield f"First add items of {count(n, 'class')} that only the test set has to training."
-    if len(summary.skipped) > SHARE * summary.items:
-        yield f"First repair or remove the {count(len(summary.skipped), 'item')} that cannot be used."
-    yield from _small_classes(findings)
-    if duplicates is not None and duplicates.copies > SHARE * summary.items:
-        yield f"First remove the {count(duplicates.copies, 'copy')}, which give some items more weight."
-    if findings.unusual and sum(len(kind.items) for kind in findings.unusual) > SHARE * summary.items:
-        first = findings.unusual[0]
-        yield f"First look at the unusual items: {len(first.items):,} are {first.kind}."
-
-
-def _small_classes(findings: DataFindings) -> Iterator[str]:
-    classes = findings.summary.classes
-    small = [name for name, n in classes.items() if n < FEW]
+    small = [name for name, n in summary.classes.items() if n < FEW]
     if small:
         yield (
             f"First collect more of {count(len(small), 'class')} with fewer than {FEW} items, "
-            f"such as {list(classes)[-1]!r} with {min(classes.values())}."
+            f"such as {list(summary.classes)[-1]!r} with {min(summary.classes.values())}."
         )
-    if findings.summary.imbalance > UNEVEN:
+    if summary.imbalance > UNEVEN:
         yield (
-            f"First collect more of the rare classes, as {next(iter(classes))!r} has "
-            f"{findings.summary.imbalance:.0f} times the items of {list(classes)[-1]!r}."
+            f"First collect more of the rare classes, as {next(iter(summary.classes))!r} has "
+            f"{summary.imbalance:.0f} times the items of {list(summary.classes)[-1]!r}."
         )
 
 
@@ -103,6 +118,12 @@ def _start_from(findings: DataFindings) -> str:
     baselines = findings.baselines
     if baselines is None:
         return "There are too few items to tell what to start from, so add some and check again."
+    if baselines.nothing_learnt:
+        return (
+            "Nothing beats always guessing the most frequent class "
+            f"({percent(baselines.majority.value)}): look at the labels, and at whether the inputs show what "
+            "they say, before training anything."
+        )
     if findings.expert is None:
         return (
             f"Register experts for {plural_of(findings.summary.modality)} and check again, to see whether "
@@ -134,6 +155,8 @@ def _expect(findings: DataFindings) -> str:
     if findings.baselines is None:
         return "What accuracy to expect is not known yet."
     best = _best(findings)
+    if findings.baselines.nothing_learnt:
+        return f"Expect no more than the {percent(findings.baselines.majority.value)} of that guess."
     tuned = findings.expert is not None and findings.baselines.network_adds and best.value < SOLVED
     more = " or more after fine-tuning" if tuned else ""
     return (

@@ -107,6 +107,9 @@ class _DataSections:
     def duplicate_points(self, found: Duplicates) -> Iterator[Point]:
         if found.leaked:
             text = f"{len(found.leaked):,} of {found.held_out:,} validation and test items also in training"
+            near = {i for group in found.groups if not group.exact for i in group.items}
+            if nearly := len(near.intersection(found.leaked)):
+                text += f", {'all' if nearly == len(found.leaked) else f'{nearly:,}'} as near-duplicates"
             yield Point("leakage", text, self.pairs(g for g in found.groups if g.leak))
         if found.conflicts:
             text = f"{count(len(found.conflicts), 'group')} of duplicates with different labels"
@@ -200,7 +203,8 @@ class _DataSections:
             first, *others = group.items
             if labels:
                 others = [i for i in others if self.findings.labels[i] != self.findings.labels[first]]
-            shown.append(" = ".join(self.short(i, label=labels) for i in (first, *others[:1])))
+            sign = " = " if group.exact else " ~ "
+            shown.append(sign.join(self.short(i, label=labels) for i in (first, *others[:1])))
         return "; ".join(shown)
 
     def first(self, items: Sequence[int]) -> str:

@@ -161,6 +161,17 @@ class Baselines:
         return max(self.methods.values(), key=lambda method: method.value)
 
     @property
+    def majority(self) -> Accuracy:
+        """That of always guessing the most frequent class."""
+        return self.methods["majority"]
+
+    @property
+    def nothing_learnt(self) -> bool:
+        """Whether no method is better, beyond chance, than always guessing the most frequent class."""
+        learning = [found for name, found in self.methods.items() if name != "majority"]
+        return all(found.low <= self.majority.value for found in learning)
+
+    @property
     def without_network(self) -> Accuracy:
         """The most accurate of the methods that use no expert."""
         simple = (found for name, found in self.methods.items() if name != "expert")

@@ -21,6 +21,9 @@ SHOWN = 24
 # Items that are predicted: a minute or two on a CPU, and the hardest of 2,000 are hard enough to learn from.
 MOST = 2_000
 
+# Right answers of at least this probability teach nothing.
+CERTAIN = 0.9
+
 # Layout of the sheet in pixels: pictures a row, side of a picture, height of a line of text, space between.
 _COLUMNS, _PICTURE, _LINE, _PAD = 6, 128, 14, 8
 
@@ -56,6 +59,8 @@ def hardest_examples(
 ) -> tuple[tuple[HardExample, ...], int]:
     """Return the validation and test items of the highest loss, and how many were looked at.
 
+    Items whose answer is right and certain are left out, so that of a model that errs nowhere there are none.
+
     Args:
         model: that was trained.
         data: that the run was trained on.
@@ -70,6 +75,8 @@ def hardest_examples(
     logits = model.logits([data.items[i] for i in rows], progress=progress).astype(np.float64)
     answers = _ANSWERS[data.kind](model, data, rows, logits)
     names = item_names(data.items, data.locator)
+    hardest_first = np.argsort(-answers.loss, kind="stable").tolist()
+    order = [place for place in hardest_first if not answers.settled(place)]
     return tuple(
         HardExample(
             item=int(rows[place]),
@@ -80,7 +87,7 @@ def hardest_examples(
             confidence=None if answers.confidence is None else float(answers.confidence[place]),
             loss=float(answers.loss[place]),
         )
-        for place in np.argsort(-answers.loss, kind="stable")[:SHOWN]
+        for place in order[:SHOWN]
     ), len(rows)
 
 
@@ -92,6 +99,12 @@ class _Answers:
     confidence: FloatArray | None
     given: Callable[[int], str]
     predicted: Callable[[int], str]
+
+    def settled(self, place: int) -> bool:
+        """Tell whether the answer is right and certain."""
+        if self.confidence is None:
+            return bool(self.loss[place] == 0)
+        return bool(self.confidence[place] >= CERTAIN) and self.given(place) == self.predicted(place)
 
 
 def _of_classes(model: Model, data: LabelledData, rows: IntArray, logits: FloatArray) -> _Answers:

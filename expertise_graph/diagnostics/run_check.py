@@ -83,7 +83,7 @@ def check_run(
         found.hardest, found.looked_at = hardest_examples(
             found.model, found.data, seed=int(run.result["seed"]), progress=progress
         )
-        if known_modalities[run.modality].picture:
+        if found.hardest and known_modalities[run.modality].picture:
             found.sheet = contact_sheet(found.hardest, found.data)
     except ExpertiseError as error:
         found.notes.append(f"the hardest examples are left out: {error}")
@@ -141,6 +141,10 @@ def _headline(findings: RunFindings) -> Iterator[str]:
 
 def _hardest_examples(findings: RunFindings) -> Iterator[Section]:
     if findings.hardest is None:
+        return
+    if not findings.hardest:
+        text = f"no wrong or doubtful answer among {count(findings.looked_at, 'validation and test item')}"
+        yield Section(title="Hardest examples", text=[text])
         return
     rows = [
         ((ItemName(e.item, e.name),), e.split, e.given, e.predicted, e.doubt, f"{e.loss:.2f}")

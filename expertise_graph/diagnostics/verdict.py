@@ -9,6 +9,7 @@ from typing import Any
 
 from expertise_graph.core import Command
 from expertise_graph.diagnostics.finished_run import FinishedRun
+from expertise_graph.training import TrainConfig
 
 # Training accuracy above that of validation from which on items are memorised; smaller gaps are usual with
 # frozen features and harmless.
@@ -166,6 +167,12 @@ _TEXTS = {
 }
 
 
+def _given(run: FinishedRun) -> dict[str, str | float | bool | None]:
+    """Return the settings of a run that are not the defaults."""
+    usual = TrainConfig().as_dict()
+    return {name: value for name, value in run.config.items() if name not in usual or value != usual[name]}
+
+
 def _commands(
     run: FinishedRun, kind: str, data: str, settings: Mapping[str, str | bool]
 ) -> tuple[Command, ...]:
@@ -173,7 +180,7 @@ def _commands(
         """Return the run with some settings changed, into a folder beside its own."""
         expert = {"expert": run.expert} if run.expert else {}
         out = {"out": f"{run.folder}-{name}"}
-        return Command("warm_start", (data,), {**settings, **expert, **changes, **out})
+        return Command("warm_start", (data,), {**settings, **expert, **_given(run), **changes, **out})
 
     epochs, lr = int(run.config.get("epochs", 20)), float(run.config.get("lr", 1e-3))
     gentler = again("gentle", lr=f"{lr / 3:.2g}")

@@ -105,18 +105,31 @@ def test_what_to_fix_first(changes, words):
     assert words in first
 
 
-def test_leakage_comes_before_wrong_labels_before_copies():
-    faults = {
-        "label_errors": suspected(60, 100),
-        "duplicates": copies(leaked=(1,), conflict=True, exact_copies=50),
+def test_the_repair_that_concerns_the_most_items_comes_first():
+    conflict = copies(conflict=True)
+    assert "one label for 1 group" in advise(findings(duplicates=conflict))[0]
+    both = {"duplicates": conflict, "label_errors": suspected(62, 100)}
+    assert "62 labels that look wrong" in advise(findings(**both))[0]
+    leaked = copies(leaked=tuple(range(70)), conflict=True)
+    assert "70 leaked items" in advise(findings(**both | {"duplicates": leaked}))[0]
+    assert "80 copies" in advise(findings(**both | {"duplicates": copies(exact_copies=80)}))[0]
+    even = {"duplicates": copies(leaked=tuple(range(20))), "label_errors": suspected(20, 40)}
+    assert "leaked" in advise(findings(**even))[0], "of equally many the one that spoils the measure"
+    rare = {"classes": {"cat": 100, "cow": 1}}
+    assert "labels that look wrong" in advise(findings(**both | rare))[0], "repairs come before collecting"
+
+
+def test_where_nothing_is_learnt_that_is_said_and_no_training_advised():
+    methods = {
+        name: Accuracy(method=name, value=value, low=value - 0.04, high=value + 0.04)
+        for name, value in (("majority", 0.348), ("centroid", 0.33), ("raw", 0.35), ("expert", 0.36))
     }
-    assert "leaked" in advise(findings(**faults))[0]
-    faults["duplicates"] = copies(conflict=True, exact_copies=50)
-    assert "one label" in advise(findings(**faults))[0]
-    faults["duplicates"] = copies(exact_copies=50)
-    assert "look wrong" in advise(findings(**faults))[0]
-    del faults["label_errors"]
-    assert "50 copies" in advise(findings(**faults))[0]
+    baselines = Baselines(methods=methods, items=500, folds=5, gain=0.01, gain_low=0.005, gain_high=0.05)
+    random = findings(baselines=baselines)
+    _, start, expect = advise(random)
+    assert start.startswith("Nothing beats always guessing the most frequent class (35 %)")
+    assert expect == "Expect no more than the 35 % of that guess."
+    assert next_command(random, "d", {}) is None
 
 
 @pytest.mark.parametrize(

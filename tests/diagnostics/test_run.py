@@ -17,7 +17,7 @@ from expertise_graph.data.dataset import Columns
 from expertise_graph.data.reading import read_data
 from expertise_graph.data.sampling import holdout
 from expertise_graph.diagnostics.finished_run import FinishedRun
-from expertise_graph.diagnostics.hardest_examples import SHOWN
+from expertise_graph.diagnostics.hardest_examples import CERTAIN, SHOWN
 from expertise_graph.diagnostics.verdict import judge, kind_of_run
 from expertise_graph.inference.opening import open_model
 from expertise_graph.training.config import TrainConfig
@@ -115,12 +115,33 @@ def test_each_rule_of_the_verdict(rows, changes, kind, command):
     assert "harder" not in verdict.text
 
 
+def test_what_to_try_next_keeps_the_settings_of_the_run():
+    settings = {
+        "strategy": "l2-sp",
+        "lr": 0.01,
+        "seed": 3,
+        "augment": False,
+        "batch_size": 8,
+        "head": "native",
+    }
+    config = TrainConfig(**settings).as_dict()
+    given = dataclasses.replace(record(GOOD, stopped="epochs"), config=config)
+    over = dataclasses.replace(record(OVERFITTED), config=config)
+    lines = [command_line(c) for r in (given, over) for c in judge(r, "d").commands if c.verb == "warm_start"]
+    assert lines
+    for line in lines:
+        assert all(part in line for part in ("--seed 3", "--no-augment", "--batch-size 8", "--head native"))
+        assert "--epochs 20" not in line, "defaults need no words"
+
+
 def test_a_harder_test_split_is_noted():
     assert "harder (60 % right)" in judge(record(GOOD, stopped="early", test=0.6), "d").text
     assert "harder" not in judge(record(GOOD, stopped="early", test=0.6, n=20), "d").text
 
 
 def test_a_run_is_looked_back_at(run_folder, tmp_path):
+    # So hot that no answer is certain.
+    change_json(run_folder / "head.json", temperature=20.0)
     done = invoke("check", run_folder, "--out", tmp_path / "r.html").worked()
     assert done.lines[0].startswith("a: lp-ft on 48 images in 6 classes, 2 epochs in ")
     assert "Try next" in done.lines
@@ -146,8 +167,11 @@ def test_the_worst_examples_are_those_of_the_highest_loss(run_folder):
     likely = log_softmax(model.logits([data.items[i] for i in rows]) / model.temperature)
     assert np.exp(likely).sum(axis=1) == pytest.approx(np.ones(len(rows)))
     losses = -likely[np.arange(len(rows)), data.labels[rows]]
+    right = likely.argmax(axis=1) == data.labels[rows]
+    doubtful = losses[~right | (np.exp(likely.max(axis=1)) < CERTAIN)]
+    assert 0 < len(doubtful) < len(rows)
     assert [w["loss"] for w in found["worst"]] == pytest.approx(
-        sorted(losses, reverse=True)[:SHOWN], abs=1e-5
+        sorted(doubtful, reverse=True)[:SHOWN], abs=1e-5
     )
     test = np.isin(rows, splits.test)
     assert (likely.argmax(axis=1) == data.labels[rows])[test].mean() == pytest.approx(found["accuracy"])
@@ -164,7 +188,7 @@ def test_data_that_moved_or_changed(finished, run_folder):
         assert "note: the hardest examples are left out: there is no" in done.out
         assert "Try next" in done.out
         found = invoke("check", run_folder, "--data", finished / "moved", "--json").worked().json
-        assert len(found["worst"]) == SHOWN
+        assert 0 < len(found["worst"]) <= SHOWN
         (finished / "letters").mkdir()
         shutil.copytree(finished / "moved" / "train", finished / "letters" / "train")
         assert "gives other items or labels than the run had" in invoke("check", run_folder).worked().out
@@ -265,9 +289,12 @@ def test_runs_on_labels_and_values_are_judged_by_their_own_measure(several, monk
     else:
         likely = model.probabilities(logits)
         losses = -np.log(np.where(data.targets[rows] > 0, likely, 1 - likely)).mean(axis=1)
+        certain = np.maximum(likely, 1 - likely).mean(axis=1) >= CERTAIN
+        right = ((likely >= 0.5) == (data.targets[rows] > 0)).all(axis=1)
+        losses[certain & right] = -1
         assert set(found["worst"][0]["given"].split(", ")) <= set(data.outputs)
     assert [w["loss"] for w in found["worst"]] == pytest.approx(
-        sorted(losses, reverse=True)[:SHOWN], rel=1e-4
+        sorted(losses[losses >= 0], reverse=True)[:SHOWN], rel=1e-4
     )
     worst = data.items[rows[losses.argmax()]]
     assert found["worst"][0]["item"].endswith(f"{worst.parent.name}/{worst.name}")
