@@ -116,18 +116,10 @@ def test_each_rule_of_the_verdict(rows, changes, kind, command):
 
 
 def test_what_to_try_next_keeps_the_settings_of_the_run():
-    settings = {
-        "strategy": "l2-sp",
-        "lr": 0.01,
-        "seed": 3,
-        "augment": False,
-        "batch_size": 8,
-        "head": "native",
-    }
-    config = TrainConfig(**settings).as_dict()
-    given = dataclasses.replace(record(GOOD, stopped="epochs"), config=config)
-    over = dataclasses.replace(record(OVERFITTED), config=config)
-    lines = [command_line(c) for r in (given, over) for c in judge(r, "d").commands if c.verb == "warm_start"]
+    settings = {"strategy": "l2-sp", "seed": 3, "augment": False, "batch_size": 8, "head": "native"}
+    rows = [PROBE, (0.9, 0.8, 0.7), (1.0, 0.78, 0.9)]
+    given = dataclasses.replace(record(rows, kept=1), config=TrainConfig(**settings).as_dict())
+    lines = [command_line(c) for c in judge(given, "d").commands if c.verb == "warm_start"]
     assert lines
     for line in lines:
         assert all(part in line for part in ("--seed 3", "--no-augment", "--batch-size 8", "--head native"))
