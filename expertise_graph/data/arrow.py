@@ -24,6 +24,12 @@ from expertise_graph.data.table import (
     check_width,
 )
 
+# Cells of a column of bytes that tell what it holds.
+_PEEKED = 64
+
+Load = Callable[[str, "int | None"], list[object]]
+"""Reads the cells of a column by its name: the first ones up to a number, or all."""
+
 
 def parquet_table(path: Path, *, root: Path | None) -> DataTable:
     """Open a .parquet file; a column is read when it is asked for.
@@ -32,10 +38,12 @@ def parquet_table(path: Path, *, root: Path | None) -> DataTable:
         DatasetError: when it is no Parquet file.
     """
     schema = _guard(lambda: pq.read_schema(path), path)
-    columns = _columns(
-        schema, {}, load=lambda name: _guard(lambda: _parquet_column(path, name), path), path=path
-    )
-    return DataTable(path=path, root=root, columns=columns)
+
+    def load(name: str, most: int | None) -> list[object]:
+        values: list[object] = _guard(lambda: _parquet_column(path, name, most), path)
+        return values
+
+    return DataTable(path=path, root=root, columns=_columns(schema, {}, load=load, path=path))
 
 
 def saved_table(folder: Path, *, root: Path | None) -> DataTable:
@@ -52,17 +60,15 @@ def saved_table(folder: Path, *, root: Path | None) -> DataTable:
     table = _guard(lambda: pa.concat_tables([_stream(path) for path in paths]), folder)
     features = read_json_in_data(folder / "dataset_info.json").get("features")
 
-    def load(name: str) -> list[object]:
-        values: list[object] = _guard(lambda: _checked(table.column(name)), folder)
+    def load(name: str, most: int | None) -> list[object]:
+        values: list[object] = _guard(lambda: _checked(table.column(name).slice(0, most)), folder)
         return values
 
     columns = _columns(table.schema, features if isinstance(features, dict) else {}, load=load, path=folder)
     return DataTable(path=folder / "data", root=root, columns=columns)
 
 
-def _columns(
-    schema: Any, features: Mapping[str, Any], *, load: Callable[[str], list[object]], path: Path
-) -> dict[str, Column]:
+def _columns(schema: Any, features: Mapping[str, Any], *, load: Load, path: Path) -> dict[str, Column]:
     check_width(len(schema.names), path)
     check_names(schema.names, path)
     features = {**features, **_embedded_features(schema)}
@@ -73,9 +79,15 @@ def _columns(
     }
 
 
-def _column(field: Any, feature: Any, *, load: Callable[[str], list[object]]) -> Column:
+def _column(field: Any, feature: Any, *, load: Load) -> Column:
     kind, names = _declared(feature)
-    return Column(load=lambda: load(field.name), declared=kind or _kind_of_type(field.type), names=names)
+    return Column(
+        load=lambda: load(field.name, None),
+        declared=kind or _kind_of_type(field.type),
+        names=names,
+        # Pictures fill the memory: whether bytes are such is told by the first ones.
+        peek=None if _is_string(field.type) else lambda: load(field.name, _PEEKED),
+    )
 
 
 def _declared(feature: Any) -> tuple[str | None, tuple[str, ...]]:
@@ -123,10 +135,13 @@ def _embedded_features(schema: Any) -> dict[str, Any]:
     return features if isinstance(features, dict) else {}
 
 
-def _parquet_column(path: Path, name: str) -> list[object]:
+def _parquet_column(path: Path, name: str, most: int | None) -> list[object]:
     # ParquetFile and not read_table, which takes columns from the names of the parent folders.
     with pq.ParquetFile(path) as file:
-        return _checked(file.read(columns=[name]).column(name))
+        if most is None:
+            return _checked(file.read(columns=[name]).column(name))
+        first = next(file.iter_batches(batch_size=most, columns=[name]), None)
+        return [] if first is None else _checked(first.column(0))
 
 
 def _stream(path: Path) -> Any:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
-from expertise_graph.core import DatasetError, NotFoundError, did_you_mean
+from expertise_graph.core import DatasetError, NotFoundError, did_you_mean, listed
 from expertise_graph.data.arrays import read_npz
 from expertise_graph.data.build_dataset import build_dataset
 from expertise_graph.data.class_folders import modality_of_files, read_class_folders
@@ -28,6 +28,7 @@ from expertise_graph.data.files import (
 from expertise_graph.data.modalities.base import Modality, known_modalities
 from expertise_graph.data.tables import (
     ARRAYS,
+    configurations,
     format_of,
     is_saved,
     part_tables,
@@ -217,6 +218,12 @@ def _reader_of_folder(folder: Path, root: Path | None, columns: Columns) -> Read
     tables = part_tables(folder, root=root)
     if tables and len(filled_folders(folder)) < 2:
         return lambda _, root, columns: read_parts(tables, folder, root, columns)
+    inside = [] if tables else configurations(folder, columns, root=root)
+    if len(inside) == 1:
+        return lambda _, root, columns: read_split_tables(inside[0], root, columns)
+    if inside:
+        names = listed([child.name for child in inside])
+        raise DatasetError(f"{folder} holds several datasets ({names}): give one of them, e.g. {inside[0]}")
     return read_class_folders
 
 

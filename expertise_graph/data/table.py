@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,9 @@ MAX_COLUMNS = 4096
 MAX_FIELD_CHARACTERS = 1 << 20
 # Cells of a column that are looked at to see what it holds.
 MOST_LOOKED_AT = 5_000
+# The first line by which spreadsheets say what stands between cells; a quoted name, which may hold any mark.
+_SAID = re.compile(r"\"?sep=([,;|\t])\"?\r?\n", re.IGNORECASE)
+_QUOTED = re.compile(r'"[^"]*"')
 # Columns that a message lists, and characters of a name.
 _LISTED, _NAME = 20, 40
 
@@ -38,11 +42,13 @@ class Column:
         load: reads the cells.
         declared: what its schema says: a modality, `CLASSES` or `OTHER`; None where the cells decide.
         names: of its classes.
+        peek: reads a few cells, enough to tell what the column holds; None where all are looked at.
     """
 
     load: Callable[[], Sequence[object]]
     declared: str | None = None
     names: tuple[str, ...] = ()
+    peek: Callable[[], Sequence[object]] | None = None
 
     @cached_property
     def _cells(self) -> Sequence[object]:
@@ -55,7 +61,7 @@ class Column:
     @cached_property
     def kind(self) -> str:
         """What it holds: a modality, `CLASSES` or `OTHER`."""
-        return self.declared or kind_of_values(self._cells)
+        return self.declared or kind_of_values(self.peek() if self.peek else self._cells)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +92,10 @@ def csv_table(path: Path, *, root: Path | None) -> DataTable:
         DatasetError: when it is not UTF-8, has no header, or quotes that do not match.
     """
     text = decode_utf8(read_regular(path, limit=MAX_TABLE_BYTES), str(path))
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(path, text), strict=True)
+    said = _SAID.match(text)
+    text = text[said.end() :] if said else text
+    mark = said[1] if said else _delimiter(path, text)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     try:
         with _field_limit():
             header = next(reader, [])
@@ -203,8 +212,8 @@ def _delimiter(path: Path, text: str) -> str:
     """Return the delimiter: spreadsheets of many countries write semicolons into .csv files."""
     if path.suffix.lower() == ".tsv":
         return "\t"
-    header = text.partition("\n")[0]
-    return next((mark for mark in ",;\t" if mark in header), ",")
+    header = _QUOTED.sub("", text.partition("\n")[0])
+    return next((mark for mark in ",;\t|" if mark in header), ",")
 
 
 def _parse(line: str) -> object:

@@ -37,6 +37,8 @@ _SAVED_DICT = "dataset_dict.json"
 _SHARD = re.compile(r"(?P<name>.+)-(?P<shard>\d{5})-of-(?P<shards>\d{5})(-[0-9a-f]+)?")
 # What tells the parts of one table apart: numbers, and the UUIDs that Spark writes.
 _NUMBERS = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|\d+")
+# More folders than this are classes.
+_MOST_CONFIGURATIONS = 50
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,12 @@ def read_split_tables(folder: Path, root: Path | None, columns: Columns) -> RawD
     parts = [
         _Part(split, path.name, _opener(path, root)) for split in SPLITS for path in by_split.get(split, [])
     ]
-    return _read_parts(parts, folder, columns)
+    raw = _read_parts(parts, folder, columns)
+    used = {path for paths in by_split.values() for path in paths}
+    others = [path.name for place in (folder, folder / "data") for path in _tables_in(place, root=root)]
+    left_out = [name for name in others if name not in {path.name for path in used}]
+    note = (f"tables beside the splits are not read: {listed(left_out, 3)}",) if left_out else ()
+    return replace(raw, reading=replace(raw.reading, notes=(*raw.reading.notes, *note)))
 
 
 def read_saved(folder: Path, root: Path | None, columns: Columns) -> RawData:
@@ -95,8 +102,9 @@ def read_saved(folder: Path, root: Path | None, columns: Columns) -> RawData:
     names = read_json_in_data(folder / _SAVED_DICT).get("splits")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise DatasetError(f"{folder / _SAVED_DICT} does not list its splits")
+    chosen = chosen_splits(columns.splits)
     for name in names:
-        split = split_role(name)
+        split = split_role(name) if chosen is None else chosen.get(name)
         if split is None:
             skipped.append((name, "not one of the splits train, validation and test"))
         else:
@@ -154,6 +162,14 @@ def _with_the_rest(found: dict[str, list[Path]], there: Sequence[Path]) -> dict[
     """Return the splits, the one other table as that to train on where none is called so."""
     rest = [path for path in there if not any(path in paths for paths in found.values())]
     return found if "train" in found or len(rest) != 1 else {**found, "train": rest}
+
+
+def configurations(folder: Path, columns: Columns, *, root: Path | None) -> list[Path]:
+    """Return the folders in `folder` that hold tables named for splits, as datasets of several parts have."""
+    children = folders_in(folder)
+    if len(children) > _MOST_CONFIGURATIONS:
+        return []
+    return [child for child in children if split_tables(child, columns, root=root)]
 
 
 def part_tables(folder: Path, *, root: Path | None) -> list[Path]:

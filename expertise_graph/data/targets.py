@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from expertise_graph.core import DatasetError, FloatArray, IntArray, setting
+from expertise_graph.core import DatasetError, FloatArray, IntArray, listed, setting
 from expertise_graph.data.dataset import CLASS, LABELS, VALUE, Columns
 from expertise_graph.data.label_columns import choose_separator, typed_cells
 
@@ -187,12 +187,15 @@ def class_name(label: object) -> str | None:
         if math.isinf(label):
             raise DatasetError(f"the label {label} is infinite; correct or remove it")
         return f"{float(label):.0f}" if float(label).is_integer() else str(label)
+    if isinstance(label, dict) and isinstance(label.get("name"), str):
+        label = label["name"]
     if isinstance(label, bytes):
         label = _text_of_bytes(label)
     if not isinstance(label, str):
+        fields = f" with the fields {listed(list(map(str, label)))}" if isinstance(label, dict) else ""
         raise DatasetError(
-            f"a label must be one string or integer, not {type(label).__name__}; for several labels per "
-            f"item set {setting('target', 'labels')}"
+            f"a label must be one string or number, not {type(label).__name__}{fields}; for several labels "
+            f"per item set {setting('target', 'labels')}"
         )
     return _clean(label) or None
 

@@ -20,11 +20,13 @@ from huggingface_hub.errors import (
 )
 
 from expertise_graph.core import NotFoundError, OfflineError, SourceError, UntrustedError
+from expertise_graph.data import known_modalities
 from expertise_graph.models.layout import ALLOWED
 
 # The Hub client's own errors and those of the HTTP library beneath it share this base.
 TransportError: type[Exception] = HfHubHTTPError.__bases__[0]
-_DATA = ("*.parquet", "*.csv", "*.tsv", "*.jsonl", "*.json", "*.arrow", "*.png", "*.jpg", "*.jpeg", "*.txt")
+# Of data sets besides the files of inputs, whose suffixes their modalities know.
+_TABLES = ("*.parquet", "*.csv", "*.tsv", "*.jsonl", "*.json", "*.arrow", "*.npz")
 
 
 def fetch_model(repo: str, revision: str | None) -> tuple[str, Path]:
@@ -69,8 +71,14 @@ def download_dataset(repo: str, revision: str | None) -> Path:
     """
     with hub_errors(repo):
         return Path(
-            snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=list(_DATA))
+            snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=_data_patterns())
         )
+
+
+def _data_patterns() -> list[str]:
+    """Return patterns of the files that data are read from; patterns tell upper from lower case."""
+    suffixes = [suffix for name in known_modalities for suffix in known_modalities[name].suffixes]
+    return [*_TABLES, *(f"*{suffix}" for suffix in suffixes), *(f"*{suffix.upper()}" for suffix in suffixes)]
 
 
 def _list_files(repo: str, revision: str | None) -> list[str] | None:

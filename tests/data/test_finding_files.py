@@ -12,7 +12,15 @@ import pytest
 
 from expertise_graph.core.errors import DatasetError
 from expertise_graph.data import Columns, describe, probe_set_from, read_data, read_inputs
-from tests.data.files import image_folder, picture, png, text_csv
+from tests.data.files import (
+    IMAGE_FEATURES,
+    image_folder,
+    image_table,
+    picture,
+    png,
+    save_to_disk,
+    text_csv,
+)
 
 
 def photos(folder, n=6, *, suffix=".png", kind="PNG"):
@@ -234,6 +242,62 @@ def test_values_of_a_split_column_that_tell_nothing_need_a_word(tmp_path):
     data = read_data(tmp_path / "t.csv", columns=Columns(splits="train=0,test=1"))
     assert {name: len(rows) for name, rows in data.splits.items()} == {"train": 6, "test": 3}
     assert describe(read_data(tmp_path / "t.csv", columns=Columns(splits="none"))).notes == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "text|label\na, b|x\nc; d|y\ne|x\nf|y\n",
+        '"text, body";label\n"a, b";x\nc;y\ne;x\nf;y\n',
+        "sep=;\ntext;label\na, b;x\nc, d;y\ne;x\nf;y\n",
+        '"sep=\t"\r\ntext\tlabel\r\na, b\tx\r\nc\ty\r\ne\tx\r\nf\ty\r\n',
+    ],
+)
+def test_what_stands_between_cells_is_found_out(tmp_path, text):
+    (tmp_path / "t.csv").write_text(text)
+    data = read_data(tmp_path / "t.csv")
+    assert (data.items[0], data.classes) == ("a, b", ("x", "y"))
+
+
+def test_a_dataset_in_one_folder_of_a_repository_is_found_and_several_are_named(tmp_path):
+    (tmp_path / "plain_text").mkdir()
+    for split, rows in (("train", 4), ("test", 2), ("unsupervised", 3)):
+        part = pa.table(
+            {"text": [f"{split} {i}" for i in range(rows)], "label": [i % 2 for i in range(rows)]}
+        )
+        pq.write_table(part, tmp_path / "plain_text" / f"{split}-00000-of-00001.parquet")
+    data = read_data("hf:org/imdb", download=lambda repo, revision: tmp_path)
+    assert {name: len(rows) for name, rows in data.splits.items()} == {"train": 4, "test": 2}
+    assert describe(data).notes == (
+        "tables beside the splits are not read: unsupervised-00000-of-00001.parquet",
+    )
+    (tmp_path / "other").mkdir()
+    text_csv(tmp_path / "other" / "train.csv", [("a", 1)])
+    with pytest.raises(DatasetError, match=r"several datasets \(other, plain_text\): give one of them"):
+        read_data(tmp_path)
+
+
+def test_splits_of_a_saved_dataset_may_be_named(tmp_path):
+    for name in ("fold_a", "fold_b"):
+        save_to_disk(tmp_path / name, image_table([0, 1, 1, 0], seed=len(name)), IMAGE_FEATURES)
+    (tmp_path / "dataset_dict.json").write_text('{"splits": ["fold_a", "fold_b"]}')
+    with pytest.raises(DatasetError, match="no split called train"):
+        read_data(tmp_path)
+    data = read_data(tmp_path, columns=Columns(splits="train=fold_b,test=fold_a"))
+    assert {name: len(rows) for name, rows in data.splits.items()} == {"train": 4, "test": 4}
+    assert describe(data).origins == {"train": "fold_b", "test": "fold_a"}
+
+
+def test_tables_of_a_folder_may_be_named_splits(tmp_path):
+    for name in ("old", "new", "notes"):
+        text_csv(tmp_path / f"{name}.csv", [(f"{name} {i}", i % 2) for i in range(4)])
+    with pytest.raises(DatasetError, match=r"holds 3 tables"):
+        read_data(tmp_path)
+    data = read_data(tmp_path, columns=Columns(splits="train=old.csv,test=new"))
+    assert {name: data.items[rows[0]] for name, rows in data.splits.items()} == {
+        "train": "old 0",
+        "test": "new 0",
+    }
 
 
 # Formats

@@ -158,6 +158,13 @@ def test_types_of_databases_keep_their_names(tmp_path, labels, classes):
     assert (data.kind, data.classes, len(data)) == (CLASS, classes, 8)
 
 
+def test_records_with_a_name_are_classes_of_that_name(tmp_path):
+    records = [{"id": 1, "name": "law"}, {"id": 2, "name": "sport"}]
+    assert read_data(parquet_of(tmp_path / "t.parquet", records * 4)).classes == ("law", "sport")
+    with pytest.raises(DatasetError, match="not dict with the fields id, title; for several"):
+        read_data(parquet_of(tmp_path / "t.parquet", [{"id": 1, "title": "law"}] * 4))
+
+
 def test_decimals_with_fractions_are_values(tmp_path):
     data = read_data(parquet_of(tmp_path / "t.parquet", [decimal.Decimal(n) / 2 for n in range(3)] * 4))
     assert (data.kind, data.targets[:3, 0].tolist()) == (VALUE, [0.0, 0.5, 1.0])

@@ -38,7 +38,9 @@ def content(tmp_path_factory):
         (root / f"models/acme/{name}" / marker).write_text(f"{TOKEN}\n")
     old = materials.resnet(root / "models/acme/pickled", 4)
     (old / "model.safetensors").rename(old / "pytorch_model.bin")
-    materials.pictures(root / "datasets/acme/letters", 3, 8, splits=("train", "test"))
+    pictures = materials.pictures(root / "datasets/acme/letters", 3, 8, splits=("train", "test"))
+    for i, picture in enumerate(sorted(pictures.rglob("*.png"))[:3]):
+        picture.rename(picture.with_suffix((".PNG", ".avif", ".jfif")[i]))
     return root
 
 
@@ -185,6 +187,7 @@ def test_a_dataset_of_the_hub_is_queried_by_its_id(hub, program, blank):
     assert (first["experts_run"], again["experts_run"]) == (1, 0)
     assert first["candidates"] == again["candidates"]
     assert "hf:acme/letters" in first["command"]
+    assert first["data"]["items"] == 48
     assert "no repository" in shown[3][2]
 
 
