@@ -50,6 +50,17 @@ _SOURCE_OPTIONS = (
         metavar="image|text",
         help="Tower of a model of images and texts.  [default: both, as two experts]",
     ),
+    click.option(
+        "--max-tokens",
+        type=int,
+        help="Cut texts to so many tokens, if the model takes as many.  [default: 512; zoo: 128]",
+    ),
+    click.option(
+        "--prompt",
+        metavar="NAME|TEXT",
+        help="Put before each text: a prompt of the model by its name, or any text.  [default: as the model "
+        "says]",
+    ),
     click.option("--revision", help="Branch, tag or commit on the Hub.  [default: main]"),
     click.option("--weights", metavar="FILE", help="safetensors file with the weights of a factory: expert."),
     click.option("--input-size", type=int, help="Input height and width of a factory: expert, in pixels."),
@@ -187,6 +198,8 @@ def _options(given: dict[str, Any]) -> SourceOptions:
         weights=given["weights"],
         input=_input(given),
         modality=given["modality"],
+        max_tokens=given["max_tokens"],
+        prompt=given["prompt"],
         name=given["name"],
         license=given["license_"],
         tags=tuple(given["tags"]),

@@ -65,5 +65,10 @@ class Prober:
                 f"{expert.name} failed: it gives NaN or infinite features; its weights are not usable"
             )
         self.ran(expert, len(inputs.items), seconds)
-        self.arrays.put(key, given)
+        note = backbone.lengths.note if backbone.lengths else ""
+        self.arrays.put(key, given, note=note and f"{expert.name}: {note}")
         return given
+
+    def note(self, expert: Expert, inputs: Inputs) -> str:
+        """Return what is to be said about features in the cache: what share of the texts was cut."""
+        return self.arrays.note(features_key(expert, inputs.sha256))

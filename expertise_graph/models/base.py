@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from expertise_graph.core import Expert, Registry
+from expertise_graph.core import Expert, Registry, percent, setting
 
 if TYPE_CHECKING:
     import torch
@@ -19,6 +19,34 @@ Batch = dict[str, "torch.Tensor"]
 
 def _nothing() -> None:
     """Find nothing wrong."""
+
+
+@dataclass
+class TextLengths:
+    """How many texts were cut.
+
+    Attributes:
+        limit: tokens that texts are cut to.
+        model: tokens that the model could take.
+        seen: texts so far, each as often as it was read.
+        cut: those of them that were longer.
+    """
+
+    limit: int
+    model: int
+    seen: int = 0
+    cut: int = 0
+
+    @property
+    def note(self) -> str:
+        """One line on what share was cut; empty where none was."""
+        if not self.cut:
+            return ""
+        more = f"; registered with {setting('max_tokens', self.model)} it reads all that it can"
+        return (
+            f"{percent(self.cut / self.seen)} of the texts are longer than the {self.limit:,} tokens that it "
+            f"reads, and were cut{more if self.model > self.limit else ''}"
+        )
 
 
 @dataclass(kw_only=True)
@@ -34,6 +62,7 @@ class Backbone:
         fresh: `fresh(seed)` returns the same architecture with random weights.
         save: `save(folder)` writes weights (safetensors), configuration and preprocessing so
             that the ``dir`` source reads the folder back.
+        lengths: how many texts were cut; None for other inputs.
         check: raises SourceError where the parts do not fit each other on inputs that are rare.
     """
 
@@ -43,6 +72,7 @@ class Backbone:
     modality: str
     fresh: Callable[[int], torch.nn.Module]
     save: Callable[[torch.nn.Module, Path], None]
+    lengths: TextLengths | None = None
     check: Callable[[], None] = _nothing
 
 
@@ -59,17 +89,29 @@ class InputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """What the user allowed or declared for one registration."""
+    """What the user allowed or declared for one registration.
+
+    Attributes:
+        max_tokens: texts are cut to so many tokens, if the model takes as many; by default 512.
+        prompt: put before each text: the name of a prompt of the model, or any text.
+    """
 
     trust_code: bool = False
     revision: str | None = None
     weights: str | None = None
     input: InputSpec | None = None
     modality: str | None = None
+    max_tokens: int | None = None
+    prompt: str | None = None
     name: str | None = None
     license: str | None = None
     tags: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether something was asked for that changes the features."""
+        return self.max_tokens is not None or self.prompt is not None
 
 
 @dataclass(frozen=True, kw_only=True)

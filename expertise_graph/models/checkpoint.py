@@ -4,54 +4,106 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from expertise_graph.core import UNKNOWN, Expert, SourceError, count, sha256_of_texts
+from expertise_graph.core import UNKNOWN, Expert, SourceError, sha256_of_texts
 from expertise_graph.data import plural_of
-from expertise_graph.models.architectures import (
-    IMAGE,
-    is_tower,
-    modalities_of,
-    padded_to_full_length,
-    tower_of,
-)
-from expertise_graph.models.base import Backbone, Batch, Pin, SourceOptions
+from expertise_graph.models.architectures import IMAGE, is_tower, modalities_of, tower_of
+from expertise_graph.models.base import Backbone, Batch, Pin, SourceOptions, TextLengths
 from expertise_graph.models.card import read_card
-from expertise_graph.models.layout import PREPROCESSING, Layout, read_layout, write_pooling
+from expertise_graph.models.identity import identity_of
+from expertise_graph.models.layout import (
+    DESCRIPTIONS,
+    PREPROCESSING,
+    Layout,
+    module_folders,
+    read_layout,
+    write_pooling,
+)
+from expertise_graph.models.modules import TextModules, read_modules
 from expertise_graph.models.pooled import PIXELS, PooledModel, image_batch, image_pooling
+from expertise_graph.models.recipe import FIRST, FIRST_RECIPE, Recipe
+from expertise_graph.models.tensors import read_tensors
+from expertise_graph.models.text_input import check_vocabulary, text_collate
 from expertise_graph.models.transformers_backend import (
     build_skeleton,
     load_image_processor,
     load_model,
-    load_tokenizer,
     new_model,
     read_config,
+    read_content,
     save_model,
 )
-from expertise_graph.models.weights import find_weights, sha256_of
+from expertise_graph.models.weights import WeightFiles, find_weights
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-# Texts are cut to so many tokens: time and memory grow with the length, and what comes later is lost. It is
-# part of the hash of the preprocessing, so another number makes other experts.
-MAX_TOKENS = 128
 
-# Their position embeddings start behind the padding index.
-_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet")
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """What a checkpoint is made of beside its weights, read together."""
+
+    layout: Layout
+    modality: str
+    config: PretrainedConfig
+    recipe: Recipe
+    modules: TextModules | None
+    identity: str
+
+    @classmethod
+    def read(cls, layout: Layout, modality: str, recipe: Recipe) -> _Parts:
+        content = read_content(layout.model)
+        modules = read_modules(layout) if recipe.version > FIRST else None
+        return cls(
+            layout=layout,
+            modality=modality,
+            config=tower_of(read_config(layout.model, content), modality),
+            recipe=recipe,
+            modules=modules,
+            identity=identity_of(layout, modality, content=content, recipe=recipe, modules=modules),
+        )
+
+    def pooling(self, model: nn.Module) -> str:
+        """Return how token states or feature maps are pooled."""
+        named = self.layout.pooling if self.modules is None else self.modules.pooling
+        if named is not None:
+            return named
+        if is_tower(self.config):
+            return "pooler"
+        return image_pooling(model) if self.modality == IMAGE else "mean"
+
+    def network(self, model: nn.Module) -> PooledModel:
+        """Return the model with its pooling and with random weights in what comes after it."""
+        after, pooling = None, self.pooling(model)
+        if self.modules is not None:
+            width = feature_dim(self.config, model) * len(pooling.split("+"))
+            after, _ = self.modules.layers(width)
+        return PooledModel(model, pooling, after)
+
+    def width(self, skeleton: nn.Module) -> int:
+        """Return the width of the features."""
+        width = feature_dim(self.config, skeleton)
+        if self.modules is None:
+            return width
+        return self.modules.layers(width * len(self.modules.pooling.split("+")))[1]
 
 
-def describe_checkpoint(root: Path, options: SourceOptions, pin: Pin) -> Expert:
+def describe_checkpoint(
+    root: Path, options: SourceOptions, pin: Pin, *, recipe: Recipe | None = None
+) -> Expert:
     """Return the expert in a folder from its metadata; the weights are hashed, not loaded.
 
     Args:
         root: the folder.
         options: what the user declared.
         pin: where the expert is found again.
+        recipe: how features are made, unless that is noted in the folder or asked for.
 
     Raises:
         SourceError: when a part is missing or not what it claims to be.
@@ -65,11 +117,13 @@ def describe_checkpoint(root: Path, options: SourceOptions, pin: Pin) -> Expert:
         raise SourceError(
             f"{layout.model} takes {' and '.join(map(plural_of, possible))}, not {plural_of(modality)}"
         )
-    config = tower_of(read_config(layout.model), modality)
-    skeleton = build_skeleton(config, layout.model, weights)
-    card, preprocessing = read_card(root / "README.md"), _preprocessing_sha(layout, modality)
-    content = (weights.sha256, config.model_type, modality, preprocessing)
-    towers = is_tower(config) and len(possible) > 1
+    chosen = Recipe.chosen(root, options, default=recipe, repository=pin.locator)
+    parts = _Parts.read(layout, modality, chosen)
+    skeleton = build_skeleton(parts.config, layout.model, weights)
+    card = read_card(root / "README.md")
+    content = (weights.sha256, parts.config.model_type, modality, parts.identity)
+    former = {} if options.has_settings else _former(layout, weights, parts, pin)
+    towers = is_tower(parts.config) and len(possible) > 1
     return Expert(
         id=_tower_id(pin, towers, modality) or f"{pin.source}:{sha256_of_texts(content)}",
         name=f"{options.name or root.name}-{modality}" if towers else options.name or root.name,
@@ -77,51 +131,72 @@ def describe_checkpoint(root: Path, options: SourceOptions, pin: Pin) -> Expert:
         locator=pin.locator,
         revision=pin.revision,
         modality=modality,
-        architecture=config.model_type,
+        architecture=parts.config.model_type,
         params=sum(p.numel() for p in skeleton.parameters()) if towers else weights.params,
         bytes=weights.bytes,
-        dim=feature_dim(config, skeleton),
+        dim=parts.width(skeleton),
         weights_sha=weights.sha256,
-        preprocessing_sha=preprocessing,
+        preprocessing_sha=parts.identity,
         license=(options.license or card.license or UNKNOWN).lower(),
         base_model=card.base_model,
         datasets=card.datasets,
         tags=tuple(dict.fromkeys((*options.tags, *card.tags))),
-        meta={"towers": list(possible)} if towers else {},
+        meta={**chosen.meta, **former, **({"towers": list(possible)} if towers else {})},
     )
 
 
+def _former(layout: Layout, weights: WeightFiles, parts: _Parts, pin: Pin) -> dict[str, Any]:
+    """Return what earlier versions, which left the architecture out, would have called the same expert."""
+    if parts.recipe.version == FIRST:
+        return {}
+    sha = identity_of(layout, parts.modality, content={}, recipe=FIRST_RECIPE, modules=None)
+    content = (weights.sha256, parts.config.model_type, parts.modality, sha)
+    return {
+        "former_id": pin.id or f"{pin.source}:{sha256_of_texts(content)}",
+        "former_preprocessing_sha": sha,
+    }
+
+
 def load_checkpoint(root: Path, expert: Expert) -> Backbone:
-    """Return the backbone in a folder whose weights must be those of `expert`.
+    """Return the backbone in a folder that must be what `expert` was registered as.
 
     Raises:
-        SourceError: when the weights changed since registration or do not fit the architecture.
+        SourceError: when weights, configuration or preprocessing changed since, or do not fit each other.
     """
     layout = read_layout(root)
-    sha = find_weights(layout.model).sha256
+    parts = _Parts.read(layout, expert.modality, Recipe.of(expert))
+    if parts.identity != expert.preprocessing_sha:
+        raise SourceError(
+            f"the configuration or the preprocessing in {root} is not the registered one; register the "
+            "folder again"
+        )
+    sha, state = read_tensors(find_weights(layout.model).files)
     if sha != expert.weights_sha:
         raise SourceError(
             f"the weights in {root} are not the registered ones (sha256 {sha[:12]}, registered "
             f"{expert.weights_sha[:12]}); register the folder again"
         )
-    config = tower_of(read_config(layout.model), expert.modality)
-    model = load_model(layout.model, config)
-    pooling = layout.pooling or _default_pooling(config, model, expert.modality)
+    model = load_model(layout.model, parts.config, state)
+    module = parts.network(model)
+    if parts.modules is not None and hasattr(module, "after"):
+        parts.modules.load(module.after)
+    collate, lengths = _collate(parts)
 
     def fresh(seed: int) -> nn.Module:
         """Return the architecture with random weights."""
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return PooledModel(new_model(config), pooling)
+            return parts.network(new_model(parts.config))
 
     return Backbone(
-        module=PooledModel(model, pooling).eval(),
-        collate=_collate(config, layout.model, expert.modality),
+        module=module.eval(),
+        collate=collate,
         dim=expert.dim,
         modality=expert.modality,
         fresh=fresh,
-        save=lambda module, folder: _save(module, layout, folder),
-        check=lambda: _check_vocabulary(layout.model, model, expert.modality),
+        save=lambda module, folder: _save(module, parts, folder),
+        lengths=lengths,
+        check=lambda: None if lengths is None else check_vocabulary(layout.model, model),
     )
 
 
@@ -156,81 +231,38 @@ def _tower_id(pin: Pin, towers: bool, modality: str) -> str | None:
     return f"{pin.id}#{modality}" if pin.id and towers else pin.id
 
 
-def _default_pooling(config: PretrainedConfig, model: nn.Module, modality: str) -> str:
-    """Return how features are pooled where the folder does not say it."""
-    if is_tower(config):
-        return "pooler"
-    return image_pooling(model) if modality == IMAGE else "mean"
+def _collate(parts: _Parts) -> tuple[Callable[[Sequence[Any]], Batch], TextLengths | None]:
+    folder, config = parts.layout.model, parts.config
+    if parts.modality != IMAGE:
+        return text_collate(config, folder, parts.recipe, parts.modules)
+    processor, grey = load_image_processor(folder), getattr(config, "num_channels", 3) == 1
+
+    def pixels(items: Sequence[Any]) -> Batch:
+        images = [item.convert("L") for item in items] if grey else list(items)
+        return image_batch([torch.as_tensor(image) for image in processor(images)[PIXELS]])
+
+    return pixels, None
 
 
-def _preprocessing_sha(layout: Layout, modality: str) -> str:
-    parts = [f"modality {modality}", f"pooling {layout.pooling}", f"tokens {MAX_TOKENS}"]
-    for folder in dict.fromkeys((layout.root, layout.model)):
-        parts += [f"{n} {sha256_of([folder / n])}" for n in PREPROCESSING if (folder / n).is_file()]
-    return sha256_of_texts(parts)
-
-
-def _positions(config: PretrainedConfig) -> int:
-    """Return how many tokens the position embeddings take; RoBERTa's start behind the padding index."""
-    positions = getattr(config, "max_position_embeddings", None)
-    if not isinstance(positions, int) or positions < 1:
-        return MAX_TOKENS
-    return positions - 2 if config.model_type in _OFFSET_POSITIONS else positions
-
-
-def _collate(
-    config: PretrainedConfig, folder: Path, modality: str
-) -> Callable[[Sequence[Any]], dict[str, torch.Tensor]]:
-    if modality == IMAGE:
-        processor, grey = load_image_processor(folder), getattr(config, "num_channels", 3) == 1
-
-        def pixels(items: Sequence[Any]) -> Batch:
-            images = [item.convert("L") for item in items] if grey else list(items)
-            return image_batch([torch.as_tensor(image) for image in processor(images)[PIXELS]])
-
-        return pixels
-    tokenizer = load_tokenizer(folder)
-    longest = min(MAX_TOKENS, tokenizer.model_max_length, _positions(config))
-    full = padded_to_full_length(config)
-
-    def tokens(items: Sequence[Any]) -> Batch:
-        padding = "max_length" if full else True
-        batch = tokenizer(
-            list(items), padding=padding, truncation=True, max_length=longest, return_tensors="pt"
-        )
-        return {name: tensor for name, tensor in batch.items() if not (full and name == "attention_mask")}
-
-    return tokens
-
-
-def _check_vocabulary(folder: Path, model: nn.Module, modality: str) -> None:
-    """Refuse a tokenizer that knows tokens which the model has no embedding for.
-
-    Raises:
-        SourceError: naming the first of them.
-    """
-    if modality == IMAGE:
-        return
-    rows = model.get_input_embeddings().num_embeddings  # type: ignore[operator]
-    beyond = {i: token for token, i in load_tokenizer(folder).get_vocab().items() if i >= rows}
-    if beyond:
-        raise SourceError(
-            f"the tokenizer in {folder} knows {count(len(beyond), 'token')} more than the {rows} of the "
-            f"model's embedding, e.g. {beyond[min(beyond)]!r}: call model.resize_token_embeddings("
-            "len(tokenizer)), train or merge it so, and save both again"
-        )
-
-
-def _save(module: nn.Module, layout: Layout, folder: Path) -> None:
+def _save(module: nn.Module, parts: _Parts, folder: Path) -> None:
     """Write the model and copy the preprocessing files beside it; parts keep their places."""
+    layout = parts.layout
     if not isinstance(module, PooledModel):
         raise TypeError(f"a PooledModel is saved here, got {type(module).__name__}")
     target = folder / layout.model.relative_to(layout.root)
     save_model(module.model, target)
-    for name in PREPROCESSING:
+    for name in (*PREPROCESSING, *DESCRIPTIONS):
         for source, destination in {layout.root: folder, layout.model: target}.items():
             if (source / name).is_file():
                 (destination / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source / name, destination / name)
-    if module.pooling != layout.pooling:
+    for place, part in module_folders(layout.root) if parts.modules is not None else ():
+        source, destination = part / "config.json", folder / part.relative_to(layout.root) / "config.json"
+        if place == "Pooling":
+            destination.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, destination)
+    if parts.modules is not None and hasattr(module, "after"):
+        parts.modules.save(module.after, layout.root, folder)
+    if module.pooling != parts.pooling(module.model):
         write_pooling(folder, module.pooling)
+    parts.recipe.write(folder)

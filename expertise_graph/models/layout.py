@@ -33,9 +33,13 @@ PREPROCESSING = (
     "1_Pooling/config.json",
     "sentence_bert_config.json",
 )
+DESCRIPTIONS = ("config_sentence_transformers.json", "features.json")
+"""Files that are part of what a model is under the newest rules only, see `recipe`."""
 PARENT = "parent.json"
 """Names the expert that the adapter beside it belongs to."""
 
+MODULES = ("Transformer", "Pooling", "Dense", "Normalize", "Dropout")
+_WITHOUT_FILES = ("Normalize", "Dropout")
 POOLINGS = ("mean", "cls", "max", "lasttoken", "pooler")
 POOLING_KEY = "feature_pooling"
 """In config.json: what the weights were trained with, where it is not what we would choose."""
@@ -46,7 +50,10 @@ ALLOWED = (
     "adapter_config.json",
     "adapter_model.safetensors",
     "README.md",
+    "*_Dense/config.json",
+    "*_Dense/model.safetensors",
     *PREPROCESSING,
+    *DESCRIPTIONS,
 )
 
 
@@ -63,28 +70,41 @@ def read_layout(root: Path) -> Layout:
     """Return where model and pooling are, by modules.json or config.json; the pooling may be left open.
 
     Raises:
-        UntrustedError: for modules other than a transformer, a pooling and a normalisation.
+        UntrustedError: for modules that are not read.
         SourceError: when a path leads out of the folder, or no model is there.
     """
     if not (root / "modules.json").is_file():
         return Layout(root, root, _declared_pooling(root / "config.json"))
     model, pooling = root, "mean"
+    for kind, folder in module_folders(root):
+        if kind == "Transformer":
+            model = folder
+        elif kind == "Pooling":
+            pooling = _pooling(read_object(folder / "config.json"))
+    return Layout(root, model, pooling)
+
+
+def module_folders(root: Path) -> list[tuple[str, Path]]:
+    """Return the kind and folder of each module that modules.json names, in their order.
+
+    Raises:
+        UntrustedError: for modules that are not read.
+        SourceError: when a path leads out of the folder.
+    """
+    found = []
     for module in _modules(root / "modules.json"):
         kind, path = str(module.get("type", "")).rsplit(".", 1)[-1], str(module.get("path", ""))
-        if kind == "Normalize":
-            continue
-        part = root / path
-        if not part.resolve().is_relative_to(root.resolve()) or not part.is_dir():
-            raise SourceError(f"modules.json of {root} names {path!r}, which is no folder inside it")
-        if kind == "Transformer":
-            model = part
-        elif kind == "Pooling":
-            pooling = _pooling(read_object(part / "config.json"))
-        else:
+        if kind not in MODULES:
             raise UntrustedError(
-                f"module {kind!r} of {root} is code that is not read; only Transformer, Pooling"
+                f"module {kind!r} of {root} is code that is not read; possible are {', '.join(MODULES)}"
             )
-    return Layout(root, model, pooling)
+        folder = root / path
+        if kind not in _WITHOUT_FILES and (
+            not folder.resolve().is_relative_to(root.resolve()) or not folder.is_dir()
+        ):
+            raise SourceError(f"modules.json of {root} names {path!r}, which is no folder inside it")
+        found.append((kind, folder))
+    return found
 
 
 def _modules(path: Path) -> list[dict[str, Any]]:

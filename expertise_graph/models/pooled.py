@@ -10,6 +10,8 @@ from torch import nn
 
 from expertise_graph.models.base import Batch
 
+MODES = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+"""How token states can be pooled; "pooler" is what the model's own layer gives."""
 PIXELS = "pixel_values"
 """Name of the tensor of images in a batch."""
 SIZES = "sizes"
@@ -24,16 +26,20 @@ class PooledModel(nn.Module):
     left out. Images of several shapes are run shape by shape, so that padding changes no features.
     """
 
-    def __init__(self, model: nn.Module, pooling: str) -> None:
+    def __init__(self, model: nn.Module, pooling: str, after: nn.Sequential | None = None) -> None:
         super().__init__()
         self.model = model
         self.pooling = pooling
+        # Absent, not empty, where there are none: names of tensors and of layers stay as they were.
+        if after is not None and len(after):
+            self.after = after
 
     def forward(self, **batch: torch.Tensor) -> torch.Tensor:
         """Return features (n, dim)."""
         sizes = batch.pop(SIZES, None)
         if sizes is None:
-            return self._features(batch)
+            features = self._features(batch)
+            return self.after(features) if hasattr(self, "after") else features
         shapes, shape_of = sizes.unique(dim=0, return_inverse=True)
         rows = [(shape_of == i).nonzero().flatten() for i in range(len(shapes))]
         images = batch[PIXELS]
@@ -70,16 +76,25 @@ def image_batch(images: Sequence[torch.Tensor]) -> Batch:
 
 
 def pool(states: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Return (n, c) from token states (n, t, c) and a 0/1 mask (n, t)."""
+    """Return (n, c) from token states (n, t, c) and a 0/1 mask (n, t); several modes side by side."""
+    if "+" in pooling:
+        return torch.cat([pool(states, mask, mode) for mode in pooling.split("+")], dim=1)
     if pooling == "cls":
-        return states[:, 0]
+        first = mask.to(torch.int32).argmax(1)
+        return states[torch.arange(len(states), device=states.device), first.long()]
     if pooling == "lasttoken":
         last = mask.shape[1] - 1 - mask.flip(1).argmax(1)
         return states[torch.arange(len(states), device=states.device), last.long()]
     weights = mask.unsqueeze(-1).to(states.dtype)
     if pooling == "max":
         return states.masked_fill(weights == 0, torch.finfo(states.dtype).min).max(dim=1).values
-    return (states * weights).sum(1) / weights.sum(1).clamp_min(1.0)
+    if pooling == "weightedmean":
+        # Later tokens of a decoder have seen more: SGPT, arXiv:2202.08904.
+        start = mask.to(torch.int32).argmax(1, keepdim=True)
+        places = torch.arange(1, mask.shape[1] + 1, device=mask.device) - start
+        weights = weights * places.unsqueeze(-1).to(states.dtype)
+    total = weights.sum(1).clamp_min(1.0)
+    return (states * weights).sum(1) / (total.sqrt() if pooling == "mean_sqrt_len_tokens" else total)
 
 
 def image_pooling(model: Any) -> str:

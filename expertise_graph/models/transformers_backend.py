@@ -15,6 +15,7 @@ from expertise_graph.core import (
     UntrustedError,
     disk_errors,
     first_line,
+    reason_of,
     setting,
 )
 from expertise_graph.models.architectures import class_of
@@ -26,6 +27,19 @@ if TYPE_CHECKING:
 # The deepest published models have about 200. A configuration that asks for a million would fill the memory
 # before its weights are compared with it.
 _MAX_LAYERS = 1000
+
+# Kernels and classes that would be fetched from the Hub, and what packages of others would be imported for.
+_CODE_KEYS = (
+    "_attn_implementation",
+    "_attn_implementation_internal",
+    "_experts_implementation",
+    "attn_implementation",
+    "auto_map",
+    "custom_pipelines",
+    "experts_implementation",
+    "quantization_config",
+    "trust_remote_code",
+)
 
 _CLASSIFIERS = {"image": "AutoModelForImageClassification", "text": "AutoModelForSequenceClassification"}
 
@@ -47,22 +61,34 @@ def _library(name: str) -> Any:
         ) from error
 
 
-def read_config(folder: Path) -> PretrainedConfig:
+def read_content(folder: Path) -> dict[str, Any]:
+    """Return what config.json in a folder says, without what would fetch or run code.
+
+    Raises:
+        SourceError: when it is no object, or asks for more layers than any model has.
+    """
+    content = read_object(folder / "config.json")
+    if (layers := _declared_layers(content)) > _MAX_LAYERS:
+        raise SourceError(f"config.json of {folder} declares {layers} layers; at most {_MAX_LAYERS} are read")
+    return content
+
+
+def read_config(folder: Path, content: dict[str, Any] | None = None) -> PretrainedConfig:
     """Return the configuration in a folder.
+
+    Args:
+        folder: of the model.
+        content: of its config.json, where it was read before.
 
     Raises:
         UntrustedError: when it needs code of its own.
         SourceError: when it is of no known kind, or asks for more layers than any model has.
     """
-    content = read_object(folder / "config.json")
-    if (layers := _declared_layers(content)) > _MAX_LAYERS:
-        raise SourceError(f"config.json of {folder} declares {layers} layers; at most {_MAX_LAYERS} are read")
-    reader = _library("AutoConfig")
+    content = read_content(folder) if content is None else content
+    kind = content.get("model_type")
     try:
         with Quiet():
-            config: PretrainedConfig = reader.from_pretrained(
-                folder, trust_remote_code=False, local_files_only=True
-            )
+            config: PretrainedConfig = _library("CONFIG_MAPPING")[kind].from_dict(_without_code(content))
         return config
     except Exception as error:
         if "auto_map" in content:
@@ -70,10 +96,18 @@ def read_config(folder: Path) -> PretrainedConfig:
                 f"{folder} needs code of its own (auto_map), which is not run; wrap it as "
                 f"factory:package.module:callable with {setting('trust_code', True)}"
             ) from error
-        kind = content.get("model_type")
         raise SourceError(
-            f"config.json of {folder} is not usable (model_type {kind!r}): {first_line(error)}"
+            f"config.json of {folder} is not usable (model_type {kind!r}): {reason_of(error)}"
         ) from error
+
+
+def _without_code(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration, and the parts of it, without the keys that name code to fetch or run."""
+    return {
+        key: _without_code(value) if isinstance(value, dict) else value
+        for key, value in content.items()
+        if key not in _CODE_KEYS
+    }
 
 
 def _declared_layers(content: dict[str, Any]) -> int:
@@ -110,23 +144,23 @@ def build_skeleton(config: PretrainedConfig, folder: Path, weights: WeightFiles)
     return model
 
 
-def load_model(folder: Path, config: PretrainedConfig) -> nn.Module:
+def load_model(folder: Path, config: PretrainedConfig, state: dict[str, torch.Tensor]) -> nn.Module:
     """Return the model of a configuration with its weights; refuse when any but a head or pooler is missing.
+
+    Args:
+        folder: for messages.
+        config: of the model.
+        state: its tensors by the names they have in the file.
 
     Raises:
         SourceError: when the weights are not those of the model.
     """
-    reader = _library(class_of(config))
     try:
+        with torch.device("meta"):
+            reader: Any = type(new_model(config))
         with Quiet():
             model, report = reader.from_pretrained(
-                folder,
-                config=config,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                dtype=torch.float32,
-                output_loading_info=True,
+                None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
             )
     except Exception as error:
         raise SourceError(f"the weights in {folder} do not load: {first_line(error)}") from error
@@ -197,6 +231,16 @@ def _opened(name: str, folder: Path) -> Any:
         return reader.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:
         raise SourceError(f"the preprocessing in {folder} does not load: {first_line(error)}") from error
+
+
+def set_lower_case(tokenizer: Any) -> None:
+    """Let a tokenizer set texts in lower case before all else, unless it does so already."""
+    normalizers: Any = importlib.import_module("tokenizers.normalizers")
+    backend = tokenizer.backend_tokenizer
+    if '"Lowercase"' in backend.to_str() or '"lowercase":true' in backend.to_str().replace(" ", ""):
+        return
+    old = [] if backend.normalizer is None else [backend.normalizer]
+    backend.normalizer = normalizers.Sequence([normalizers.Lowercase(), *old])
 
 
 class Quiet:

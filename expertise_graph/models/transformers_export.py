@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -80,7 +80,7 @@ def write_native(
     Returns:
         What reads the folder; with architecture None nothing in it was changed.
     """
-    if not isinstance(module, PooledModel) or not (folder / "config.json").is_file():
+    if not _is_plain(module) or not (folder / "config.json").is_file():
         return _none("the network is not a plain model of transformers")
     head = copy.deepcopy(head).cpu()
     try:
@@ -119,7 +119,7 @@ def native_features(backbone: Backbone) -> Backbone:
         SourceError: when the library has no classifier that a linear head on some features would be.
     """
     module, reason = backbone.module, "the network is not a plain model of transformers"
-    poolings = dict.fromkeys((module.pooling, *_NATIVE_POOLINGS)) if isinstance(module, PooledModel) else ()
+    poolings = dict.fromkeys((module.pooling, *_NATIVE_POOLINGS)) if _is_plain(module) else ()
     for pooling in poolings:
         pooled = _repooled(module, pooling).eval()
         try:
@@ -133,6 +133,11 @@ def native_features(backbone: Backbone) -> Backbone:
             return dataclasses.replace(backbone, module=pooled, fresh=fresh)
         reason = f"{type(joined).__name__} uses other features than any pooling of the last layer"
     raise SourceError(f"no head of the library fits this expert: {reason}; use the linear head")
+
+
+def _is_plain(module: nn.Module) -> TypeGuard[PooledModel]:
+    """Tell whether features are those of a transformers model, with nothing after its pooling."""
+    return isinstance(module, PooledModel) and not hasattr(module, "after")
 
 
 def _fresh(backbone: Backbone, pooling: str, seed: int) -> PooledModel:

@@ -66,6 +66,8 @@ def reconfigured(backbone: Backbone, changes: Mapping[str, Any]) -> Backbone:
     wrapped = backbone.module
     if not isinstance(wrapped, PooledModel):
         raise TypeError(f"a PooledModel has settings, got {type(wrapped).__name__}")
+    if hasattr(wrapped, "after"):
+        raise InvalidInputError("an encoder with layers after its pooling cannot be built in another size")
     old: Any = wrapped.model.config
     pooling = wrapped.pooling
     try:

@@ -17,6 +17,7 @@ from expertise_graph.core import (
 from expertise_graph.models.base import Backbone, Pin, SourceOptions
 from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
 from expertise_graph.models.layout import read_layout
+from expertise_graph.models.recipe import FIRST_RECIPE
 from expertise_graph.models.weights import read_object
 from expertise_graph.starter import PUBLISHED, Published, package_root, shipped
 
@@ -24,7 +25,10 @@ CACHE_VARIABLE = "EXPERTISE_GRAPH_CACHE"
 
 
 class ZooSource:
-    """Experts known by name, whose weights come from installed packages only."""
+    """Experts known by name, whose weights come from installed packages only.
+
+    Their features are made by the first rules, as in the registry that ships with the package.
+    """
 
     def resolve(self, locator: str, options: SourceOptions) -> Expert:
         """Find the weights of a starter expert and describe it.
@@ -38,7 +42,8 @@ class ZooSource:
         root = _root(name)
         architecture = read_object(read_layout(root).model / "config.json")["model_type"]
         pin = Pin(source="zoo", locator=name, id=f"zoo:{name}@{architecture}")
-        return dataclasses.replace(describe_checkpoint(root, named, pin), meta={"get": _how_to_get(name)})
+        expert = describe_checkpoint(root, named, pin, recipe=FIRST_RECIPE)
+        return dataclasses.replace(expert, meta={**expert.meta, "get": _how_to_get(name)})
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the starter expert."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -50,6 +51,7 @@ def registering(store: Store) -> Iterator[Callable[[Expert, Prober], Expert]]:
     touched: set[str] = set()
 
     def add(expert: Expert, prober: Prober) -> Expert:
+        expert = _as_registered(store, expert)
         probe_set = probes.current(store, expert.modality)
         embedding = embed(store, prober, expert, probe_set, new=True)
         touched.add(probe_set.id)
@@ -110,6 +112,26 @@ def embed_missing(store: Store, prober: Prober, probe_set: ProbeSet) -> list[str
             failed.append(f"{expert.name}: {error}")
     refresh(store, probe_set.id)
     return failed
+
+
+def _as_registered(store: Store, expert: Expert) -> Expert:
+    """Return an expert under the id, and with the hash, that an earlier version registered it by.
+
+    Those left the architecture out; that of such an expert is noted when it is first registered again.
+    """
+    old = store.known_expert(str(expert.meta.get("former_id", "")))
+    if old is None or "recipe" in old.meta or old.weights_sha != expert.weights_sha:
+        return expert
+    noted = old.meta.get("newer_preprocessing_sha", expert.preprocessing_sha)
+    former = expert.meta["former_preprocessing_sha"]
+    if old.preprocessing_sha != former or noted != expert.preprocessing_sha:
+        return expert
+    return dataclasses.replace(
+        expert,
+        id=old.id,
+        preprocessing_sha=former,
+        meta={**old.meta, "newer_preprocessing_sha": expert.preprocessing_sha},
+    )
 
 
 def _forget_other_weights(store: Store, expert: Expert) -> None:

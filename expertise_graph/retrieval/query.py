@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -114,7 +114,9 @@ def answer_query(
     notes = list(runner.unmeasured.values())
     if data.stand_in:
         notes.append(f"experts were ranked by how well they tell apart {data.stand_in}")
-    return rank(search, posterior, raw_baseline(store, sample), columns=columns, notes=notes)
+    ranking = rank(search, posterior, raw_baseline(store, sample), columns=columns, notes=notes)
+    cut = context.prober.note(ranking.best.expert, sample.inputs)
+    return replace(ranking, notes=(*ranking.notes, cut)) if cut else ranking
 
 
 def open_search(

@@ -6,10 +6,20 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
-from expertise_graph.core import Expert, FloatArray, replacing, sha256_of_texts
+from expertise_graph.core import (
+    Expert,
+    FloatArray,
+    disk_errors,
+    replacing,
+    sha256_of_bytes,
+    sha256_of_texts,
+)
+
+_NAME = "features"
+_CHECKSUM, _NOTE = "sha256", "note"
 
 
 def features_key(expert: Expert, inputs: str) -> str:
@@ -38,20 +48,41 @@ class Arrays:
         return self.folder / key[:2] / f"{key}.safetensors"
 
     def get(self, key: str) -> NDArray[np.float32] | None:
-        """Return the array stored under `key`, or None where there is none that can be read."""
+        """Return the array stored under `key`, or None where there is none that can be read.
+
+        One whose numbers are not those that were stored counts as absent; earlier versions kept no checksum.
+        """
         try:
-            array = load_file(self.path(key))["features"]
+            with safe_open(self.path(key), framework="np") as stored:
+                array = stored.get_tensor(_NAME)
+                wanted = (stored.metadata() or {}).get(_CHECKSUM)
         except (OSError, SafetensorError, KeyError, ValueError):
             return None
+        if wanted is not None and wanted != _checksum(array):
+            return None
         return array if np.isfinite(array).all() else None
+
+    def note(self, key: str) -> str:
+        """Return what was noted with the array of `key`; an empty text where that is nothing."""
+        try:
+            with safe_open(self.path(key), framework="np") as stored:
+                return str((stored.metadata() or {}).get(_NOTE, ""))
+        except (OSError, SafetensorError):
+            return ""
 
     def discard(self, key: str) -> None:
         """Delete the array stored under `key`, if there is one."""
         self.path(key).unlink(missing_ok=True)
 
-    def put(self, key: str, array: FloatArray) -> None:
-        """Store an array of any shape under `key` as float32."""
+    def put(self, key: str, array: FloatArray, *, note: str = "") -> None:
+        """Store an array of any shape under `key` as float32, with its checksum and a note for people."""
         if self.read_only:
             return
-        with replacing(self.path(key)) as temporary:
-            save_file({"features": np.ascontiguousarray(array, dtype=np.float32)}, temporary)
+        kept = np.ascontiguousarray(array, dtype=np.float32)
+        metadata = {_CHECKSUM: _checksum(kept), **({_NOTE: note} if note else {})}
+        with replacing(self.path(key)) as temporary, disk_errors():
+            save_file({_NAME: kept}, temporary, metadata=metadata)
+
+
+def _checksum(array: NDArray[np.float32]) -> str:
+    return sha256_of_bytes(f"{array.dtype} {array.shape}".encode() + array.tobytes())

@@ -68,6 +68,9 @@ def warm_start(
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
             _put_run(store, data, spec, status, result={"error": f"{type(error).__name__}: {error}"})
         raise
+    if backbone.lengths is not None and backbone.lengths.cut:
+        note = "; ".join(filter(None, [result.warm.note, backbone.lengths.note]))
+        result = dataclasses.replace(result, warm=dataclasses.replace(result.warm, note=note))
     child = _register_child(context, data, spec, result)
     _record(store, data, spec, result, child)
     return _answer(data, spec, result, child)

@@ -102,7 +102,8 @@ def train(
         )
     # The launcher tells each process through the environment which one it is.
     processes = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
-    folder, identity, leads = RunFolder(out), identity_of(config, data, expert), processes.is_main_process
+    folder, leads = RunFolder(out), processes.is_main_process
+    identity = _as_recorded(folder, identity_of(config, data, expert), expert)
     with processes.main_process_first():
         recorded = folder.claim(identity)
     checkpoints = Checkpoints(out, writes=leads)
@@ -147,6 +148,14 @@ def identity_of(config: TrainConfig, data: LabelledData, expert: Expert | None) 
         "expert": expert.id if expert else None,
         "data": data.sha256,
     }
+
+
+def _as_recorded(folder: RunFolder, identity: dict[str, Any], expert: Expert | None) -> dict[str, Any]:
+    """Return the identity of a run with the id that an earlier version knew the same expert by, if it did."""
+    record, former = folder.record(), expert.meta.get("former_id") if expert else None
+    if record is not None and former is not None and record.identity.get("expert") == former:
+        return {**identity, "expert": former}
+    return identity
 
 
 @dataclass(kw_only=True)

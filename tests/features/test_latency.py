@@ -108,7 +108,7 @@ def test_an_expert_that_cannot_be_run_has_no_latency_and_a_reason(store, probes,
 
 def test_weights_that_fail_on_an_input_are_named_in_one_line(store, probes):
     """A text expert that is given a picture raises whatever its tokenizer raises."""
-    with pytest.raises(SourceError, match="languages failed: ValueError: ") as caught:
+    with pytest.raises(SourceError, match="languages failed: TypeError: ") as caught:
         measure(store, zoo("languages"), probes=probes["image"])
     assert "\n" not in str(caught.value)
 

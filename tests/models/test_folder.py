@@ -181,9 +181,9 @@ def test_weights_that_changed_since_registration_are_refused(tmp_path):
 def test_an_unknown_layer_of_sentence_transformers_is_refused(tmp_path):
     folder = materials.starter("emoji-names", tmp_path)
     modules = json.loads((folder / "modules.json").read_text())
-    modules.append({"idx": 2, "name": "2", "path": "1_Pooling", "type": "evil.package.Dense"})
+    modules.append({"idx": 2, "name": "2", "path": "1_Pooling", "type": "evil.package.LSTM"})
     (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(UntrustedError, match="Dense"):
+    with pytest.raises(UntrustedError, match="LSTM"):
         resolve(f"dir:{folder}", NONE)
 
 

@@ -139,10 +139,10 @@ def test_features_do_not_depend_on_the_batch_they_are_in(blank, models):
     np.testing.assert_allclose(part, whole[40:43], rtol=1e-4, atol=1e-5)
 
 
-def test_an_expert_without_a_probe_set_of_its_modality_is_not_stored(blank, models):
+def test_a_model_is_not_registered_for_inputs_that_it_does_not_take(blank, models):
     before = materials.counts(blank)
     done = invoke("register", f"dir:{models[0]}", "--modality", "audio")
-    done.failed("no probe set of modality 'audio'", "image, text")
+    done.failed("takes images, not audio inputs")
     assert materials.counts(blank) == before
 
 

@@ -37,6 +37,10 @@ _MAGIC = 16
 _BASE64 = re.compile(r"(data:image/[\w.+-]+;base64,|iVBORw0KGgo|/9j/[24]|R0lGOD|UklGR)")
 # Shorter strings are names: the smallest image files have some 60 bytes.
 _SHORTEST_BASE64 = 60
+# Of images with more than 8 bits: what is white, by the first letter of their mode, whole numbers or floats.
+WHITE = {"I": 65535.0, "F": 1.0}
+# Floats that were computed miss 0 and 1 by a little.
+_ROUNDING = 1e-3
 # Most experts take 224 pixels or fewer: a larger probe image would be scaled down by each of them.
 PROBE_SIDE = 224
 
@@ -183,11 +187,19 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Return an image of 16 bits or of floats in 8 bits, by a rule that is the same for every image.
+
+    Were each image stretched to its own range, dark and bright ones could not be told apart.
+    """
     values = np.asarray(image, dtype=np.float64)
     low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
         raise DatasetError("its pixels hold NaN or infinity")
-    if image.mode[0] == "I" and low >= 0 and high <= 65535:
-        low, high = 0.0, 65535.0
-    scaled = (values - low) * (255.0 / max(high - low, np.finfo(np.float64).tiny))
+    white = WHITE[image.mode[0]]
+    slack = _ROUNDING if image.mode[0] == "F" else 0
+    if low < -slack or high > white + slack:
+        raise DatasetError(
+            f"its pixels go from {low:g} to {high:g}; 0 is black and {white:g} white, scale all images alike"
+        )
+    scaled = values * (255.0 / white)
     return Image.fromarray(np.clip(np.rint(scaled), 0, 255).astype(np.uint8))

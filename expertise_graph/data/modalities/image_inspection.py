@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from expertise_graph.core import count
 from expertise_graph.data.modalities.base import MOST_PAIRS, Inspection
-from expertise_graph.data.modalities.image_codec import header
+from expertise_graph.data.modalities.image_codec import WHITE, header
 
 # Every image is compared at this size: 3,072 numbers each, so that 20,000 images take 60 MB.
 SIDE = 32
@@ -20,6 +21,8 @@ SIDE = 32
 TINY = 16
 # Side ratios up to 3 are banners and scans; squeezed to a square, more than 4 leaves little of the content.
 LONG = 4.0
+# Images of 12 bits in files of 16 reach a sixteenth of white: what little is left has few steps.
+DIM = 16
 # Correlation of the small versions. JPEGs of one picture in three sizes are above .97 (53 of 60), a crop of
 # 4 % is below: from .95 on the features of an expert decide (LOG.md, near-duplicates).
 LOOKS_ALIKE, SAME_PICTURE = 0.95, 0.97
@@ -42,6 +45,7 @@ class ImageInspection(Inspection):
         small: 32 x 32 RGB of each, 3,072 numbers.
         hashes: perceptual hash of each.
         flat: whether it is of a single colour.
+        brightest: the largest value of each, of 255.
     """
 
     compared_by = "pixels"
@@ -52,6 +56,7 @@ class ImageInspection(Inspection):
     small: list[NDArray[np.uint8]] = field(default_factory=list)
     hashes: list[int] = field(default_factory=list)
     flat: list[bool] = field(default_factory=list)
+    brightest: list[int] = field(default_factory=list)
 
     def add(self, index: int, data: bytes, decoded: Any) -> None:
         """Keep sizes, file format, colour mode, a small version and its hash."""
@@ -61,6 +66,7 @@ class ImageInspection(Inspection):
         self.sizes.append(decoded.size)
         self.small.append(np.asarray(decoded.resize((SIDE, SIDE), Image.Resampling.BOX)).reshape(-1))
         self.hashes.append(perceptual_hash(decoded))
+        self.brightest.append(max(high for _, high in decoded.getextrema()))
         self.flat.append(all(low == high for low, high in decoded.getextrema()))
 
     def traits(self) -> tuple[str, ...]:
@@ -74,15 +80,24 @@ class ImageInspection(Inspection):
             lines.append(
                 f"longer side over shorter: median {np.median(aspect):.2f}, at most {aspect.max():.2f}"
             )
+        deep = sum(mode[0] in WHITE for mode in self.modes)
+        if deep:
+            lines.append(
+                f"{count(deep, 'image')} of more than 8 bits: in each 0 became black, and 65535 (of whole "
+                "numbers) or 1 (of floats) white"
+            )
         return (*lines, "colour modes " + _shares(self.modes), "file formats " + _shares(self.formats))
 
     def unusual_by_kind(self) -> dict[str, list[int]]:
         """Return images of one colour, tiny ones and extreme shapes."""
         sides = np.array(self.sizes).reshape(-1, 2)
         shorter, longer = sides.min(axis=1, initial=1 << 30), sides.max(axis=1, initial=1)
+        deep = np.array([mode[0] in WHITE for mode in self.modes], dtype=bool)
+        dim = deep & (np.array(self.brightest, dtype=np.int64) <= 256 // DIM)
         tests = {
             "of a single colour": np.array(self.flat, dtype=bool),
             f"tiny (a side under {TINY} pixels)": shorter < TINY,
+            f"nearly black, of more than 8 bits (all below 1/{DIM} of white: scale all images alike)": dim,
             f"extremely long or high (over {LONG:.0f} : 1)": longer > LONG * shorter,
         }
         seen = np.array(self.seen, dtype=np.int64)

@@ -48,14 +48,38 @@ def test_sixteen_bits_are_scaled_to_eight():
     assert np.asarray(image.decode(encoded(deep)))[0, :, 0].tolist() == [0, 100, 255]
 
 
-def test_floating_point_is_stretched_and_nan_refused():
-    ramp = Image.fromarray(np.array([[-1.0, 0.0, 1.0]], dtype=np.float32))
-    assert np.asarray(image.decode(encoded(ramp, "TIFF")))[0, :, 1].tolist() == [0, 128, 255]
-    flat = Image.fromarray(np.full((2, 2), 7.0, dtype=np.float32))
-    assert np.asarray(image.decode(encoded(flat, "TIFF"))).max() == 0
+def test_floating_point_has_one_scale_for_all_images_and_nan_is_refused():
+    ramp = Image.fromarray(np.array([[0.0, 0.5, 1.0]], dtype=np.float32))
+    assert np.asarray(image.decode(encoded(ramp, "TIFF")))[0, :, 0].tolist() == [0, 128, 255]
+    dark = Image.fromarray(np.full((2, 2), 0.2, dtype=np.float32))
+    assert set(np.asarray(image.decode(encoded(dark, "TIFF"))).ravel().tolist()) == {51}
     broken = Image.fromarray(np.array([[np.nan, 1.0]], dtype=np.float32))
     with pytest.raises(DatasetError, match="NaN"):
         image.decode(encoded(broken, "TIFF"))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.float32([[-1.0, 0.5]]), np.float32([[0.0, 812.0]]), np.int32([[0, 70_000]]), np.int32([[-3, 9]])],
+)
+def test_numbers_outside_of_the_scale_are_refused_with_what_they_are(values):
+    with pytest.raises(DatasetError, match="scale all images alike"):
+        image.decode(encoded(Image.fromarray(values), "TIFF"))
+
+
+def test_images_of_twelve_bits_in_sixteen_are_pointed_out(tmp_path):
+    for kind, top in (("dim", 4000), ("full", 60_000)):
+        (tmp_path / kind).mkdir()
+        for i in range(4):
+            noise = np.random.default_rng(i).integers(0, top, (32, 32), dtype=np.uint16)
+            Image.fromarray(noise).save(tmp_path / kind / f"{i}.png")
+    inspection = image.IMAGE.inspection()
+    items = sorted(tmp_path.glob("*/*.png"))
+    for i, item in enumerate(items):
+        inspection.look(i, item, modality=image.IMAGE)
+    found = {u.kind: u.items for u in inspection.unusual()}
+    assert [items for kind, items in found.items() if kind.startswith("nearly black")] == [(0, 1, 2, 3)]
+    assert any("8 images of more than 8 bits" in line for line in inspection.traits())
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "YCbCr", "RGBA", "I;16", "I"])
