@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from expertise_graph.inference import Exported as Exported
     from expertise_graph.inference import Model as Model
     from expertise_graph.inference import Prediction as Prediction
+    from expertise_graph.merging import Folded as Folded
     from expertise_graph.merging import MergeResult as MergeResult
     from expertise_graph.merging import MergeSettings as MergeSettings
     from expertise_graph.models import InputSpec as InputSpec

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from expertise_graph.deltas import Applied, DeltaReport
     from expertise_graph.diagnostics import DataFindings, Report, RunFindings
     from expertise_graph.inference import Evaluation, Model
-    from expertise_graph.merging import MergeResult
+    from expertise_graph.merging import Folded, MergeResult
     from expertise_graph.registry import ImportReport, Withdrawn
     from expertise_graph.retrieval import Backtest, Explanation, HeldOutTask
     from expertise_graph.tuning import AutoResult
@@ -380,6 +380,11 @@ def auto_json(result: AutoResult, form: Form = PYTHON) -> Json:
 def merge_json(result: MergeResult, form: Form = PYTHON) -> Json:
     """Return what a merge and each of its children reach."""
     return result.as_dict() | {"notes": [form.message(note) for note in result.notes]}
+
+
+def fold_json(folded: Folded) -> Json:
+    """Return what came of an adapter."""
+    return folded.as_dict()
 
 
 def delta_json(report: DeltaReport) -> Json:

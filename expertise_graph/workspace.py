@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from expertise_graph.deltas import Applied, ApplySettings, DeltaReport, Packing
     from expertise_graph.diagnostics import DataFindings, FeatureExtractor, RunFindings
     from expertise_graph.inference import Evaluation, Exported, Model, Prediction
-    from expertise_graph.merging import MergeResult, MergeSettings
+    from expertise_graph.merging import Folded, MergeResult, MergeSettings
     from expertise_graph.models import SourceOptions
     from expertise_graph.registry import (
         DistanceOptions,
@@ -670,6 +670,20 @@ class Workspace:
             out=Path(out),
             settings=settings or merging.MergeSettings(),
         )
+
+    def fold(self, adapter: str, out: str | Path, *, trust_code: bool = False) -> Folded:
+        """Write an adapter and the weights beside it as one model of the usual form, and register it.
+
+        Args:
+            adapter: a registered expert, or the folder of a run with the strategy lora.
+            out: folder to write, new or empty.
+            trust_code: whether code that comes with an expert may be run.
+
+        Raises:
+            InvalidInputError: for a model that is no adapter, or when `out` is taken.
+            NotFoundError: when there is no such model.
+        """
+        return merging.fold_adapter(self._context(trust_code), adapter, out=Path(out))
 
     def make_delta(
         self,

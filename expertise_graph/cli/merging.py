@@ -136,6 +136,31 @@ def _show_merge(result: MergeResult, names: Mapping[str, str]) -> None:
     click.echo(f"model in {printable(result.path)}, registered as {child}, licence {license}")
 
 
+@app.command()
+@click.argument("adapter")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Output folder for the model.")
+@trust_option
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def fold(context: CommandContext, /, adapter: str, out: Path, *, trust_code: bool, as_json: bool) -> None:
+    """Write a LoRA adapter and its base model as one model.
+
+    ADAPTER is a registered expert or the folder of a run with --strategy lora. The folded model gives the
+    same answers, and loads without the adapter's libraries. merge and delta fold adapters by themselves.
+
+    \b
+    Example:
+      expertise-graph fold runs/lora --out runs/folded
+    """
+    with Bars() as bars, context.workspace(bars) as workspace:
+        folded = workspace.fold(adapter, out, trust_code=trust_code)
+        name = workspace.names([folded.expert])[folded.expert]
+    if as_json:
+        emit_json(views.fold_json(folded))
+    else:
+        click.echo(f"model in {printable(folded.path)}, registered as {printable(name)}")
+
+
 @app.group()
 def delta() -> None:
     """Weight differences of fine-tuned models as small files.

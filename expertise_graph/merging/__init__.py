@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
+    from expertise_graph.merging.fold import Folded, fold_adapter
     from expertise_graph.merging.loaded_model import (
         LoadedModel,
         changed,

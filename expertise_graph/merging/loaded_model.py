@@ -12,13 +12,22 @@ from torch import nn
 from expertise_graph.core import UNKNOWN, Expert, InvalidInputError, NotFoundError
 from expertise_graph.features import Context
 from expertise_graph.merging.states import Weights, weights_of
-from expertise_graph.models import Backbone, Head, RunFolder, SourceOptions, load, read_head, resolve
+from expertise_graph.models import (
+    Backbone,
+    Head,
+    RunFolder,
+    SourceOptions,
+    is_adapter,
+    load,
+    read_head,
+    resolve,
+)
 from expertise_graph.registry import kind_of
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedModel:
-    """A model in memory with what is known of where it comes from.
+    """A model in memory, adapters folded in, with what is known of where it comes from.
 
     Attributes:
         expert: its node, as registered or as its folder describes it.
@@ -45,6 +54,11 @@ class LoadedModel:
         """What people call it."""
         return self.expert.short
 
+    @property
+    def is_adapter(self) -> bool:
+        """Whether it is an adapter; `weights` and `backbone` have it folded in."""
+        return self.expert.source == "adapter"
+
     def head_for(self, outputs: Sequence[str], kind: str) -> Head | None:
         """Return its head with these outputs in this order, or None where it has not exactly these."""
         if self.head is None or self.head.kind != kind or sorted(self.head.classes) != sorted(outputs):
@@ -57,7 +71,7 @@ def open_model(context: Context, text: str) -> LoadedModel:
 
     Raises:
         NotFoundError: when there is neither.
-        InvalidInputError: for an adapter, a quantised model, or one without weights.
+        InvalidInputError: for a quantised model, or one without weights.
         SourceError: when its weights cannot be loaded.
     """
     store, path = context.store, Path(text).expanduser()
@@ -89,7 +103,7 @@ def open_folder(folder: Path, *, trust_code: bool = False) -> LoadedModel:
 
     Raises:
         NotFoundError: when no finished run is there.
-        InvalidInputError: for an adapter or a quantised model.
+        InvalidInputError: for a quantised model.
         SourceError: when its weights cannot be loaded.
     """
     expert = _in_folder(folder, trust_code)
@@ -128,29 +142,26 @@ def _opened(expert: Expert, folder: Path | None, *, trust_code: bool) -> LoadedM
 def _in_folder(path: Path, trust_code: bool) -> Expert:
     """Return the node of the model that a finished run left in a folder."""
     model = path.absolute() / "model"
-    if (model / "adapter_config.json").is_file():
-        raise InvalidInputError(
-            f"{path} holds an adapter: it adds to other weights, which cannot be averaged; give full models"
-        )
     if not RunFolder(path).has_model and not model.is_dir():
         raise NotFoundError(
             f"{path} is not the folder of a finished run: register a checkpoint as dir:{path}"
         )
-    return resolve(f"dir:{model}", SourceOptions(trust_code=trust_code))
+    scheme = "adapter" if is_adapter(model) else "dir"
+    return resolve(f"{scheme}:{model}", SourceOptions(trust_code=trust_code))
 
 
 def _left_by(expert: Expert) -> Path | None:
     """Return the folder of the run that left a registered expert, if it is still there."""
     model = Path(expert.locator)
-    left = expert.source == "dir" and model.name == "model" and RunFolder(model.parent).has_model
+    left = expert.source in ("dir", "adapter") and model.name == "model" and RunFolder(model.parent).has_model
     return model.parent if left else None
 
 
 def _check_whole(expert: Expert, kind: str) -> None:
-    reasons = {"adapter": "it adds to other weights", "quantised": "its weights are rounded"}
-    if kind in reasons:
+    if kind == "quantised":
         raise InvalidInputError(
-            f"{expert.name} is {kind}: {reasons[kind]}, which cannot be averaged; give full-precision models"
+            f"{expert.name} is quantised: its weights are rounded, which cannot be averaged; give "
+            "full-precision models"
         )
 
 

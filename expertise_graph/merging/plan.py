@@ -76,14 +76,14 @@ def make_plan(
 
 
 def check_unseen(models: Sequence[LoadedModel], data: LabelledData, seed: int) -> None:
-    """Refuse to measure models on test items that they were trained on.
+    """Refuse to choose or measure models by items that they were trained on.
 
-    Without a declared test split the items held out depend on the seed.
+    Validation and test items that are not declared depend on the seed.
 
     Raises:
         InvalidInputError: naming the model and its seed.
     """
-    if {"train", "test"} <= set(data.splits):
+    if {"train", "validation", "test"} <= set(data.splits):
         return
     for model in models:
         for task, other in model.seen:
@@ -91,7 +91,7 @@ def check_unseen(models: Sequence[LoadedModel], data: LabelledData, seed: int) -
                 raise InvalidInputError(
                     f"{model.name} was trained on {data.name} with {setting('seed', other)}, which holds out "
                     f"other items than {setting('seed', seed)}: train the children with one seed, or declare "
-                    "a test split"
+                    "validation and test splits"
                 )
 
 

@@ -48,12 +48,6 @@ class TestRefused:
         merge(family, models=family.runs[:1]).failed("at least two")
         merge(family, models=(family.runs[0], family.runs[0])).failed("are the same weights")
 
-    def test_an_adapter(self, family):
-        folder = family.root / "adapter"
-        shutil.copytree(family.runs[0], folder)
-        (folder / "model" / "adapter_config.json").write_text("{}")
-        merge(family, models=(family.runs[0], folder)).failed("holds an adapter")
-
     def test_a_quantised_model(self, family):
         with Workspace() as opened, opened.store.transaction():
             child = next(e for e in opened.experts() if e.locator == str(family.runs[1] / "model"))
@@ -101,4 +95,4 @@ class TestRefused:
             record["identity"]["data"], record["identity"]["config"]["seed"] = sha, seed
             (folder / "run.json").write_text(json.dumps(record))
             runs.append(folder)
-        merge(family, models=runs, data=data).failed("with --seed 7", "declare a test split")
+        merge(family, models=runs, data=data).failed("with --seed 7", "declare validation and test splits")
