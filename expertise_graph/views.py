@@ -125,6 +125,7 @@ def neighbour_json(neighbour: Neighbour) -> Json:
         "expert": neighbour.expert.short,
         "cka": neighbour.cka,
         "duplicate": neighbour.duplicate,
+        "same_as": [expert.id for expert in neighbour.same_as],
         "architecture": neighbour.expert.architecture,
         "license": neighbour.expert.license,
     }

@@ -285,15 +285,20 @@ class Workspace:
             names=self.store.names(ends),
         )
 
-    def similar(self, expert: str, k: int = 5) -> list[Neighbour]:
+    def similar(self, expert: str, k: int = 5, *, fold: bool = False) -> list[Neighbour]:
         """Return the k experts nearest to the named one by debiased CKA, nearest first.
+
+        Args:
+            expert: as for `expert`.
+            k: how many.
+            fold: whether of near-duplicates only the nearest is listed, which names the others.
 
         Raises:
             NotFoundError: when there is no such expert.
         """
         node = self.store.find_runnable(expert)
         probe_set = features.probe_sets.current(self.store, node.modality)
-        return registry.similar(self.store, probe_set.id, node, k)
+        return registry.similar(self.store, probe_set.id, node, k, fold=fold)
 
     def remove(self, expert: str) -> Expert:
         """Take the named expert out of the graph and return it; measured results stay."""

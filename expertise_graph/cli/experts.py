@@ -15,7 +15,7 @@ from expertise_graph import views
 from expertise_graph.cli.app import FORM, CommandContext, app, pass_context
 from expertise_graph.cli.output import Bars, emit, emit_ids, emit_json, listing_options, shown
 from expertise_graph.cli.parameters import trust_option
-from expertise_graph.core import InvalidInputError, count, printable
+from expertise_graph.core import InvalidInputError, count, listed, printable
 
 if TYPE_CHECKING:
     from expertise_graph import InputSpec, SourceOptions
@@ -296,21 +296,27 @@ def show(context: CommandContext, expert: str, as_json: bool) -> None:
 @app.command()
 @click.argument("expert")
 @click.option("-k", default=5, show_default=True, type=click.IntRange(1), help="Number of experts to list.")
+@click.option("--all", "every", is_flag=True, help="List near-duplicates too, instead of folding them.")
 @listing_options
 @pass_context
-def similar(context: CommandContext, expert: str, k: int, style: str | None) -> None:
+def similar(context: CommandContext, expert: str, k: int, every: bool, style: str | None) -> None:
     """List the experts most similar to EXPERT.
 
     Similarity is the debiased CKA of the features on the probe set: 1 is identical up to rotation and
-    scale, around 0 unrelated.
+    scale, around 0 unrelated. Of near-duplicates, of EXPERT or of each other, the nearest is listed.
 
     \b
     Example:
       expertise-graph similar latin-letters -k 5
     """
     with context.workspace() as workspace:
-        rows = [views.neighbour_json(n) for n in workspace.similar(expert, k)]
+        found = workspace.similar(expert, k, fold=not every)
+    rows = [views.neighbour_json(n) for n in found]
     emit(rows, style, columns=("expert", "cka", "duplicate", "architecture", "license"))
+    folded = [same.short for n in found for same in n.same_as]
+    if folded and style is None:
+        what = f"and {count(len(folded), 'near-duplicate')}: {listed(folded)} (--all lists them)"
+        click.echo(printable(what))
 
 
 @app.command()

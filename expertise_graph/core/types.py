@@ -164,11 +164,17 @@ class TaskDistance:
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbour:
-    """An expert near another one, with the debiased CKA of the two."""
+    """An expert near another one, with the debiased CKA of the two.
+
+    Attributes:
+        duplicate: whether it has the same weights or responses as the other one.
+        same_as: near-duplicates that it stands for.
+    """
 
     expert: Expert
     cka: float
     duplicate: bool
+    same_as: tuple[Expert, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from expertise_graph.registry.imports.table import File, cell, read_table
     from expertise_graph.registry.imports.values import import_distances, import_meta, import_scores
     from expertise_graph.registry.lineage import KINDS, kind_of, learnt_from, trained_on
-    from expertise_graph.registry.neighbours import similar, use_index
+    from expertise_graph.registry.nearest import similar
+    from expertise_graph.registry.neighbours import use_index
     from expertise_graph.registry.registration import embed_missing, register, registering, remove
     from expertise_graph.registry.withdrawal import Withdrawn, withdraw_results, withdraw_run
 

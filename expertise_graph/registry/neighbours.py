@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import ARRAYS, Edge, Expert, InvalidInputError, Neighbour, NotFoundError, path_part
+from expertise_graph.core import ARRAYS, Edge, InvalidInputError, NotFoundError, path_part
 from expertise_graph.features import (
     DEFAULT_INDEX,
-    DUPLICATE_CKA,
     SKETCH_DIM,
     VectorIndex,
     centred_gram,
@@ -268,29 +267,4 @@ def _mutual_edges(near: Neighbourhood, changed: Lists) -> list[Edge]:
             n=probe_set.n if probe_set else None,
         )
         for (a, b), cka in sorted(pairs.items())
-    ]
-
-
-def similar(store: Store, probe_set: str, expert: Expert, k: int) -> list[Neighbour]:
-    """Return the k experts nearest to `expert`, nearest first.
-
-    Near-duplicates, with the same weights or the same responses, are marked.
-
-    Raises:
-        InvalidInputError: when the expert has no embedding on this probe set.
-    """
-    nearest = store.neighbours_of(expert.id, probe_set)[:k]
-    # What is stored answers, unless more is asked for or a process was killed before it was complete.
-    others = store.count_vectors(probe_set) - 1
-    if len(nearest) < min(k, others) or store.unlinked(probe_set):
-        nearest = Neighbourhood(store, probe_set).nearest(expert.id, k)
-    known = {e.id: e for e in store.experts(where={"id": [other for other, _ in nearest]})}
-    return [
-        Neighbour(
-            expert=known[other],
-            cka=cka,
-            duplicate=known[other].weights_sha == expert.weights_sha or cka > DUPLICATE_CKA,
-        )
-        for other, cka in nearest
-        if other in known  # another process may have removed it meanwhile
     ]

@@ -16,7 +16,8 @@ from expertise_graph.features.similarity import centred_gram
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import resolve
 from expertise_graph.registry import neighbours
-from expertise_graph.registry.neighbours import NEIGHBOURS, Neighbourhood, refresh, similar
+from expertise_graph.registry.nearest import similar
+from expertise_graph.registry.neighbours import NEIGHBOURS, Neighbourhood, refresh
 from expertise_graph.registry.registration import embed, registering
 from expertise_graph.store.store import Store
 from expertise_graph.workspace import Workspace
@@ -316,7 +317,8 @@ def test_the_same_weights_under_two_names_are_flagged(blank, checkpoints, tmp_pa
     with Workspace() as workspace:
         for folder in (checkpoints[3], copy, half, checkpoints[4]):
             workspace.register(f"dir:{folder}")
-    rows = {row["expert"].split("@")[0]: row for row in invoke("similar", "e3", "--json").worked().json}
+    found = invoke("similar", "e3", "--all", "--json").worked().json
+    rows = {row["expert"].split("@")[0]: row for row in found}
     assert rows["copy"]["duplicate"]
     assert rows["half"]["duplicate"]
     assert rows["half"]["cka"] > 0.999
