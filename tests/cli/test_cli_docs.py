@@ -27,6 +27,7 @@ STORY = (
     "predict",
     "evaluate",
     "merge",
+    "fold",
     "delta make",
     "delta apply",
     "auto",
@@ -127,6 +128,8 @@ def test_examples_run(tmp_path, monkeypatch):
             parent = first["expert"]
             again = ("--out", "runs/second", "--expert", parent, "--epochs", 4)
             invoke("warm-start", "./my-images", *again).worked()
+            adapter = ("--out", "runs/lora", "--expert", parent, "--epochs", 2, "--strategy", "lora")
+            invoke("warm-start", "./my-images", *adapter, "--lr", 3e-3).worked()
         for line in examples(commands(app)[name]):
             done = invoke(*shlex.split(line)[1:])
             assert done.code == 0, f"{line}\n{done.err}"
