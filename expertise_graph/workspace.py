@@ -215,6 +215,7 @@ class Workspace:
             ExpertiseError: see the sources; nothing is stored then.
         """
         options = options or models.SourceOptions()
+        self._tidy(options.trust_code)
         found, prober = models.resolve_all(reference, options), self._prober(options.trust_code)
         with registry.registering(self.store) as add:
             first, *_ = [add(expert, prober) for expert in found]
@@ -231,6 +232,7 @@ class Workspace:
             Each reference with its node, or with the error.
         """
         done: list[tuple[str, Expert | ExpertiseError]] = []
+        self._tidy(False)
         with registry.registering(self.store) as add:
             for reference, options in sources:
                 try:
@@ -301,10 +303,22 @@ class Workspace:
         return registry.similar(self.store, probe_set.id, node, k, fold=fold)
 
     def remove(self, expert: str) -> Expert:
-        """Take the named expert out of the graph and return it; measured results stay."""
+        """Take the named expert out of the graph and return it; measured results stay.
+
+        Raises:
+            NotFoundError: when there is no such expert, or not any more: the beginning of a name never stands
+                for another one then.
+        """
+        self._tidy(False)
         node = self.store.find_expert(expert, repair=True)
+        if expert not in (node.id, node.name, node.short) and self.was_removed(expert):
+            raise NotFoundError(f"{expert} was removed before")
         registry.remove(self.store, node)
         return node
+
+    def was_removed(self, expert: str) -> bool:
+        """Tell whether an expert of this name or id was there once and was taken out."""
+        return self.store.was_removed(expert)
 
     # Probe sets
 
@@ -341,6 +355,7 @@ class Workspace:
         Raises:
             DatasetError: when fewer than four inputs are there.
         """
+        self._tidy(False)
         draft = datasets.probe_set_from(features.probe_sets.readable(data), n, seed=seed, license=license)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "probes.zip"
@@ -354,6 +369,7 @@ class Workspace:
         Raises:
             NotFoundError: when there is no such probe set.
         """
+        self._tidy(False)
         probe_set = features.probe_sets.find(self.store, name)
         features.probe_sets.make_current(self.store, probe_set)
         return probe_set, registry.embed_missing(self.store, self._prober(False), probe_set)
@@ -421,6 +437,7 @@ class Workspace:
             NotFoundError: when no expert fits.
         """
         query, labelled = query or Query(), self.read(data, columns=columns)
+        self._finish_unfinished(trust_code)
         probe_set = features.probe_sets.current(self.store, labelled.modality)
         return retrieval.answer_query(
             self._context(trust_code, query.seed),
@@ -530,6 +547,7 @@ class Workspace:
         """
         config, out = config or training.TrainConfig(), Path(out).absolute()
         labelled = self.read(data, columns=columns)
+        self._tidy(trust_code)
         with models.RunFolder(out).in_use():
             if force:
                 models.RunFolder(out).discard()
@@ -668,6 +686,7 @@ class Workspace:
             InvalidInputError: when they do not fit each other or the data, or `out` is taken.
             NotFoundError, DatasetError: as `warm_start`.
         """
+        self._tidy(trust_code)
         return merging.merge(
             self._context(trust_code),
             experts,
@@ -741,6 +760,7 @@ class Workspace:
             NotFoundError: when the parent or a file is not there.
             InvalidInputError: when a delta belongs to other weights, or `out` is taken.
         """
+        self._tidy(trust_code)
         return deltas.apply_deltas(
             self._context(trust_code),
             parent,
@@ -1148,6 +1168,17 @@ class Workspace:
     def import_distances(self, file: File, options: DistanceOptions | None = None) -> ImportReport:
         """Store a table of distances between tasks; raises as `import_history`."""
         return registry.import_distances(self.store, file, options or registry.DistanceOptions())
+
+    def _tidy(self, trust_code: bool) -> None:
+        """Finish what a process that was killed had begun, before the graph is changed again."""
+        self._finish_unfinished(trust_code)
+        registry.tidy(self.store)
+
+    def _finish_unfinished(self, trust_code: bool) -> None:
+        if self.store.read_only or not self.store.abandoned():
+            return
+        finishers = {registry.PROBE_SET: registry.finish_probe_set, merging.MADE_MODEL: merging.finish_model}
+        registry.finish_unfinished(self._context(trust_code), finishers)
 
     def _context(self, trust_code: bool, seed: int = 0) -> features.Context:
         return features.Context(

@@ -15,7 +15,7 @@ from expertise_graph import views
 from expertise_graph.cli.app import FORM, CommandContext, app, pass_context
 from expertise_graph.cli.output import Bars, emit, emit_ids, emit_json, listing_options, shown
 from expertise_graph.cli.parameters import trust_option
-from expertise_graph.core import InvalidInputError, count, listed, printable
+from expertise_graph.core import InvalidInputError, NotFoundError, count, listed, printable
 
 if TYPE_CHECKING:
     from expertise_graph import InputSpec, SourceOptions
@@ -325,10 +325,18 @@ def similar(context: CommandContext, expert: str, k: int, every: bool, style: st
 def rm(context: CommandContext, experts: tuple[str, ...]) -> None:
     """Remove experts; their files and measured results stay.
 
+    The same command can be run again: one that was removed before is passed over.
+
     \b
     Example:
       expertise-graph rm emoji
     """
     with context.workspace() as workspace:
         for expert in experts:
-            click.echo(f"removed {printable(workspace.remove(expert).short)}", err=True)
+            try:
+                said = f"removed {workspace.remove(expert).short}"
+            except NotFoundError:
+                if not workspace.was_removed(expert):
+                    raise
+                said = f"{expert} was removed before"
+            click.echo(printable(said), err=True)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         read_json,
         read_json_object,
         remove,
+        remove_leftovers,
         replacing,
         sha256_of_bytes,
         sha256_of_file,

@@ -220,6 +220,16 @@ def _remove_leftovers(path: Path) -> None:
                 remove(other)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of killed writers in a folder and below it."""
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            if name.startswith(".") and ".tmp" in name:
+                with contextlib.suppress(OSError):  # another process cleans as well
+                    if _is_left_over(Path(parent) / name):
+                        remove(Path(parent) / name)
+
+
 def _is_left_over(temporary: Path) -> bool:
     """Tell whether the writer of a temporary file is gone: by its process on this machine, else by age."""
     owner = re.search(r"\.([0-9a-f]{8}-\d+)-[0-9a-f]{32}\.tmp", temporary.name)

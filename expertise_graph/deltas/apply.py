@@ -19,11 +19,12 @@ from expertise_graph.features import Context
 from expertise_graph.merging import (
     RULE,
     LoadedModel,
+    MadeModel,
     Origin,
     datasets_of,
     license_of,
     open_model,
-    register_model,
+    recording,
     strictest,
 )
 from expertise_graph.models import FinishedCard, Head, ModelDescription, RunFolder, write_model
@@ -113,14 +114,25 @@ def apply_deltas(
         classes=head.classes if head else (),
         license=strictest([license_of(start), *(delta.about.license for delta in deltas)]),
     )
-    if RunFolder(out).result_of(identity) is None:
-        with RunFolder(out).written_whole() as folder:
-            _write(folder, start, (module, head), applied, deltas)
-            folder.finish(identity, _result(applied))
+
+    def write() -> None:
+        if RunFolder(out).result_of(identity) is None:
+            with RunFolder(out).written_whole() as folder:
+                _write(folder, start, (module, head), applied, deltas)
+                folder.finish(identity, _result(applied))
+
     if not settings.register:
+        write()
         return applied
-    expert = _register(context, start, deltas, identity=identity, applied=applied)
-    return dataclasses.replace(applied, expert=expert)
+    made = MadeModel(
+        folder=out,
+        identity=identity,
+        origin=_origin(context, start, deltas, identity=identity, applied=applied),
+    )
+    with recording(context, made) as record:
+        write()
+        expert = record()
+    return dataclasses.replace(applied, expert=expert.id)
 
 
 def _write(
@@ -175,17 +187,17 @@ def _result(applied: Applied) -> dict[str, Any]:
     return {**dataclasses.asdict(applied), "n_train": applied.items}
 
 
-def _register(
+def _origin(
     context: Context,
     parent: LoadedModel,
     deltas: Sequence[Delta],
     *,
     identity: dict[str, Any],
     applied: Applied,
-) -> str:
+) -> Origin:
     store = context.store
     children = [c for c in (store.known_expert(d.about.child) for d in deltas) if c is not None]
-    origin = Origin(
+    return Origin(
         parent=parent.expert.id,
         sources=(parent.expert.id, *(child.id for child in children)),
         method=_method(deltas),
@@ -196,4 +208,3 @@ def _register(
         modality=parent.expert.modality,
         datasets=datasets_of([parent.expert, *children]),
     )
-    return register_model(context, Path(applied.path), origin).id

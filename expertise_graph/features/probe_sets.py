@@ -18,6 +18,9 @@ from expertise_graph.core import (
 from expertise_graph.data import Inputs, LabelledData, ProbeFile, read_probe_set
 from expertise_graph.store import Store
 
+PENDING = "embeddings"
+"""Kind of the work that is to be finished when a probe set has become the current one."""
+
 
 def install(store: Store, path: Path, *, use: bool = False) -> ProbeSet:
     """Copy a probe set file into the workspace; it becomes current if `use`, or if there is none.
@@ -42,8 +45,11 @@ def readable(data: str | Path) -> LabelledData | Path:
 
 
 def make_current(store: Store, probe_set: ProbeSet) -> None:
-    """Make a probe set the current one of its modality."""
-    store.set_state(_state(probe_set.modality), probe_set.id)
+    """Make a probe set the current one of its modality; experts without an embedding on it are to follow."""
+    with store.transaction():
+        store.set_state(_state(probe_set.modality), probe_set.id)
+        if store.without_embedding(probe_set.id, probe_set.modality):
+            store.put_pending(PENDING, probe_set.id, {})
 
 
 def current(store: Store, modality: str) -> ProbeSet:

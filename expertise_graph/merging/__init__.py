@@ -22,10 +22,13 @@ if TYPE_CHECKING:
         ties,
     )
     from expertise_graph.merging.registration import (
+        MADE_MODEL,
         RULE,
+        MadeModel,
         Origin,
         datasets_of,
-        register_model,
+        finish_model,
+        recording,
         strictest,
     )
     from expertise_graph.merging.settings import METHODS, ChildResult, MergeResult, MergeSettings

@@ -17,10 +17,10 @@ from expertise_graph.merging.methods import DENSITY
 from expertise_graph.merging.plan import MergePlan, make_plan, open_parent
 from expertise_graph.merging.registration import (
     RULE,
+    MadeModel,
     Origin,
     datasets_of,
-    put_result,
-    register_model,
+    recording,
     strictest,
 )
 from expertise_graph.merging.settings import ChildResult, MergeResult, MergeSettings
@@ -57,10 +57,13 @@ def merge(
         result = dataclasses.replace(result, seconds=time.perf_counter() - started)
         if candidate is None:
             return result
-        _write(plan, result, candidate)
     else:
-        result = MergeResult.from_dict(recorded)
-    return _register(context, plan, result)
+        result, candidate = MergeResult.from_dict(recorded), None
+    with recording(context, _made(plan, result)) as record:
+        if candidate is not None:
+            _write(plan, result, candidate)
+        expert = record()
+    return dataclasses.replace(result, expert=expert.id)
 
 
 def _measure(context: Context, plan: MergePlan) -> tuple[MergeResult, MergeCandidate | None]:
@@ -198,8 +201,8 @@ def _card(plan: MergePlan, result: MergeResult) -> FinishedCard:
     )
 
 
-def _register(context: Context, plan: MergePlan, result: MergeResult) -> MergeResult:
-    """Register the merge with lineage to all it was made of, and its result."""
+def _made(plan: MergePlan, result: MergeResult) -> MadeModel:
+    """Return what the registry is to hold of a merge: its lineage to all it was made of, and its result."""
     kept = [child.expert for child in result.children if child.kept]
     origin = Origin(
         parent=plan.parent,
@@ -213,14 +216,11 @@ def _register(context: Context, plan: MergePlan, result: MergeResult) -> MergeRe
         datasets=datasets_of([m.expert for m in plan.models], plan.data.name),
         seed=plan.seed,
     )
-    expert = register_model(context, plan.out, origin)
-    done = dataclasses.replace(result, expert=expert.id)
-    start, before = plan.parent or result.best_child.expert, context.store.run(plan.run_id)
     run = Run(
         id=plan.run_id,
-        expert=start,
+        expert=plan.parent or result.best_child.expert,
         task=result.task,
-        child=expert.id,
+        child=None,
         status="done",
         strategy=plan.method,
         seed=plan.seed,
@@ -233,8 +233,14 @@ def _register(context: Context, plan: MergePlan, result: MergeResult) -> MergeRe
             "seconds": result.seconds,
             "n_test": result.n_test,
         },
-        started_at=before.started_at if before else now(),
+        started_at=now(),
         finished_at=now(),
     )
-    put_result(context.store, plan.data.task, run, n_test=result.n_test, start=start)
-    return done
+    return MadeModel(
+        folder=plan.out,
+        identity=plan.identity,
+        origin=origin,
+        task=plan.data.task,
+        run=run,
+        n_test=result.n_test,
+    )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from expertise_graph.core import UNKNOWN, Edge, Expert, Run, Task
 from expertise_graph.features import Context
-from expertise_graph.models import SourceOptions, resolve
+from expertise_graph.models import RunFolder, SourceOptions, resolve
 from expertise_graph.registry import register
-from expertise_graph.store import Store
+from expertise_graph.store import Pending, Store
 
 # Of the way in which merges are measured; results of another version are kept apart in the registry.
 VERSION = "1"
@@ -52,9 +54,71 @@ class Origin:
     seed: int | None = None
 
 
-def register_model(context: Context, folder: Path, origin: Origin) -> Expert:
-    """Register the model in ``folder/model`` with its lineage; doing it again changes nothing."""
-    store = context.store
+@dataclass(frozen=True, kw_only=True)
+class MadeModel:
+    """A model in a folder, and all that the registry is to hold of it.
+
+    Attributes:
+        folder: of the run; the model is in ``model/``.
+        identity: that its run.json has.
+        task: what it was measured on; None where it was not.
+        run: with the result on that task; its child is filled in when the model is registered.
+        n_test: how many items it was measured on.
+    """
+
+    folder: Path
+    identity: Mapping[str, Any]
+    origin: Origin
+    task: Task | None = None
+    run: Run | None = None
+    n_test: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**dataclasses.asdict(self), "folder": str(self.folder)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> MadeModel:
+        """Return what `as_dict` gave, even after it was JSON."""
+        origin, task, run = values["origin"], values["task"], values["run"]
+        tuples = {name: tuple(origin[name]) for name in ("sources", "datasets")}
+        return cls(
+            folder=Path(values["folder"]),
+            identity=values["identity"],
+            origin=Origin(**{**origin, **tuples}),
+            task=None if task is None else Task(**{**task, "classes": tuple(task["classes"])}),
+            run=None if run is None else Run(**run),
+            n_test=values["n_test"],
+        )
+
+
+MADE_MODEL = "model"
+"""Kind of the work that `finish_model` finishes."""
+
+
+@contextmanager
+def recording(context: Context, made: MadeModel) -> Iterator[Callable[[], Expert]]:
+    """Give a function that registers a model once it is written; a killed process leaves it to others.
+
+    What is to be recorded is noted before the first file is written.
+    """
+    with context.store.pending(MADE_MODEL, made.origin.run, made.as_dict()):
+        yield lambda: record_model(context, made)
+
+
+def finish_model(context: Context, one: Pending) -> str:
+    """Record a model whose process was killed after it had written the folder; see `recording`."""
+    made = MadeModel.from_dict(one.detail)
+    record = RunFolder(made.folder).record()
+    if record is None or record.result is None or dict(record.identity) != dict(made.identity):
+        return ""  # nothing was made yet: the command starts over
+    expert = record_model(context, made)
+    return f"finished what was begun: the model in {made.folder} is registered as {expert.short}"
+
+
+def record_model(context: Context, made: MadeModel) -> Expert:
+    """Register the model in ``folder/model`` with its lineage and result; doing it again changes nothing."""
+    store, origin = context.store, made.origin
     options = SourceOptions(
         trust_code=context.trust_code,
         name=origin.name,
@@ -62,7 +126,7 @@ def register_model(context: Context, folder: Path, origin: Origin) -> Expert:
         modality=origin.modality,
         tags=(origin.relation,) if origin.relation == "merge" else (origin.method,),
     )
-    described = resolve(f"dir:{folder / 'model'}", options)
+    described = resolve(f"dir:{made.folder / 'model'}", options)
     expert = store.known_expert(described.id)
     # A delta may give back the very child it was made of: what is known of that stays.
     if expert is None:
@@ -75,6 +139,9 @@ def register_model(context: Context, folder: Path, origin: Origin) -> Expert:
         for source in sources:
             store.drop_declared_lineage(source, expert.id)
         store.put_edges(_lineage(origin, source, expert) for source in sources)
+        if made.task is not None and made.run is not None:
+            _put_result(store, made.task, dataclasses.replace(made.run, child=expert.id), n_test=made.n_test)
+        store.drop_pending(MADE_MODEL, origin.run)
     return expert
 
 
@@ -92,29 +159,29 @@ def _lineage(origin: Origin, source: str, expert: Expert) -> Edge:
     )
 
 
-def put_result(store: Store, task: Task, run: Run, *, n_test: int, start: str) -> None:
-    """Record a run with the accuracy it reached on `task`, as a transfer edge from `start`."""
-    with store.transaction():
-        store.put_task(task)
-        store.put_run(run)
-        store.put_edges(
-            [
-                Edge(
-                    kind="transfer",
-                    source=start,
-                    target=task.id,
-                    weight=float(run.result["accuracy"]),
-                    metric=str(run.result["metric"]),
-                    method=run.strategy,
-                    version=VERSION,
-                    seed=run.seed,
-                    n=n_test,
-                    seconds=float(run.result["seconds"]),
-                    run=run.id,
-                    meta=dict(run.result),
-                )
-            ]
-        )
+def _put_result(store: Store, task: Task, run: Run, *, n_test: int) -> None:
+    """Record a run with the accuracy it reached on `task`, as a transfer edge from what it started from."""
+    before = store.run(run.id)
+    store.put_task(task)
+    store.put_run(dataclasses.replace(run, started_at=before.started_at) if before else run)
+    store.put_edges(
+        [
+            Edge(
+                kind="transfer",
+                source=run.expert,
+                target=task.id,
+                weight=float(run.result["accuracy"]),
+                metric=str(run.result["metric"]),
+                method=run.strategy,
+                version=VERSION,
+                seed=run.seed,
+                n=n_test,
+                seconds=float(run.result["seconds"]),
+                run=run.id,
+                meta=dict(run.result),
+            )
+        ]
+    )
 
 
 def datasets_of(experts: Sequence[Expert], *more: str) -> tuple[str, ...]:

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from expertise_graph.registry.nearest import similar
     from expertise_graph.registry.neighbours import use_index
     from expertise_graph.registry.registration import embed_missing, register, registering, remove
+    from expertise_graph.registry.unfinished import (
+        PROBE_SET,
+        Finisher,
+        finish_probe_set,
+        finish_unfinished,
+        tidy,
+    )
     from expertise_graph.registry.withdrawal import Withdrawn, withdraw_results, withdraw_run
 
 __getattr__, __dir__, __all__ = door(__name__)

@@ -52,18 +52,22 @@ def registering(store: Store) -> Iterator[Callable[[Expert, Prober], Expert]]:
 
     def add(expert: Expert, prober: Prober) -> Expert:
         expert = _as_registered(store, expert)
-        probe_set = probes.current(store, expert.modality)
-        embedding = embed(store, prober, expert, probe_set, new=True)
-        touched.add(probe_set.id)
-        with store.transaction():
-            _forget_other_weights(store, expert)
-            store.put_expert(expert)
-            store.forget_failures(expert.id)
-            _take_over_metadata(store, expert)
-            if not store.has_embedding(expert.id, probe_set.id):
-                store.put_embedding(embedding)
-            store.put_edges(_declared_lineage(store, expert))
-        return store.expert(expert.id)
+        while True:
+            probe_set = probes.current(store, expert.modality)
+            embedding = embed(store, prober, expert, probe_set, new=True)
+            touched.add(probe_set.id)
+            with store.transaction():
+                # Another process may have made another probe set the current one meanwhile.
+                if probes.current(store, expert.modality).id != probe_set.id:
+                    continue
+                _forget_other_weights(store, expert)
+                store.put_expert(expert)
+                store.forget_failures(expert.id)
+                _take_over_metadata(store, expert)
+                if not store.has_embedding(expert.id, probe_set.id):
+                    store.put_embedding(embedding)
+                store.put_edges(_declared_lineage(store, expert))
+                return store.expert(expert.id)
 
     try:
         yield add
@@ -103,14 +107,21 @@ def embed_missing(store: Store, prober: Prober, probe_set: ProbeSet) -> list[str
         The names of experts that could not be run, with the reason.
     """
     failed = []
-    for expert in store.without_embedding(probe_set.id, probe_set.modality):
-        try:
-            store.put_embedding(embed(store, prober, expert, probe_set))
-        except FailedError as error:
-            failed.append(str(error))
-        except (SourceError, UntrustedError, NotFoundError, MissingExtraError) as error:
-            failed.append(f"{expert.name}: {error}")
-    refresh(store, probe_set.id)
+    with store.pending(probes.PENDING, probe_set.id, {}):
+        for expert in store.without_embedding(probe_set.id, probe_set.modality):
+            try:
+                embedding = embed(store, prober, expert, probe_set)
+            except FailedError as error:
+                failed.append(str(error))
+                continue
+            except (SourceError, UntrustedError, NotFoundError, MissingExtraError) as error:
+                failed.append(f"{expert.name}: {error}")
+                continue
+            with store.transaction():
+                # Another process may have removed it, or embedded it, meanwhile.
+                if store.known_expert(expert.id) and not store.has_embedding(expert.id, probe_set.id):
+                    store.put_embedding(embedding)
+        refresh(store, probe_set.id)
     return failed
 
 

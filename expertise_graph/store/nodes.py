@@ -155,6 +155,8 @@ class NodeStore(StoreBase):
         Lineage and transfer edges stay: they are measured history.
         """
         with self.transaction():
+            labels = f"SELECT name, {_LABEL} FROM experts WHERE id = ?"
+            name, short = self.db.execute(labels, [expert_id]).fetchone() or ("", "")
             # Those that lose a neighbour need another one.
             self.db.execute(
                 "INSERT OR IGNORE INTO unlinked SELECT expert, probe_set FROM neighbours WHERE neighbour = ?",
@@ -168,7 +170,15 @@ class NodeStore(StoreBase):
             )
             self.db.execute("DELETE FROM experts WHERE id = ?", [expert_id])
             self._bump()
-            self._log("rm", expert_id, {})
+            self._log("rm", expert_id, {"name": name, "short": short})
+
+    def was_removed(self, text: str) -> bool:
+        """Tell whether the audit log says that an expert with this id, name or name@hash was removed."""
+        sql = (
+            "SELECT 1 FROM events WHERE kind = 'rm' AND (subject = :given OR (json_valid(detail) "
+            "AND :given IN (json_extract(detail, '$.name'), json_extract(detail, '$.short')))) LIMIT 1"
+        )
+        return self.db.execute(sql, {"given": text}).fetchone() is not None
 
     # Covariates
 
