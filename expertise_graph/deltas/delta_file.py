@@ -11,7 +11,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from expertise_graph.core import InvalidInputError, NotFoundError, check_output, replacing, setting
+from expertise_graph.core import (
+    InvalidInputError,
+    NotFoundError,
+    check_no_workspace,
+    check_output,
+    replacing,
+    setting,
+)
 from expertise_graph.deltas.delta import DIFFERENCE, NO_HEAD, About, Delta, head_sha256
 from expertise_graph.deltas.packing import check_parts
 from expertise_graph.merging import LoadedModel, State
@@ -28,7 +35,7 @@ def write_delta(delta: Delta, path: Path) -> int:
     Raises:
         InvalidInputError: when there is something at `path`, or it cannot be written.
     """
-    check_output(path)
+    check_free(path)
     tensors = {
         f"{part}:{name}": tensor.contiguous()
         for name, parts in delta.parts.items()
@@ -42,6 +49,18 @@ def write_delta(delta: Delta, path: Path) -> int:
             f"{path} cannot be written ({error.strerror}): choose another {setting('out')}"
         ) from error
     return path.stat().st_size
+
+
+def check_free(path: Path) -> None:
+    """Refuse a path that holds something or belongs to a workspace; folders above it are made.
+
+    Raises:
+        InvalidInputError: when it does.
+    """
+    if path.parent.exists():
+        check_output(path)
+    else:
+        check_no_workspace(path)
 
 
 def read_about(path: Path) -> About:

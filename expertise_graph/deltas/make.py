@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.core import InvalidInputError, NotFoundError, check_output, setting
+from expertise_graph.core import InvalidInputError, NotFoundError, setting
 from expertise_graph.deltas.delta import make_delta
-from expertise_graph.deltas.delta_file import write_delta
+from expertise_graph.deltas.delta_file import check_free, write_delta
 from expertise_graph.deltas.packing import PLAIN, Packing
 from expertise_graph.features import Context
 from expertise_graph.merging import LoadedModel, open_model
@@ -71,7 +71,7 @@ def make_delta_file(
         NotFoundError: when child or parent is not there, or the parent is not known.
         InvalidInputError: when they do not belong together, or `out` is taken.
     """
-    check_output(out)
+    check_free(out)
     after = open_model(context, child)
     before = open_model(context, parent or _only_parent(after))
     delta, error = make_delta(before, after, packing=packing, head=head, items=items)

@@ -197,7 +197,7 @@ def test_refusals_when_making(family):
     make(family.runs[0]).worked()
     make(family.runs[0]).failed("exists already")
     (family.workspace / "file").write_text("x")
-    make(family.runs[0], "file/a.safetensors").failed("cannot be written")
+    make(family.runs[0], "file/a.safetensors").failed("there is no folder")
 
 
 def test_a_child_of_an_unknown_parent(family):
