@@ -10,7 +10,7 @@ from typing import Any
 from expertise_graph.core import InvalidInputError, sha256_of_json
 from expertise_graph.features import Context
 from expertise_graph.merging.loaded_model import LoadedModel, license_of, open_model
-from expertise_graph.merging.registration import Origin, register_model
+from expertise_graph.merging.registration import MadeModel, Origin, recording
 from expertise_graph.models import FinishedCard, ModelDescription, RunFolder, write_model
 
 _METHOD = "fold"
@@ -47,12 +47,6 @@ def fold_adapter(context: Context, adapter: str, *, out: Path) -> Folded:
     if not model.is_adapter:
         raise InvalidInputError(f"{model.name} is no adapter: its weights are whole already")
     identity = {"folded": model.expert.id}
-    if folder.result_of(identity) is None:
-        with folder.written_whole() as new:
-            description = _described(model)
-            write_model(new, model.backbone, model.backbone.module, head=model.head, description=description)
-            new.write_card(_card(model).text)
-            new.finish(identity, {"n_train": model.items or 0})
     origin = Origin(
         parent=model.expert.id,
         sources=(model.expert.id,),
@@ -64,8 +58,20 @@ def fold_adapter(context: Context, adapter: str, *, out: Path) -> Folded:
         modality=model.expert.modality,
         datasets=model.expert.datasets,
     )
-    expert = register_model(context, folder.path, origin)
+    made = MadeModel(folder=folder.path, identity=identity, origin=origin)
+    with recording(context, made) as record:
+        if folder.result_of(identity) is None:
+            _write(folder, model, identity)
+        expert = record()
     return Folded(expert=expert.id, adapter=model.expert.id, path=str(folder.path))
+
+
+def _write(folder: RunFolder, model: LoadedModel, identity: dict[str, Any]) -> None:
+    with folder.written_whole() as new:
+        description = _described(model)
+        write_model(new, model.backbone, model.backbone.module, head=model.head, description=description)
+        new.write_card(_card(model).text)
+        new.finish(identity, {"n_train": model.items or 0})
 
 
 def _described(model: LoadedModel) -> ModelDescription:
