@@ -8,11 +8,12 @@ if TYPE_CHECKING:
     from expertise_graph.models.adapters import adaptable, add_adapter, is_adapter, save_adapter
     from expertise_graph.models.base import Backbone, Batch, InputSpec, Source, SourceOptions, sources
     from expertise_graph.models.card import FinishedCard, pipeline_tag
+    from expertise_graph.models.checkpoint import verify_checkpoint
     from expertise_graph.models.classifier import Classifier, Head, read_head, write_model
     from expertise_graph.models.descriptions import ModelDescription
     from expertise_graph.models.hub_client import download_dataset
     from expertise_graph.models.layout import existing_folder
-    from expertise_graph.models.loading import load, resolve, resolve_all
+    from expertise_graph.models.loading import load, resolve, resolve_all, verify
     from expertise_graph.models.networks import new_network
     from expertise_graph.models.pooled import PIXELS, SIZES, image_batch
     from expertise_graph.models.run_files import LOCK

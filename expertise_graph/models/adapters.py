@@ -104,7 +104,9 @@ def is_adapter(root: Path) -> bool:
 def _describe(root: Path, options: SourceOptions) -> Expert:
     parent, card = _parent(root), read_card(root / "README.md")
     added = inspect(root / WEIGHTS)
-    sha = sha256_of_texts([parent.weights_sha, sha256_of([root / WEIGHTS])])
+    # Of an adapter that was trained here the settings follow from the matrices; others may scale them.
+    settings = [] if (root / PARENT).is_file() else [sha256_of([root / CONFIG]), parent.preprocessing_sha]
+    sha = sha256_of_texts([parent.weights_sha, sha256_of([root / WEIGHTS]), *settings])
     return dataclasses.replace(
         parent,
         id=f"adapter:{sha}",

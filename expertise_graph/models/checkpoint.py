@@ -16,6 +16,7 @@ from expertise_graph.data import plural_of
 from expertise_graph.models.architectures import IMAGE, is_tower, modalities_of, tower_of
 from expertise_graph.models.base import Backbone, Batch, Pin, SourceOptions, TextLengths
 from expertise_graph.models.card import read_card
+from expertise_graph.models.changes import stamps
 from expertise_graph.models.identity import identity_of
 from expertise_graph.models.layout import (
     DESCRIPTIONS,
@@ -141,7 +142,12 @@ def describe_checkpoint(
         base_model=card.base_model,
         datasets=card.datasets,
         tags=tuple(dict.fromkeys((*options.tags, *card.tags))),
-        meta={**chosen.meta, **former, **({"towers": list(possible)} if towers else {})},
+        meta={
+            **chosen.meta,
+            **former,
+            **({"towers": list(possible)} if towers else {}),
+            **({"files": stamps(root)} if pin.source == "dir" else {}),
+        },
     )
 
 
@@ -165,17 +171,9 @@ def load_checkpoint(root: Path, expert: Expert) -> Backbone:
     """
     layout = read_layout(root)
     parts = _Parts.read(layout, expert.modality, Recipe.of(expert))
-    if parts.identity != expert.preprocessing_sha:
-        raise SourceError(
-            f"the configuration or the preprocessing in {root} is not the registered one; register the "
-            "folder again"
-        )
+    _check_identity(root, expert, parts.identity)
     sha, state = read_tensors(find_weights(layout.model).files)
-    if sha != expert.weights_sha:
-        raise SourceError(
-            f"the weights in {root} are not the registered ones (sha256 {sha[:12]}, registered "
-            f"{expert.weights_sha[:12]}); register the folder again"
-        )
+    _check_weights(root, expert, sha)
     model = load_model(layout.model, parts.config, state)
     module = parts.network(model)
     if parts.modules is not None and hasattr(module, "after"):
@@ -198,6 +196,34 @@ def load_checkpoint(root: Path, expert: Expert) -> Backbone:
         lengths=lengths,
         check=lambda: None if lengths is None else check_vocabulary(layout.model, model),
     )
+
+
+def verify_checkpoint(root: Path, expert: Expert) -> None:
+    """Compare a folder with what an expert was registered as, without loading it.
+
+    Raises:
+        SourceError: when weights, configuration or preprocessing changed since.
+    """
+    layout = read_layout(root)
+    parts = _Parts.read(layout, expert.modality, Recipe.of(expert))
+    _check_identity(root, expert, parts.identity)
+    _check_weights(root, expert, find_weights(layout.model).sha256)
+
+
+def _check_identity(root: Path, expert: Expert, identity: str) -> None:
+    if identity != expert.preprocessing_sha:
+        raise SourceError(
+            f"the configuration or the preprocessing in {root} is not the registered one; register the "
+            "folder again"
+        )
+
+
+def _check_weights(root: Path, expert: Expert, sha: str) -> None:
+    if sha != expert.weights_sha:
+        raise SourceError(
+            f"the weights in {root} are not the registered ones (sha256 {sha[:12]}, registered "
+            f"{expert.weights_sha[:12]}); register the folder again"
+        )
 
 
 def feature_dim(config: PretrainedConfig, skeleton: nn.Module) -> int:

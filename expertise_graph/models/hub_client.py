@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
 
 from expertise_graph.core import NotFoundError, OfflineError, SourceError, UntrustedError
 from expertise_graph.data import known_modalities
+from expertise_graph.models.hub_blobs import check_blobs
 from expertise_graph.models.layout import ALLOWED
 
 # The Hub client's own errors and those of the HTTP library beneath it share this base.
@@ -47,6 +48,7 @@ def fetch_model(repo: str, revision: str | None) -> tuple[str, Path]:
                 local_files_only=files is None,
             )
         )
+        check_blobs(root, repo)
         return root.name, root
 
 
@@ -107,10 +109,13 @@ def fetch_commit(repo: str, sha: str) -> Path:
     try:
         cached = Path(snapshot_download(repo, revision=sha, allow_patterns=patterns, local_files_only=True))
         if (cached / "config.json").exists() and any(cached.rglob("*.safetensors")):
+            check_blobs(cached, repo)
             return cached
     except LocalEntryNotFoundError:
         pass
-    return Path(snapshot_download(repo, revision=sha, allow_patterns=patterns))
+    root = Path(snapshot_download(repo, revision=sha, allow_patterns=patterns))
+    check_blobs(root, repo)
+    return root
 
 
 @contextmanager

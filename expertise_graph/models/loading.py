@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from expertise_graph import models
 from expertise_graph.core import Expert, InvalidInputError, expert_errors
 from expertise_graph.models.base import Backbone, InputSpec, Source, SourceOptions, sources
+from expertise_graph.models.changes import is_touched
 
 # Imported when an expert of theirs is resolved or loaded: they bring transformers, which is slow.
 sources.point("dir", "expertise_graph.models.local:source")
@@ -54,6 +56,16 @@ def load(expert: Expert, *, trust_code: bool = False) -> Backbone:
     return sources[expert.source].load(expert, trust_code=trust_code)
 
 
+def verify(expert: Expert) -> None:
+    """Check that an expert in a local folder is still what was registered; untouched files are not read.
+
+    Raises:
+        SourceError, NotFoundError: when it is another one now, or gone.
+    """
+    if is_touched(expert):
+        models.verify_checkpoint(models.existing_folder(expert.locator), expert)
+
+
 __all__ = [
     "Backbone",
     "InputSpec",
@@ -63,4 +75,5 @@ __all__ = [
     "resolve",
     "resolve_all",
     "sources",
+    "verify",
 ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import io
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from expertise_graph.core import (
@@ -30,14 +30,15 @@ from expertise_graph.core import (
     UntrustedError,
     first_line,
     setting,
+    sha256_of_bytes,
     sha256_of_json,
     write_json,
 )
 from expertise_graph.models.base import Backbone, InputSpec, Pin, SourceOptions
 from expertise_graph.models.card import CardData, read_card
 from expertise_graph.models.preprocessing import image_collate
-from expertise_graph.models.tensors import write_tensors
-from expertise_graph.models.weights import WEIGHTS, inspect, read_object, sha256_of
+from expertise_graph.models.tensors import read_tensors, write_tensors
+from expertise_graph.models.weights import WEIGHTS, read_object
 
 SPEC_FILE = "network.json"
 
@@ -120,9 +121,9 @@ def describe_network(
     Raises:
         SourceError: when the two do not fit.
     """
-    kind, built_by = _kind(spec)
-    sha, card = _weights_sha(weights), card or CardData()
-    net = _build(spec, weights)
+    (kind, built_by), card = _kind(spec), card or CardData()
+    sha, state = _read_weights(weights)
+    net = _build(spec, weights, state)
     dim = _width(net, spec)
     return Expert(
         id=pin.id or f"{pin.source}:{sha256_of_json([sha, dict(spec)])}",
@@ -160,12 +161,20 @@ def _width(net: nn.Module, spec: Mapping[str, Any]) -> int:
         ) from error
 
 
-def _weights_sha(weights: Path) -> str:
+def _read_weights(weights: Path) -> tuple[str, dict[str, torch.Tensor]]:
+    """Return the hash of a file of weights and its tensors, of the very bytes that were hashed."""
     if not weights.is_file():
         raise NotFoundError(f"no weights file at {weights}")
     if weights.suffix == ".safetensors":
-        inspect(weights)
-    return sha256_of([weights])
+        return read_tensors([weights])
+    data = weights.read_bytes()
+    try:
+        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise UntrustedError(f"{weights} is no plain state dict; save its tensors as safetensors") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else {}
+    tensors = {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
+    return sha256_of_bytes(data), tensors
 
 
 def load_network(spec: Any, weights: Path, expert: Expert) -> Backbone:
@@ -174,9 +183,10 @@ def load_network(spec: Any, weights: Path, expert: Expert) -> Backbone:
     Raises:
         SourceError: when they changed since.
     """
-    if _weights_sha(weights) != expert.weights_sha:
+    sha, state = _read_weights(weights)
+    if sha != expert.weights_sha:
         raise SourceError(f"{weights} changed since it was registered; register it again")
-    return _backbone(_plain(spec), _build(spec, weights), expert.dim)
+    return _backbone(_plain(spec), _build(spec, weights, state), expert.dim)
 
 
 def new_network(spec: Mapping[str, Any], *, trust_code: bool = False) -> Backbone:
@@ -263,9 +273,8 @@ def import_timm() -> Any:
         ) from error
 
 
-def _build(spec: Mapping[str, Any], weights: Path) -> nn.Module:
+def _build(spec: Mapping[str, Any], weights: Path, state: Mapping[str, torch.Tensor]) -> nn.Module:
     net = _new(spec)
-    state = _state(weights)
     try:
         report = net.load_state_dict(state, strict=False)
     except RuntimeError as error:
@@ -278,17 +287,6 @@ def _build(spec: Mapping[str, Any], weights: Path) -> nn.Module:
             f"{weights} lacks {len(report.missing_keys)} tensors of {_kind(spec)[1]}: {missing}"
         )
     return net
-
-
-def _state(weights: Path) -> dict[str, torch.Tensor]:
-    if weights.suffix == ".safetensors":
-        return load_file(weights)
-    try:
-        state = torch.load(weights, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UntrustedError(f"{weights} is no plain state dict; save its tensors as safetensors") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else {}
-    return {name: value for name, value in state.items() if isinstance(value, torch.Tensor)}
 
 
 def _callable(path: str) -> Callable[..., Any]:

@@ -70,5 +70,6 @@ def _parsed(data: NDArray[np.uint8]) -> dict[str, torch.Tensor]:
             raise ValueError("it is cut short")
         # A copy of each, aligned as torch wants it.
         part = data[begin:end].copy()
-        tensors[name] = torch.from_numpy(part).view(kind).reshape(entry["shape"])
+        flat = torch.frombuffer(part, dtype=kind) if len(part) else torch.empty(0, dtype=kind)
+        tensors[name] = flat.reshape(entry["shape"])
     return tensors

@@ -114,6 +114,7 @@ def answer_query(
     notes = list(runner.unmeasured.values())
     if data.stand_in:
         notes.append(f"experts were ranked by how well they tell apart {data.stand_in}")
+    posterior = _without_changed(store, search, posterior)
     ranking = rank(search, posterior, raw_baseline(store, sample), columns=columns, notes=notes)
     cut = context.prober.note(ranking.best.expert, sample.inputs)
     return replace(ranking, notes=(*ranking.notes, cut)) if cut else ranking
@@ -230,6 +231,20 @@ def without_failed(store: Store, search: ExpertSearch, posterior: Posterior) -> 
     excluded = search.excluded.keys()
     search.change_pool(read_pool(store, search.runner.probe_set, search.sample, left, excluded=excluded))
     return infer(search)
+
+
+def _without_changed(store: Store, search: ExpertSearch, posterior: Posterior) -> Posterior:
+    """Return the posterior without experts that would be listed and whose files are others now."""
+    while True:
+        experts, unsound = search.pool.experts, False
+        order = [
+            i for i in np.argsort(-posterior.mean, kind="stable") if experts[i].id not in search.excluded
+        ]
+        for expert in (experts[i] for i in order[: search.query.top]):
+            unsound |= not search.is_sound(expert)
+        if not unsound:
+            return posterior
+        posterior = without_failed(store, search, posterior)
 
 
 def _none_left(reasons: Mapping[str, str]) -> SourceError:

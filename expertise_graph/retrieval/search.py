@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from expertise_graph import models
 from expertise_graph.core import (
     Expert,
     ExpertiseError,
@@ -135,6 +136,14 @@ class ExpertSearch:
                 del self.evidence[expert.id]
                 self.give_up(expert, error)
         return expert.id in self.responses
+
+    def is_sound(self, expert: Expert) -> bool:
+        """Tell whether an expert is still what was registered; one that is not is given up."""
+        try:
+            models.verify(expert)
+        except _OF_EXPERTS as error:
+            self.give_up(expert, error)
+        return expert.id not in self.failed
 
     def give_up(self, expert: Expert, error: ExpertiseError) -> None:
         """Note why an expert cannot be run."""
