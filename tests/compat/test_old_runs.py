@@ -130,7 +130,7 @@ def test_check_looks_back_at_it(name, moved):
         more = name == "first-40f6ef3"
         assert found["looked_at"] == said["n_test"] + said["n_validation"] + more
     losses = [item["loss"] for item in found["worst"]]
-    assert len(losses) == min(24, found["looked_at"])
+    assert 0 < len(losses) <= min(24, found["looked_at"])
     assert losses == sorted(losses, reverse=True)
     assert found["notes"] == []
 
