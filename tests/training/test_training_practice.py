@@ -61,6 +61,7 @@ def test_settings_that_cannot_be_are_refused(workspace, letters, text, problem):
     assert not (workspace / "out").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_train_one_model(workspace, letters):
     alone = start(letters, "one", *QUICK, "--no-augment", "--json").worked().json
     both = start(letters, "two", *QUICK, "--no-augment", "--json", "--launcher", "accelerate", "--", *TWO)
@@ -75,6 +76,7 @@ def test_two_processes_train_one_model(workspace, letters):
     assert statuses == {"done"}
 
 
+@pytest.mark.slow
 def test_more_processes_than_items_of_a_batch_are_refused(workspace, letters):
     found = start(letters, "out", "--batch-size", 1, "--launcher", "accelerate", "--", *TWO)
     assert found.code == 1

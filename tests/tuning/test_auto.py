@@ -160,6 +160,7 @@ def test_card_and_check_are_of_the_networks_that_answer(searched, letters, tmp_p
     invoke("--workspace", folder, "check", broken).failed("members")
 
 
+@pytest.mark.slow
 def test_another_search_takes_recorded_trials_from_the_record(after, searched, letters, tmp_path):
     before = {e.run: e for e in trials_on_record(after)}
     with Workspace(after) as opened:
@@ -184,9 +185,10 @@ def test_constraints_hold_for_every_trial(workspace, letters):
     assert result.members == ()
 
 
+@pytest.mark.slow
 def test_one_network_where_that_is_asked_for(workspace, letters):
     with Workspace(workspace) as opened:
-        settings = AutoSettings(time_budget=9.0, members=1)
+        settings = AutoSettings(time_budget=BUDGET, members=1)
         result = opened.auto(letters, workspace / "out", settings=settings)
     assert len(result.trials) > 1
     assert (result.members, len(result.chosen)) == ((), 1)
@@ -207,6 +209,7 @@ def test_a_budget_too_short_for_an_epoch_gives_the_probe(workspace, letters):
     assert model.accuracy == result.model.accuracy > 0.3
 
 
+@pytest.mark.slow
 def test_an_expert_too_slow_to_fine_tune_is_tried_by_its_probe_and_others_beside_it(workspace, letters):
     with Workspace(workspace) as opened:
         best = opened.query(letters).start
@@ -243,6 +246,7 @@ def test_ctrl_c_finishes_with_the_best_so_far(workspace, letters):
     assert open_model(workspace / "out").accuracy == result.accuracy
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_the_last_trainings_finishes_with_what_is_there(workspace, letters):
     stop = Stop("on all items", error=KeyboardInterrupt())
     with Workspace(workspace, progress=stop) as opened:
@@ -254,6 +258,7 @@ def test_ctrl_c_in_the_last_trainings_finishes_with_what_is_there(workspace, let
     assert open_model(workspace / "out").accuracy == result.accuracy > 0.5
 
 
+@pytest.mark.slow
 def test_a_search_that_was_killed_goes_on_with_what_is_on_record(workspace, letters):
     settings, stop = AutoSettings(time_budget=14.0), Stop("trial 2", "on all items", error=SystemExit())
     with Workspace(workspace, progress=stop) as opened, pytest.raises(SystemExit):
@@ -326,6 +331,7 @@ def test_the_command_refuses_bad_lines(workspace, letters):
     invoke(*line[:3], "o", *line[4:], "--strategy", "lp-tf").failed("Did you mean 'lp-ft'")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "metric"), [("labels", "average_precision"), ("value", "r2")])
 def test_labels_and_values_are_searched_for_and_answered_together_too(kind, metric, workspace, tmp_path):
     texts = materials.gloss_rows(14)
@@ -337,7 +343,7 @@ def test_labels_and_values_are_searched_for_and_answered_together_too(kind, metr
         csv.writer(file).writerows([("text", "target"), *((text, target[name]) for text, name in texts)])
     columns = Columns(label="target", target=kind)
     with Workspace(workspace) as opened:
-        settings = AutoSettings(time_budget=BUDGET)
+        settings = AutoSettings(time_budget=2 * BUDGET)
         result = opened.auto(table, workspace / "out", settings=settings, columns=columns)
         data = opened.read(table, columns=columns)
     assert result.model.metric == metric
