@@ -116,6 +116,37 @@ def test_a_warm_start_survives_kills(blank, tmp_path, kills, seed):
     assert not list((blank / "out").rglob("checkpoint*"))
 
 
+@pytest.mark.parametrize(("kills", "seed"), [(8, 1), pytest.param(40, 2, marks=pytest.mark.slow)])
+def test_taking_a_run_back_survives_kills(blank, tmp_path, kills, seed):
+    models = [materials.resnet(tmp_path / f"m{i}", i, noise=0.5 + i / 10) for i in range(3)]
+    data = str(materials.pictures(tmp_path / "data", 4, 8))
+    start = ["--workspace", str(blank), "warm-start", data, "--out", str(blank / "out"), *QUICK]
+    with Workspace() as opened:
+        for model in models:
+            opened.register(f"dir:{model}")
+        before = opened.store.neighbours(opened.probe_sets()[-1].probe_set.id)
+    invoke(*start).worked()
+    rehearsal = tmp_path / "rehearsal"
+    shutil.copytree(blank, rehearsal)
+    take_back = ["runs", "rm", str(blank / "out")]
+    command = {
+        "rehearsal": ["--workspace", str(rehearsal), *take_back],
+        "arguments": ["--workspace", str(blank), *take_back],
+        # The folder stays, so the same command records the run again.
+        "reset": [start],
+        "forget": [],
+        "kills": kills,
+    }
+    done = drill(tmp_path, [command], seed, blank)
+    assert done["hits"] >= kills // 4
+    assert_sound(blank, {m.name for m in models})
+    with Workspace(blank) as opened:
+        assert opened.runs() == []
+        assert [e for e in opened.store.edges() if e.kind != "similarity"] == []
+        assert opened.store.neighbours(opened.probe_sets()[-1].probe_set.id) == before
+    assert (blank / "out" / "run.json").is_file()
+
+
 def test_nothing_that_was_reported_is_lost(blank, tmp_path):
     """Each line of the program's output is on disk at the moment it can be read."""
     model = materials.resnet(tmp_path / "m0", 1)

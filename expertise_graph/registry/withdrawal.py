@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from expertise_graph.core import (
     METADATA,
@@ -118,11 +119,13 @@ def _children(store: Store, run: str) -> set[str]:
 
 def _kept(store: Store, child: str, runs: set[str]) -> bool:
     """Tell whether an expert stands without some runs: another run left it too, or it was there before."""
-    expert = store.known_expert(child)
+    expert, own = store.known_expert(child), [r for r in store.runs(child=child) if r.id in runs]
     others = {r.id for r in store.runs(child=child)} | {e.run for e in store.edges("lineage", target=child)}
-    begun = [r.started_at for r in store.runs(child=child) if r.id in runs]
-    before = expert is not None and bool(begun) and expert.created_at < min(begun)
-    return before or bool(others - runs - {None})
+    # A finished run that is recorded again registers its child first; that lies in the folder of the run.
+    before = expert is not None and all(
+        expert.created_at < r.started_at and not Path(expert.locator).is_relative_to(r.path) for r in own
+    )
+    return (before and bool(own)) or bool(others - runs - {None})
 
 
 def _discard_features(store: Store, experts: Iterable[Expert]) -> None:

@@ -51,7 +51,8 @@ def _best(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
             runs[run.task] = (float(accuracy), dict(run.config))
     trials: dict[str, Edge] = {}
     for edge in store.edges("transfer"):
-        if edge.method == AUTO and edge.meta["status"] == "done":
+        # An imported result may be called so as well; it has no settings.
+        if edge.method == AUTO and edge.meta.get("status") == "done":
             best = trials.get(edge.target)
             if best is None or edge.meta["loss"] < best.meta["loss"]:
                 trials[edge.target] = edge

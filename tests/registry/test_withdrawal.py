@@ -270,3 +270,11 @@ def test_an_answer_is_what_it_was_before_a_run_that_was_taken_back(workspace, tm
     gone = invoke("history", "rm", "--origin", run["run"], "--json").worked().json
     assert (gone["results"], gone["runs"], gone["experts"]) == (1, [], [])
     assert len(invoke("runs", "-q").worked().lines) == 1
+
+
+def test_the_child_of_a_run_that_was_recorded_again_goes_too(store):
+    """Reading a finished run back registers its child before the run is noted."""
+    ran(store, "run:a", "old", "child")
+    told = "created_at = '2026', locator = '/runs/run:a/model'"
+    store.db.execute(f"UPDATE experts SET {told} WHERE id = 'dir:child'")
+    assert [e.name for e in withdrawal.withdraw_run(store, "run:a").experts] == ["child"]
