@@ -158,7 +158,19 @@ def filled_folders(folder: Path) -> list[Path]:
 
 
 def _holds_a_file(folder: Path) -> bool:
-    return bool(files_in(folder)) or any(_holds_a_file(child) for child in folders_in(folder))
+    return next(walk(folder), None) is not None
+
+
+def walk(folder: Path, *, root: Path | None = None) -> Iterator[Path]:
+    """Yield the usable files below `folder`, through symlinks as `list_files` follows them."""
+    pending, seen = [folder], {_identity(folder)}
+    while pending:
+        here = pending.pop()
+        yield from files_in(here, root=root)
+        for child in folders_in(here):
+            if (known := _identity(child)) not in seen:
+                seen.add(known)
+                pending.append(child)
 
 
 def files_in(folder: Path, *, root: Path | None = None) -> list[Path]:

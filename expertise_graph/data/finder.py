@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import unquote
 
 from expertise_graph.core import DatasetError, listed
-from expertise_graph.data.files import contained, files_in, folders_in
+from expertise_graph.data.files import contained, walk
 
 # Files below the folder of a table that are looked through; more are somebody's home and not a data set.
 _MOST = 300_000
@@ -76,22 +75,11 @@ class FileFinder:
     @cached_property
     def _files(self) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = {}
-        for number, path in enumerate(_walk(self._folder, self._root)):
+        for number, path in enumerate(walk(self._folder, root=self._root)):
             if number >= _MOST:
                 return {}
             found.setdefault(_stem(path.name), []).append(path)
         return found
-
-
-def _walk(folder: Path, root: Path | None) -> Iterator[Path]:
-    pending, seen = [folder], set()
-    while pending:
-        here = pending.pop()
-        if (real := os.path.realpath(here)) in seen:
-            continue
-        seen.add(real)
-        yield from files_in(here, root=root)
-        pending += folders_in(here)
 
 
 def _plain(cell: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from expertise_graph.core import DatasetError, listed, setting
 from expertise_graph.data.dataset import Columns
-from expertise_graph.data.files import files_in, folders_in
+from expertise_graph.data.files import below, files_in, folders_in
 from expertise_graph.data.splits import chosen_splits, split_name, split_role, which_is_which
 
 # Share of the class names of the smaller of two folders that the other must repeat for both to be splits.
@@ -174,7 +174,7 @@ def _with_splits(path: Path, roles: Mapping[Path, str], *, others: Sequence[Path
 def _chosen(path: Path, chosen: Mapping[str, str]) -> FolderLayout:
     parts = []
     for name, split in chosen.items():
-        folder = path / name
+        folder = below(name, path, root=None)
         if not folder.is_dir():
             there = listed([child.name for child in folders_in(path)]) or "none"
             raise DatasetError(f"{path} holds no folder {name!r} for {setting('splits')}; there are {there}")

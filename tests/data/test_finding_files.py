@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import time
 from collections import Counter
 
 import numpy as np
@@ -420,6 +421,20 @@ def test_links_in_circles_end(tmp_path):
         "symlink to a folder that it is in": 2,
         "its folder is read already": 2,
     }
+
+
+def test_folders_that_all_lead_to_one_another_end_soon(tmp_path):
+    names = [f"d{i}" for i in range(12)]
+    for name in names:
+        (tmp_path / "all" / name).mkdir(parents=True)
+        for other in names:
+            (tmp_path / "all" / name / f"to_{other}").symlink_to(tmp_path / "all" / other)
+    table(tmp_path / "t.csv", [f"photo_{i}" for i in range(6)])
+    start = time.perf_counter()
+    for path in (tmp_path, tmp_path / "all", tmp_path / "t.csv"):
+        with pytest.raises(DatasetError):
+            read_data(path)
+    assert time.perf_counter() - start < 10
 
 
 def test_a_downloaded_dataset_is_not_left(tmp_path):

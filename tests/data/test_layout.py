@@ -92,6 +92,8 @@ def test_names_that_do_not_tell_which_is_which_need_a_word(tmp_path):
         read_data(tmp_path, columns=Columns(splits="train=part3"))
     with pytest.raises(DatasetError, match="does not say which is which"):
         read_data(tmp_path, columns=Columns(splits="part1"))
+    with pytest.raises(DatasetError, match=r"'\.\./other' is outside the dataset's folder"):
+        read_data(tmp_path, columns=Columns(splits="train=../other"))
 
 
 def test_a_train_folder_beside_another_kind_of_folder_needs_a_word(tmp_path):
