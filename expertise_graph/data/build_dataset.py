@@ -46,7 +46,7 @@ def build_dataset(
     Raises:
         DatasetError: when `strict`, and fewer than four usable items or a single class remain.
     """
-    labels = label_format([record.label for record in raw.records], columns, untyped=raw.untyped)
+    labels = label_format([record.label for record in raw.records], columns, source=raw.labels)
     labelled, unlabelled = _with_labels(raw.records, labels)
     checked, corrupt = _check(labelled, known_modalities[raw.modality])
     skipped = (*raw.skipped, *unlabelled, *corrupt)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from expertise_graph.core import DatasetError, count, listed, setting
-from expertise_graph.data.dataset import Columns, RawData, Reading, Record
+from expertise_graph.data.dataset import NAMES, Columns, RawData, Reading, Record
 from expertise_graph.data.files import Skip, folders_in, is_folder, link_reason, list_files, visible
 from expertise_graph.data.layout import UNLABELLED, FolderLayout, SplitFolder, layout_of
 from expertise_graph.data.modalities.base import known_modalities, modality_of_file, written_in
@@ -101,6 +101,7 @@ def _of_one_modality(found: _Found, path: Path, layout: FolderLayout, *, modalit
         modality=modality,
         records=used,
         skipped=(*found.skipped, *unused),
+        labels=NAMES,
         reading=Reading(
             origins=_origins(layout, used),
             guessed=("splits",) if layout.has_splits or layout.classes_first else (),

@@ -15,6 +15,10 @@ from expertise_graph.data.files import Skip
 CLASS, LABELS, VALUE = KINDS = "class", "labels", "value"
 """Kinds of target: one class per item, any number of labels per item, or a measured value."""
 
+WRITTEN, TYPED, NAMES = "written", "typed", "names"
+"""What raw labels are: cells of a text table, whose types are yet to be found; values with types; or names
+of folders, which mean themselves."""
+
 Item = Path | bytes | str
 """An undecoded input: a file, the bytes of one, or a text."""
 
@@ -112,14 +116,14 @@ class RawData:
     """The records of one dataset, and what its reader left out.
 
     Attributes:
-        untyped: whether the labels are cells of a text table, whose types are yet to be found out.
+        labels: what the labels are: `WRITTEN`, `TYPED` or `NAMES`.
     """
 
     modality: str
     records: Sequence[Record]
     skipped: Sequence[Skip] = field(default_factory=tuple)
     reading: Reading = NOT_RECORDED
-    untyped: bool = False
+    labels: str = TYPED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from expertise_graph.core import DatasetError, count, listed, setting
-from expertise_graph.data.dataset import CLASS, LABELS, VALUE, Columns
+from expertise_graph.data.dataset import CLASS, LABELS, NAMES, VALUE, WRITTEN, Columns
 
 # Of several labels in a cell; of those that fit equally well the first.
 SEPARATORS = (";", "|", ",")
@@ -55,24 +55,24 @@ class LabelCells:
     notes: tuple[str, ...] = ()
 
 
-def typed_cells(raw: Sequence[object], columns: Columns, *, untyped: bool) -> LabelCells:
+def typed_cells(raw: Sequence[object], columns: Columns, *, source: str) -> LabelCells:
     """Return the labels of a column with their types, for which all cells are looked at.
 
     Args:
         raw: the cells.
         columns: the target and the class that means no label.
-        untyped: whether the cells are those of a text table, in which numbers are written out.
+        source: what the cells are: `WRITTEN` in a text table, `TYPED`, or `NAMES`, which mean themselves.
     """
-    cells = [_without_missing(cell, columns.no_label, untyped=untyped) for cell in raw]
+    cells = [_without_missing(cell, columns.no_label, source=source) for cell in raw]
     if columns.target in (None, LABELS) and (lists := _lists(cells)):
         return LabelCells(cells=lists, kind=LABELS, form="lists")
-    if columns.target is not None or columns.separator is not None:
+    if columns.target is not None or columns.separator is not None or source == NAMES:
         return LabelCells(cells=cells)
     present = [cell for cell in cells if cell is not None]
-    if untyped and present and not all(map(is_whole, present)):
-        return _numbers_of(cells, present)
-    if present and all(map(is_whole, present)):
+    if present and all(_is_whole(cell, source) for cell in present):
         return _whole_numbers(cells, present)
+    if present and source == WRITTEN:
+        return _numbers_of(cells, present)
     if any(isinstance(cell, list | tuple | np.ndarray) for cell in present):
         return LabelCells(cells=cells, kind=LABELS)
     if any(map(_is_fraction, present)) and all(isinstance(cell, numbers.Real) for cell in present):
@@ -98,10 +98,10 @@ def choose_separator(raw: Sequence[object]) -> str:
     return min(there, key=fit, default=SEPARATORS[0])
 
 
-def is_whole(cell: object) -> bool:
-    """Tell whether a cell is a whole number, or the text of one."""
+def _is_whole(cell: object, source: str) -> bool:
+    """Tell whether a cell is a whole number, in a text table also the text of one."""
     if isinstance(cell, str):
-        return _INTEGER.fullmatch(cell) is not None
+        return source == WRITTEN and _INTEGER.fullmatch(cell) is not None
     if isinstance(cell, bool | np.bool_):
         return False
     return isinstance(cell, numbers.Real) and float(cell).is_integer()
@@ -119,12 +119,16 @@ def _vocabulary(texts: Sequence[str], separator: str) -> int:
     return len({part.strip() for text in texts for part in text.split(separator) if part.strip()})
 
 
-def _without_missing(cell: object, no_label: str | None, *, untyped: bool) -> object:
-    if isinstance(cell, numbers.Real) and not isinstance(cell, numbers.Integral) and math.isnan(cell):
-        return None
+def _without_missing(cell: object, no_label: str | None, *, source: str) -> object:
+    """Return a cell as it is, in a text table without blanks around it, and None where it holds no label."""
     if isinstance(cell, str):
-        cell = cell.strip() if untyped else cell
-        if cell.strip().lower() in (_MISSING if untyped else ("",)):
+        cell = cell.strip() if source == WRITTEN else cell
+        if cell.strip().lower() in (_MISSING if source != NAMES else ("",)):
+            return None
+    if isinstance(cell, numbers.Real):
+        if math.isnan(cell):
+            return None
+        if no_label is not None and float(cell).is_integer() and f"{float(cell):.0f}" == no_label:
             return None
     return None if no_label is not None and str(cell) == no_label else cell
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from expertise_graph.core import DatasetError, Registry, listed
 from expertise_graph.data.columns import Roles, choose_roles, table_records
-from expertise_graph.data.dataset import Columns, RawData, Reading, Record
+from expertise_graph.data.dataset import TYPED, WRITTEN, Columns, RawData, Reading, Record
 from expertise_graph.data.files import Skip, below, files_in, folders_in, read_json_in_data
 from expertise_graph.data.splits import SPLITS, chosen_splits, split_name, split_role
 from expertise_graph.data.table import DataTable
@@ -210,7 +210,7 @@ def _read_parts(parts: Sequence[_Part], path: Path, columns: Columns) -> RawData
     skipped: list[Skip] = []
     notes: list[str] = []
     origins: dict[str, list[str]] = {}
-    untyped = False
+    labels = TYPED
     for part in parts:
         table = part.table()
         if not table.columns:
@@ -226,7 +226,7 @@ def _read_parts(parts: Sequence[_Part], path: Path, columns: Columns) -> RawData
         more, left_out = table_records(table, roles, split=part.split, chosen=columns.splits)
         records += more
         skipped += left_out
-        untyped = untyped or table.untyped
+        labels = WRITTEN if table.untyped else labels
         if part.split:
             origins.setdefault(part.split, []).append(part.name)
     if first is None:
@@ -240,9 +240,7 @@ def _read_parts(parts: Sequence[_Part], path: Path, columns: Columns) -> RawData
         guessed=first.guessed(columns),
         notes=(*notes, *first.notes),
     )
-    return RawData(
-        modality=first.modality, records=records, skipped=skipped, reading=reading, untyped=untyped
-    )
+    return RawData(modality=first.modality, records=records, skipped=skipped, reading=reading, labels=labels)
 
 
 def _roles(table: DataTable, columns: Columns, *, split: str | None) -> Roles:

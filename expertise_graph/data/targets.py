@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 
 from expertise_graph.core import DatasetError, FloatArray, IntArray, listed, setting
-from expertise_graph.data.dataset import CLASS, LABELS, VALUE, Columns
+from expertise_graph.data.dataset import CLASS, LABELS, TYPED, VALUE, Columns
 from expertise_graph.data.label_columns import choose_separator, typed_cells
 
 # Ranges of values stand for classes where items are sampled and experts ranked: five tell low from high and
@@ -61,7 +61,7 @@ class LabelFormat:
     notes: tuple[str, ...] = ()
 
 
-def label_format(raw: Sequence[object], columns: Columns, *, untyped: bool = False) -> LabelFormat:
+def label_format(raw: Sequence[object], columns: Columns, *, source: str = TYPED) -> LabelFormat:
     """Return how to read labels: as the columns say, else as all of them together look.
 
     Lists are labels, fractions are values, all else is a class.
@@ -69,12 +69,12 @@ def label_format(raw: Sequence[object], columns: Columns, *, untyped: bool = Fal
     Args:
         raw: n labels.
         columns: target, separator, and the class that means no label.
-        untyped: whether they are cells of a text table.
+        source: what they are: `WRITTEN`, `TYPED` or `NAMES`.
 
     Raises:
         DatasetError: when a kind is asked for that the labels are not.
     """
-    typed = typed_cells(raw, columns, untyped=untyped)
+    typed = typed_cells(raw, columns, source=source)
     kind = columns.target or (LABELS if columns.separator else typed.kind)
     form = partial(LabelFormat, kind, typed.cells, notes=typed.notes)
     if kind == VALUE:

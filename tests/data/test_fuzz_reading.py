@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from expertise_graph.core import ExpertiseError
 from expertise_graph.data import Columns, describe, examples, read_argument, read_data
-from expertise_graph.data.dataset import KINDS
+from expertise_graph.data.dataset import KINDS, NAMES, TYPED, WRITTEN
 from expertise_graph.data.label_columns import parse_list, typed_cells
 from expertise_graph.data.splits import chosen_splits
 from tests.data.files import png
 
 # Of each kind in the plain run; the slow one has thousands.
+SOURCES = (WRITTEN, TYPED, NAMES)
 FEW, MANY = 60, 2500
 SECONDS = 20
 
@@ -117,7 +118,7 @@ CELLS = st.one_of(
     st.integers(-5, 5).map(str),
     st.floats(allow_nan=True).map(str),
 )
-NAMES = st.sampled_from(
+HEADERS = st.sampled_from(
     [
         *(
             "text",
@@ -137,9 +138,9 @@ NAMES = st.sampled_from(
 )
 COLUMNS = st.builds(
     Columns,
-    item=st.none() | NAMES,
-    label=st.none() | NAMES,
-    split=st.none() | NAMES,
+    item=st.none() | HEADERS,
+    label=st.none() | HEADERS,
+    split=st.none() | HEADERS,
     target=st.none() | st.sampled_from(KINDS),
     separator=st.none() | st.sampled_from([";", ",", " ", "||"]),
     splits=st.none()
@@ -193,7 +194,7 @@ def attempt(read):
 
 def tables(values):
     """Draw the names of columns, and rows of values for them."""
-    return st.lists(NAMES, min_size=1, max_size=4).flatmap(
+    return st.lists(HEADERS, min_size=1, max_size=4).flatmap(
         lambda names: st.tuples(
             st.just(names), st.lists(st.lists(values, min_size=len(names), max_size=len(names)), max_size=12)
         )
@@ -319,7 +320,7 @@ def column(kind, seed, n):
 def test_parquet_tables(amount):
     @fuzzed(amount)
     @given(
-        st.dictionaries(NAMES, st.tuples(TYPES, FEATURES), min_size=1, max_size=4),
+        st.dictionaries(HEADERS, st.tuples(TYPES, FEATURES), min_size=1, max_size=4),
         st.integers(0, 1000),
         st.integers(0, 10),
         COLUMNS | PLAIN,
@@ -469,10 +470,10 @@ def test_damaged_files(amount):
 @amounts
 def test_cells_of_labels(amount):
     @fuzzed(amount)
-    @given(st.lists(CELLS, max_size=12), st.booleans(), COLUMNS | PLAIN, st.text(max_size=40))
-    def run(cells, untyped, columns, text):
+    @given(st.lists(CELLS, max_size=12), st.sampled_from(SOURCES), COLUMNS | PLAIN, st.text(max_size=40))
+    def run(cells, source, columns, text):
         start = time.perf_counter()
-        typed = attempt(lambda: typed_cells(cells, columns, untyped=untyped))
+        typed = attempt(lambda: typed_cells(cells, columns, source=source))
         assert typed is None or len(typed.cells) == len(cells)
         for cell in (*cells, text, f"[{text}]"):
             found = parse_list(cell)

@@ -98,6 +98,19 @@ def test_many_different_whole_numbers_are_values(tmp_path):
     assert read_data(csv_of(tmp_path / "t.csv", [f"{i:04d}" for i in cells])).kind == CLASS
 
 
+def test_names_that_are_texts_by_type_are_no_numbers(tmp_path):
+    names = [f"{137 * i}" for i in range(30)]
+    assert read_data(parquet_of(tmp_path / "t.parquet", names)).classes == tuple(names)
+    assert read_data(parquet_of(tmp_path / "t.parquet", ["1.0", "2.5", "NaN"] * 4)).classes == ("1.0", "2.5")
+    for name in names:
+        (tmp_path / "folders" / name).mkdir(parents=True)
+        (tmp_path / "folders" / name / "1.txt").write_text(f"text {name}")
+    (tmp_path / "folders" / "nan").mkdir()
+    (tmp_path / "folders" / "nan" / "1.txt").write_text("bread")
+    data = read_data(tmp_path / "folders")
+    assert (data.kind, set(data.classes), describe(data).labels) == (CLASS, {*names, "nan"}, "")
+
+
 def test_infinite_among_numbers_is_refused(tmp_path):
     for cells in (["0.5", "inf", "1.5"], ["1", "2", "-Infinity"]):
         with pytest.raises(DatasetError, match=r"are infinite .* among numbers"):
