@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         ImportReport,
         ScoreOptions,
     )
-    from expertise_graph.registry.imports.table import File, cell, read_table
+    from expertise_graph.registry.imports.table import File, read_table
     from expertise_graph.registry.imports.values import import_distances, import_meta, import_scores
     from expertise_graph.registry.lineage import KINDS, kind_of, learnt_from, trained_on
     from expertise_graph.registry.nearest import similar

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.core import Expert, InvalidInputError, listed
-from expertise_graph.registry import File, cell, number, read_table
+from expertise_graph.registry import File, number, read_table
 from expertise_graph.retrieval.history import SEEN, History, read_history, trained_by_declaration
 from expertise_graph.retrieval.results import Results, outcomes_of, results_by_task
 from expertise_graph.store import Store
@@ -183,8 +183,8 @@ def read_baseline(file: File, column: str = "value") -> dict[str, float]:
     if task_column is None or value_column is None:
         raise InvalidInputError(f"{table.name} has no column 'task'; {table.there_are}; rename the one meant")
     found: dict[str, float] = {}
-    for line, row in zip(table.lines, table.rows, strict=True):
-        task, text = cell(row, task_column), cell(row, value_column)
+    texts = zip(table.texts(task_column), table.texts(value_column, numbers=True), strict=True)
+    for line, (task, text) in zip(table.lines, texts, strict=True):
         value = number(text)
         if not task or value is None:
             raise InvalidInputError(f"{table.name} line {line}: {task!r} with {column} {text!r}; correct it")

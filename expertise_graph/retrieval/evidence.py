@@ -198,6 +198,8 @@ class ProbeRunner:
         evidence = {name: values[0] for name, values in scores.items()}
         seconds = time.perf_counter() - start
         self.context.store.put_task(sample.task)
+        if not sample.supported:
+            return evidence  # it says nothing, and other tasks are not to learn from it
         self.context.store.put_scores(
             Score(
                 expert=expert.id,

@@ -121,6 +121,8 @@ def test_the_answer_says_what_to_do(workspace, texts):
     first, second = answer["candidates"]
     assert abs(first["p_best"] - second["p_best"]) < 0.1
     assert {c["evidence"][0] for c in answer["candidates"]} == {"run on a single item a class"}
+    with Store(workspace) as store:
+        assert store.scores() == [], "other tasks would take them for probes that all failed"
     printed = invoke("query", data, "--budget", 2).worked().out
     assert "each class has a single item to learn from: no accuracy is known" in printed
     assert "until an expert is run" not in printed

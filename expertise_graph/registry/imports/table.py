@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from expertise_graph.core import InvalidInputError, did_you_mean, listed, setting
 from expertise_graph.data import MAX_TABLE_BYTES, decode_utf8, read_regular
-from expertise_graph.registry.imports.numbers import marks_of, number, plain
+from expertise_graph.registry.imports.numbers import MISSING, marks_of, number, plain
 
 File = str | Path | BinaryIO
 """A path, or an open stream of bytes such as standard input."""
@@ -106,6 +106,11 @@ class TextTable:
             self._note(f"{read.deviations:,} deviations in {self.columns[column]!r} are left out")
         return read.texts
 
+    def _numbers_or_nothing(self, column: int) -> bool:
+        """Tell whether a column has a number, or no text at all, as where every run crashed."""
+        texts = self.texts(column, numbers=True)
+        return any(number(t) is not None for t in texts) or all(t.casefold() in MISSING for t in texts)
+
     @cached_property
     def _usual_mark(self) -> str:
         """The decimal mark of columns that do not tell: that of the others, else the one of the separator."""
@@ -167,15 +172,13 @@ class TextTable:
         return [i for i in columns if self.columns[i] and i not in used and i not in ignored]
 
     def numeric(self, used: Sequence[int | None], ignore: Sequence[str]) -> list[int]:
-        """Return the columns as `others`, each of which must hold a number in some row.
+        """Return the columns as `others`, each of which must hold a number in some row, or nothing.
 
         Raises:
             InvalidInputError: when there are none, or one holds no number.
         """
         columns = self.others(used, ignore)
-        text = [
-            self.columns[i] for i in columns if all(number(t) is None for t in self.texts(i, numbers=True))
-        ]
+        text = [self.columns[i] for i in columns if not self._numbers_or_nothing(i)]
         if text:
             settings = " ".join(setting("ignore", name) for name in text)
             raise InvalidInputError(

@@ -92,6 +92,13 @@ def test_all_imports_read_such_numbers(store, table):
     assert [d.value for d in store.distances()] == [1.5]
 
 
+def test_a_task_on_which_every_run_crashed_is_left_out(store, table):
+    options = HistoryOptions(wide=True, metric="accuracy")
+    report = import_history(store, table("expert,pets,cars\na,0.5,nan\nb,0.6,\n"), options)
+    assert report.left_out == {"without a value": 2}
+    assert [t.name for t in store.tasks()] == ["pets"]
+
+
 def test_commas_between_thousands_are_said(store, table):
     report = import_scores(store, table('expert,task,estimator,value\na,t,x,"1,234"\nb,t,x,"12,345"\n'))
     assert [s.value for s in store.scores()] == [1234.0, 12345.0]
