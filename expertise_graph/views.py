@@ -8,10 +8,11 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expertise_graph import data as datasets
-from expertise_graph import diagnostics
+from expertise_graph import diagnostics, models
 from expertise_graph.core import Registry, setting
 
 if TYPE_CHECKING:
@@ -92,8 +93,22 @@ def expert_json(expert: Expert) -> Json:
 def registered_json(source: str, outcome: Expert | Exception, form: Form = PYTHON) -> Json:
     """Return the node that a source became, or the error that kept it out."""
     if isinstance(outcome, Exception):
-        return {"source": source, "expert": None, "id": "", "error": form.message(str(outcome))}
-    return {**expert_json(outcome), "source": source, "expert": outcome.short, "error": None}
+        return {"source": source, "expert": None, "id": "", "error": form.message(str(outcome)), "note": None}
+    row = {**expert_json(outcome), "source": source, "expert": outcome.short, "error": None}
+    return {**row, "note": _note(source, outcome)}
+
+
+def _note(source: str, expert: Expert) -> str | None:
+    """Return what to say where a source led to an expert that was there under another name or place."""
+    locator = source.partition(":")[2].partition("@")[0]
+    places = (locator, str(Path(locator).expanduser().resolve()))
+    names = [a["name"] for a in expert.meta.get(models.ALIASES, ()) if a["locator"] in places]
+    if not names:
+        return None
+    return (
+        f"{', '.join(names)} is the same as {expert.short}, which is there from {expert.locator}: both lead "
+        "to it"
+    )
 
 
 def details_json(details: ExpertDetails) -> Json:

@@ -127,6 +127,8 @@ def register(
     for row in rows:
         if row["error"]:
             click.echo(printable(f"{row['source']}: {row['error']}"), err=True)
+        if row["note"]:
+            click.echo(printable(f"{row['source']}: {row['note']}"), err=True)
     emit(rows, style, columns=("source", "expert", "modality", "params", "license", "error"))
     if any(row["error"] for row in rows):
         sys.exit(1)

@@ -6,7 +6,15 @@ from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
     from expertise_graph.models.adapters import adaptable, add_adapter, is_adapter, save_adapter
-    from expertise_graph.models.base import Backbone, Batch, InputSpec, Source, SourceOptions, sources
+    from expertise_graph.models.base import (
+        ALIASES,
+        Backbone,
+        Batch,
+        InputSpec,
+        Source,
+        SourceOptions,
+        sources,
+    )
     from expertise_graph.models.card import FinishedCard, pipeline_tag
     from expertise_graph.models.checkpoint import verify_checkpoint
     from expertise_graph.models.classifier import Classifier, Head, read_head, write_model

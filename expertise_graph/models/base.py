@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import torch
 
 
+ALIASES = "aliases"
+"""In the meta of an expert: other names and places of the same one."""
+
 Batch = dict[str, "torch.Tensor"]
 """What a network is called with: tensors by the name of its input."""
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 from expertise_graph import models
-from expertise_graph.core import Expert, InvalidInputError, expert_errors
-from expertise_graph.models.base import Backbone, InputSpec, Source, SourceOptions, sources
+from expertise_graph.core import (
+    Expert,
+    ExpertiseError,
+    InvalidInputError,
+    NotFoundError,
+    SourceError,
+    expert_errors,
+)
+from expertise_graph.models.base import (
+    ALIASES,
+    Backbone,
+    InputSpec,
+    Source,
+    SourceOptions,
+    sources,
+)
 from expertise_graph.models.changes import is_touched
 
 # Imported when an expert of theirs is resolved or loaded: they bring transformers, which is slow.
@@ -50,10 +65,25 @@ def resolve_all(reference: str, options: SourceOptions) -> list[Expert]:
 def load(expert: Expert, *, trust_code: bool = False) -> Backbone:
     """Return the backbone of a registered expert, after checking that its weights are the pinned ones.
 
+    Other places of the same expert are tried where it is gone, or another one, from its own.
+
     Raises:
         SourceError, UntrustedError, MissingExtraError: see the sources.
     """
-    return sources[expert.source].load(expert, trust_code=trust_code)
+    try:
+        return sources[expert.source].load(expert, trust_code=trust_code)
+    except (SourceError, NotFoundError):
+        for other in _elsewhere(expert):
+            with contextlib.suppress(ExpertiseError):
+                return sources[other.source].load(other, trust_code=trust_code)
+        raise
+
+
+def _elsewhere(expert: Expert) -> list[Expert]:
+    """Return the expert as it is found in other places, each once."""
+    places = {(a["source"], a["locator"], a["revision"]): None for a in expert.meta.get(ALIASES, ())}
+    places.pop((expert.source, expert.locator, expert.revision), None)
+    return [replace(expert, source=s, locator=place, revision=r) for s, place, r in places]
 
 
 def verify(expert: Expert) -> None:
@@ -62,8 +92,18 @@ def verify(expert: Expert) -> None:
     Raises:
         SourceError, NotFoundError: when it is another one now, or gone.
     """
-    if is_touched(expert):
+    if not is_touched(expert):
+        return
+    try:
         models.verify_checkpoint(models.existing_folder(expert.locator), expert)
+    except (SourceError, NotFoundError):
+        for other in _elsewhere(expert):
+            if other.source != "dir":
+                return
+            with contextlib.suppress(ExpertiseError):
+                models.verify_checkpoint(models.existing_folder(other.locator), other)
+                return
+        raise
 
 
 __all__ = [

@@ -20,6 +20,7 @@ from expertise_graph.core import (
 )
 from expertise_graph.features import SKETCH_METHOD, SKETCH_SEED, SKETCH_VERSION, Prober, centred_gram, sketch
 from expertise_graph.features import probe_sets as probes
+from expertise_graph.registry.aliases import joined
 from expertise_graph.registry.neighbours import refresh
 from expertise_graph.store import Store
 
@@ -30,6 +31,7 @@ def register(store: Store, prober: Prober, expert: Expert) -> Expert:
     """Probe and embed a resolved expert, and store it with its place in the graph.
 
     History that was imported under its name or Hub id becomes its own.
+    The same one under another name or from another place becomes an alias of the first.
     The forward pass comes first and is cached; node and embedding then appear together. Doing it
     again changes nothing but the description.
 
@@ -51,7 +53,7 @@ def registering(store: Store) -> Iterator[Callable[[Expert, Prober], Expert]]:
     touched: set[str] = set()
 
     def add(expert: Expert, prober: Prober) -> Expert:
-        expert = _as_registered(store, expert)
+        expert = joined(store, _as_registered(store, expert))
         while True:
             probe_set = probes.current(store, expert.modality)
             embedding = embed(store, prober, expert, probe_set, new=True)

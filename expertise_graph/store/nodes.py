@@ -27,6 +27,14 @@ _LABEL = f"CASE source WHEN '{METADATA}' THEN name ELSE name || '@' || substr(we
 _FIELDS = frozenset(field.name for field in fields(Expert))
 _LISTS = frozenset({"tags", "datasets"})
 
+# An expert that was registered under this name after it had another one; asked where none is called so.
+_HAS_ALIAS = (
+    "CASE WHEN meta LIKE '%\"aliases\"%' AND json_valid(meta) THEN EXISTS (SELECT 1 FROM "
+    "json_each(experts.meta, '$.aliases') AS alias WHERE json_extract(alias.value, '$.name') IN "
+    "(:given, :name) AND (json_extract(alias.value, '$.name') = :given OR weights_sha LIKE :sha || '%')) "
+    "ELSE 0 END"
+)
+
 # How many nodes an error names when a text fits several.
 _NAMED = 5
 
@@ -121,7 +129,7 @@ class NodeStore(StoreBase):
             f"(name = :name AND source <> '{METADATA}' AND weights_sha >= :sha AND weights_sha < :end "
             "AND length(:sha) <= 8)"
         )
-        for condition in (exact, begins):
+        for condition in (exact, _HAS_ALIAS, begins):
             matches = self._first("experts", condition, values)
             if len(matches) == 1:
                 return from_row(Expert, matches[0], repair=repair)
