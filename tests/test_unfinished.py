@@ -159,6 +159,7 @@ def test_a_query_while_experts_are_removed_answers_or_says_why(blank, tmp_path, 
     other.close()
 
 
+@pytest.mark.slow
 def test_registering_removing_and_asking_at_once_ends_in_a_sound_graph(blank, tmp_path):
     models = [materials.resnet(tmp_path / f"m{i}", i) for i in range(4)]
     data = materials.pictures(tmp_path / "data", 3, 8)

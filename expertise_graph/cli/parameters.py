@@ -13,7 +13,7 @@ import yaml
 from click.shell_completion import CompletionItem
 
 import expertise_graph as xg
-from expertise_graph.core import InvalidInputError, check_output, did_you_mean, write_text
+from expertise_graph.core import InvalidInputError, check_output, did_you_mean, shorten, write_text
 
 if TYPE_CHECKING:
     from expertise_graph import Columns, Query
@@ -285,6 +285,9 @@ trust_option = click.option(
 
 # Options in a YAML file
 
+# Of a value that cannot be one, as much is quoted.
+_SHOWN = 60
+
 # The form of the output, and what is done once only, are no settings of the work.
 _NOT_KEPT = ("config", "save_config", "out", "as_json", "force", "trust_code", "verbose", "help")
 
@@ -311,14 +314,16 @@ def config_options(command: F) -> F:
 def _load(context: click.Context, _: click.Parameter, path: Path | None) -> None:
     if path is None:
         return
-    names = {p.name for p in _kept(context) if p.name}
+    options = {p.name: p for p in _kept(context) if p.name}
+    names = set(options)
     for name in (found := _read(path)):
         if name not in names:
             raise InvalidInputError(
                 f"{path} sets {name!r}, which is no option of {context.info_name}; options: "
                 f"{', '.join(sorted(names))}.{did_you_mean(str(name), names)}"
             )
-    context.default_map = {**(context.default_map or {}), **found}
+    given = {name: _as_typed(path, name, value, options[name]) for name, value in found.items()}
+    context.default_map = {**(context.default_map or {}), **given}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -326,6 +331,22 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InvalidInputError(f"{path} holds no options; write lines such as epochs: 10")
     return {str(name).replace("-", "_"): value for name, value in content.items()}
+
+
+def _as_typed(path: Path, name: str, value: Any, option: click.Parameter) -> Any:
+    """Return a value of a YAML file as it would be typed on the command line.
+
+    Raises:
+        InvalidInputError: for a list or mapping in place of one value, or yes and no in place of a number.
+    """
+    flag = isinstance(option, click.Option) and option.is_flag
+    values = value if option.multiple and isinstance(value, list) else [value]
+    if any(isinstance(one, list | dict | set) or (isinstance(one, bool) and not flag) for one in values):
+        shown = shorten(str(value), _SHOWN)
+        raise InvalidInputError(f"{path} sets {name} to {shown}: give it as after --{name.replace('_', '-')}")
+    if value is None or flag:
+        return value
+    return [str(one) for one in values] if option.multiple else str(value)
 
 
 def read_yaml(path: Path) -> Any:

@@ -86,8 +86,8 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write a text in UTF-8, whole or not at all; bytes of a path that are none are written as escapes."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path, value: object) -> None:
@@ -194,7 +194,7 @@ def sha256_of_bytes(content: bytes) -> str:
 
 def sha256_of_texts(texts: Iterable[str]) -> str:
     """Return the sha256 of texts joined by line ends, as 64 hexadecimal digits."""
-    return sha256_of_bytes("\n".join(texts).encode("utf-8"))
+    return sha256_of_bytes("\n".join(texts).encode("utf-8", "backslashreplace"))
 
 
 def sha256_of_json(value: object) -> str:

@@ -116,7 +116,7 @@ def write_probe_set(
     }
     text = json.dumps(manifest, ensure_ascii=False, sort_keys=True, indent=1)
     files = {entry["file"]: data for entry, data in stored if "file" in entry}
-    members = {MANIFEST: text.encode("utf-8"), **files}
+    members = {MANIFEST: text.encode("utf-8", "backslashreplace"), **files}
     checked = _check(manifest, members, path=path)
     with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         for member, data in members.items():

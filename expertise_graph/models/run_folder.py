@@ -174,6 +174,12 @@ class RunFolder:
             InvalidInputError: when another process is at work in it, or it cannot be written.
         """
         check_no_workspace(self.path)
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:  # safetensors takes no such path
+            raise InvalidInputError(
+                f"the name of {self.path} is not UTF-8: choose another {setting('out')}"
+            ) from error
         if self.path.exists() and not self.path.is_dir():
             yield  # refused by whoever looks into it
             return

@@ -6,12 +6,13 @@ import errno
 import os
 import sqlite3
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from expertise_graph.core import StoreError, setting
+from expertise_graph.store.rows import plain
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
@@ -30,7 +31,11 @@ class Cursor(sqlite3.Cursor):
     def execute(self, *arguments: Any) -> Any:
         """Execute a statement."""
         with named(self.connection):
-            return super().execute(*arguments)
+            try:
+                return super().execute(*arguments)
+            except UnicodeEncodeError:
+                statement, values = arguments
+                return super().execute(statement, _in_bytes(values))
 
     def executemany(self, *arguments: Any) -> Any:
         """Execute a statement for each row."""
@@ -114,6 +119,13 @@ def store_error(error: sqlite3.DatabaseError, path: Path) -> StoreError:
     if kind == sqlite3.SQLITE_READONLY:
         return StoreError(advice(path, OSError(errno.EROFS, str(error))))
     return StoreError(f"{path} cannot be used: {error}")
+
+
+def _in_bytes(values: Any) -> Any:
+    """Return the values of a statement with text that is no UTF-8, as paths may be, in bytes."""
+    if isinstance(values, Mapping):
+        return {name: plain(value) for name, value in values.items()}
+    return [plain(value) for value in values]
 
 
 def _refusal(path: Path) -> OSError | None:

@@ -10,17 +10,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from expertise_graph.core import remove, sync, write_json
+from expertise_graph.core import first_line, remove, sync, write_json
 from expertise_graph.models import write_tensors
 
 Tensors = dict[str, torch.Tensor]
@@ -71,6 +73,36 @@ def copied(tensors: Tensors) -> Tensors:
     return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
+class _Checkpoint(NamedTuple):
+    """What a checkpoint holds."""
+
+    state: TrainingState
+    model: Tensors
+    best: Tensors
+    optimizer: Tensors
+
+
+def _read(path: Path, model: nn.Module) -> _Checkpoint:
+    """Read a checkpoint of a model, all of it before any of it is used.
+
+    Raises:
+        ValueError: when it is of another model; and what readers raise where it is damaged.
+    """
+    names = ("model", "best", "optimizer")
+    parts = {name: load_file(path / f"{name}.safetensors") for name in names}
+    state = TrainingState(**json.loads((path / "state.json").read_text(encoding="utf-8")))
+    wanted = {name: tensor.shape for name, tensor in trained_tensors(model).items()}
+    for name in ("model", "best"):
+        if any(parts[name][tensor].shape != shape for tensor, shape in wanted.items()):
+            raise ValueError(f"{name}.safetensors holds tensors of another model")
+    parameters = {name for name, _ in model.named_parameters()}
+    if strange := {label for label in parts["optimizer"] if label.partition(":")[2] not in parameters}:
+        raise ValueError(f"optimizer.safetensors holds {min(strange)}")
+    if not 0 <= state.kept < len(state.history):
+        raise ValueError("state.json lacks its epochs")
+    return _Checkpoint(state=state, **parts)
+
+
 class Checkpoints:
     """The checkpoints of one run; the newest counts.
 
@@ -112,10 +144,17 @@ class Checkpoints:
         path = self.latest()
         if path is None:
             return None
-        restore(model, load_file(path / "model.safetensors"))
-        _restore_optimizer(model, optimizer, load_file(path / "optimizer.safetensors"))
-        state = TrainingState(**json.loads((path / "state.json").read_text(encoding="utf-8")))
-        return state, load_file(path / "best.safetensors")
+        try:
+            found = _read(path, model)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError) as error:
+            # Nothing was put into the model yet: the training begins as if there were none.
+            sys.stderr.write(f"{path} is damaged ({first_line(error)}): training starts over\n")
+            if self.writes:
+                remove(path)
+            return None
+        restore(model, found.model)
+        _restore_optimizer(model, optimizer, found.optimizer)
+        return found.state, found.best
 
     def remove(self) -> None:
         """Remove all checkpoints, after the run has its result."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import broadcast, gather_object
+from accelerate.utils import DistributedDataParallelKwargs, broadcast, gather_object
 from torch import nn
 
 from expertise_graph.core import IntArray, SourceError, is_out_of_memory
@@ -56,7 +56,11 @@ class TrainableModel:
     ) -> None:
         # One process may train with several precisions, one after the other.
         AcceleratorState._reset_state()
-        self.accelerator = Accelerator(mixed_precision=mixed_precision(config.precision))
+        # What takes no part in the features, such as BERT's pooler, gets no gradient to wait for.
+        parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
+        self.accelerator = Accelerator(
+            mixed_precision=mixed_precision(config.precision), kwargs_handlers=[parallel]
+        )
         self.classifier = classifier.to(self.accelerator.device)
         self.objective, self.batches, self.config, self.clip = objective, batches, config, clip
         self.parts, self.augment, self.mirror = config.accumulate, False, False

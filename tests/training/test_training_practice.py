@@ -77,6 +77,18 @@ def test_two_processes_train_one_model(workspace, letters):
 
 
 @pytest.mark.slow
+def test_two_processes_train_a_network_of_which_a_part_takes_no_part(workspace, tmp_path):
+    """The pooler of a BERT gets no gradient when its token vectors are averaged."""
+    data = materials.glosses(tmp_path / "glosses.csv", 8)
+    expert = materials.bert(tmp_path / "bert", 3)
+    invoke("register", f"dir:{expert}").worked()
+    line = ("warm-start", data, "--out", "out", "--expert", "bert", *QUICK, "--strategy", "full", "--json")
+    result = invoke(*line, "--launcher", "accelerate", "--", *TWO).worked().json
+    assert result["epochs"] == 2
+    assert len(json.loads((workspace / "out" / "history.json").read_text())) >= 2
+
+
+@pytest.mark.slow
 def test_more_processes_than_items_of_a_batch_are_refused(workspace, letters):
     found = start(letters, "out", "--batch-size", 1, "--launcher", "accelerate", "--", *TWO)
     assert found.code == 1
