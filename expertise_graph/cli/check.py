@@ -53,6 +53,9 @@ def check(context: CommandContext, /, data: str, out: Path | None, as_json: bool
         labelled = _labelled(workspace, data, given)
         if labelled is not None:
             report_data(labelled, FORM, context.verbose)
+            if given["test"]:
+                given["test"] = workspace.read(given["test"], columns=columns_from(given), strict=False)
+                report_data(given["test"], FORM, context.verbose)
         findings = _findings(workspace, data, labelled, given)
         report = views.check_report(findings, FORM)
         written = report.write(out) if out is not None else []

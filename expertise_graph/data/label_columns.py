@@ -98,6 +98,19 @@ def choose_separator(raw: Sequence[object]) -> str:
     return min(there, key=fit, default=SEPARATORS[0])
 
 
+def note_on_other_separators(cells: Sequence[object], separator: str) -> tuple[str, ...]:
+    """Say that cells hold another mark, too, which then is a part of names."""
+    texts = [cell for cell in cells if isinstance(cell, str)]
+    for mark in SEPARATORS:
+        holding = [text for text in texts if mark in text]
+        if holding and mark not in separator and separator not in ("/", "+", " "):
+            return (
+                f"{count(len(holding), 'label')} such as {holding[0][:60]!r} hold {mark!r}, too, which is "
+                f"read as a part of names; {setting('separator')} chooses",
+            )
+    return ()
+
+
 def _is_whole(cell: object, source: str) -> bool:
     """Tell whether a cell is a whole number, in a text table also the text of one."""
     if isinstance(cell, str):

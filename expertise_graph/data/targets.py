@@ -16,7 +16,7 @@ import numpy as np
 
 from expertise_graph.core import DatasetError, FloatArray, IntArray, listed, setting
 from expertise_graph.data.dataset import CLASS, LABELS, TYPED, VALUE, Columns
-from expertise_graph.data.label_columns import choose_separator, typed_cells
+from expertise_graph.data.label_columns import choose_separator, note_on_other_separators, typed_cells
 
 # Ranges of values stand for classes where items are sampled and experts ranked: five tell low from high and
 # still leave each range a fifth of the items.
@@ -84,7 +84,8 @@ def label_format(raw: Sequence[object], columns: Columns, *, source: str = TYPED
         separator = columns.separator or choose_separator(typed.cells)
         written = any(isinstance(cell, str) for cell in typed.cells)
         how = f"separated by {separator!r}; another with {setting('separator')}" if written else typed.form
-        return form(lambda label: _joined(label, separator), _several, form=how)
+        notes = (*typed.notes, *note_on_other_separators(typed.cells, separator))
+        return form(lambda label: _joined(label, separator), _several, form=how, notes=notes)
     return form(class_name, _classes, form=typed.form)
 
 

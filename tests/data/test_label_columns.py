@@ -254,6 +254,15 @@ def test_one_separator_is_chosen_for_the_column(tmp_path, mark):
     assert data.targets[:2].tolist() == [[0, 1, 0], [1, 1, 0]]
 
 
+def test_another_mark_in_the_cells_is_pointed_out(tmp_path):
+    cells = ["law, art", "law; other", "art; other", "art, sport", "art, law"] * 2
+    data = read_data(csv_of(tmp_path / "t.csv", cells), columns=Columns(target="labels"))
+    assert describe(data).notes == (
+        "4 labels such as 'law; other' hold ';', too, which is read as a part of names; `separator` chooses",
+    )
+    assert read_data(tmp_path / "t.csv", columns=Columns(target="labels", separator=";")).outputs[0] == "art"
+
+
 def test_the_separator_leaves_the_fewest_labels():
     assert choose_separator(["Smith, Ann; Lee, Bo", "Lee, Bo", "Smith, Ann"]) == ";"
     assert choose_separator(["law, art", "law; other", "art; other", "art, sport", "art, law"]) == ","
