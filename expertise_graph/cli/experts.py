@@ -145,6 +145,10 @@ def _read_sources(file: Any, common: dict[str, Any]) -> Iterator[tuple[str, Sour
     """Return the sources of a file with their options; those of the command line hold where it has none."""
     text = file.read()
     for where, words in _words(text, file.name):
+        if "--trust-code" in words:
+            raise InvalidInputError(
+                f"{where}: code is trusted by --trust-code on the command line only, which holds for the file"
+            )
         try:
             context = _line.make_context(where, words, default_map=common)
         except click.UsageError as error:

@@ -280,6 +280,8 @@ def constraints_from(given: dict[str, Any]) -> Query:
 trust_option = click.option(
     "--trust-code",
     is_flag=True,
+    # Said for this command by whoever types it, and not by a variable that was set once.
+    allow_from_autoenv=False,
     help="Allow this command to run Python code that comes with an expert (factory: experts).",
 )
 

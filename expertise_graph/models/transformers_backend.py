@@ -19,6 +19,7 @@ from expertise_graph.core import (
     setting,
 )
 from expertise_graph.models.architectures import class_of
+from expertise_graph.models.bounds import TooLargeError, building, check_folder, check_rules, check_sides
 from expertise_graph.models.weights import WeightFiles, read_object
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 # before its weights are compared with it.
 _MAX_LAYERS = 1000
 
-# Kernels and classes that would be fetched from the Hub, and what packages of others would be imported for.
+# What would be fetched from the Hub, or imported from other packages.
 _CODE_KEYS = (
     "_attn_implementation",
     "_attn_implementation_internal",
@@ -37,6 +38,10 @@ _CODE_KEYS = (
     "auto_map",
     "custom_pipelines",
     "experts_implementation",
+    # Of a head that is not built; a number of labels alone makes a library name each of them.
+    "id2label",
+    "label2id",
+    "num_labels",
     "quantization_config",
     "trust_remote_code",
 )
@@ -67,6 +72,7 @@ def read_content(folder: Path) -> dict[str, Any]:
     Raises:
         SourceError: when it is no object, or asks for more layers than any model has.
     """
+    check_folder(folder)
     content = read_object(folder / "config.json")
     if (layers := _declared_layers(content)) > _MAX_LAYERS:
         raise SourceError(f"config.json of {folder} declares {layers} layers; at most {_MAX_LAYERS} are read")
@@ -128,20 +134,27 @@ def build_skeleton(config: PretrainedConfig, folder: Path, weights: WeightFiles)
     Raises:
         SourceError: when none can be built, or the configuration belongs to other weights.
     """
+    most = 2 * weights.params + 10_000_000
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), building(2 * most):
             model = new_model(config)
+    except TooLargeError as error:
+        raise _strangers(folder, weights, str(error)) from error
     except Exception as error:
         raise SourceError(
             f"config.json of {folder} describes no model that can be built: {first_line(error)}"
         ) from error
     size = sum(p.numel() for p in model.parameters())
-    if size > 2 * weights.params + 10_000_000:
-        raise SourceError(
-            f"config.json of {folder} describes {size:,} parameters, its weights hold {weights.params:,}; "
-            "the two do not belong together"
-        )
+    if size > most:
+        raise _strangers(folder, weights, f"it has {size:,} parameters")
     return model
+
+
+def _strangers(folder: Path, weights: WeightFiles, what: str) -> SourceError:
+    return SourceError(
+        f"config.json of {folder} describes another model than its weights, which hold {weights.params:,} "
+        f"parameters: {what}; the two do not belong together"
+    )
 
 
 def load_model(folder: Path, config: PretrainedConfig, state: dict[str, torch.Tensor]) -> nn.Module:
@@ -205,12 +218,22 @@ def load_classifier(folder: Path, modality: str) -> nn.Module:
 
 
 def load_image_processor(folder: Path) -> Any:
-    """Return the image processor in a folder."""
+    """Return the image processor in a folder.
+
+    Raises:
+        SourceError: when it cannot be read, or makes images that are too large.
+    """
+    check_sides(folder)
     return _opened("AutoImageProcessor", folder)
 
 
 def load_tokenizer(folder: Path) -> Any:
-    """Return the tokenizer in a folder, with something to pad with."""
+    """Return the tokenizer in a folder, with something to pad with.
+
+    Raises:
+        SourceError: when it cannot be read, or has rules that make a text many times longer.
+    """
+    check_rules(folder)
     tokenizer = _opened("AutoTokenizer", folder)
     if tokenizer.pad_token is None:
         # Any token does: what is padding is left out of attention and of the features.
