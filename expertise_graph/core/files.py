@@ -12,7 +12,7 @@ import json
 import os
 import re
 import shutil
-import time
+import tempfile
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -236,7 +236,10 @@ def _is_left_over(temporary: Path) -> bool:
     gone = is_gone(owner[1]) if owner else None
     if gone is not None:
         return gone
-    return time.time() - temporary.stat().st_mtime > LEFT_AFTER_SECONDS
+    # By the clock of the file system; one that was set back makes what was written before younger than now.
+    with tempfile.TemporaryFile(dir=temporary.parent) as new:
+        age = os.fstat(new.fileno()).st_mtime - temporary.stat().st_mtime
+    return abs(age) > LEFT_AFTER_SECONDS
 
 
 def _escaped(name: str) -> str:

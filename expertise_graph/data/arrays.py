@@ -40,7 +40,11 @@ def read_npz(path: Path, root: Path | None, columns: Columns) -> RawData:
     records: list[Record] = []
     modality = ""
     for split, (x, y) in _pairs(arrays, path).items():
-        modality, items = _items(x, path)
+        before, (modality, items) = modality, _items(x, path)
+        if before not in ("", modality):
+            raise DatasetError(
+                f"{path} holds {before} and {modality} items: put each kind into a file of its own"
+            )
         labels = _labels(y, names, n=len(items), path=path)
         where = f"{split} item" if split else "item"
         records += [
@@ -62,11 +66,19 @@ def _load(path: Path) -> Arrays:
                 f"{path} unpacks to {byte_size(size)}; the limit is {byte_size(MAX_ARRAY_BYTES)}"
             )
         with np.load(path, allow_pickle=False) as file:
-            return {name.lower(): file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile) as error:
+            arrays = {name.lower(): file[name] for name in file.files}
+    except DatasetError:
+        raise
+    except Exception as error:  # the header of an array is Python, and its parser raises anything
         raise DatasetError(
             f"{path} cannot be read as plain arrays ({error}); save it with numpy.savez"
         ) from error
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy gives other members of the archive as they are
+            raise DatasetError(
+                f"{path} cannot be read as plain arrays ({name} is none); save it with numpy.savez"
+            )
+    return arrays
 
 
 def _pairs(arrays: Arrays, path: Path) -> dict[str | None, tuple[NDArray[Any], NDArray[Any]]]:

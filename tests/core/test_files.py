@@ -184,3 +184,15 @@ def test_hashes_are_those_of_the_content(tmp_path):
     assert (
         sha256_of_json({"b": 1, "a": 2}) == hashlib.sha256(json.dumps({"a": 2, "b": 1}).encode()).hexdigest()
     )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "left"), [(60, False), (-60, False), (2 * 3600, True), (-2 * 3600, True), (365 * 86400, True)]
+)
+def test_age_is_told_by_the_clock_of_the_files_whichever_way_it_was_set(tmp_path, seconds, left):
+    """After the clock was set back a year, what was written before seems to come from the future."""
+    other = tmp_path / f".x.00000000-1-{'0' * 32}.tmp"
+    other.write_text("half")
+    os.utime(other, (time.time() + seconds,) * 2)
+    write_text(tmp_path / "x", "new")
+    assert other.exists() is not left

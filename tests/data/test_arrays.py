@@ -93,3 +93,22 @@ def test_bombs_and_garbage(tmp_path):
         archive.writestr("images.npy", header.ljust(127) + b"\n")
     with pytest.raises(DatasetError, match="plain arrays"):
         read_data(tmp_path / "d.npz")
+
+
+@pytest.mark.parametrize(
+    "member", [b"text", b"", b"\x93NUMPY", b"\x93NUMPY\x01\x00\x10\x00((((((((((((((((", b"PK"]
+)
+def test_members_that_are_no_arrays_are_refused_in_a_line(tmp_path, member):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("x.npy", member)
+        archive.writestr("y.npy", member)
+    with pytest.raises(DatasetError, match="cannot be read as plain arrays"):
+        read_data(tmp_path / "a.npz")
+
+
+def test_splits_of_two_kinds_are_not_one_dataset(tmp_path):
+    images, texts = np.zeros((6, 8, 8, 3), np.uint8), np.array(list("abcdef"))
+    labels = np.array([0, 1] * 3)
+    np.savez(tmp_path / "a.npz", x_train=texts, y_train=labels, x_test=images, y_test=labels)
+    with pytest.raises(DatasetError, match=r"holds (text and image|image and text) items"):
+        read_data(tmp_path / "a.npz")
