@@ -108,7 +108,7 @@ def test_one_rule_is_enough_and_common_rules_are_not_refused(blank, text):
     assert load(resolve(f"dir:{text}", NONE)).lengths.limit == 64
 
 
-@pytest.mark.parametrize("pattern", ["(", "[z-a]", "a{2,1}"])
+@pytest.mark.parametrize("pattern", ["(", "[z-a]"])
 def test_a_pattern_that_no_library_can_read_is_one_line(blank, text, pattern):
     rules(text, {"type": "Replace", "pattern": {"Regex": pattern}, "content": "x"})
     refused(blank, text)
