@@ -14,6 +14,8 @@ from expertise_graph.data.splits import chosen_splits, split_name, split_role, w
 
 # Share of the class names of the smaller of two folders that the other must repeat for both to be splits.
 _REPEATED = 0.5
+# More folders than this are classes, whatever is in them.
+_MOST_SPLITS = 24
 # Names of folders whose items have no label, in the forms that published data sets use.
 UNLABELLED = frozenset({"unsup", "unsupervised", "unlabeled", "unlabelled", "nolabel", "no_label"})
 
@@ -67,7 +69,8 @@ def layout_of(path: Path, columns: Columns) -> FolderLayout:
     if not roles:
         _refuse_unclear(path, inner)
         return _plain(path)
-    if not any(inner[child] for child in roles):
+    # train/train/1.png is one split in another, and holds no class.
+    if all(split_role(name) for child in roles for name in inner[child]):
         names = ", ".join(split_name(child.name) or child.name for child in roles)
         raise DatasetError(f"{path} holds the folders {names} but no folder per class in them")
     return _with_splits(path, roles, others=[child for child in children if child not in roles])
@@ -93,9 +96,7 @@ def _roles(inner: Mapping[Path, Sequence[str]]) -> dict[Path, str]:
     """Return the split that each folder is, by its name and by the class names that it repeats."""
     usual = {child: split for child in inner if (split := split_name(child.name))}
     alone = len(inner) == 1
-    repeating = [
-        child for child in inner if any(_repeats(inner[child], inner[o]) for o in inner if o != child)
-    ]
+    repeating = _repeating(inner)
     longer = {
         child: split
         for child in inner
@@ -111,6 +112,14 @@ def _roles(inner: Mapping[Path, Sequence[str]]) -> dict[Path, str]:
         return {**found, **usual}
     others = {child.name.lower() for child in inner if child not in usual}
     return usual if "train" in usual.values() and others <= UNLABELLED else {}
+
+
+def _repeating(inner: Mapping[Path, Sequence[str]]) -> list[Path]:
+    """Return the folders whose sub-folders another one repeats."""
+    filled = [child for child, names in inner.items() if names]
+    if len(filled) > _MOST_SPLITS:
+        return []
+    return [c for c in filled if any(_repeats(inner[c], inner[other]) for other in filled if other != c)]
 
 
 def _repeats(names: Sequence[str], others: Sequence[str]) -> bool:
@@ -132,12 +141,7 @@ def _classes_first(inner: Mapping[Path, Sequence[str]]) -> bool:
 
 def _refuse_unclear(path: Path, inner: Mapping[Path, Sequence[str]]) -> None:
     """Refuse folders that repeat the same names, and one called train beside folders of another kind."""
-    repeating = [
-        child
-        for child in inner
-        if len(inner[child]) > 1
-        and any(len(inner[o]) > 1 and _repeats(inner[child], inner[o]) for o in inner if o != child)
-    ]
+    repeating = _repeating({child: names for child, names in inner.items() if len(names) > 1})
     if repeating:
         names = [child.name for child in repeating]
         raise DatasetError(

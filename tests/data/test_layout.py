@@ -1,5 +1,7 @@
 """What the sub-folders of a folder are is told by their structure; what cannot be told is one clear line."""
 
+import time
+
 import pytest
 
 from expertise_graph.core.errors import DatasetError
@@ -53,6 +55,13 @@ def test_a_split_alone_may_be_doubled(tmp_path):
     assert sizes(read_data(tmp_path)) == {"train": 8}
 
 
+def test_doubled_splits_without_classes_hold_none(tmp_path):
+    image_folder(tmp_path / "train", {"train": 4})
+    image_folder(tmp_path / "test", {"test": 4}, seed=50)
+    with pytest.raises(DatasetError, match="no folder per class in them"):
+        read_data(tmp_path)
+
+
 def test_a_folder_of_unsorted_files_beside_doubled_splits_is_skipped_and_counted(tmp_path):
     image_folder(tmp_path / "seg_train" / "seg_train", CLASSES)
     image_folder(tmp_path / "seg_test" / "seg_test", {"cat": 1, "dog": 1}, seed=50)
@@ -76,6 +85,17 @@ def test_classes_may_be_called_like_splits_and_have_folders_of_their_own(tmp_pat
     image_folder(tmp_path / "nested" / "cat", {"indoor": 2, "garden": 2})
     image_folder(tmp_path / "nested" / "dog", {"beach": 2}, seed=10)
     assert read_data(tmp_path / "nested").classes == ("cat", "dog")
+
+
+def test_thousands_of_classes_with_the_same_sub_folders_are_classes_and_take_no_time(tmp_path):
+    for i in range(1500):
+        for place in ("indoor", "outdoor"):
+            (tmp_path / f"c{i}" / place).mkdir(parents=True)
+            (tmp_path / f"c{i}" / place / "1.txt").write_text(f"text {i} {place}")
+    start = time.perf_counter()
+    data = read_data(tmp_path)
+    assert (len(data.classes), len(data)) == (1500, 3000)
+    assert time.perf_counter() - start < 20
 
 
 def test_names_that_do_not_tell_which_is_which_need_a_word(tmp_path):
