@@ -60,10 +60,8 @@ if TYPE_CHECKING:
     from expertise_graph.registry import Withdrawn as Withdrawn
     from expertise_graph.retrieval import Backtest as Backtest
     from expertise_graph.retrieval import Explanation as Explanation
-    from expertise_graph.training import TRACKERS as TRACKERS
     from expertise_graph.training import TrainConfig as TrainConfig
     from expertise_graph.training import TrainingProgress as TrainingProgress
-    from expertise_graph.training import strategies as strategies
     from expertise_graph.tuning import AutoResult as AutoResult
     from expertise_graph.tuning import AutoSettings as AutoSettings
     from expertise_graph.tuning import TrialResult as TrialResult

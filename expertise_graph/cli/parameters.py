@@ -73,8 +73,8 @@ class NameOf(click.ParamType[str]):
         return [CompletionItem(name) for name in self._names() if name.startswith(incomplete)]
 
 
-STRATEGY = NameOf("strategy", lambda: xg.strategies)
-TRACKER = NameOf("tracker", lambda: xg.TRACKERS)
+STRATEGY = NameOf("strategy", lambda: xg.TrainConfig.choices("strategy"))
+TRACKER = NameOf("tracker", lambda: xg.TrainConfig.choices("tracker"))
 
 
 class Spend(NamedTuple):

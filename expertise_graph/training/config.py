@@ -114,6 +114,11 @@ class TrainConfig:
                 "or another strategy"
             )
 
+    @staticmethod
+    def choices(name: str) -> tuple[str, ...]:
+        """Return the values that a setting may have; of strategies those of plug-ins too."""
+        return {"strategy": tuple(strategies), "tracker": TRACKERS}[name]
+
     @property
     def way(self) -> Strategy:
         """The strategy that `strategy` names."""
