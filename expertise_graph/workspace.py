@@ -311,14 +311,14 @@ class Workspace:
         """
         self._tidy(False)
         node = self.store.find_expert(expert, repair=True)
-        if expert not in (node.id, node.name, node.short) and self.was_removed(expert):
+        if expert not in (node.id, node.name, node.short) and self.store.was_removed(expert):
             raise NotFoundError(f"{expert} was removed before")
         registry.remove(self.store, node)
         return node
 
     def was_removed(self, expert: str) -> bool:
-        """Tell whether an expert of this name or id was there once and was taken out."""
-        return self.store.was_removed(expert)
+        """Tell whether an expert of this name or id, or of this beginning, was taken out before."""
+        return self.store.was_removed(expert) or self.store.was_removed(expert, begins=True)
 
     # Probe sets
 

@@ -78,6 +78,9 @@ def test_rm_can_be_run_again(workspace):
     assert again.err.splitlines()[0] == "emoji was removed before"
     assert "removed clipart@" in again.err
     invoke("rm", "zoo:emoji@resnet").worked()
+    for text in ("latin-l", "latin-l"):
+        invoke("rm", text).worked()
+    invoke("rm", "").failed("names")
     invoke("rm", "never-there").failed("no expert 'never-there'")
     invoke("register", "zoo:emoji").worked()
     assert "removed emoji@" in invoke("rm", "emoji").worked().err

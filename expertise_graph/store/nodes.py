@@ -180,12 +180,23 @@ class NodeStore(StoreBase):
             self._bump()
             self._log("rm", expert_id, {"name": name, "short": short})
 
-    def was_removed(self, text: str) -> bool:
-        """Tell whether the audit log says that an expert with this id, name or name@hash was removed."""
+    def was_removed(self, text: str, *, begins: bool = False) -> bool:
+        """Tell whether the audit log says that an expert with this id, name or name@hash was removed.
+
+        Args:
+            text: the name.
+            begins: whether the beginning of one is enough, as it is where experts are looked up.
+        """
+        given = "substr(name, 1, length(:given))" if begins else "name"
         sql = (
-            "SELECT 1 FROM events WHERE kind = 'rm' AND (subject = :given OR (json_valid(detail) "
-            "AND :given IN (json_extract(detail, '$.name'), json_extract(detail, '$.short')))) LIMIT 1"
+            "SELECT 1 FROM (SELECT subject AS name FROM events WHERE kind = 'rm' UNION ALL "
+            "SELECT value FROM events, json_each(iif(json_valid(detail), detail, '{}')) WHERE kind = 'rm') "
+            f"WHERE {given} = :given LIMIT 1"
         )
+        beginning = "substr({0}, 1, length(:given)) = :given"
+        there = f"SELECT 1 FROM experts WHERE {beginning.format('id')} OR {beginning.format('name')} LIMIT 1"
+        if begins and self.db.execute(there, {"given": text}).fetchone():
+            return False  # it names some that are there
         return self.db.execute(sql, {"given": text}).fetchone() is not None
 
     # Covariates
