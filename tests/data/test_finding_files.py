@@ -50,7 +50,7 @@ WAYS = {
     "url": lambda file: f"https://example.org/a/b/{file.stem}.jpg?size=10",
     "quoted url": lambda file: f"https://example.org/{file.stem.replace('_', '%5F')}.jpg",
     "another suffix": lambda file: f"img/{file.stem}.jpeg",
-    "of another machine": lambda file: f"/home/somebody/data/img/{file.name}",
+    "of another machine": lambda file: f"/media/disk/img/{file.name}",
 }
 
 
