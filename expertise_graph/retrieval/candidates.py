@@ -55,9 +55,7 @@ def collapse(
     stands_for: dict[str, tuple[str, ...]] = {}
     for i, expert in enumerate(experts):
         same = [
-            j
-            for j in kept
-            if experts[j].weights_sha == expert.weights_sha or similarity[i, j] > DUPLICATE_CKA
+            j for j in kept if _function(experts[j]) == _function(expert) or similarity[i, j] > DUPLICATE_CKA
         ]
         if same:
             first = experts[same[0]].id
@@ -65,6 +63,11 @@ def collapse(
         else:
             kept.append(i)
     return kept, stands_for
+
+
+def _function(expert: Expert) -> tuple[str, str]:
+    """Return what decides the features: another architecture or pooling makes others of the same weights."""
+    return expert.weights_sha, expert.preprocessing_sha
 
 
 def embedded(store: Store, probe_set: str, experts: Iterable[Expert]) -> tuple[list[Expert], Array]:

@@ -186,3 +186,15 @@ def test_a_blob_that_is_not_what_it_is_named_after_is_refused(tmp_path, form):
     blob.write_bytes(data[:-1] + b"!")
     with pytest.raises(SourceError, match=r"is not what the Hub has.*delete it"):
         check_blobs(snapshot, "org/name")
+
+
+def test_the_same_weights_with_another_function_are_candidates_of_their_own(blank, model, tmp_path):
+    other = copied(model, "other", hidden_act="tanh")
+    materials.change_json(other / "preprocessor_config.json", image_mean=[0.9, 0.1, 0.9])
+    invoke("register", f"dir:{model}", f"dir:{other}").worked()
+    data = materials.pictures(tmp_path / "data", 3, 6)
+    answer = invoke("query", data, "--json").worked().json
+    near = invoke("similar", "model", "--json").worked().json[0]["cka"]
+    names = {c["name"] for c in answer["candidates"]}
+    assert near < 0.9
+    assert names == {"model", "other"}
