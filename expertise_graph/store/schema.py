@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sqlite3
+from functools import cache
 from pathlib import Path
 
 from expertise_graph.core import StoreError
@@ -57,6 +58,7 @@ def _objects(db: sqlite3.Connection) -> Objects:
     }
 
 
+@cache
 def _made_by(version: int) -> Objects:
     db = sqlite3.connect(":memory:", isolation_level=None)
     try:
