@@ -20,6 +20,7 @@ from expertise_graph.core import (
     setting,
 )
 from expertise_graph.store.base import StoreBase, among, clause, json_list
+from expertise_graph.store.migrations import ALIASED
 from expertise_graph.store.rows import from_row, now, tell, to_row
 
 # What `Expert.short` is.
@@ -29,7 +30,7 @@ _LISTS = frozenset({"tags", "datasets"})
 
 # An expert that was registered under this name after it had another one; asked where none is called so.
 _HAS_ALIAS = (
-    "CASE WHEN meta LIKE '%\"aliases\"%' AND json_valid(meta) THEN EXISTS (SELECT 1 FROM "
+    f"{ALIASED} AND CASE WHEN json_valid(meta) THEN EXISTS (SELECT 1 FROM "
     "json_each(experts.meta, '$.aliases') AS alias WHERE json_extract(alias.value, '$.name') IN "
     "(:given, :name) AND (json_extract(alias.value, '$.name') = :given OR weights_sha LIKE :sha || '%')) "
     "ELSE 0 END"

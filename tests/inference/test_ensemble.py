@@ -155,5 +155,10 @@ def test_a_member_that_is_missing_or_of_other_classes_is_named(ensemble):
 
 def test_a_discarded_run_leaves_nothing_of_it(ensemble):
     (ensemble / "note.txt").write_text("mine")
+    before = sorted(ensemble.rglob("*"))
+    with pytest.raises(InvalidInputError, match=r"note.txt.*nothing was removed"):
+        RunFolder(ensemble).discard()
+    assert sorted(ensemble.rglob("*")) == before
+    (ensemble / "note.txt").unlink()
     RunFolder(ensemble).discard()
-    assert [p.name for p in ensemble.iterdir()] == ["note.txt"]
+    assert not ensemble.is_dir() or list(ensemble.iterdir()) == []

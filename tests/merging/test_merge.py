@@ -263,7 +263,7 @@ def test_force_merges_strangers_and_says_so(family):
 
 def test_the_table_for_people_names_every_child(family):
     done = invoke("merge", *family.runs, "--data", family.data, "--out", "merged").worked()
-    assert [line.split()[1] for line in done.lines if "-from-emoji@" in line][:3] == ["own"] * 3
+    assert [line.split()[1] for line in done.lines if "letters-from-emoji" in line][:3] == ["own"] * 3
     for part in (
         "batch-norm statistics kept",
         "points compared with",
