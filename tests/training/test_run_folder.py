@@ -200,7 +200,7 @@ def test_a_checkpoint_brings_everything_back(tmp_path):
 def test_a_half_written_checkpoint_is_not_seen(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     model, adamw = stepped(0)
-    checkpoints.save(TrainingState(epoch=3, kept=3), model, adamw)
+    checkpoints.save(TrainingState(epoch=3, kept=3, history=[{}] * 4), model, adamw)
     half = checkpoints.folder / ".half"
     half.mkdir()
     (half / "model.safetensors").write_bytes(b"cut")
@@ -216,7 +216,7 @@ def test_checkpoints_work_without_hard_links(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "link", refuse)
     model, adamw = stepped(0)
-    Checkpoints(tmp_path).save(TrainingState(epoch=0, kept=0), model, adamw)
+    Checkpoints(tmp_path).save(TrainingState(epoch=0, kept=0, history=[{}]), model, adamw)
     _, best = Checkpoints(tmp_path).load(*stepped(1))
     assert all(torch.equal(best[name], tensor) for name, tensor in trained_tensors(model).items())
 
