@@ -33,7 +33,6 @@ from expertise_graph.core import (
     Edge,
     Expert,
     ExpertiseError,
-    FailedError,
     InvalidInputError,
     Neighbour,
     NotFoundError,
@@ -551,43 +550,28 @@ class Workspace:
         with models.RunFolder(out).in_use():
             if force:
                 models.RunFolder(out).discard()
-            if expert is not None:
-                starts = [self.store.find_runnable(expert)]
-            else:
-                started = training.expert_of_run(self.store, labelled, out, config)
-                starts = (
-                    [started] if started else self._starts(labelled, seed=config.seed, trust_code=trust_code)
-                )
-            architecture, failed = self._architecture(config.into), list[str]()
+            starts = self._starts(expert, labelled, config, out, trust_code=trust_code)
+            spec = training.RunSpec(
+                expert=starts[0],
+                config=config,
+                out=out,
+                architecture=self._architecture(config.into),
+                compare_cold=compare_cold,
+                tracker=tracker,
+                columns=columns or datasets.NO_COLUMNS,
+                launcher=launcher,
+            )
+            return training.warm_start_from_first(self._context(trust_code), labelled, spec, starts, report)
 
-            def start_from(chosen: Expert) -> WarmStart:
-                spec = training.RunSpec(
-                    expert=chosen,
-                    config=config,
-                    out=out,
-                    architecture=architecture,
-                    compare_cold=compare_cold,
-                    tracker=tracker,
-                    columns=columns or datasets.NO_COLUMNS,
-                    launcher=launcher,
-                )
-                return training.warm_start(self._context(trust_code), labelled, spec, report)
-
-            for chosen in starts[:-1]:
-                try:
-                    done = start_from(chosen)
-                    break
-                except FailedError as error:
-                    failed.append(str(error))
-                    if models.RunFolder(out).is_run:
-                        models.RunFolder(out).discard()
-            else:
-                done = start_from(starts[-1])
-            return dataclasses.replace(done, note="; ".join(filter(None, [*failed, done.note])))
-
-    def _starts(self, labelled: LabelledData, *, seed: int, trust_code: bool) -> list[Expert]:
-        """Return the experts of a query that can be run, best first."""
-        ranking = self.query(labelled, Query(seed=seed), trust_code=trust_code)
+    def _starts(
+        self, named: str | None, labelled: LabelledData, config: TrainConfig, out: Path, *, trust_code: bool
+    ) -> list[Expert]:
+        """Return the expert named, else the one that this run began from, else those of a query in order."""
+        if named is not None:
+            return [self.store.find_runnable(named)]
+        if (begun := training.expert_of_run(self.store, labelled, out, config)) is not None:
+            return [begun]
+        ranking = self.query(labelled, Query(seed=config.seed), trust_code=trust_code)
         if ranking.interrupted:
             raise KeyboardInterrupt
         runnable = [c.expert for c in ranking.candidates if c.expert.runnable]

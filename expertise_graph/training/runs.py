@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from expertise_graph.core import Edge, Expert, Run, WarmStart, expert_errors
+from expertise_graph.core import Edge, Expert, FailedError, Run, WarmStart, expert_errors
 from expertise_graph.data import LabelledData, holdout
 from expertise_graph.features import Context, remembered
 from expertise_graph.models import RunFolder, SourceOptions, load, resolve
@@ -74,6 +75,42 @@ def warm_start(
     child = _register_child(context, data, spec, result)
     _record(store, data, spec, result, child)
     return _answer(data, spec, result, child)
+
+
+def warm_start_from_first(
+    context: Context,
+    data: LabelledData,
+    spec: RunSpec,
+    experts: Sequence[Expert],
+    progress: OnProgress | None = None,
+) -> WarmStart:
+    """Do a warm start from the first of the experts that can be trained; a note says which failed, and why.
+
+    Args:
+        context: as of `warm_start`.
+        data: labelled inputs.
+        spec: settings and folder; its expert is replaced.
+        experts: best first.
+        progress: called after each step and phase.
+
+    Raises:
+        FailedError: when the last one fails as well.
+    """
+    *others, last = experts
+    failed: list[str] = []
+
+    def started_from(expert: Expert) -> WarmStart:
+        done = warm_start(context, data, dataclasses.replace(spec, expert=expert), progress)
+        return dataclasses.replace(done, note="; ".join(filter(None, [*failed, done.note])))
+
+    for expert in others:
+        try:
+            return started_from(expert)
+        except FailedError as error:
+            failed.append(str(error))
+            if RunFolder(spec.out).is_run:
+                RunFolder(spec.out).discard()
+    return started_from(last)
 
 
 def _failing(store: Store, data: LabelledData, spec: RunSpec) -> AbstractContextManager[None]:
