@@ -21,6 +21,8 @@ def pytest_configure(config):
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
     for name in [n for n in os.environ if n.startswith(("HF_", "EXPERTISE_GRAPH_"))]:
         del os.environ[name]
+    # Workers of pytest-xdist are told the width of no terminal; tables have one of their own then.
+    os.environ.pop("COLUMNS", None)
     os.environ["HF_HOME"] = f"{home}/hf"
     os.environ["EXPERTISE_GRAPH_CACHE"] = f"{home}/cache"
     # Nothing listens there: a test in this process that asks the Hub is offline.

@@ -53,7 +53,7 @@ def registering(store: Store) -> Iterator[Callable[[Expert, Prober], Expert]]:
     touched: set[str] = set()
 
     def add(expert: Expert, prober: Prober) -> Expert:
-        expert = joined(store, _as_registered(store, expert))
+        given, expert = expert, joined(store, _as_registered(store, expert))
         while True:
             probe_set = probes.current(store, expert.modality)
             embedding = embed(store, prober, expert, probe_set, new=True)
@@ -65,7 +65,7 @@ def registering(store: Store) -> Iterator[Callable[[Expert, Prober], Expert]]:
                 _forget_other_weights(store, expert)
                 store.put_expert(expert)
                 store.forget_failures(expert.id)
-                _take_over_metadata(store, expert)
+                _take_over_metadata(store, given, expert)
                 if not store.has_embedding(expert.id, probe_set.id):
                     store.put_embedding(embedding)
                 store.put_edges(_declared_lineage(store, expert))
@@ -154,9 +154,9 @@ def _forget_other_weights(store: Store, expert: Expert) -> None:
         store.remove_expert(old.id)
 
 
-def _take_over_metadata(store: Store, expert: Expert) -> None:
-    """Give the expert what was imported under its name before it was registered."""
-    names = {expert.name, expert.locator, expert.id, f"{expert.source}:{expert.locator}"}
+def _take_over_metadata(store: Store, given: Expert, expert: Expert) -> None:
+    """Give the expert what was imported under the name or place that it is registered by now."""
+    names = {given.name, given.locator, given.id, f"{given.source}:{given.locator}"}
     for node in store.experts(where={"source": METADATA, "name": names}):
         store.move_history(node.id, expert.id)
 

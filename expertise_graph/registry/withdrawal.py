@@ -87,9 +87,8 @@ def _find_run(store: Store, name: str) -> str | None:
         return found[0]
     if found:
         raise NotFoundError(f"{name!r} names {count(len(found), 'run')}: {listed(found)}; give the whole id")
-    if any(
-        event["kind"] == "runs rm" and event["subject"] in (name, f"run:{name}") for event in store.events()
-    ):
+    taken_back = (event for event in store.events() if event["kind"] == "runs rm")
+    if any(name in (e["subject"], e["subject"][4:], e["detail"].get("path")) for e in taken_back):
         return None
     if store.edges("transfer", run=name):
         raise NotFoundError(f"{name!r} is a trial, not a training run; take its result back with history rm")

@@ -29,6 +29,11 @@ class Store(NodeStore, VectorStore, RelationStore, RunStore, PendingStore):
         """
         runs, experts = list(runs), list(experts)
         with self.transaction():
+            paths = dict(
+                self.db.execute(
+                    f"SELECT id, path FROM runs WHERE {among('id')}", [json_list(runs)]
+                ).fetchall()
+            )
             for expert in experts:
                 self.remove_expert(expert)
                 self.db.execute("DELETE FROM edges WHERE ? IN (source, target)", [expert])
@@ -39,7 +44,7 @@ class Store(NodeStore, VectorStore, RelationStore, RunStore, PendingStore):
                 "WHERE runs.task = seen.task AND runs.seed = seen.seed AND runs.child IS NOT NULL)"
             )
             for run in runs:
-                self._log("runs rm", run, {"experts": experts})
+                self._log("runs rm", run, {"experts": experts, "path": paths.get(run)})
 
     def backup(self, path: Path) -> None:
         """Write a consistent copy of the registry, whatever other processes are doing."""

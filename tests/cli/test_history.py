@@ -210,7 +210,10 @@ def test_an_expert_is_known_by_its_hub_id(blank, hub_expert):
     with Workspace(blank) as workspace:
         registration.register(workspace.store, Prober(arrays=workspace.store.features), hub_expert)
         assert workspace.store.known_expert("meta:org/net") is None
-        assert [e.source for e in workspace.store.edges("transfer")] == ["hf:org/net@1"]
+        (edge,) = workspace.store.edges("transfer")
+        known = workspace.store.expert(edge.source)
+        assert known.weights_sha == hub_expert.weights_sha, "the local copy, of which it is an alias"
+        assert workspace.store.find_expert("net").id == known.id
 
 
 def test_a_registration_that_fails_leaves_the_history_where_it_was(blank, hub_expert):
@@ -218,6 +221,7 @@ def test_a_registration_that_fails_leaves_the_history_where_it_was(blank, hub_ex
         workspace.store.db.execute(
             "CREATE TRIGGER no BEFORE INSERT ON embeddings BEGIN SELECT RAISE(ABORT, 'refused'); END"
         )
+        workspace.remove("net")
         with pytest.raises(sqlite3.IntegrityError, match="refused"):
             registration.register(workspace.store, Prober(arrays=workspace.store.features), hub_expert)
         assert workspace.store.expert("meta:org/net").name == "org/net"

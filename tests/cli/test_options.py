@@ -114,7 +114,7 @@ def test_augment_on_the_command_line_wins_over_the_file(workspace, letters):
 
 
 def test_auto_tries_no_more_experts_than_told(workspace, letters):
-    line = ("auto", letters, "--out", "out", "--time-budget", "4s", "--experts", 1, "--json")
+    line = ("auto", letters, "--out", "out", "--time-budget", "10s", "--experts", 1, "--json")
     answer = invoke(*line).worked().json
     assert len({trial["expert"] for trial in answer["trials"]}) == 1
 
