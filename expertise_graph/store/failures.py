@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.core import StoreError, setting
+from expertise_graph.core import DATABASE, StoreError, setting
 from expertise_graph.store.rows import plain
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -94,7 +94,7 @@ def named(connection: sqlite3.Connection) -> Iterator[None]:
     except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
         raise
     except sqlite3.DatabaseError as error:
-        raise store_error(error, getattr(connection, "path", Path("registry.db"))) from error
+        raise store_error(error, getattr(connection, "path", Path(DATABASE))) from error
 
 
 def store_error(error: sqlite3.DatabaseError, path: Path) -> StoreError:

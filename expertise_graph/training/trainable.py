@@ -183,11 +183,8 @@ class TrainableModel:
         hard = self.objective.loss(logits, part) * (self.objective.weight(part) / self.objective.weight(rows))
         if self.teacher_logits is None:
             return hard
-        weight, temperature, share = (
-            self.config.distill,
-            self.config.distill_temperature,
-            len(part) / len(rows),
-        )
+        weight, temperature = self.config.distill, self.config.distill_temperature
+        share = len(part) / len(rows)
         return share * distillation_loss(
             hard / share, logits, self.teacher_logits[part], weight=weight, temperature=temperature
         )

@@ -56,6 +56,8 @@ class Export:
         parameters: what those with parameters begin with.
         roles: columns of the tool's own, by role, in lower case.
         status: column that says how a run ended, and the word for one that finished.
+        own: columns of the tool that hold neither metrics nor parameters, in lower case.
+        names_task: pattern of the names of files that tell the data set; None where names tell nothing.
     """
 
     title: str
@@ -65,6 +67,7 @@ class Export:
     roles: Mapping[str, str]
     status: tuple[str, str] | None = None
     own: frozenset[str] = frozenset()
+    names_task: str | None = None
 
     def fits(self, table: TextTable) -> bool:
         """Tell whether a table has the columns of the tool."""
@@ -108,6 +111,7 @@ EXPORTS: Mapping[str, Export] = {
         ),
         roles={"expert": "model"},
         own=frozenset({"top5", "param_count", "img_size", "crop_pct", "interpolation", "rank_diff"}),
+        names_task=r"results-(.+?)(?:-clean)?",
     ),
 }
 
@@ -193,9 +197,9 @@ def _column(table: TextTable, export: Export, role: str, options: HistoryOptions
 
 
 def _task_of(table: TextTable, export: Export) -> str:
-    """Return the data set that the name of a file tells, as timm names its tables."""
-    match = re.fullmatch(r"results-(.+?)(?:-clean)?", PurePath(table.name).stem)
-    if match is None or export is not EXPORTS["timm"]:
+    """Return the data set that the name of a file tells, where the tool names its tables so."""
+    match = export.names_task and re.fullmatch(export.names_task, PurePath(table.name).stem)
+    if not match:
         raise InvalidInputError(
             f"{table.name} has no column with the data set; say which one it is with "
             f"{setting('task_column', 'NAME')}, or give {setting('task', 'NAME')} for all rows; "

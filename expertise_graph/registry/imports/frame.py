@@ -126,22 +126,6 @@ def parsed(
                 yield result
 
 
-def last_values(given: Iterable[tuple[Key, T]], known: Mapping[Key, T]) -> tuple[dict[Key, T], int, int]:
-    """Return the values that are new or differ from those known, the last one of each key.
-
-    Returns:
-        The new values, how many were given or known already, and how many differ from an earlier one.
-    """
-    last: dict[Key, T] = {}
-    duplicates = repeats = 0
-    for key, value in given:
-        if key in last:
-            duplicates, repeats = duplicates + (last[key] == value), repeats + (last[key] != value)
-        last[key] = value
-    new = {key: value for key, value in last.items() if key not in known or known[key] != value}
-    return new, duplicates + len(last) - len(new), repeats + sum(key in known for key in new)
-
-
 @dataclass
 class Import:
     """One import under way: the table, what was said of it, and what its names mean."""
