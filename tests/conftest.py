@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from expertise_graph.workspace import Workspace
 from tests import materials
@@ -21,6 +22,9 @@ def pytest_configure(config):
     config.add_cleanup(lambda: shutil.rmtree(home, ignore_errors=True))
     for name in [n for n in os.environ if n.startswith(("HF_", "EXPERTISE_GRAPH_"))]:
         del os.environ[name]
+    # A drawn case may fail a change that it has nothing to do with; a long run (FUZZ_CASES) draws new ones.
+    settings.register_profile("repeatable", derandomize="FUZZ_CASES" not in os.environ, deadline=None)
+    settings.load_profile("repeatable")
     # Workers of pytest-xdist are told the width of no terminal; tables have one of their own then.
     os.environ.pop("COLUMNS", None)
     os.environ["HF_HOME"] = f"{home}/hf"

@@ -25,12 +25,17 @@ import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from expertise_graph.core.text import printable
+
 # Of this machine or of whoever started the work, not of the expert that was run.
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE)
 
 
 class ExpertiseError(Exception):
-    """Base of all errors raised on purpose by this package."""
+    """Base of all errors raised on purpose by this package; one line, whatever its text quotes."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class NotFoundError(ExpertiseError):

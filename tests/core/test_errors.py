@@ -52,3 +52,7 @@ def test_every_exception_is_public_explained_and_has_one_root():
 )
 def test_did_you_mean_names_the_nearest_or_nothing(given, possible, says):
     assert did_you_mean(given, possible) == says
+
+
+def test_an_error_is_one_line_whatever_it_quotes():
+    assert str(errors.DatasetError("no column 'a\nb\x1b[31m'")) == "no column 'a b [31m'"

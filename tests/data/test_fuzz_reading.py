@@ -241,6 +241,13 @@ def test_json_tables(amount):
     run()
 
 
+def test_names_with_line_breaks_stay_in_one_line(tmp_path):
+    rows = [{"text": "a", "label": {"x\ny": ""}}, {"text": "b", "label": {"x\ny": ""}}]
+    (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ExpertiseError, match="with the fields x y; for several"):
+        read_data(tmp_path / "t.jsonl", columns=Columns())
+
+
 TYPES = st.sampled_from(
     [
         *(
