@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from expertise_graph.core import DatasetError
-from expertise_graph.data.files import files_in, folders_in
+from expertise_graph.data.files import files_in, folders_in, read_start
+from expertise_graph.data.modalities.base import SNIFFED
 
 # Of pictures, and of what is drawn into them: sub-folders of these names belong together and are no classes.
 _PICTURES = frozenset({"images", "imgs", "img", "jpegimages"})
 _BOXES = frozenset({"labels", "annotations", "annotation", "bboxes", "labelme", "xmls"})
 _MASKS = frozenset({"masks", "mask", "segmentationclass", "ground_truth", "groundtruth"})
+# A line of a YOLO label: the number of a class, and a box or an outline in shares of the image.
+_YOLO = re.compile(rb"\d+( +[01]?\.?\d+(e-\d+)?){4,}\s*(\n|$)")
 # Levels of folders below the one given that are looked at: split/images.
 _LEVELS = 2
 # Folders of a level that are looked at: of an export there are few.
@@ -36,13 +40,17 @@ def refuse_detection(folder: Path) -> None:
 
 def _found(folder: Path, *, levels: int) -> tuple[str, str, Path] | None:
     """Return the kind of export, what shows it, and where."""
-    children = folders_in(folder)
-    for file in files_in(folder):
+    children, files = folders_in(folder), files_in(folder)
+    for file in files:
         name = file.name.lower()
         if name.endswith((".coco.json", "_annotations.json")) or name.startswith("instances_"):
             return "a COCO export for object detection", "boxes", file
         if name.endswith((".yaml", ".yml")) and {c.name.lower() for c in children} & _BOXES:
             return "a YOLO export for object detection", "boxes", file
+    stems = {file.stem for file in files if file.suffix.lower() != ".txt"}
+    beside = [file for file in files if file.suffix.lower() == ".txt" and file.stem in stems]
+    if beside and _is_yolo(beside[0]):
+        return "a YOLO export for object detection", "boxes", beside[0]
     pair = _pair(children)
     if pair:
         return pair
@@ -51,6 +59,13 @@ def _found(folder: Path, *, levels: int) -> tuple[str, str, Path] | None:
             if found := _found(child, levels=levels - 1):
                 return found
     return None
+
+
+def _is_yolo(path: Path) -> bool:
+    try:
+        return _YOLO.match(read_start(path, SNIFFED)) is not None
+    except DatasetError:
+        return False
 
 
 def _pair(children: list[Path]) -> tuple[str, str, Path] | None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from expertise_graph.core import DatasetError, NotFoundError, did_you_mean, listed
 from expertise_graph.data.arrays import read_npz
 from expertise_graph.data.build_dataset import build_dataset
 from expertise_graph.data.class_folders import modality_of_files, read_class_folders
+from expertise_graph.data.coco import coco_files, read_coco, read_one_category
 from expertise_graph.data.columns import choose_item, item_records
 from expertise_graph.data.dataset import NO_COLUMNS, Columns, LabelledData, RawData, Reading, Record
 from expertise_graph.data.exports import refuse_detection
@@ -205,13 +207,19 @@ def _reader_of(path: Path, root: Path | None, columns: Columns) -> Reader:
         return read_npz
     if suffix:
         return read_table
+    if path.suffix.lower() == ".json" and (coco := read_coco(path)):
+        return partial(read_one_category, [coco])
     possible = ", ".join(sorted([*table_formats, ARRAYS]))
-    raise DatasetError(f"{path} cannot be read as a dataset; supported are folders and files in {possible}")
+    raise DatasetError(
+        f"{path} cannot be read as a dataset; supported are folders and files in {possible}, and COCO exports"
+    )
 
 
 def _reader_of_folder(folder: Path, root: Path | None, columns: Columns) -> Reader:
     if is_saved(folder):
         return read_saved
+    if coco := coco_files(folder, root=root):
+        return partial(read_one_category, coco)
     refuse_detection(folder)
     if split_tables(folder, columns, root=root):
         return read_split_tables

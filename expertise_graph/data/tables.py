@@ -42,7 +42,9 @@ _MOST_CONFIGURATIONS = 50
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
+    """A table of a dataset, opened when it is read, its name in messages, and the split that it is."""
+
     split: str | None
     name: str
     table: Callable[[], DataTable]
@@ -60,13 +62,13 @@ def format_of(path: Path) -> str:
 
 def read_table(path: Path, root: Path | None, columns: Columns) -> RawData:
     """Read one table file of a known format."""
-    return _read_parts([_Part(None, path.name, _opener(path, root))], path, columns)
+    return read_tables([Part(None, path.name, _opener(path, root))], path, columns)
 
 
 def read_parts(paths: Sequence[Path], folder: Path, root: Path | None, columns: Columns) -> RawData:
     """Read files that are parts of one table."""
-    parts = [_Part(None, path.name, _opener(path, root)) for path in paths]
-    return _read_parts(parts, folder if len(parts) > 1 else paths[0], columns)
+    parts = [Part(None, path.name, _opener(path, root)) for path in paths]
+    return read_tables(parts, folder if len(parts) > 1 else paths[0], columns)
 
 
 def read_split_tables(folder: Path, root: Path | None, columns: Columns) -> RawData:
@@ -79,9 +81,9 @@ def read_split_tables(folder: Path, root: Path | None, columns: Columns) -> RawD
     for split, paths in by_split.items():
         _check_shards(split, paths)
     parts = [
-        _Part(split, path.name, _opener(path, root)) for split in SPLITS for path in by_split.get(split, [])
+        Part(split, path.name, _opener(path, root)) for split in SPLITS for path in by_split.get(split, [])
     ]
-    raw = _read_parts(parts, folder, columns)
+    raw = read_tables(parts, folder, columns)
     used = {path for paths in by_split.values() for path in paths}
     others = [path.name for place in (folder, folder / "data") for path in _tables_in(place, root=root)]
     left_out = [name for name in others if name not in {path.name for path in used}]
@@ -96,8 +98,8 @@ def read_saved(folder: Path, root: Path | None, columns: Columns) -> RawData:
         DatasetError: when dataset_dict.json does not list the splits.
     """
     if not _is_saved_dict(folder):
-        return _read_parts([_Part(None, folder.name, _saved_opener(folder, root))], folder, columns)
-    parts: list[_Part] = []
+        return read_tables([Part(None, folder.name, _saved_opener(folder, root))], folder, columns)
+    parts: list[Part] = []
     skipped: list[Skip] = []
     names = read_json_in_data(folder / _SAVED_DICT).get("splits")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
@@ -108,9 +110,9 @@ def read_saved(folder: Path, root: Path | None, columns: Columns) -> RawData:
         if split is None:
             skipped.append((name, "not one of the splits train, validation and test"))
         else:
-            parts.append(_Part(split, name, _saved_opener(below(name, folder, root=root), root)))
+            parts.append(Part(split, name, _saved_opener(below(name, folder, root=root), root)))
     parts.sort(key=lambda part: SPLITS.index(part.split or "train"))
-    raw = _read_parts(parts, folder, columns)
+    raw = read_tables(parts, folder, columns)
     return replace(raw, skipped=(*skipped, *raw.skipped))
 
 
@@ -203,8 +205,8 @@ def _saved_opener(folder: Path, root: Path | None) -> Callable[[], DataTable]:
     return lambda: _folder_formats["arrow"](folder, root=root)
 
 
-def _read_parts(parts: Sequence[_Part], path: Path, columns: Columns) -> RawData:
-    """Read the tables, all with the columns of the first, or where they lack those with their own."""
+def read_tables(parts: Sequence[Part], path: Path, columns: Columns) -> RawData:
+    """Read tables, all with the columns of the first, or where they lack those with their own."""
     first: Roles | None = None
     records: list[Record] = []
     skipped: list[Skip] = []
