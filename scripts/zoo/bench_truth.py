@@ -23,7 +23,7 @@ from expertise_graph.training.batches import even_batches, training_order
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.device import private_rng
 from expertise_graph.training.linear_probe import fit_linear_head
-from expertise_graph.training.objective import class_weights
+from expertise_graph.training.objective import balanced_weights
 from expertise_graph.training.optimizer import cosine_schedule, hold_batch_norm, parameter_groups
 from expertise_graph.training.strategy import unfreeze
 from expertise_graph.transferability.decomposition import decompose
@@ -159,7 +159,7 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * share
     logits = model(**batch_of(cell.inputs, batch))
-    weights = class_weights(cell.labels[cell.task.rows["train"]], cell.task.classes)
+    weights = balanced_weights(cell.labels[cell.task.rows["train"]], cell.task.classes)
     loss = functional.cross_entropy(
         logits, cell.labels[batch], weight=None if weights is None else weights.to(logits)
     )
