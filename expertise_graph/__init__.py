@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from expertise_graph.data import MODALITIES as MODALITIES
     from expertise_graph.data import Columns as Columns
     from expertise_graph.data import LabelledData as LabelledData
+    from expertise_graph.data import RawData as RawData
     from expertise_graph.deltas import Applied as Applied
     from expertise_graph.deltas import ApplySettings as ApplySettings
     from expertise_graph.deltas import DeltaReport as DeltaReport

@@ -149,8 +149,14 @@ def neighbour_json(neighbour: Neighbour) -> Json:
 # Data
 
 
-def data_json(data: LabelledData, form: Form = PYTHON) -> Json:
-    """Return what was understood of a dataset."""
+def data_json(data: LabelledData | RawData, form: Form = PYTHON) -> Json:
+    """Return what was understood of a dataset; of unlabelled inputs there is no target and no class."""
+    if isinstance(data, datasets.RawData):
+        return {
+            **{"modality": data.modality, "items": len(data.records), "classes": 0, "target": None},
+            **{"splits": {}, "columns": dict(data.reading.columns)},
+            **{"skipped": datasets.skipped_by_reason(data.skipped), "notes": []},
+        }
     found = datasets.describe(data)
     return {
         "modality": found.modality,
@@ -182,15 +188,12 @@ def data_details_json(data: LabelledData, form: Form = PYTHON) -> Json:
     }
 
 
-def data_lines(data: LabelledData, form: Form = PYTHON) -> list[str]:
+def data_lines(data: LabelledData | RawData, form: Form = PYTHON) -> list[str]:
     """Return the line that says what was understood of a dataset, then what looks odd."""
+    if isinstance(data, datasets.RawData):
+        return [datasets.line_on_inputs(data)]
     found = datasets.describe(data)
     return [form.message(found.line), *(f"note: {form.message(note)}" for note in found.notes)]
-
-
-def inputs_line(inputs: RawData) -> str:
-    """Return the line that says what unlabelled inputs were found."""
-    return datasets.line_on_inputs(inputs)
 
 
 # Probe sets
@@ -460,7 +463,8 @@ def check_json(findings: DataFindings | RunFindings, form: Form = PYTHON) -> Jso
     """Return the findings of a check of data or of a run."""
     if isinstance(findings, diagnostics.DataFindings):
         return diagnostics.data_json(findings, form.written)
-    return diagnostics.run_json(findings, form.written)
+    read = {} if findings.data is None else {"data": data_json(findings.data, form)}
+    return {**diagnostics.run_json(findings, form.written), **read}
 
 
 def check_report(findings: DataFindings | RunFindings, form: Form = PYTHON) -> Report:

@@ -344,9 +344,16 @@ class Workspace:
         return ProbeSetContent(probe_set=found, items=tuple(items))
 
     def create_probe_set(
-        self, data: str | Path, *, name: str, n: int, seed: int, license: str
+        self, data: str | Path | LabelledData | RawData, *, name: str, n: int, seed: int, license: str
     ) -> tuple[ProbeSet, list[str]]:
         """Sample a probe set from a folder or dataset, make it current, and embed the experts on it.
+
+        Args:
+            data: as `read_unlabelled` takes it, or what that returned.
+            name: of the probe set.
+            n: number of inputs.
+            seed: of the sample.
+            license: of the inputs.
 
         Returns:
             The probe set, and a line for each expert that could not be run.
@@ -355,12 +362,22 @@ class Workspace:
             DatasetError: when fewer than four inputs are there.
         """
         self._tidy(False)
-        draft = datasets.probe_set_from(features.probe_sets.readable(data), n, seed=seed, license=license)
+        source = self.read_unlabelled(data) if isinstance(data, str | Path) else data
+        draft = datasets.probe_set_from(source, n, seed=seed, license=license)
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "probes.zip"
             datasets.write_probe_set(file, name=name, version="1", modality=draft.modality, items=draft.items)
             probe_set = features.probe_sets.install(self.store, file, use=True)
         return probe_set, registry.embed_missing(self.store, self._prober(False), probe_set)
+
+    def read_unlabelled(self, data: str | Path) -> LabelledData | RawData:
+        """Return the files of a folder whatever its sub-folders are, and another dataset as `read` does.
+
+        Raises:
+            NotFoundError, DatasetError: as `read`.
+        """
+        path = Path(data)
+        return datasets.read_unlabelled(path) if path.is_dir() else self.read(data)
 
     def use_probe_set(self, name: str) -> tuple[ProbeSet, list[str]]:
         """Make a probe set current, and embed the experts that lack it; returns as `create_probe_set`.
@@ -999,7 +1016,10 @@ class Workspace:
             raise NotFoundError(f"there is no such expert for {inputs}; register one")
         prober, expert = self._prober(trust_code), chosen
         return diagnostics.FeatureExtractor(
-            expert=expert.short, reason=reason, features=lambda inputs: prober.features(expert, inputs)
+            expert=expert.short,
+            reason=reason,
+            features=lambda inputs: prober.features(expert, inputs),
+            note=lambda inputs: prober.note(expert, inputs),
         )
 
     def check_run(

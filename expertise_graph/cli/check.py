@@ -56,7 +56,7 @@ def check(context: CommandContext, /, data: str, out: Path | None, as_json: bool
             if given["test"]:
                 given["test"] = workspace.read(given["test"], columns=columns_from(given), strict=False)
                 report_data(given["test"], FORM, context.verbose)
-        findings = _findings(workspace, data, labelled, given)
+        findings = _findings(workspace, data, labelled, given, verbose=context.verbose)
         report = views.check_report(findings, FORM)
         written = report.write(out) if out is not None else []
     if as_json:
@@ -77,13 +77,16 @@ def _labelled(workspace: Workspace, data: str, given: dict[str, Any]) -> Labelle
 
 
 def _findings(
-    workspace: Workspace, data: str, labelled: LabelledData | None, given: dict[str, Any]
+    workspace: Workspace, data: str, labelled: LabelledData | None, given: dict[str, Any], *, verbose: bool
 ) -> DataFindings | RunFindings:
     columns, trust_code = columns_from(given), given["trust_code"]
     if labelled is None:
         if given["test"] or given["expert"]:
             raise click.UsageError("--test and --expert are for a dataset, and there is a run in " + data)
-        return workspace.check_run(data, data=given["data_of"], columns=columns, trust_code=trust_code)
+        found = workspace.check_run(data, data=given["data_of"], columns=columns, trust_code=trust_code)
+        if found.data is not None:
+            report_data(found.data, FORM, verbose)
+        return found
     if given["data_of"]:
         raise click.UsageError(f"--data is for the folder of a run, and there is no run in {data}")
     return workspace.check(

@@ -78,7 +78,8 @@ def predict(
             lines=_stdin() if "-" in inputs else "",
             columns=columns_from(given),
         )
-        click.echo(printable(views.inputs_line(found)), err=True)
+        for line in views.data_lines(found, FORM):
+            click.echo(printable(line), err=True)
         answer = workspace.predict(opened, found, top=given["top"], threshold=given["threshold"])
     for what, why in answer.skipped:
         click.echo(printable(f"skipped {what}: {in_options(why)}"), err=True)

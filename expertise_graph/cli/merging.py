@@ -94,7 +94,7 @@ def merge(
         result = workspace.merge(experts, labelled, out, settings=settings, trust_code=given["trust_code"])
         names = workspace.names([result.expert] if result.expert else [])
     if as_json:
-        emit_json(views.merge_json(result, FORM))
+        emit_json({**views.merge_json(result, FORM), "data": views.data_json(labelled, FORM)})
     else:
         _show_merge(result, names)
 

@@ -19,7 +19,7 @@ from expertise_graph.core import byte_size, compact_number, count, printable
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from expertise_graph import LabelledData, Withdrawn
+    from expertise_graph import LabelledData, RawData, Withdrawn
     from expertise_graph.views import Form
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -147,7 +147,7 @@ def shown(name: str, value: Any) -> str:
     return "; ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def report_data(data: LabelledData, form: Form, verbose: bool) -> None:
+def report_data(data: LabelledData | RawData, form: Form, verbose: bool) -> None:
     """Print on stderr what was understood of a dataset, and if that was asked for what was skipped."""
     line, *notes = views.data_lines(data, form)
     for text in (line + (" (-v lists them)" if data.skipped and not verbose else ""), *notes):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from expertise_graph import views
-from expertise_graph.cli.app import CommandContext, app, in_options, pass_context
-from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, shown
+from expertise_graph.cli.app import FORM, CommandContext, app, in_options, pass_context
+from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, report_data, shown
 from expertise_graph.cli.parameters import SEED
 from expertise_graph.core import printable
 
@@ -56,11 +58,12 @@ def probe_show(context: CommandContext, name: str, as_json: bool) -> None:
 @probe.command("create")
 @click.argument("data")
 @click.option("--name", required=True, help="Name of the probe set.")
-@click.option("-n", "count", default=384, show_default=True, type=click.IntRange(4), help="Number of inputs.")
+@click.option("-n", "n", default=384, show_default=True, type=click.IntRange(4), help="Number of inputs.")
 @click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed of the sample.")
-@click.option("--license", "license_", default="unknown", show_default=True, help="Licence of the inputs.")
+@click.option("--license", default="unknown", show_default=True, help="Licence of the inputs.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
-def probe_create(context: CommandContext, data: str, name: str, count: int, seed: int, license_: str) -> None:
+def probe_create(context: CommandContext, /, data: str, as_json: bool, **given: Any) -> None:
     """Sample a probe set from DATA and make it current.
 
     All experts of its modality are embedded on it.
@@ -70,9 +73,15 @@ def probe_create(context: CommandContext, data: str, name: str, count: int, seed
       expertise-graph probe create ./my-images --name mine
     """
     with Bars() as bars, context.workspace(bars) as workspace:
-        made, failed = workspace.create_probe_set(data, name=name, n=count, seed=seed, license=license_)
+        source = workspace.read_unlabelled(data)
+        report_data(source, FORM, context.verbose)
+        made, failed = workspace.create_probe_set(source, **given)
+        details = next(p for p in workspace.probe_sets() if p.probe_set.id == made.id)
     click.echo(printable(f"{made.name}: {made.n} {made.modality} inputs, now current"), err=True)
     _report(failed)
+    if as_json:
+        read = {"data": views.data_json(source, FORM)}
+        emit_json({**views.probe_set_json(details), "failed": [in_options(line) for line in failed], **read})
 
 
 @probe.command("use")

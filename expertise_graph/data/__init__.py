@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         ProbeItem,
         probe_set_from,
         read_probe_set,
+        read_unlabelled,
         write_probe_set,
     )
     from expertise_graph.data.reading import read_argument, read_data, read_inputs, read_lines

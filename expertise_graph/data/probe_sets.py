@@ -23,7 +23,7 @@ from expertise_graph.core import (
     sha256_of_texts,
 )
 from expertise_graph.data.class_folders import modality_of_files
-from expertise_graph.data.dataset import Item, LabelledData
+from expertise_graph.data.dataset import Item, LabelledData, RawData, Record
 from expertise_graph.data.files import list_files
 from expertise_graph.data.modalities.base import WRITTEN_OUT, Modality, known_modalities
 from expertise_graph.data.sampling import stratified_sample
@@ -66,9 +66,9 @@ class ProbeFile:
 
 
 def probe_set_from(
-    source: LabelledData | Path, n: int = 512, *, seed: int, license: str = UNKNOWN
+    source: LabelledData | RawData | Path, n: int = 512, *, seed: int, license: str = UNKNOWN
 ) -> ProbeDraft:
-    """Draw `n` different inputs, spread over the classes of a dataset or the sub-folders of a folder.
+    """Draw `n` different inputs, spread over the classes of a dataset or the sub-folders of files.
 
     They are stored compactly: images as PNG with no side longer than 224 pixels. What cannot be opened is
     passed over; fewer than `n` inputs are returned when there are no more.
@@ -81,8 +81,10 @@ def probe_set_from(
         modality, items, groups = source.modality, source.items, source.labels
         origins = [f"{source.name} {number}" for number in range(len(items))]
     else:
-        modality, files, groups = _files(source)
-        items, origins = tuple(files), [f"{source.name}/{f.relative_to(source).as_posix()}" for f in files]
+        raw = read_unlabelled(source) if isinstance(source, Path) else source
+        modality, items = raw.modality, tuple(record.item for record in raw.records)
+        origins = [record.where for record in raw.records]
+        _, groups = np.unique([origin.rpartition("/")[0] for origin in origins], return_inverse=True)
     probes: dict[str, ProbeItem] = {}
     order = _order(groups, n, seed=seed)
     for number, item in _compacted(items, order, modality=known_modalities[modality]):
@@ -143,16 +145,24 @@ def read_probe_set(path: Path) -> ProbeFile:
     return _check(manifest, members, path=path)
 
 
-def _files(folder: Path) -> tuple[str, list[Path], IntArray]:
-    """Return the modality of a folder's files, those of it, and the sub-folder of each as a number."""
+def read_unlabelled(folder: Path) -> RawData:
+    """Return the files of one modality in a folder, at any depth and whatever its sub-folders are.
+
+    Raises:
+        NotFoundError: when there is no such folder.
+        DatasetError: when it holds no inputs, or those of several modalities.
+    """
     if not folder.is_dir():
         raise NotFoundError(f"there is no folder {folder} to draw inputs from")
-    files, _ = list_files(folder)
-    modality, files = modality_of_files(files)
+    files, skipped = list_files(folder)
+    modality, used = modality_of_files(files)
     if modality is None:
         raise DatasetError(f"{folder} holds no file that can be read as an input")
-    _, groups = np.unique([str(file.parent) for file in files], return_inverse=True)
-    return modality, files, groups
+    kept = set(used)
+    unused = [(str(file), f"no {modality} file") for file in files if file not in kept]
+    names = [f"{folder.name}/{file.relative_to(folder).as_posix()}" for file in used]
+    records = [Record(where=name, item=file, label=None) for name, file in zip(names, used, strict=True)]
+    return RawData(modality=modality, records=records, skipped=(*skipped, *unused))
 
 
 def _order(groups: IntArray, n: int, *, seed: int) -> list[int]:

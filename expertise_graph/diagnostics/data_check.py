@@ -178,11 +178,12 @@ class _DataCheck:
             doubtful = dict.fromkeys(i for a, b, similarity in pairs if similarity < certain for i in (a, b))
             extra = [i for i in doubtful if i not in sampled][:LEARNT_FROM]
             rows = [*sample.tolist(), *extra]
-            features = extractor.of(self.checked, rows, self.hashes)
+            features, note = extractor.of(self.checked, rows, self.hashes)
         except ExpertiseError as error:
             self.findings.expert_reason = first_line(error)
             self.findings.notes.append(f"no expert was used, so label errors are not searched for: {error}")
             return None
+        self.findings.notes += [note] if note else []
         self.findings.expert, self.findings.expert_reason = extractor.expert, extractor.reason
         if self.inspection.certain is not None:
             self._group(pairs, cosines(pairs, {item: row for row, item in enumerate(rows)}, features))

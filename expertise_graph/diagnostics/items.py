@@ -144,6 +144,10 @@ def short_path(path: str, locator: str) -> str:
         return path
 
 
+def _nothing_to_say(inputs: Inputs) -> str:
+    return ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeatureExtractor:
     """An expert, and how to get its features.
@@ -152,19 +156,22 @@ class FeatureExtractor:
         expert: its name.
         reason: why this one.
         features: inputs to (n, d) float.
+        note: what is to be said about features that it gave: what share of the texts was cut.
     """
 
     expert: str
     reason: str
     features: Callable[[Inputs], FloatArray]
+    note: Callable[[Inputs], str] = _nothing_to_say
 
-    def of(self, checked: CheckedItems, rows: Sequence[int], hashes: Sequence[str | None]) -> FloatArray:
-        """Return the features (len(rows), d) of some items, cached by the hashes of their content."""
+    def of(
+        self, checked: CheckedItems, rows: Sequence[int], hashes: Sequence[str | None]
+    ) -> tuple[FloatArray, str]:
+        """Return the features (len(rows), d) of some items, cached by their content, and a note on them."""
         key = sha256_of_texts(hashes[i] or "" for i in rows)
         items = tuple(checked.items[i] for i in rows)
-        return np.asarray(
-            self.features(Inputs(items=items, modality=checked.modality, sha256=f"check:{key}"))
-        )
+        inputs = Inputs(items=items, modality=checked.modality, sha256=f"check:{key}")
+        return np.asarray(self.features(inputs)), self.note(inputs)
 
 
 Choose = Callable[[], FeatureExtractor]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from expertise_graph import data as datasets
 from expertise_graph.core import (
     ARRAYS,
     DatasetError,
@@ -15,7 +14,7 @@ from expertise_graph.core import (
     path_part,
     replacing,
 )
-from expertise_graph.data import Inputs, LabelledData, ProbeFile, read_probe_set
+from expertise_graph.data import Inputs, ProbeFile, read_probe_set
 from expertise_graph.store import Store
 
 PENDING = "embeddings"
@@ -36,12 +35,6 @@ def install(store: Store, path: Path, *, use: bool = False) -> ProbeSet:
         if use or store.state(_state(probe_set.modality)) is None:
             make_current(store, probe_set)
     return probe_set
-
-
-def readable(data: str | Path) -> LabelledData | Path:
-    """Return a folder as it is, and any other dataset read, to sample a probe set from."""
-    path = Path(data)
-    return path if path.is_dir() else datasets.read_data(data)
 
 
 def make_current(store: Store, probe_set: ProbeSet) -> None:

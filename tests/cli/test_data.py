@@ -147,3 +147,25 @@ def test_what_was_named_goes_into_the_next_command(workspace, tmp_path):
         .json
     )
     assert "--splits train=part1,test=part2" in answer["command"]
+
+
+def test_a_probe_set_says_what_it_was_drawn_from(blank, letters):
+    made = invoke("probe", "create", letters, "--name", "mine", "-n", 8, "--json").worked()
+    assert made.err.splitlines()[0] == "48 images"
+    assert made.json["data"] == {
+        **{"modality": "image", "items": 48, "classes": 0, "target": None},
+        **{"splits": {}, "columns": {}, "skipped": {}, "notes": []},
+    }
+    assert (made.json["name"], made.json["n"], made.json["current"], made.json["failed"]) == (
+        "mine",
+        8,
+        True,
+        [],
+    )
+
+
+def test_a_probe_set_of_a_table_carries_its_columns(blank, tmp_path):
+    rows = [(f"words of number {i}", ["a", "b"][i % 2]) for i in range(12)]
+    made = invoke("probe", "create", text_csv(tmp_path / "t.csv", rows), "--name", "mine", "-n", 8, "--json")
+    assert made.worked().err.startswith("t: 12 texts from 'text' with 2 classes from 'label'")
+    assert made.json["data"]["columns"] == {"text": "text", "label": "label"}

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from expertise_graph import views
 from expertise_graph.cli.app import command_line
 from expertise_graph.core.metrics import log_softmax
 from expertise_graph.data.dataset import Columns
@@ -153,6 +154,7 @@ def test_the_worst_examples_are_those_of_the_highest_loss(run_folder):
     assert found["kind"] == "run"
     assert found["looked_at"] == 12 + 72
     data = read_data(Path("letters"))
+    assert found["data"] == views.data_json(data)
     model = open_model(run_folder)
     splits = holdout(data, seed=0)
     rows = np.sort(np.concatenate([splits.validation, splits.test]))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from expertise_graph.data.reading import read_data
 from expertise_graph.features.running import extract
 from expertise_graph.merging.evaluator import Evaluator
 from expertise_graph.merging.loaded_model import open_folder
@@ -22,6 +23,7 @@ KEYS = {
     "run", "expert", "parent", "method", "scale", "density", "weights", "children", "head", "statistics",
     "statistics_accuracy", "validation_accuracy", "accuracy", "n_test", "seed", "license", "seconds", "path",
     "task", "notes", "metric", "best_child", "best_child_accuracy",
+    "data",
 }  # fmt: skip
 
 
@@ -49,6 +51,7 @@ def edges_to(expert):
 def test_every_method_leaves_an_expert_with_lineage_to_all(family, method):
     result = merge(family, "--method", *method).worked().json
     assert set(result) == KEYS
+    assert result["data"]["items"] == len(read_data(family.data))
     assert 0.5 < result["accuracy"] <= 1
     assert result["n_test"] == 32
     assert (result["method"], result["head"]) == (method[0], "merged")

@@ -214,7 +214,7 @@ def test_a_text_of_many_megabytes_is_cut_before_it_is_tokenised(tmp_path):
     assert (backbone.lengths.seen, backbone.lengths.cut) == (2, 2)
 
 
-def test_query_and_warm_start_say_what_share_of_the_texts_was_cut(blank, tmp_path):
+def test_query_check_and_warm_start_say_what_share_of_the_texts_was_cut(blank, tmp_path):
     path = materials.bert(tmp_path / "bert", 1, positions=600)
     materials.change_json(path / "tokenizer_config.json", model_max_length=10_000)
     data = tmp_path / "long.csv"
@@ -228,6 +228,9 @@ def test_query_and_warm_start_say_what_share_of_the_texts_was_cut(blank, tmp_pat
         assert said.startswith("bert: ")
         assert "64 tokens" in said
         assert "max_tokens=600" in said
+        notes = invoke("check", data, "--expert", "bert", "--json").worked().json["notes"]
+        (said,) = [n for n in notes if "tokens that it reads" in n]
+        assert said.startswith("bert: 50 % of the texts are longer than the 64 tokens")
     done = invoke("warm-start", data, "--expert", "bert", "--out", "out", "--epochs", 1, "--json").worked()
     assert "longer than the 64 tokens" in done.json["note"]
 
@@ -236,5 +239,6 @@ def test_of_another_encoder_no_text_is_cut_and_nothing_is_said(blank, tmp_path):
     shutil.rmtree(tmp_path / "x", ignore_errors=True)
     data = materials.glosses(tmp_path / "g.csv", 6)
     invoke("register", f"dir:{materials.bert(tmp_path / 'bert', 1)}").worked()
-    notes = invoke("query", data, "--json").worked().json["notes"]
-    assert not any("tokens that it reads" in n for n in notes)
+    for verb in ("query", "check"):
+        notes = invoke(verb, data, "--json").worked().json["notes"]
+        assert not any("tokens that it reads" in n for n in notes)
