@@ -72,6 +72,8 @@ if TYPE_CHECKING:
 # A check only needs some good expert to look through; which is best to start from is what `query` is for.
 _CHECK_BUDGET, _CHECK_SAMPLE = 4, 256
 
+ISOLATE_VARIABLE = "EXPERTISE_GRAPH_ISOLATE"
+
 _NOT_EXPERTS = ("shrink", "hf", "dir", "timm", "factory")
 
 
@@ -134,6 +136,11 @@ class Workspace:
         progress: called with a label, the work done and the work in total.
         must_exist: whether a missing registry.db is an error now, or only when a verb needs it. Reading,
             predicting, evaluating and exporting a model from its folder need none.
+        isolate: whether experts from outside, all but those of ``zoo:``, are loaded and run in a process of
+            their own when they are registered and ranked; by default unless $EXPERTISE_GRAPH_ISOLATE is 0.
+        memory_limit: bytes that this process may take; by default 0.8 of what is free.
+        time_limit: seconds that an expert may take to be loaded and for each batch; by default 120, and 0.2
+            for each megabyte of its weights.
 
     Raises:
         NotFoundError: when there is no registry.db.
@@ -141,10 +148,21 @@ class Workspace:
     """
 
     def __init__(
-        self, path: str | Path | None = None, *, progress: Progress = silent, must_exist: bool = True
+        self,
+        path: str | Path | None = None,
+        *,
+        progress: Progress = silent,
+        must_exist: bool = True,
+        isolate: bool | None = None,
+        memory_limit: float | None = None,
+        time_limit: float | None = None,
     ) -> None:
         self.progress = progress
         self._path = path
+        by_default = os.environ.get(ISOLATE_VARIABLE) != "0"
+        # The system's means that it takes are not those of Windows.
+        self._isolate = (by_default if isolate is None else isolate) and os.name != "nt"
+        self._limits = {"memory": memory_limit, "seconds": time_limit}
         if must_exist:
             self.store.generation()
 
@@ -187,8 +205,18 @@ class Workspace:
         except NotFoundError:
             return False
 
+    @cached_property
+    def _isolation(self) -> features.Isolation:
+        """Where experts from outside are run, one process for all verbs."""
+        return features.Isolation(**self._limits)
+
+    def _end_isolation(self) -> None:
+        if "_isolation" in self.__dict__:
+            self._isolation.close()
+
     def close(self) -> None:
         """Close the registry."""
+        self._end_isolation()
         if "store" in self.__dict__:
             self.store.close()
 
@@ -215,7 +243,8 @@ class Workspace:
         """
         options = options or models.SourceOptions()
         self._tidy(options.trust_code)
-        found, prober = models.resolve_all(reference, options), self._prober(options.trust_code)
+        prober = self._prober(options.trust_code)
+        found = prober.resolve(reference, options)
         with registry.registering(self.store) as add:
             first, *_ = [add(expert, prober) for expert in found]
         return first
@@ -234,9 +263,10 @@ class Workspace:
         self._tidy(False)
         with registry.registering(self.store) as add:
             for reference, options in sources:
+                prober = self._prober(options.trust_code)
                 try:
-                    for expert in models.resolve_all(reference, options):
-                        done.append((reference, add(expert, self._prober(options.trust_code))))
+                    for expert in prober.resolve(reference, options):
+                        done.append((reference, add(expert, prober)))
                 except ExpertiseError as error:
                     done.append((reference, error))
         return done
@@ -464,6 +494,13 @@ class Workspace:
             race=self._race(labelled, query, trust_code),
         )
 
+    def _query_alone(self, labelled: LabelledData, query: Query, trust_code: bool) -> Ranking:
+        """Answer a query before training, which may need the memory that running experts took."""
+        try:
+            return self.query(labelled, query, trust_code=trust_code)
+        finally:
+            self._end_isolation()
+
     def _race(
         self, labelled: LabelledData, query: Query, trust_code: bool
     ) -> training.SuccessiveHalving | None:
@@ -588,7 +625,7 @@ class Workspace:
             return [self.store.find_runnable(named)]
         if (begun := training.expert_of_run(self.store, labelled, out, config)) is not None:
             return [begun]
-        ranking = self.query(labelled, Query(seed=config.seed), trust_code=trust_code)
+        ranking = self._query_alone(labelled, Query(seed=config.seed), trust_code)
         if ranking.interrupted:
             raise KeyboardInterrupt
         runnable = [c.expert for c in ranking.candidates if c.expert.runnable]
@@ -655,7 +692,7 @@ class Workspace:
             return tuning.auto(
                 self._context(trust_code),
                 labelled,
-                ask=lambda asked, query: self.query(asked, query, trust_code=trust_code),
+                ask=lambda asked, query: self._query_alone(asked, query, trust_code),
                 out=out,
                 settings=settings,
                 started=started,
@@ -1199,6 +1236,7 @@ class Workspace:
             trust_code=trust_code,
             progress=self.progress,
             ran=features.Timings(self.store).note,
+            outside=self._isolation if self._isolate else None,
         )
 
 

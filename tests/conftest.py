@@ -29,6 +29,8 @@ def pytest_configure(config):
     os.environ.pop("COLUMNS", None)
     os.environ["HF_HOME"] = f"{home}/hf"
     os.environ["EXPERTISE_GRAPH_CACHE"] = f"{home}/cache"
+    # To start a process takes seconds; tests that are about it ask for it.
+    os.environ["EXPERTISE_GRAPH_ISOLATE"] = "0"
     # Nothing listens there: a test in this process that asks the Hub is offline.
     os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"

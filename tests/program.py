@@ -72,6 +72,7 @@ def environment(home: Path, more: Mapping[str, str] = {}) -> dict[str, str]:
         "EXPERTISE_GRAPH_CACHE": str(home / "cache"),
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
+        "EXPERTISE_GRAPH_ISOLATE": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     return {**kept, **fixed, **more}

@@ -89,10 +89,14 @@ class Program(Group):
 
 @dataclass
 class CommandContext:
-    """What every command is given: where the workspace is, how much to print, and when it all began."""
+    """What every command is given: where the workspace is, how much to print, and when it all began.
+
+    `limits` are settings of the workspace for experts from outside, where they were given.
+    """
 
     workspace_path: str | None
     verbose: bool
+    limits: dict[str, Any] = field(default_factory=dict)
     started: float = field(default_factory=time.perf_counter)
 
     def workspace(self, bars: Bars | None = None, *, must_exist: bool = True) -> Workspace:
@@ -100,7 +104,8 @@ class CommandContext:
         from expertise_graph.core import silent
         from expertise_graph.workspace import Workspace
 
-        return Workspace(self.workspace_path, progress=bars.update if bars else silent, must_exist=must_exist)
+        progress = bars.update if bars else silent
+        return Workspace(self.workspace_path, progress=progress, must_exist=must_exist, **self.limits)
 
 
 pass_context = click.make_pass_decorator(CommandContext)

@@ -11,7 +11,7 @@ import click
 from expertise_graph import views
 from expertise_graph.cli.app import FORM, INTERRUPTED, CommandContext, app, pass_context
 from expertise_graph.cli.output import Bars, emit_json, report_data
-from expertise_graph.cli.parameters import SEED, column_options, columns_from, trust_option
+from expertise_graph.cli.parameters import SEED, column_options, columns_from, isolation_options, trust_option
 from expertise_graph.core import printable
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 @click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed.")
 @column_options
 @trust_option
+@isolation_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def check(context: CommandContext, /, data: str, out: Path | None, as_json: bool, **given: Any) -> None:

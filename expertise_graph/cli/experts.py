@@ -14,7 +14,7 @@ import expertise_graph as xg
 from expertise_graph import views
 from expertise_graph.cli.app import FORM, CommandContext, app, pass_context
 from expertise_graph.cli.output import Bars, emit, emit_ids, emit_json, listing_options, shown
-from expertise_graph.cli.parameters import trust_option
+from expertise_graph.cli.parameters import isolation_options, trust_option
 from expertise_graph.core import InvalidInputError, NotFoundError, count, listed, printable
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def _source_options(command: Any) -> Any:
     "of mappings such as {source: hf:org/name, license: mit}.",
 )
 @_source_options
+@isolation_options
 @listing_options
 @pass_context
 def register(

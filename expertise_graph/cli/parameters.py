@@ -13,6 +13,7 @@ import yaml
 from click.shell_completion import CompletionItem
 
 import expertise_graph as xg
+from expertise_graph.cli.app import CommandContext
 from expertise_graph.core import InvalidInputError, check_output, did_you_mean, shorten, write_text
 
 if TYPE_CHECKING:
@@ -285,13 +286,57 @@ trust_option = click.option(
     help="Allow this command to run Python code that comes with an expert (factory: experts).",
 )
 
+
+def _limit(context: click.Context, option: click.Parameter, value: Any) -> None:
+    if value is not None and isinstance(context.obj, CommandContext):
+        context.obj.limits[str(option.name)] = value * 1e9 if option.name == "memory_limit" else value
+
+
+_ISOLATION = (
+    click.option(
+        "--isolate/--no-isolate",
+        default=None,
+        callback=_limit,
+        expose_value=False,
+        help="Load and run experts from outside in a process of their own, with limits of memory and time.  "
+        "[default: isolate all but zoo: experts]",
+    ),
+    click.option(
+        "--memory-limit",
+        type=Positive(),
+        metavar="GB",
+        callback=_limit,
+        expose_value=False,
+        help="Memory that this process may take, in GB.  [default: 0.8 of what is free]",
+    ),
+    click.option(
+        "--time-limit",
+        type=Seconds(),
+        callback=_limit,
+        expose_value=False,
+        help="Time that an expert may take to be loaded and for each batch, e.g. 90s, 10m.  [default: 120s, "
+        "and 0.2s for each MB of weights]",
+    ),
+)
+
+
+def isolation_options(command: F) -> F:
+    """Add the options that say how experts from outside are run."""
+    for option in reversed(_ISOLATION):
+        command = option(command)
+    return command
+
+
 # Options in a YAML file
 
 # Of a value that cannot be one, as much is quoted.
 _SHOWN = 60
 
 # The form of the output, and what is done once only, are no settings of the work.
-_NOT_KEPT = ("config", "save_config", "out", "as_json", "force", "trust_code", "verbose", "help")
+_NOT_KEPT = (
+    *("config", "save_config", "out", "as_json", "force", "trust_code", "verbose", "help"),
+    *("isolate", "memory_limit", "time_limit"),
+)
 
 
 def config_options(command: F) -> F:

@@ -9,7 +9,7 @@ import click
 from expertise_graph import views
 from expertise_graph.cli.app import FORM, CommandContext, app, in_options, pass_context
 from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, report_data, shown
-from expertise_graph.cli.parameters import SEED
+from expertise_graph.cli.parameters import SEED, isolation_options
 from expertise_graph.core import printable
 
 
@@ -62,6 +62,7 @@ def probe_show(context: CommandContext, name: str, as_json: bool) -> None:
 @click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed of the sample.")
 @click.option("--license", default="unknown", show_default=True, help="Licence of the inputs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@isolation_options
 @pass_context
 def probe_create(context: CommandContext, /, data: str, as_json: bool, **given: Any) -> None:
     """Sample a probe set from DATA and make it current.
@@ -86,6 +87,7 @@ def probe_create(context: CommandContext, /, data: str, as_json: bool, **given: 
 
 @probe.command("use")
 @click.argument("name")
+@isolation_options
 @pass_context
 def probe_use(context: CommandContext, name: str) -> None:
     """Make a probe set the current one of its modality.

@@ -27,6 +27,7 @@ from expertise_graph.cli.parameters import (
     columns_from,
     constraint_options,
     constraints_from,
+    isolation_options,
     trust_option,
 )
 from expertise_graph.core import count, duration, printable
@@ -78,6 +79,7 @@ COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why",
 @constraint_options
 @column_options
 @trust_option
+@isolation_options
 @listing_options
 @pass_context
 def query(context: CommandContext, /, data: str, style: str | None, trust_code: bool, **given: Any) -> None:

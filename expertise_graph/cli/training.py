@@ -39,6 +39,7 @@ from expertise_graph.cli.parameters import (
     config_options,
     constraint_options,
     constraints_from,
+    isolation_options,
     save_settings,
     trust_option,
 )
@@ -183,6 +184,7 @@ _TRIAL_COLUMNS = (
 @click.option("--force", is_flag=True, help="Delete an earlier run in the output folder first.")
 @column_options
 @trust_option
+@isolation_options
 @config_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
@@ -347,6 +349,7 @@ def runs_rm(context: CommandContext, run: str, descendants: bool, dry_run: bool,
 @constraint_options
 @column_options
 @trust_option
+@isolation_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def auto(context: CommandContext, /, data: str, out: Path, as_json: bool, **given: Any) -> None:

@@ -66,6 +66,10 @@ class Registry(Generic[T]):
         """Iterate over all names, built in and from entry points, sorted."""
         return iter(sorted({*self._entries, *self._paths, *(e.name for e in self._entry_points)}))
 
+    def is_lasting(self, name: str) -> bool:
+        """Tell whether another process knows `name` too: it was not added by a call in this one."""
+        return name in self._paths or any(entry.name == name for entry in self._entry_points)
+
     @cached_property
     def _entry_points(self) -> tuple[EntryPoint, ...]:
         return tuple(entry_points(group=f"expertise_graph.{self.kind}"))

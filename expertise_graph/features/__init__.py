@@ -8,11 +8,22 @@ if TYPE_CHECKING:
     from expertise_graph.features import probe_sets as probe_sets
     from expertise_graph.features.context import Context
     from expertise_graph.features.cost import Timings, cached, predicted_seconds
+    from expertise_graph.features.executors import Executor, Here
     from expertise_graph.features.failures import remembered
     from expertise_graph.features.indexes import DEFAULT_INDEX, VectorIndex, vector_indexes
+    from expertise_graph.features.isolation import Isolation
     from expertise_graph.features.latency import Meter
     from expertise_graph.features.probing import Prober
-    from expertise_graph.features.running import at_once, extract, forward, machine, timed, try_out
+    from expertise_graph.features.running import (
+        at_once,
+        configure,
+        extract,
+        forward,
+        machine,
+        setup,
+        timed,
+        try_out,
+    )
     from expertise_graph.features.similarity import (
         DUPLICATE_CKA,
         SKETCH_DIM,

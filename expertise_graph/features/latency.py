@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from expertise_graph import features, models
+from expertise_graph import features
 from expertise_graph.core import (
     Expert,
     InvalidInputError,
@@ -12,9 +12,9 @@ from expertise_graph.core import (
     NotFoundError,
     SourceError,
     UntrustedError,
-    expert_errors,
 )
-from expertise_graph.data import Inputs, Item, known_modalities
+from expertise_graph.data import Inputs, Item
+from expertise_graph.features.probing import Prober
 from expertise_graph.store import Store
 
 # Forward passes whose median counts. Fewer than five say little beside other processes on the machine; more
@@ -27,30 +27,27 @@ class Meter:
     """Latency of experts as a function; remembers why some have none.
 
     Attributes:
+        prober: runs the experts.
         probes: a probe set of the experts' modality; one input of it is run.
         unusable: a line for each expert that could not be run, by id.
     """
 
     store: Store
+    prober: Prober
     probes: Inputs
-    trust_code: bool = False
     repeats: int = REPEATS
     unusable: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, expert: Expert) -> float | None:
         """Return the milliseconds for one input, or None for an expert that cannot be run."""
         try:
-            return measure(
-                self.store, expert, probes=self.probes, trust_code=self.trust_code, repeats=self.repeats
-            )
+            return measure(self.store, self.prober, expert, probes=self.probes, repeats=self.repeats)
         except (SourceError, UntrustedError, NotFoundError, MissingExtraError) as error:
             self.unusable[expert.id] = f"the latency of {expert.name} was not measured: {error}"
             return None
 
 
-def measure(
-    store: Store, expert: Expert, *, probes: Inputs, trust_code: bool = False, repeats: int = REPEATS
-) -> float:
+def measure(store: Store, prober: Prober, expert: Expert, *, probes: Inputs, repeats: int = REPEATS) -> float:
     """Return the milliseconds that one input takes an expert on this machine, a batch of one.
 
     The median of `repeats` forward passes with the expert's own preprocessing, the opening of the
@@ -70,10 +67,7 @@ def measure(
         return known
     if not expert.runnable:
         raise SourceError(f"{expert.name} is known from imported metadata only and cannot be run")
-    item = known_modalities[probes.modality].decode(typical(probes))
-    with expert_errors(expert.name):
-        backbone = models.load(expert, trust_code=trust_code)
-        milliseconds = features.timed(backbone, item, repeats)
+    milliseconds = prober.latency(expert, typical(probes), repeats=repeats)
     store.put_latency(expert, features.machine(), milliseconds)
     return milliseconds
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph import features, models
-from expertise_graph.core import Expert, FailedError, Progress, expert_errors, silent
-from expertise_graph.data import Inputs
+from expertise_graph.core import Expert, FailedError, Progress, silent
+from expertise_graph.data import Inputs, Item, known_modalities
+from expertise_graph.features.executors import Executor, Here
+from expertise_graph.models import ZOO, SourceOptions, sources
 from expertise_graph.store import Arrays, features_key
+
+_HERE = Here()
 
 
 def _ignore(expert: Expert, items: int, seconds: float) -> None:
@@ -30,12 +32,14 @@ class Prober:
         trust_code: whether experts built by code of the user may be loaded.
         progress: called after every batch.
         ran: called with the expert, the number of items and the seconds when an expert was really run.
+        outside: where experts from outside are run; None for this process.
     """
 
     arrays: Arrays
     trust_code: bool = False
     progress: Progress = silent
     ran: Callable[[Expert, int, float], None] = _ignore
+    outside: Executor | None = None
 
     def features(self, expert: Expert, inputs: Inputs, *, new: bool = False) -> NDArray[np.float32]:
         """Return features (n, d) of `inputs`, from the cache or by running the expert.
@@ -53,21 +57,34 @@ class Prober:
         stored = self.arrays.get(key)
         if stored is not None and len(stored) == len(inputs.items):
             return stored
-        with expert_errors(expert.name):
-            backbone = models.load(expert, trust_code=self.trust_code)
-            if new:
-                features.try_out(backbone)
-            start = time.perf_counter()
-            given = features.extract(backbone, inputs.items, label=expert.name, progress=self.progress)
-            seconds = time.perf_counter() - start
-        if not np.isfinite(given).all():
+        done = self._executor(expert.source, expert.modality).features(
+            expert, inputs.items, trust_code=self.trust_code, new=new, progress=self.progress
+        )
+        if not np.isfinite(done.features).all():
             raise FailedError(
                 f"{expert.name} failed: it gives NaN or infinite features; its weights are not usable"
             )
-        self.ran(expert, len(inputs.items), seconds)
-        note = backbone.lengths.note if backbone.lengths else ""
-        self.arrays.put(key, given, note=note and f"{expert.name}: {note}")
-        return given
+        self.ran(expert, len(inputs.items), done.seconds)
+        self.arrays.put(key, done.features, note=done.note and f"{expert.name}: {done.note}")
+        return done.features
+
+    def latency(self, expert: Expert, item: Item, *, repeats: int) -> float:
+        """Return the median milliseconds that an undecoded item takes an expert, which is really run."""
+        executor = self._executor(expert.source, expert.modality)
+        return executor.latency(expert, item, trust_code=self.trust_code, repeats=repeats)
+
+    def resolve(self, reference: str, options: SourceOptions) -> list[Expert]:
+        """Return the experts that a reference names, as `models.resolve_all`."""
+        return self._executor(reference.partition(":")[0]).resolve(reference, options)
+
+    def here(self) -> Prober:
+        """Return a prober that runs every expert in this process, for what was made here."""
+        return replace(self, outside=None)
+
+    def _executor(self, source: str, modality: str | None = None) -> Executor:
+        """Return where experts of a source are run: here if shipped, or known to no other process."""
+        known = sources.is_lasting(source) and (modality is None or known_modalities.is_lasting(modality))
+        return self.outside if self.outside is not None and known and source != ZOO else _HERE
 
     def note(self, expert: Expert, inputs: Inputs) -> str:
         """Return what is to be said about features in the cache: what share of the texts was cut."""

@@ -8,7 +8,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +191,20 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def setup() -> dict[str, Any]:
+    """Return what was set for this process and changes results or time: see `configure`."""
+    chosen = torch.cuda.current_device() if torch.cuda.is_initialized() else None
+    return {"threads": torch.get_num_threads(), "device": chosen}
+
+
+def configure(given: Mapping[str, Any]) -> None:
+    """Set for this process what another one had, as `setup` gave it."""
+    if given.get("threads", torch.get_num_threads()) != torch.get_num_threads():
+        torch.set_num_threads(given["threads"])
+    if given.get("device") is not None:
+        torch.cuda.set_device(given["device"])
 
 
 def timed(backbone: Backbone, item: Item, repeats: int) -> float:

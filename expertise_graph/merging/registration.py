@@ -131,7 +131,7 @@ def record_model(context: Context, made: MadeModel) -> Expert:
     # A delta may give back the very child it was made of: what is known of that stays.
     if expert is None:
         described = dataclasses.replace(described, base_model=origin.parent, datasets=origin.datasets)
-        expert = register(store, context.prober, described)
+        expert = register(store, context.prober.here(), described)
     with store.transaction():
         store.drop_run_edges(origin.run)
         known = {e.source for e in store.edges("lineage", expert.id) if e.target == expert.id and e.run}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from expertise_graph.core import Expert, Registry, percent, setting
 
@@ -143,6 +143,15 @@ class Source(Protocol):
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the weights, after checking that they are the pinned ones."""
+        ...
+
+
+@runtime_checkable
+class Fetching(Protocol):
+    """A source that can download what it reads beforehand: there is a limit of time for the rest only."""
+
+    def fetch(self, locator: str, options: SourceOptions) -> Path | None:
+        """Bring what is read to this machine; return where, or None where more may be downloaded later."""
         ...
 
 

@@ -34,6 +34,10 @@ class FactorySource:
         weights = Path(options.weights).expanduser().absolute()
         return describe_network(spec, weights, options, pin=Pin(source="factory", locator=locator))
 
+    def fetch(self, locator: str, options: SourceOptions) -> Path | None:
+        """Return the file of the weights, if it is named."""
+        return Path(options.weights).expanduser().absolute() if options.weights else None
+
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Build the network and load the registered weights into it."""
         require_trust(expert.meta, trust_code)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from expertise_graph.core import Expert
 from expertise_graph.models.adapters import is_adapter
 from expertise_graph.models.base import Backbone, Pin, SourceOptions, sources
 from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
-from expertise_graph.models.hub_client import fetch_commit, fetch_model, hub_errors
+from expertise_graph.models.hub_client import fetch, fetch_commit, fetch_model, hub_errors
 
 
 class HubSource:
@@ -30,6 +31,12 @@ class HubSource:
         return describe_checkpoint(
             root, named, Pin(source="hf", locator=repo, revision=sha, id=f"hf:{repo}@{sha}")
         )
+
+    def fetch(self, locator: str, options: SourceOptions) -> Path | None:
+        """Download the repository; what an adapter changes may have to be downloaded later."""
+        repo, revision = split_revision(locator, options.revision)
+        root = fetch(repo, revision)
+        return None if is_adapter(root) else root
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the pinned commit, from the cache where it is there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,6 +51,18 @@ def fetch_model(repo: str, revision: str | None) -> tuple[str, Path]:
         )
         check_blobs(root, repo)
         return root.name, root
+
+
+def fetch(repo: str, revision: str | None) -> Path:
+    """Return a local folder with the allowed files of a revision; a commit that is cached needs no network.
+
+    Raises:
+        NotFoundError, OfflineError, SourceError, UntrustedError: see `HubSource.resolve`.
+    """
+    if revision is None or not re.fullmatch("[0-9a-f]{40}", revision):
+        return fetch_model(repo, revision)[1]
+    with hub_errors(repo):
+        return fetch_commit(repo, revision)
 
 
 def fetch_config(repo: str, revision: str | None) -> Path:

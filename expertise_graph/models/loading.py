@@ -17,6 +17,7 @@ from expertise_graph.core import (
 from expertise_graph.models.base import (
     ALIASES,
     Backbone,
+    Fetching,
     InputSpec,
     Source,
     SourceOptions,
@@ -24,13 +25,16 @@ from expertise_graph.models.base import (
 )
 from expertise_graph.models.changes import is_touched
 
+ZOO = "zoo"
+"""The scheme of experts that come with this package, or with packages that it names."""
+
 # Imported when an expert of theirs is resolved or loaded: they bring transformers, which is slow.
 sources.point("dir", "expertise_graph.models.local:source")
 sources.point("hf", "expertise_graph.models.hub:source")
 sources.point("timm", "expertise_graph.models.timm:source")
 sources.point("factory", "expertise_graph.models.factory:source")
 sources.point("adapter", "expertise_graph.models.adapters:source")
-sources.point("zoo", "expertise_graph.models.zoo:source")
+sources.point(ZOO, "expertise_graph.models.zoo:source")
 
 
 def resolve(reference: str, options: SourceOptions) -> Expert:
@@ -49,6 +53,25 @@ def resolve(reference: str, options: SourceOptions) -> Expert:
         )
     with expert_errors(reference):
         return sources[scheme].resolve(locator, options)
+
+
+def fetch(reference: str, options: SourceOptions) -> int | None:
+    """Download what `resolve` reads, and return how many bytes that is.
+
+    Returns:
+        None where the source may download something later, or cannot tell.
+
+    Raises:
+        ExpertiseError: as `resolve`.
+    """
+    scheme, _, locator = reference.partition(":")
+    source = sources[scheme]
+    with expert_errors(reference):
+        root = source.fetch(locator, options) if isinstance(source, Fetching) else None
+    if root is None:
+        return None
+    files = [root] if root.is_file() else [*root.glob("*"), *root.glob("*/*")]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def resolve_all(reference: str, options: SourceOptions) -> list[Expert]:

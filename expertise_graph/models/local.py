@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from expertise_graph.core import Expert
 from expertise_graph.models.adapters import is_adapter
 from expertise_graph.models.base import Backbone, Pin, SourceOptions, sources
@@ -27,6 +29,11 @@ class LocalSource:
         if is_network_folder(root):
             return describe_network_folder(root, options)
         return describe_checkpoint(root, options, Pin(source="dir", locator=str(root)))
+
+    def fetch(self, locator: str, options: SourceOptions) -> Path | None:
+        """Return the folder; what an adapter changes may have to be downloaded."""
+        root = existing_folder(locator)
+        return None if is_adapter(root) else root
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the folder the expert was registered from."""

@@ -9,7 +9,7 @@ from typing import Any
 from expertise_graph.core import Expert, NotFoundError, SourceError, did_you_mean
 from expertise_graph.models.base import Backbone, InputSpec, Pin, SourceOptions
 from expertise_graph.models.card import read_card
-from expertise_graph.models.hub_client import fetch_commit, fetch_model, hub_errors
+from expertise_graph.models.hub_client import fetch, fetch_commit, fetch_model, hub_errors
 from expertise_graph.models.networks import describe_network, import_timm, load_network
 from expertise_graph.models.weights import WEIGHTS, read_object
 
@@ -33,6 +33,10 @@ class TimmSource:
         pin = Pin(source="timm", locator=locator, revision=sha, id=f"timm:{locator}@{sha}")
         card = dataclasses.replace(read_card(root / "README.md"), base_model=None)
         return describe_network(spec, root / WEIGHTS, named, pin=pin, card=card)
+
+    def fetch(self, locator: str, options: SourceOptions) -> Path | None:
+        """Download the weights."""
+        return fetch(f"timm/{locator}", options.revision)
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the pinned commit, from the cache where it is there."""

@@ -240,8 +240,8 @@ class ProbeRunner:
         """Return the milliseconds that one input takes an expert on this machine, measured once."""
         meter = features.Meter(
             store=self.context.store,
+            prober=self.context.prober,
             probes=self.probes,
-            trust_code=self.context.trust_code,
             unusable=self.unmeasured,
         )
         return meter(expert)

@@ -161,7 +161,7 @@ def _register_child(context: Context, data: LabelledData, spec: RunSpec, result:
         base_model=expert.id if pretrained else None,
         datasets=(*expert.datasets, data.name),
     )
-    return register(context.store, context.prober, child)
+    return register(context.store, context.prober.here(), child)
 
 
 def _child_name(store: Store, data: str, expert: str, child: str) -> str:

@@ -15,6 +15,7 @@ from expertise_graph.data.modalities.base import known_modalities
 from expertise_graph.data.probe_sets import read_probe_set
 from expertise_graph.features import running
 from expertise_graph.features.latency import Meter, measure, typical
+from expertise_graph.features.probing import Prober
 from expertise_graph.features.running import machine
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
@@ -31,6 +32,11 @@ def store(tmp_path):
     opened.close()
 
 
+@pytest.fixture
+def prober(store):
+    return Prober(arrays=store.features)
+
+
 @pytest.fixture(scope="module")
 def probes():
     files = [read_probe_set(f) for f in probe_files()]
@@ -45,10 +51,10 @@ def zoo(name):
 
 
 @pytest.mark.parametrize("name", ["latin-letters", "languages"])
-def test_it_is_the_time_of_one_input_through_preprocessing_and_network(store, probes, name):
+def test_it_is_the_time_of_one_input_through_preprocessing_and_network(store, prober, probes, name):
     node = zoo(name)
     inputs = probes[node.modality]
-    found = measure(store, node, probes=inputs, repeats=15)
+    found = measure(store, prober, node, probes=inputs, repeats=15)
     backbone = load(node)
     item, taken = known_modalities[node.modality].decode(typical(inputs)), []
     with torch.inference_mode():
@@ -59,15 +65,25 @@ def test_it_is_the_time_of_one_input_through_preprocessing_and_network(store, pr
     assert 1 / 3 < found / statistics.median(taken) < 3
 
 
-def test_what_was_measured_is_read_back_while_weights_and_machine_stay(store, probes, tmp_path):
+def test_what_was_measured_is_read_back_while_weights_and_machine_stay(store, prober, probes, tmp_path):
     folder = materials.starter("digits-in-fonts", tmp_path)
     node = resolve(f"dir:{folder}", SourceOptions())
-    first = measure(store, node, probes=probes["image"])
+    first = measure(store, prober, node, probes=probes["image"])
     shutil.rmtree(folder)
-    again = measure(store, dataclasses.replace(node, name="renamed"), probes=probes["image"])
+    again = measure(
+        store,
+        Prober(arrays=store.features),
+        dataclasses.replace(node, name="renamed"),
+        probes=probes["image"],
+    )
     assert again == first
     with pytest.raises(NotFoundError, match="no folder at"):
-        measure(store, dataclasses.replace(node, preprocessing_sha="other"), probes=probes["image"])
+        measure(
+            store,
+            Prober(arrays=store.features),
+            dataclasses.replace(node, preprocessing_sha="other"),
+            probes=probes["image"],
+        )
 
 
 def test_a_new_measurement_replaces_the_old_one_of_the_same_machine(store):
@@ -80,21 +96,22 @@ def test_a_new_measurement_replaces_the_old_one_of_the_same_machine(store):
     assert store.latency(expert("b"), "m") is None
 
 
-def test_a_larger_input_of_the_same_network_takes_longer(store, probes, tmp_path):
+def test_a_larger_input_of_the_same_network_takes_longer(store, prober, probes, tmp_path):
     small, large = (materials.resnet(tmp_path / name, 0) for name in ("small", "large"))
     materials.change_json(large / "preprocessor_config.json", size={"height": 384, "width": 384})
     taken = [
-        measure(store, resolve(f"dir:{f}", SourceOptions()), probes=probes["image"]) for f in (small, large)
+        measure(store, prober, resolve(f"dir:{f}", SourceOptions()), probes=probes["image"])
+        for f in (small, large)
     ]
     assert taken[1] > 2 * taken[0]
 
 
-def test_an_expert_that_cannot_be_run_has_no_latency_and_a_reason(store, probes, tmp_path):
+def test_an_expert_that_cannot_be_run_has_no_latency_and_a_reason(store, prober, probes, tmp_path):
     folder = materials.starter("emoji", tmp_path)
     node = resolve(f"dir:{folder}", SourceOptions())
     shutil.rmtree(folder)
     named = expert("known", source=METADATA)
-    meter = Meter(store=store, probes=probes["image"])
+    meter = Meter(store=store, prober=prober, probes=probes["image"])
     assert (meter(node), meter(named)) == (None, None)
     assert meter.unusable[node.id].startswith("the latency of emoji was not measured: no folder at")
     assert "imported metadata only" in meter.unusable[named.id]
@@ -106,16 +123,17 @@ def test_an_expert_that_cannot_be_run_has_no_latency_and_a_reason(store, probes,
     assert good.id not in meter.unusable
 
 
-def test_weights_that_fail_on_an_input_are_named_in_one_line(store, probes):
-    """A text expert that is given a picture raises whatever its tokenizer raises."""
+def test_an_expert_that_fails_on_an_input_is_named_in_one_line(store, prober):
+    """A tokenizer raises whatever it raises on half of a character."""
+    halves = Inputs(items=("\ud800",), modality="text", sha256="probe:halves")
     with pytest.raises(SourceError, match="languages failed: TypeError: ") as caught:
-        measure(store, zoo("languages"), probes=probes["image"])
+        measure(store, prober, zoo("languages"), probes=halves)
     assert "\n" not in str(caught.value)
 
 
-def test_fewer_than_five_repeats_are_refused(store, probes):
+def test_fewer_than_five_repeats_are_refused(store, prober, probes):
     with pytest.raises(InvalidInputError, match="repeats is 4"):
-        measure(store, zoo("emoji"), probes=probes["image"], repeats=4)
+        measure(store, prober, zoo("emoji"), probes=probes["image"], repeats=4)
 
 
 def test_the_typical_text_is_of_median_length():
