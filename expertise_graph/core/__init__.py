@@ -75,6 +75,7 @@ if TYPE_CHECKING:
         with_settings,
     )
     from expertise_graph.core.types import (
+        LENGTHS,
         METADATA,
         UNKNOWN,
         Baseline,

@@ -98,6 +98,10 @@ class ProbeSet:
     created_at: str = ""
 
 
+LENGTHS = {"cka-sketch": 1024, "landmark-ridge": 1024}
+"""Length of the vectors that each method of ours makes; one of another length is damaged."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Embedding:
     """A vector (m,) float32 that stands for an expert or a task in the space of a probe set."""

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from expertise_graph.core import DatasetError, first_line
+from expertise_graph.core import DatasetError, byte_size, first_line
 from expertise_graph.data.files import MAX_TABLE_BYTES, below, read_json_in_data, read_regular
 from expertise_graph.data.modalities.base import binary_modality, modality_of_type
 from expertise_graph.data.table import (
@@ -26,6 +27,12 @@ from expertise_graph.data.table import (
 
 # Cells of a column of bytes that tell what it holds.
 _PEEKED = 64
+
+# What a column may take in memory that does not take it in its file: texts are packed to a tenth at best, and
+# what is packed far more is made to fill the memory.
+_MOST_EXPANDED, _MOST_TIMES = 1 << 29, 20
+# Bytes of a cell, and of a number in a list, as objects of Python.
+_CELL, _ELEMENT = 32, 8
 
 Load = Callable[[str, "int | None"], list[object]]
 """Reads the cells of a column by its name: the first ones up to a number, or all."""
@@ -136,12 +143,88 @@ def _embedded_features(schema: Any) -> dict[str, Any]:
 
 
 def _parquet_column(path: Path, name: str, most: int | None) -> list[object]:
+    limit = max(_MOST_EXPANDED, _MOST_TIMES * path.stat().st_size)
     # ParquetFile and not read_table, which takes columns from the names of the parent folders.
     with pq.ParquetFile(path) as file:
+        if _may_exceed(file.metadata, name, limit):
+            return _expanded(path, file.schema_arrow, name, most, limit)
         if most is None:
             return _checked(file.read(columns=[name]).column(name))
         first = next(file.iter_batches(batch_size=most, columns=[name]), None)
         return [] if first is None else _checked(first.column(0))
+
+
+def _may_exceed(metadata: Any, name: str, limit: int) -> bool:
+    """Tell whether the values of a column may take more memory than `limit` once they are read.
+
+    Raises:
+        DatasetError: when they surely do.
+    """
+    groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    chunks = [c for c in chunks if c.path_in_schema.split(".")[0] == name.split(".")[0]]
+    least = max(
+        metadata.num_rows * _CELL,
+        sum(c.num_values for c in chunks) * _ELEMENT,
+        sum(c.total_uncompressed_size for c in chunks),
+    )
+    _check_size(least, limit)
+    # A value that stands once in a dictionary may be meant by every row.
+    return any(
+        c.num_values * c.total_uncompressed_size > limit
+        for c in chunks
+        if c.physical_type == "BYTE_ARRAY" and any("DICTIONARY" in e for e in c.encodings)
+    )
+
+
+def _expanded(path: Path, schema: Any, name: str, most: int | None, limit: int) -> list[object]:
+    """Return the cells of a column that may be far larger than its file; a look at it takes little memory."""
+    kind = schema.field(name).type
+    texts = [leaf for leaf in _leaves(path) if leaf.split(".")[0] == name.split(".")[0]]
+    cells: list[object] = []
+    size = 0
+    # What is the same is held once until it is known how much all of it is.
+    with pq.ParquetFile(path, read_dictionary=texts) as file:
+        for group in range(file.num_row_groups):
+            if most is None:
+                column = file.read_row_group(group, columns=[name]).column(name)
+            else:
+                batch = next(file.iter_batches(batch_size=most, row_groups=[group], columns=[name]), None)
+                if batch is None:
+                    continue
+                column = pa.chunked_array([batch.column(0)])
+            size += sum(_unpacked_size(chunk) for chunk in column.chunks)
+            _check_size(size, limit)
+            cells += _checked(column.cast(kind))
+            if most is not None:
+                break
+    return cells
+
+
+def _leaves(path: Path) -> list[str]:
+    """Return the paths of the columns of text and of bytes in a file, those in records and lists too."""
+    with pq.ParquetFile(path) as file:
+        leaves = [file.schema.column(i) for i in range(len(file.schema))]
+        return [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+
+
+def _unpacked_size(array: Any) -> int:
+    """Return the bytes of an array in which each value stands by itself."""
+    if pa.types.is_dictionary(array.type):
+        lengths = pc.binary_length(array.dictionary).cast(pa.int64())
+        return int(pc.sum(lengths.take(array.indices)).as_py() or 0)
+    if pa.types.is_struct(array.type):
+        return sum(_unpacked_size(part) for part in array.flatten())
+    if isinstance(array, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray | pa.MapArray):
+        return _unpacked_size(array.flatten())
+    return int(array.nbytes)
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise DatasetError(
+            f"it holds {byte_size(size)} of values, and {byte_size(limit)} are possible: split it"
+        )
 
 
 def _stream(path: Path) -> Any:

@@ -55,7 +55,7 @@ class Prober:
         """
         key = features_key(expert, inputs.sha256)
         stored = self.arrays.get(key)
-        if stored is not None and len(stored) == len(inputs.items):
+        if stored is not None and stored.ndim == 2 and len(stored) == len(inputs.items):
             return stored
         done = self._executor(expert.source, expert.modality).features(
             expert, inputs.items, trust_code=self.trust_code, new=new, progress=self.progress

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import FloatArray, InvalidInputError
+from expertise_graph.core import LENGTHS, FloatArray, InvalidInputError
 
 SKETCH_METHOD = "cka-sketch"
 SKETCH_VERSION = "1"
-SKETCH_DIM = 1024
+SKETCH_DIM = LENGTHS[SKETCH_METHOD]
 SKETCH_SEED = 0
 DUPLICATE_CKA = 0.999
 _ROUNDING = 1e-14

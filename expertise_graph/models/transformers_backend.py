@@ -187,10 +187,18 @@ def load_model(folder: Path, config: PretrainedConfig, state: dict[str, torch.Te
 
 
 def new_model(config: PretrainedConfig) -> nn.Module:
-    """Return the model with the random weights of torch's current generator."""
+    """Return the model with the random weights of torch's current generator.
+
+    Raises:
+        ValueError: when the library has none, as of a configuration of a part of a model.
+    """
     reader = _library(class_of(config))
+    named = hasattr(reader, "from_config")
+    # The library would import all its models, for fifteen seconds, to name them in its error.
+    if named and type(config) not in reader._model_mapping:
+        raise ValueError(f"{type(config).__name__} is not the configuration of a whole model")
     with Quiet():
-        model: nn.Module = reader.from_config(config) if hasattr(reader, "from_config") else reader(config)
+        model: nn.Module = reader.from_config(config) if named else reader(config)
     return model
 
 

@@ -54,6 +54,8 @@ class Neighbourhood:
         self.probe_set = probe_set
         self.generation = store.generation()
         self.count = store.count_vectors(probe_set)
+        found = store.probe_set(probe_set)
+        self.inputs = found.n if found else 0
         self._index: VectorIndex | None = None
         self._vectors: dict[str, NDArray[np.float32]] = {}
         self._grams = lru_cache(maxsize=_GRAMS)(self._gram)
@@ -105,7 +107,7 @@ class Neighbourhood:
         vector = self.vector(expert)
         nearest = self.search(vector, self.count if self.count <= k + 1 else RECALLED + 1)
         others = [other for other, _ in nearest if other != expert]
-        if len(nearest) < self.count:
+        if nearest and len(nearest) < self.count:
             known = {expert, *others}
             far = self.store.with_far_neighbours(self.probe_set, nearest[-1][1] + _MARGIN)
             rest = [(row, other, cka) for row, other, cka in far if other not in known]
@@ -136,7 +138,9 @@ class Neighbourhood:
     def _gram(self, expert: str) -> NDArray[np.float64] | None:
         known = self.store.known_expert(expert)
         stored = self.store.features.get(features_key(known, self.probe_set)) if known else None
-        return None if stored is None else centred_gram(stored)
+        if stored is None or stored.ndim != 2 or len(stored) != self.inputs:
+            return None
+        return centred_gram(stored)
 
 
 def use_index(store: Store, name: str) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 
 from expertise_graph.core import (
     ARRAYS,
-    ExpertiseError,
     StoreError,
     UntrustedError,
     first_line,
+    reason_of,
     remove_leftovers,
 )
 from expertise_graph.features import Context
@@ -47,8 +47,8 @@ def finish_unfinished(context: Context, finishers: Mapping[str, Finisher]) -> No
         except (StoreError, OSError, KeyboardInterrupt):
             store.release(one.kind, one.subject)
             raise
-        except ExpertiseError as error:
-            said = f"what was begun cannot be finished: {first_line(error)}; run its command again"
+        except Exception as error:  # the note may be damaged in any way
+            said = f"what was begun cannot be finished: {reason_of(error)}; run its command again"
         store.drop_pending(one.kind, one.subject)
         if said:
             tell(said)

@@ -94,16 +94,17 @@ def read_pool(
         excluded: ids of those that a constraint keeps out.
 
     Raises:
-        NotFoundError: when none has an embedding.
+        NotFoundError: when none that meets the constraints has an embedding.
     """
     # Of near-duplicates one that meets the constraints stands for the others.
     ordered = sorted(experts, key=lambda e: e.id in excluded)
     known, vectors = embedded(store, probe_set, ordered)
     kept, stands_for = collapse(known, vectors @ vectors.T)
     found = [known[i] for i in kept] + [e for e in ordered if not e.runnable]
-    if not found:
+    if not any(e.id not in excluded for e in found):
+        possible = count(sum(e.id not in excluded for e in ordered), "expert")
         raise NotFoundError(
-            f"none of {count(len(ordered), 'expert')} has an embedding on the current probe set; choose "
+            f"none of {possible} has an embedding on the current probe set; choose "
             "the probe set again (probe use) to embed them"
         )
     rows = np.zeros((len(found), vectors.shape[1]))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from expertise_graph import features, transferability
 from expertise_graph.core import (
+    LENGTHS,
     Expert,
     FloatArray,
     IntArray,
@@ -221,7 +222,7 @@ class ProbeRunner:
         keys = (features_key(expert, inputs.sha256) for inputs in (sample.inputs, self.probes))
         key = response_key(TASK_METHOD, TASK_VERSION, *keys)
         stored = arrays.get(key)
-        if stored is not None:
+        if stored is not None and stored.shape == (LENGTHS[TASK_METHOD],):
             return stored
         on_sample = prober.features(expert, sample.inputs)
         on_probes = prober.features(expert, self.probes)

@@ -219,14 +219,14 @@ def without_failed(store: Store, search: ExpertSearch, posterior: Posterior) -> 
     """Return the posterior without the experts that failed; their near-duplicates are candidates again.
 
     Raises:
-        SourceError: when no candidate is left.
+        SourceError: when no candidate is left that meets the constraints.
     """
     pool = search.pool
     if not any(e.id in search.failed for e in pool.experts):
         return posterior
     ids = {e.id for e in pool.experts} | {name for names in pool.stands_for.values() for name in names}
     left = store.experts(where={"id": ids - search.failed.keys()})
-    if not left:
+    if not any(e.id not in search.excluded for e in left):
         raise _none_left(search.unusable)
     excluded = search.excluded.keys()
     search.change_pool(read_pool(store, search.runner.probe_set, search.sample, left, excluded=excluded))

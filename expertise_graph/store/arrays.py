@@ -19,7 +19,7 @@ from expertise_graph.core import (
 )
 
 _NAME = "features"
-_CHECKSUM, _NOTE = "sha256", "note"
+_CHECKSUM, _NOTE, _KEY = "sha256", "note", "key"
 
 
 def features_key(expert: Expert, inputs: str) -> str:
@@ -50,15 +50,17 @@ class Arrays:
     def get(self, key: str) -> NDArray[np.float32] | None:
         """Return the array stored under `key`, or None where there is none that can be read.
 
-        One whose numbers are not those that were stored counts as absent; earlier versions kept no checksum.
+        One whose numbers are not those that were stored under this key counts as absent; earlier versions
+        kept no checksum, or none of the key.
         """
         try:
             with safe_open(self.path(key), framework="np") as stored:
                 array = stored.get_tensor(_NAME)
-                wanted = (stored.metadata() or {}).get(_CHECKSUM)
-        except (OSError, SafetensorError, KeyError, ValueError):
+                metadata = stored.metadata() or {}
+        except (OSError, SafetensorError, KeyError, ValueError, TypeError):
             return None
-        if wanted is not None and wanted != _checksum(array):
+        right = {_CHECKSUM: _checksum(array), _KEY: key}
+        if any(metadata.get(name, value) != value for name, value in right.items()):
             return None
         return array if np.isfinite(array).all() else None
 
@@ -79,7 +81,7 @@ class Arrays:
         if self.read_only:
             return
         kept = np.ascontiguousarray(array, dtype=np.float32)
-        metadata = {_CHECKSUM: _checksum(kept), **({_NOTE: note} if note else {})}
+        metadata = {_CHECKSUM: _checksum(kept), _KEY: key, **({_NOTE: note} if note else {})}
         with replacing(self.path(key)) as temporary, disk_errors():
             save_file({_NAME: kept}, temporary, metadata=metadata)
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 import numpy as np
 
-from expertise_graph.core import Embedding, InvalidInputError, StoreError, sha256_of_bytes
+from expertise_graph.core import LENGTHS, Embedding, InvalidInputError, StoreError, sha256_of_bytes
 
 T = TypeVar("T")
 _TUPLES = frozenset({"datasets", "tags", "classes"})
@@ -137,12 +137,13 @@ def row_vector(row: Mapping[str, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
     """Return the vector (m,) of an embedding row.
 
     Raises:
-        StoreError: when it does not match its checksum.
+        StoreError: when it does not match its checksum, or is none that its method makes.
     """
     blob = row["vector"]
     whole = isinstance(blob, bytes) and len(blob) % 4 == 0 and sha256_of_bytes(blob) == row["sha256"]
     vector = np.frombuffer(blob if whole else b"", dtype="<f4")
-    if not np.isfinite(vector).all() or not vector.any():
+    fits = len(vector) == LENGTHS.get(row["method"], len(vector))
+    if not fits or not np.isfinite(vector).all() or not vector.any():
         raise StoreError(f"the embedding of {row['owner']} is damaged")
     return vector
 

@@ -57,7 +57,7 @@ class VectorStore(StoreBase):
         """Return the embeddings on a probe set, of some owners if given, in the order they came in."""
         conditions = {"probe_set = ?": probe_set, "kind = ?": kind, among("owner"): json_list(owners)}
         which, values = clause(conditions)
-        sql = f"SELECT id, owner, kind, probe_set, vector, sha256 FROM embeddings {which} ORDER BY id"
+        sql = f"SELECT id, owner, kind, probe_set, method, vector, sha256 FROM embeddings {which} ORDER BY id"
         return self._stacked(list(self.db.query(sql, values)))
 
     def vectors_after(self, probe_set: str, row: int) -> Iterator[Vectors]:
@@ -65,7 +65,7 @@ class VectorStore(StoreBase):
         while True:
             rows = list(
                 self.db.query(
-                    "SELECT id, owner, kind, probe_set, vector, sha256 FROM embeddings "
+                    "SELECT id, owner, kind, probe_set, method, vector, sha256 FROM embeddings "
                     "WHERE probe_set = ? AND kind = 'expert' AND +id > ? ORDER BY id LIMIT ?",
                     [probe_set, row, _BATCH],
                 )

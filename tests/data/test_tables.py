@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from expertise_graph.core.errors import DatasetError
+from expertise_graph.data import arrow
 from expertise_graph.data.dataset import Columns
 from expertise_graph.data.modalities import image
 from expertise_graph.data.reading import read_data
@@ -341,3 +342,53 @@ def test_random_damage_of_columnar_files_is_one_clear_error(tmp_path):
             file.write_bytes(bytes(bad))
             with contextlib.suppress(DatasetError):
                 assert len(read_data(locator)) == 4
+
+
+def same(n, value):
+    """Return n times a value, which is held once."""
+    return pa.DictionaryArray.from_arrays(np.zeros(n, np.int32), pa.array([value]))
+
+
+def packed(path, kind):
+    """Write a small Parquet file of many large values."""
+    n = {"rows": 20_000_000}.get(kind, 600)
+    columns = {"text": same(n, "t"), "label": same(n, "a")}
+    if kind == "texts":
+        columns["text"] = same(n, "x" * (1 << 20))
+    elif kind == "bytes":
+        columns["image"] = pa.StructArray.from_arrays([same(n, b"x" * (1 << 20))], ["bytes"])
+    elif kind == "lists":
+        lengths = np.linspace(0, 70_000_000, n + 1).astype(np.int32)
+        columns["label"] = pa.ListArray.from_arrays(lengths, same(70_000_000, "z"))
+    pq.write_table(pa.table(columns), path, compression="zstd", dictionary_pagesize_limit=1 << 26)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["texts", "bytes", "rows", pytest.param("lists", marks=pytest.mark.slow)])
+def test_a_small_file_of_gigabytes_is_refused_before_they_are_unpacked(tmp_path, kind):
+    path = packed(tmp_path / "t.parquet", kind)
+    assert path.stat().st_size < 1 << 20
+    pool = pa.default_memory_pool()
+    used = pool.bytes_allocated()
+    began = time.perf_counter()
+    with pytest.raises(DatasetError, match=r"of values, and 536.9 MB are possible: split it"):
+        read_data(path, columns=Columns(item="image" if kind == "bytes" else "text"))
+    assert time.perf_counter() - began < 10
+    assert pool.bytes_allocated() - used < 1 << 26
+
+
+def test_texts_that_may_be_long_are_read_where_they_are_not(tmp_path, monkeypatch):
+    """The careful way gives what the quick one does."""
+    rows = {
+        "text": [f"text {i % 7}" for i in range(40)],
+        "label": [["a"], ["a", "b"]] * 20,
+        "image": [{"bytes": b"x", "path": f"{i}.png"} for i in range(40)],
+    }
+    pq.write_table(pa.table(rows), tmp_path / "t.parquet", row_group_size=16)
+    columns = Columns(item="text", label="label")
+    quick = read_data(tmp_path / "t.parquet", columns=columns)
+    monkeypatch.setattr(arrow, "_MOST_EXPANDED", 1500)
+    monkeypatch.setattr(arrow, "_MOST_TIMES", 0)
+    careful = read_data(tmp_path / "t.parquet", columns=columns)
+    assert (careful.items, careful.classes) == (quick.items, quick.classes)
+    np.testing.assert_array_equal(careful.targets, quick.targets)

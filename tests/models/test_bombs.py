@@ -148,3 +148,19 @@ def test_code_is_trusted_on_the_command_line_alone(blank):
     invoke("register", "--from-file", "list.yaml").failed("on the command line only")
     (blank / "list.txt").write_text(f"{words}\n")
     invoke("register", "--from-file", "list.txt", "--trust-code", "--mean", "0.5", "--std", "0.5").worked()
+
+
+@pytest.mark.parametrize("kind", ["siglip", "clip"])
+def test_a_configuration_of_a_part_of_a_model_imports_no_other_models(blank, text, kind):
+    """The library's own error would name all it has, which takes fifteen seconds."""
+    settings = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    other = {"siglip": "clip", "clip": "siglip"}[kind]
+    content = {
+        "model_type": kind,
+        "text_config": {**settings, "model_type": f"{other}_text_model"},
+        "vision_config": {**settings, "model_type": f"{other}_vision_model"},
+    }
+    (text / "config.json").write_text(json.dumps(content))
+    before = sum(name.startswith("transformers.models") for name in sys.modules)
+    refused(blank, text, "no model that can be built")
+    assert sum(name.startswith("transformers.models") for name in sys.modules) < before + 40

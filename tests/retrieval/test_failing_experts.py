@@ -126,3 +126,12 @@ def test_a_warm_start_from_it_by_name_says_why_in_one_line(blank, letters):
     moody.moods(blank, a=("KeyError", "training"))
     done = invoke("warm-start", letters, "--expert", "a", "--out", "out", "--trust-code")
     done.failed("a failed: KeyError")
+
+
+def test_where_the_only_one_that_is_allowed_fails_none_is_ranked(blank, letters):
+    moody.register(blank, "a", "b")
+    with Workspace() as opened:
+        opened.store.db.execute("UPDATE experts SET license = 'mit' WHERE name = 'a'")
+    moody.moods(blank, a=("KeyError", "always"))
+    done = invoke("query", letters, "--trust-code", "--license", "mit")
+    done.failed("no expert could be run: a failed: KeyError")

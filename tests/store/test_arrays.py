@@ -60,3 +60,18 @@ def test_leftovers_of_killed_writers_are_removed_in_time_and_those_of_others_sta
     os.utime(old, (time.time() - 7200,) * 2)
     arrays.put(KEY, np.ones((2, 2)))
     assert sorted(p.name for p in folder.iterdir()) == sorted([arrays.path(KEY).name, fresh.name])
+
+
+def test_an_array_in_the_place_of_another_counts_as_absent(arrays):
+    other = features_key(NODE, "j")
+    arrays.put(KEY, np.ones((2, 2)))
+    arrays.put(other, np.full((2, 2), 3.0))
+    arrays.path(KEY).write_bytes(arrays.path(other).read_bytes())
+    assert arrays.get(KEY) is None
+    assert arrays.get(other).tolist() == [[3.0] * 2] * 2
+
+
+def test_an_array_of_an_earlier_version_which_kept_no_key_is_read(arrays):
+    arrays.put(KEY, np.ones((2, 2)))
+    save_file({"features": np.ones((2, 2), np.float32)}, arrays.path(KEY))
+    assert arrays.get(KEY).tolist() == [[1.0] * 2] * 2

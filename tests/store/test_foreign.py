@@ -4,6 +4,7 @@ import sqlite3
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from expertise_graph.core.errors import StoreError
 from expertise_graph.core.types import Embedding, ProbeSet, Run, Task
@@ -219,3 +220,72 @@ def test_a_vector_with_its_own_checksum_that_is_no_vector(tmp_path, capsys):
         assert store.vectors("probe:1")[1] == ["dir:0", "dir:2"]
         assert store.count_vectors("probe:1") == 2
     assert "the embedding of dir:1 is damaged" in capsys.readouterr().err
+
+
+def test_vectors_of_another_length_than_their_method_makes_are_damaged(tmp_path, capsys):
+    """However many they are: what is registered again stays."""
+    with Store(tmp_path) as store:
+        store.put_probe_set(
+            ProbeSet(id="probe:1", name="p", version="1", modality="image", n=4, license="mit")
+        )
+        for i, length in enumerate([3, 3, 3, 1024]):
+            ends = {"owner": f"dir:{i}", "kind": "expert", "probe_set": "probe:1"}
+            how = {"method": "cka-sketch", "version": "1", "seed": 0, "n": 4}
+            store.put_embedding(Embedding(**ends, **how, vector=np.ones(length)))
+        assert store.vectors("probe:1")[1] == ["dir:3"]
+    assert "the embedding of dir:0 is damaged" in capsys.readouterr().err
+
+
+NOTES = {
+    "nothing": {},
+    "a folder that is none": {"folder": [1], "identity": {}, "origin": {}, "task": None, "run": None},
+    "an origin that is none": {"folder": "x", "identity": {}, "origin": "x", "task": None, "run": None},
+}
+
+
+@pytest.mark.parametrize("name", NOTES)
+def test_a_damaged_note_of_what_was_begun_is_one_line_and_forgotten(blank, name):
+    model = materials.resnet(blank / "m0", 0)
+    with Workspace() as opened:
+        opened.store.put_pending("model", "run:x", NOTES[name])
+        opened.store.db.execute("UPDATE pending SET owner = ''")
+    said = invoke("register", f"dir:{model}").worked().err
+    assert "what was begun cannot be finished: " in said
+    assert "run its command again" in said
+    with Workspace() as opened:
+        assert opened.store.abandoned() == []
+
+
+def test_row_numbers_that_no_index_takes_end_no_removal(blank):
+    models = [materials.resnet(blank / f"m{i}", i) for i in range(3)]
+    invoke("register", *(f"dir:{model}" for model in models)).worked()
+    change(blank, "UPDATE embeddings SET id = -id")
+    invoke("rm", "m0").worked()
+
+
+def test_features_of_other_inputs_are_not_compared(blank):
+    """Those of an earlier version, which kept no key with them."""
+    models = [materials.resnet(blank / f"m{i}", i) for i in range(3)]
+    invoke("register", *(f"dir:{model}" for model in models)).worked()
+    for path in (blank / "embeddings" / "features").rglob("*.safetensors"):
+        save_file({"features": np.ones((5, 2), np.float32)}, path)
+    invoke("rm", "m0").worked()
+    invoke("similar", "m1").worked()
+
+
+@pytest.mark.parametrize("value", ["x", "nan", "-1", "[]"])
+def test_a_damaged_number_that_only_saves_time_is_worked_out_again(blank, value):
+    invoke("register", f"dir:{materials.resnet(blank / 'm0', 0)}").worked()
+    data = materials.pictures(blank / "data", 2, 6)
+    first = invoke("query", data, "--json").worked().json
+    change(blank, f"UPDATE state SET value = '{value}' WHERE name LIKE 'baseline%'")
+    assert invoke("query", data, "--json").worked().json["baseline"] == first["baseline"]
+
+
+def test_where_only_others_are_embedded_none_is_ranked(blank):
+    models = [materials.resnet(blank / f"m{i}", i) for i in range(2)]
+    invoke("register", f"dir:{models[0]}", "--license", "mit").worked()
+    invoke("register", f"dir:{models[1]}", "--license", "gpl-3.0").worked()
+    change(blank, "DELETE FROM embeddings WHERE owner = (SELECT id FROM experts WHERE name = 'm0')")
+    done = invoke("query", materials.pictures(blank / "data", 2, 6), "--license", "mit")
+    done.failed("none of 1 expert has an embedding", "probe use")

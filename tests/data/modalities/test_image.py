@@ -1,7 +1,9 @@
 import contextlib
 import io
+import struct
 import threading
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from PIL import Image
 
 from expertise_graph.core.errors import DatasetError
-from expertise_graph.data.modalities import image
+from expertise_graph.data.modalities import image, image_codec
 from tests.data.files import picture, png
 
 
@@ -111,6 +113,36 @@ def test_bombs_are_refused_and_no_warning_leaks(monkeypatch):
     for size in [(12, 10), (40, 40)]:  # a warning and an error of the decoder
         with pytest.raises(DatasetError, match="more than 100 pixels"):
             image.decode(encoded(picture(0, size=size)))
+
+
+def test_a_picture_that_says_it_has_400_megapixels_is_refused_by_its_header():
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0))
+    data = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(b"\0" * 9)) + chunk(b"IEND", b"")
+    with pytest.raises(DatasetError, match="more than 89,478,485 pixels; scale it down"):
+        image.decode(data)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "CMYK", "I;16", "F"])
+def test_photographs_too_large_to_hold_many_of_are_reduced_whatever_their_mode(monkeypatch, mode):
+    monkeypatch.setattr(image_codec, "MOST_PIXELS", 24)
+    small = Image.new("RGB", (4, 2), (200, 100, 0))
+    small.putpixel((0, 0), (0, 0, 0))
+    if mode == "I;16":
+        large = Image.fromarray(
+            (np.asarray(small.convert("L")).astype(np.uint16) * 257).repeat(3, 0).repeat(3, 1)
+        )
+    elif mode == "F":
+        large = Image.fromarray((np.asarray(small.convert("L")) / np.float32(255)).repeat(3, 0).repeat(3, 1))
+    else:
+        large = Image.fromarray(np.asarray(small).repeat(3, 0).repeat(3, 1)).convert(mode)
+    whole = image.decode(encoded(large.resize((4, 2), Image.Resampling.NEAREST), "TIFF"))
+    reduced = image.decode(encoded(large, "TIFF"))
+    assert reduced.size == (6, 3)
+    assert np.asarray(reduced)[0, 0].tolist() == np.asarray(whole)[0, 0].tolist()
+    assert np.asarray(reduced)[-1, -1].tolist() == np.asarray(whole)[-1, -1].tolist()
 
 
 def test_threads_leave_the_warning_filters_as_they_were():
