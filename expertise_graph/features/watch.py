@@ -27,13 +27,15 @@ _LEAST_MEMORY = 1_000_000_000
 # Importing torch takes seconds, and minutes from a network file system.
 _STARTING_SECONDS = 600.0
 
+_PROC = Path("/proc")
+
 # Memory is looked at this often: a processor fills some 2 GB a second, so a limit is exceeded by .1 GB.
-_EVERY = 0.05 if Path("/proc/self/status").exists() else 0.5  # without /proc another program is asked
+_EVERY = 0.05 if _PROC.exists() else 0.5  # without /proc another program is asked
 # A process that was stopped, or a machine that slept, did not compute for longer than this between two looks.
 _LONGEST_STEP = 1.0
 
 # Lines of /proc/PID/status: memory that the machine cannot take back. That of files it reads again.
-_NOT_FROM_FILES = ("RssAnon:", "RssShmem:", "VmSwap:")
+_NOT_FROM_FILES = ("RssAnon", "RssShmem", "VmSwap")
 
 # Control groups by the name of their hierarchy, of the second and the first version: the files of their limit
 # and use, and what of that are files that would make room.
@@ -61,6 +63,8 @@ class Worker:
         asks, self_asks = os.pipe()
         self_answers, answers = os.pipe()
         folders = (os.path.abspath(folder) for folder in sys.path)
+        # Results of the command alone go to its stdout. Without a stderr, another file may have its number.
+        printed = subprocess.DEVNULL if sys.__stderr__ is None else 2
         try:
             self.process = subprocess.Popen(
                 # Without -P, a file in the current folder would be taken for a module that torch imports.
@@ -68,7 +72,8 @@ class Worker:
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(folders)},
                 pass_fds=(asks, answers),
                 stdin=subprocess.DEVNULL,
-                stdout=2,  # results of the command alone go to its stdout
+                stdout=printed,
+                stderr=printed,
                 start_new_session=True,  # Ctrl-C is for this process, which ends the other one
             )
         finally:
@@ -199,20 +204,23 @@ def _taken_by(process: int) -> int:
     The address space says little: torch and CUDA reserve many times what they use. Where a kernel does not
     tell the parts, all that is in main memory is taken.
     """
-    try:
-        text = Path(f"/proc/{process}/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
+    if not _PROC.exists():
         return _resident(process)
-    lines = (line.split() for line in text.splitlines())
-    return 1024 * sum(int(words[1]) for words in lines if words[0] in _NOT_FROM_FILES)
+    taken = 0
+    with contextlib.suppress(OSError):  # it ended meanwhile
+        for line in (_PROC / f"{process}/status").read_text(encoding="utf-8", errors="replace").splitlines():
+            name, _, value = line.partition(":")
+            taken += 1024 * int(value.split()[0]) if name in _NOT_FROM_FILES else 0
+    return taken
 
 
 def _resident(process: int) -> int:
     """Return the bytes of a process in main memory, on systems without /proc; 0 where it ended."""
-    done = subprocess.run(
-        ["ps", "-o", "rss=", "-p", str(process)], capture_output=True, text=True, check=False
-    )
-    return 1024 * int(done.stdout.strip() or 0)
+    try:
+        asked = ["ps", "-o", "rss=", "-p", str(process)]
+        return 1024 * int(subprocess.run(asked, capture_output=True, text=True, check=False).stdout)
+    except (OSError, ValueError):
+        return 0
 
 
 def _free() -> int:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -217,6 +218,12 @@ def test_memory_is_that_which_the_machine_cannot_take_back(tmp_path):
     mapped = np.memmap(tmp_path / "f", mode="r", dtype=np.uint8)
     assert int(mapped[::4096].sum()) == 0
     assert watch._taken_by(os.getpid()) - before < 20_000_000
+
+
+@pytest.mark.skipif(shutil.which("ps") is None, reason="needs ps")
+def test_without_proc_another_program_tells_the_memory():
+    assert watch._resident(os.getpid()) > 20_000_000
+    assert watch._resident(1 << 30) == 0
 
 
 def test_free_memory_is_less_than_the_machine_has():
