@@ -20,7 +20,7 @@ types:
 	$(IN_ENVIRONMENT) mypy --strict expertise_graph
 
 docs:
-	scripts/test tests/test_readme.py
+	scripts/test -m "slow or not slow" tests/test_readme.py
 
 bench: IN_ENVIRONMENT := EXTRAS=bench; source scripts/_environment.sh;
 bench:

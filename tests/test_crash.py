@@ -51,7 +51,8 @@ def assert_sound(workspace, experts):
     assert len(leftovers) <= 3, leftovers
 
 
-@pytest.mark.parametrize(("kills", "seed"), [(4, 1), pytest.param(40, 2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills", "seed"), [(40, 2)])
 def test_register_survives_kills(blank, tmp_path, kills, seed):
     models = [materials.resnet(tmp_path / f"m{i}", i, noise=0.5 + i / 10) for i in range(1, 7)]
     rehearsal = tmp_path / "rehearsal"
@@ -75,7 +76,8 @@ def test_register_survives_kills(blank, tmp_path, kills, seed):
     assert pairs[0] == pytest.approx(pairs[1])
 
 
-@pytest.mark.parametrize(("kills", "seed"), [(4, 1), pytest.param(30, 2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills", "seed"), [(30, 2)])
 def test_a_warm_start_survives_kills(blank, tmp_path, kills, seed):
     model = materials.resnet(tmp_path / "m0", 1)
     rehearsal = tmp_path / "rehearsal"
@@ -116,7 +118,8 @@ def test_a_warm_start_survives_kills(blank, tmp_path, kills, seed):
     assert not list((blank / "out").rglob("checkpoint*"))
 
 
-@pytest.mark.parametrize(("kills", "seed"), [(8, 1), pytest.param(40, 2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills", "seed"), [(40, 2)])
 def test_taking_a_run_back_survives_kills(blank, tmp_path, kills, seed):
     models = [materials.resnet(tmp_path / f"m{i}", i, noise=0.5 + i / 10) for i in range(3)]
     data = str(materials.pictures(tmp_path / "data", 4, 8))
@@ -147,6 +150,7 @@ def test_taking_a_run_back_survives_kills(blank, tmp_path, kills, seed):
     assert (blank / "out" / "run.json").is_file()
 
 
+@pytest.mark.slow
 def test_nothing_that_was_reported_is_lost(blank, tmp_path):
     """Each line of the program's output is on disk at the moment it can be read."""
     model = materials.resnet(tmp_path / "m0", 1)
@@ -159,6 +163,7 @@ def test_nothing_that_was_reported_is_lost(blank, tmp_path):
         assert [e.id for e in opened.experts()] == [reported]
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_130_and_the_same_command_goes_on(blank, tmp_path):
     model = materials.resnet(tmp_path / "m0", 1)
     data = str(materials.pictures(tmp_path / "data", 4, 8))

@@ -207,6 +207,7 @@ def test_a_readme_of_yours_in_a_run_of_an_earlier_version_stays(tmp_path):
 # One process at a time in a folder
 
 
+@pytest.mark.slow
 def test_a_second_run_in_a_folder_and_force_on_a_live_one_are_refused(workspace, tmp_path, letters):
     line = ("--workspace", workspace, "warm-start", letters, "--out", workspace / "out", "--expert", "emoji")
     slow = program(*line, "--epochs", "400", "--batch-size", "1", "--lr", "1e-9", "--json")

@@ -13,6 +13,9 @@ import pytest
 from expertise_graph.models.zoo import starter_names
 from tests.program import invoke
 
+# All commands of the README are run once, which takes a minute.
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SHORT = re.compile(r"[\w.-]+@[0-9a-f]{8}")

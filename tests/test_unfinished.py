@@ -21,6 +21,7 @@ from tests.registry.test_neighbours import assert_right
 needs_mounts = pytest.mark.skipif(not mounts.possible(), reason="mounts are not allowed here")
 
 
+@pytest.mark.slow
 def test_a_delta_that_was_applied_and_not_registered_is_registered_by_the_next(blank, tmp_path):
     invoke("register", f"dir:{material.EXPERTS / 'half'}").worked()
     out = blank / "applied"
@@ -51,6 +52,7 @@ def test_a_probe_set_that_was_killed_is_embedded_by_the_next_query(blank, tmp_pa
         assert_right(opened)
 
 
+@pytest.mark.slow
 @needs_mounts
 def test_a_probe_set_for_which_the_disk_was_full_is_finished_later(blank, tmp_path):
     models = [materials.resnet(tmp_path / f"m{i}", i) for i in range(3)]
@@ -143,6 +145,7 @@ def test_an_expert_removed_while_a_probe_set_is_made_leaves_no_vector(blank, tmp
     other.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("m0",), ("m0", "m1"), ("m0", "m1", "m2", "m3")])
 def test_a_query_while_experts_are_removed_answers_or_says_why(blank, tmp_path, names):
     models = [materials.resnet(tmp_path / f"m{i}", i) for i in range(4)]

@@ -46,6 +46,7 @@ def config(out):
     return json.loads((out / "run.json").read_text())["identity"]["config"]
 
 
+@pytest.mark.slow
 def test_a_table_with_several_labels_is_read_alike_by_every_command(workspace, letters, table):
     kinds = sorted([*(folder.name for folder in letters.iterdir()), "even", "odd"])
     answer = invoke("query", table, *TABLE, *LABELS, "--budget", 1, "--json").worked().json
@@ -73,6 +74,7 @@ def test_pictures_of_a_table_are_predicted_as_their_files(workspace, letters, ta
     assert len(asked) == 32
 
 
+@pytest.mark.slow
 def test_a_step_in_parts_is_the_same_step(workspace, letters):
     plain, parted = start(letters, "a"), start(letters, "b", "--accumulate", 4)
     assert config(workspace / "b")["accumulate"] == 4
@@ -82,6 +84,7 @@ def test_a_step_in_parts_is_the_same_step(workspace, letters):
         torch.testing.assert_close(weights[1][name], tensor, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_stronger_prior_keeps_the_weights_nearer(workspace, letters):
     parent = load(resolve("zoo:clipart", SourceOptions())).module.state_dict()
 
@@ -95,6 +98,7 @@ def test_a_stronger_prior_keeps_the_weights_nearer(workspace, letters):
     assert moved(100.0) < 0.9 * moved(0.0)
 
 
+@pytest.mark.slow
 def test_softer_answers_of_the_teacher_are_another_loss(workspace, letters):
     options = ("--into", "shrink:0.5", "--distill", 0.5, "--distill-temperature")
     loss = {}
@@ -105,6 +109,7 @@ def test_softer_answers_of_the_teacher_are_another_loss(workspace, letters):
     assert loss[1.0] != loss[8.0]
 
 
+@pytest.mark.slow
 def test_augment_on_the_command_line_wins_over_the_file(workspace, letters):
     (workspace / "run.yaml").write_text(yaml.safe_dump({"augment": False, "epochs": 1}))
     for option, expected in (((), False), (("--augment",), True)):
@@ -152,6 +157,7 @@ def test_ids_alone_one_a_line(workspace, letters):
     assert new == [e["id"] for e in invoke("ls", "--json").worked().json if e["name"] == "greek-letters"]
 
 
+@pytest.mark.slow
 def test_statistics_of_children_that_differ_are_averaged_when_told(workspace, letters):
     """By default they are taken anew from the training items."""
     folders = [workspace / name for name in ("hebrew-letters", "emoji", "kept", "anew")]

@@ -176,6 +176,7 @@ def interrupted(workspace, home, *arguments):
     return Done(child.returncode, out, err)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs SIGINT")
 def test_ctrl_c_prints_what_is_known_so_far_and_ends_with_130(workspace, tmp_path):
     done = interrupted(workspace, tmp_path, "--budget", "4", "--json")
@@ -191,6 +192,7 @@ def test_ctrl_c_prints_what_is_known_so_far_and_ends_with_130(workspace, tmp_pat
     assert rest["interrupted"] is False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs SIGINT")
 def test_ctrl_c_in_the_query_of_a_warm_start_trains_nothing(workspace, tmp_path):
     command = [sys.executable, "-m", "expertise_graph", "warm-start", str(materials.LETTERS), "--out", "out"]

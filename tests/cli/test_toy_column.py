@@ -5,6 +5,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests import materials
 from tests.program import environment
 
@@ -32,6 +34,7 @@ def query(folder, *arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_registered_column_is_in_the_table_and_in_json(workspace):
     answer = json.loads(query(workspace, "--json"))
     for candidate in answer["candidates"]:

@@ -54,6 +54,7 @@ def repository(folder):
     return ["hf:someone/net"], []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", [local_folder, own_network, repository])
 def test_the_whole_story(source, tmp_path):
     register, trust = source(tmp_path)
@@ -124,6 +125,7 @@ def test_listings_load_neither_torch_nor_transformers(workspace):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_starter_registry_answers(tmp_path):
     root = materials.ROOT
     shutil.copyfile(root / "registry.db", tmp_path / "registry.db")

@@ -54,6 +54,7 @@ def measured(node, items):
     return fastest(lambda: load(node)), fastest(lambda: extract(backbone, items))
 
 
+@pytest.mark.slow
 def test_specialists_are_predicted_within_a_factor_of_three_after_two_were_measured(store, probes):
     zoo = [resolve(f"zoo:{name}", SourceOptions()) for name in SPECIALISTS]
     for node in zoo:

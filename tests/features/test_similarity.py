@@ -97,6 +97,7 @@ def test_rotation_scale_translation_and_order_of_rows_do_not_matter(measure, d):
     assert abs(measure(a[order], b) - expected) > 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("width", [4, 40, 400])
 def test_noise_of_any_width_is_unlike_any_other_noise(width):
     rng = np.random.default_rng(width)

@@ -25,6 +25,7 @@ def session(path):
     return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
+@pytest.mark.slow
 def test_an_image_model_in_onnx_fed_as_its_description_says(image_run, letters, tmp_path):
     pytest.importorskip("onnxscript")
     target = tmp_path / "letters.onnx"
@@ -43,6 +44,7 @@ def test_an_image_model_in_onnx_fed_as_its_description_says(image_run, letters, 
     assert {p.name for p in tmp_path.iterdir()} == {"letters.onnx", "letters.onnx.json"}
 
 
+@pytest.mark.slow
 def test_a_text_model_in_onnx_takes_any_number_of_texts_and_tokens(text_run, tmp_path):
     pytest.importorskip("onnxscript")
     export_model(open_model(text_run), tmp_path / "t.onnx", kind="onnx")
@@ -59,6 +61,7 @@ def test_a_text_model_in_onnx_takes_any_number_of_texts_and_tokens(text_run, tmp
         np.testing.assert_allclose(found, open_model(text_run).logits(texts), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["image", "text"])
 def test_torch_export_reads_back(kind, image_run, text_run, letters, tmp_path):
     run, items = (image_run, sorted(letters.rglob("*.png"))[:3]) if kind == "image" else (text_run, TEXTS)
@@ -87,6 +90,7 @@ class Disturbed(TorchFormat):
         super().write(traced, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("by", "refused"), [(1.0, True), (1e-6, False), (float("nan"), True)])
 def test_a_file_that_computes_something_else_is_not_left(by, refused, image_run, tmp_path, monkeypatch):
     monkeypatch.setitem(formats._entries, "disturbed", Disturbed(by))
@@ -127,6 +131,7 @@ def test_options_that_do_not_go_together(image_run, tmp_path):
     assert invoke("export", "g.json", "--format", "json", "--out", "x").code == 2
 
 
+@pytest.mark.slow
 def test_without_onnxruntime_the_extra_is_named(image_run, tmp_path):
     (tmp_path / "onnxruntime.py").write_text("raise ImportError('not here')\n")
     more = {"PYTHONPATH": os.pathsep.join([str(tmp_path), environment(tmp_path)["PYTHONPATH"]])}

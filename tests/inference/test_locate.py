@@ -14,6 +14,7 @@ def trained(workspace, letters):
     return invoke("warm-start", letters, "--out", "out", *arguments).worked().json
 
 
+@pytest.mark.slow
 def test_a_run_and_its_child_name_the_same_model(trained, workspace, letters):
     with Workspace() as opened:
         child = opened.store.expert(trained["child"])
@@ -31,6 +32,7 @@ def test_a_run_and_its_child_name_the_same_model(trained, workspace, letters):
         assert found["model"] == str(workspace / "out")
 
 
+@pytest.mark.slow
 def test_names_that_are_no_model(trained, workspace, letters):
     invoke("predict", "hebrew-letters", letters).failed("has no classification head: fine-tune it")
     invoke("evaluate", "leters-from-hebrew-letters", letters).failed(

@@ -27,6 +27,7 @@ def answers(folder, family):
     return model.logits(items)
 
 
+@pytest.mark.slow
 def test_a_folded_adapter_gives_the_same_answers_without_being_one(family, lora):
     out = family.root / "folded"
     found = invoke("fold", lora, "--out", out, "--json").worked().json
@@ -51,6 +52,7 @@ def test_what_is_no_adapter_is_one_line(family):
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_adapters_are_merged_with_full_children(family, lora):
     out = family.root / "merged"
     done = invoke("merge", lora, family.runs[0], "--data", family.data, "--out", out, "--json").worked().json
@@ -62,6 +64,7 @@ def test_adapters_are_merged_with_full_children(family, lora):
         assert (out / "model" / name).is_file()
 
 
+@pytest.mark.slow
 def test_a_delta_of_an_adapter_gives_it_back(family, lora):
     file, out = family.root / "lora.delta.safetensors", family.root / "applied"
     invoke("delta", "make", lora, "--out", file).worked()

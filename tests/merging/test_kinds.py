@@ -84,6 +84,7 @@ def merge(pair, *options, out="merged"):
     return invoke(*line).worked().json
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["mean", "task-arithmetic", "ties", "fisher"])
 def test_every_method_merges_the_heads_and_measures_by_their_own_measure(pair, method):
     found = merge(pair, "--method", method)
@@ -105,6 +106,7 @@ def test_every_method_merges_the_heads_and_measures_by_their_own_measure(pair, m
         torch.testing.assert_close(heads[2]["weight"], (heads[0]["weight"] + heads[1]["weight"]) / 2)
 
 
+@pytest.mark.slow
 def test_a_probe_is_fitted_where_the_heads_are_for_other_outputs(pair):
     for run in pair.runs:
         names = json.loads((run / "head.json").read_text())["classes"]

@@ -37,6 +37,7 @@ def edges_to(expert):
         return [e for e in opened.store.edges("lineage", expert) if e.target == expert]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [

@@ -10,8 +10,9 @@ from tests.program import invoke
 from tests.test_crash import drill
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-@pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [30])
 def test_a_merge_survives_kills(family, kills):
     rehearsal = family.root / "rehearsal"
     shutil.copytree(family.workspace, rehearsal)

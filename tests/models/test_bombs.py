@@ -133,6 +133,7 @@ def test_the_size_of_weights_of_another_network_is_told(vision):
 CODE = "from torch import nn\ndef net():\n    return nn.Conv2d(1, 4, 3)\n"
 
 
+@pytest.mark.slow
 def test_code_is_trusted_on_the_command_line_alone(blank):
     module = f"net_{uuid.uuid4().hex[:8]}"
     (blank / f"{module}.py").write_text(CODE)

@@ -72,6 +72,7 @@ def program(hub, blank, tmp_path):
     return commands
 
 
+@pytest.mark.slow
 def test_register_pins_and_the_pin_holds_when_the_branch_moves(hub, program, blank, tmp_path):
     sha, tagged = hub.commit("models/acme/tiny"), hub.commit("models/acme/tiny", "v1.0")
     shown = program(
@@ -103,6 +104,7 @@ def test_register_pins_and_the_pin_holds_when_the_branch_moves(hub, program, bla
         assert workspace.store.expert(f"hf:acme/tiny@{sha}").weights_sha == weights
 
 
+@pytest.mark.slow
 def test_offline_what_is_cached_works_and_the_rest_is_one_hint(hub, program, blank, tmp_path):
     (code, _, err), *_ = program(["register", "hf:acme/tiny"])
     assert code == 0, err
@@ -136,6 +138,7 @@ def test_a_hub_that_is_gone_is_one_hint_about_the_network(program):
     assert "not cached" in err
 
 
+@pytest.mark.slow
 def test_each_refusal_of_the_hub_is_its_own_one_line(hub, program, blank):
     before = materials.counts(blank)
     wanted = {
@@ -157,6 +160,7 @@ def test_each_refusal_of_the_hub_is_its_own_one_line(hub, program, blank):
     assert not [r for r in hub.log if r.path.endswith("pytorch_model.bin")]
 
 
+@pytest.mark.slow
 def test_a_token_opens_what_is_gated_and_is_written_nowhere(hub, program, blank, tmp_path):
     data = str(materials.pictures(tmp_path / "data", 2, 5))
     shown = program(

@@ -45,6 +45,7 @@ def test_its_experts_are_resolved_loaded_and_pinned(registered):
         resolve("store:letters", SourceOptions())
 
 
+@pytest.mark.slow
 def test_an_entry_point_is_enough_for_the_command_line(team, blank, tmp_path):
     """In a process of its own, with a package beside it that only declares where the source is."""
     declared = tmp_path / "site" / "team_models-1.0.dist-info"
@@ -67,6 +68,7 @@ def test_an_entry_point_is_enough_for_the_command_line(team, blank, tmp_path):
     assert run("ls", "-q").startswith("store:glyphs@")
 
 
+@pytest.mark.slow
 def test_the_room_is_entered_without_the_libraries_that_run_models():
     """Transformers and peft are slow: they are imported when a model of their kind is loaded."""
     used = "Classifier, RunFolder, adaptable, load, new_network, resolve, sources, write_model"

@@ -65,6 +65,7 @@ def assert_right(workspace):
     assert {(e.source, e.target): pytest.approx(e.weight, abs=1e-9) for e in stored} == edges
 
 
+@pytest.mark.slow
 def test_lists_and_edges_are_right_after_any_sequence_of_register_and_rm(blank, checkpoints):
     chance, present = random.Random(5), []
     with Workspace() as workspace:
@@ -170,6 +171,7 @@ def lists_by_hand(vectors):
     return {a: sorted((b for b in names if b != a), key=lambda b: -cosines[a][b])[:NEIGHBOURS] for a in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["clusters", "unrelated", "one cluster and outliers"])
 def test_of_a_zoo_larger_than_what_is_recalled_every_list_is_right(tmp_path, monkeypatch, kind):
     """A newcomer enters the lists of those to which it is near, though they are not among its nearest."""
@@ -213,6 +215,7 @@ class Counting(Store):
             yield row
 
 
+@pytest.mark.slow
 def test_a_newcomer_to_a_large_registry_reads_no_more_of_it_than_to_a_small_one(tmp_path):
     rng = np.random.default_rng(3)
     centres = rng.normal(size=(40, 64))

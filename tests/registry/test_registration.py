@@ -249,6 +249,7 @@ def test_a_name_cannot_run_in_a_terminal_or_a_spreadsheet(blank, models):
     assert {r["name"] for r in invoke("ls", "--json").json} == set(names)
 
 
+@pytest.mark.slow
 def test_commands_work_in_a_process_of_their_own(tmp_path):
     model = materials.resnet(tmp_path / "model", 1)
     assert run("init", cwd=tmp_path).code == 0

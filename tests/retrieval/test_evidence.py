@@ -224,6 +224,7 @@ def places_of_the_true_expert(landmarks_include_it):
     return np.array(places)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("included", [True, False])
 def test_the_expert_planted_for_a_task_has_the_highest_affinity(included):
     places = places_of_the_true_expert(included)

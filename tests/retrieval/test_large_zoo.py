@@ -67,6 +67,7 @@ def first(ranking):
     return ranking.best.expert.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", [12, 100])
 def test_the_nearest_of_a_large_zoo_is_recalled_and_no_more_is_run_than_the_budget(crowd, ask, pool):
     folder, letters = crowd

@@ -77,6 +77,7 @@ def test_ties_count_half_way():
     assert evaluate.best_of_first(tied, truth, k=2) == pytest.approx(0.8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 2, 5])
 def test_values_at_random_are_what_simulation_gives(k):
     draws = [RNG.permutation(6).astype(float) for _ in range(4000)]

@@ -118,6 +118,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 @needs_mounts
 def test_a_read_only_workspace_is_read_and_says_so_where_it_is_written(workspace, tmp_path):
     asked, other = materials.pictures(tmp_path / "a", 3, 6), materials.pictures(tmp_path / "b", 2, 5)

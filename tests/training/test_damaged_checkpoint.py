@@ -52,6 +52,7 @@ def whole(tmp_path_factory):
     return folder, train(backbone(), letters(CYRILLIC[:3], 8), out=folder, config=CONFIG)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGE)
 def test_training_starts_over_and_ends_as_if_nothing_had_been(whole, tmp_path, name, capsys):
     def interrupt(progress):

@@ -68,6 +68,7 @@ def test_the_teacher_knows_the_letters_and_answers_training_items_only(latin):
     assert torch.isnan(trainer.model.teacher_logits[trainer.rows["validation"]]).all()
 
 
+@pytest.mark.slow
 def test_a_student_learns_what_the_teacher_says_by_its_share(latin):
     data = letters(CYRILLIC[:5], 12)
 

@@ -99,9 +99,8 @@ torch.save((found, loss), f"{sys.argv[2]}.{torch.distributed.get_rank()}")
 """
 
 
-@pytest.mark.parametrize(
-    "kind", ["class", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("labels", "value"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["class", "labels", "value"])
 def test_two_processes_have_the_gradients_of_one(kind, tmp_path):
     (tmp_path / "worker.py").write_text(WORKER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]

@@ -31,6 +31,7 @@ def start(data, out, *options):
     return invoke(*command, *options, "--json")
 
 
+@pytest.mark.slow
 def test_half_the_width_is_a_child_and_no_result_of_the_expert(workspace, letters):
     result = start(letters, "half", "--into", "shrink:0.5", "--distill", 0.5, "--compare-cold").worked().json
     assert result["accuracy"] > 0.5

@@ -58,6 +58,7 @@ def strokes():
     return several, dataclasses.replace(data, kind=VALUE, names=("height",), targets=values)
 
 
+@pytest.mark.slow
 def test_several_labels_an_item_are_learned(latin, strokes, tmp_path):
     result = train(latin, strokes[0], out=tmp_path / "run", config=TrainConfig(epochs=4, augment=False))
     assert result.metric == "average_precision"
@@ -70,6 +71,7 @@ def test_several_labels_an_item_are_learned(latin, strokes, tmp_path):
     assert "| labels | 3 |" in card
 
 
+@pytest.mark.slow
 def test_values_are_learned_and_the_head_gives_them_in_their_unit(latin, strokes, tmp_path):
     data = strokes[1]
     result = train(latin, data, out=tmp_path / "run", config=TrainConfig(epochs=4, augment=False))

@@ -60,6 +60,7 @@ def scratch(workspace):
     return list(workspace.glob(".race-*"))
 
 
+@pytest.mark.slow
 def test_all_are_trained_briefly_and_the_better_half_goes_on(raced):
     folder, _, answer, trained = raced
     edges = edges_of(folder)

@@ -103,6 +103,7 @@ print(sorted(set(sys.argv[1].split()) & set(sys.modules)))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("light", [True, False])
 def test_modules_of_training_import_no_library_that_only_some_runs_need(light):
     folder = Path(sys.modules[Trainer.__module__].__file__).parent

@@ -212,6 +212,7 @@ def test_large_images_are_computed_in_parts_unless_the_statistics_of_the_batch_c
     assert gradients(tiny, strategy="from-scratch")[1] == 1
 
 
+@pytest.mark.slow
 def test_letters_are_not_mirrored_and_things_are(greek, latin):
     with private_rng(0):
         trainer = Trainer.for_data(latin, letters(CYRILLIC, 12), TrainConfig())

@@ -39,6 +39,7 @@ def same_weights(a, b):
     )
 
 
+@pytest.mark.slow
 def test_a_related_expert_beats_training_from_scratch(latin, tmp_path):
     data = letters(CYRILLIC, 5, test=8)
     config = TrainConfig(epochs=8)

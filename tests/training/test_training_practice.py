@@ -124,6 +124,7 @@ def test_what_a_tracker_says_stays_out_of_the_result(workspace, letters, name):
     assert json.loads(done.stdout)["epochs"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
 def test_a_disk_that_is_full_is_one_line_and_loses_nothing(workspace, letters):
     command = ["warm-start", letters, "--out", "a", "--expert", "hebrew-letters", *QUICK]
@@ -186,6 +187,7 @@ print(trainer.model.parts, len(outputs), loss)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is one of Linux")
 def test_batches_are_parted_when_memory_is_short():
     found = subprocess.run(

@@ -115,6 +115,7 @@ def test_the_same_command_without_an_expert_goes_on_with_the_one_it_chose(worksp
         assert len(opened.runs()) == 1
 
 
+@pytest.mark.slow
 def test_another_run_is_not_overwritten_without_force(workspace, letters):
     first = start(letters, "out", "--expert", "emoji").worked().json
     counted = materials.counts(workspace)
@@ -174,6 +175,7 @@ def test_compare_cold_measures_both_on_the_same_test_items(workspace, letters):
     assert f"{100 * result['transfer_gain']:+.1f} points" in text.worked().out
 
 
+@pytest.mark.slow
 def test_the_query_afterwards_rests_on_the_result_and_leaves_the_child_out(workspace, letters):
     before = invoke("query", letters, "--json").worked().json
     result = start(letters, "out", "--expert", "clipart").worked().json
@@ -195,6 +197,7 @@ def test_the_query_afterwards_rests_on_the_result_and_leaves_the_child_out(works
     assert result["child"] in shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("expert", ["emoji-names", "random"])
 def test_texts(workspace, tmp_path, expert):
     materials.bert(tmp_path / "random", 1)
@@ -253,6 +256,7 @@ def test_a_factory_expert_needs_the_flag_at_every_step(blank, letters, module, w
     start(letters, "again", "--expert", child.short, "--trust-code").worked()
 
 
+@pytest.mark.slow
 def test_python_does_what_the_command_does(workspace, letters):
     told = start(letters, "one", "--expert", "emoji").worked().json
     with Workspace() as opened:
@@ -261,6 +265,7 @@ def test_python_does_what_the_command_does(workspace, letters):
     assert (result.accuracy, result.child, result.transfer_gain) == (told["accuracy"], told["child"], None)
 
 
+@pytest.mark.slow
 def test_a_child_of_the_same_items_is_no_candidate_and_its_result_no_test(workspace, tmp_path):
     """The same texts under other labels, and with another seed's split: equal contents tell."""
     data, renamed = materials.glosses(tmp_path / "data.csv", 15, 3), tmp_path / "renamed.csv"
@@ -285,6 +290,7 @@ def test_a_child_of_the_same_items_is_no_candidate_and_its_result_no_test(worksp
     assert same["note"] == ""
 
 
+@pytest.mark.slow
 def test_children_have_short_names_and_a_number_where_one_is_taken(workspace, letters):
     def child(out, *options):
         return start(letters, out, *options).worked().json["child"]

@@ -13,6 +13,7 @@ def letters(tmp_path):
     return materials.pictures(tmp_path / "letters", 3, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["KeyError", "Panic"])
 def test_one_that_fails_in_training_is_a_failed_trial_and_the_others_go_on(blank, letters, kind):
     moody.register(blank, "a", "b")

@@ -108,6 +108,7 @@ def test_it_has_a_plural_and_so_has_a_modality_that_is_not_there(registered):
     assert (plural_of("cloud"), plural_of("smell")) == ("point clouds", "smell inputs")
 
 
+@pytest.mark.slow
 def test_an_entry_point_is_enough_for_the_command_line(clouds, tmp_path):
     """In a process of its own, with a package beside it that only declares where the modality is."""
     declared = tmp_path / "site" / "point_clouds-1.0.dist-info"

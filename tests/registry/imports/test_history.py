@@ -293,6 +293,7 @@ def test_new_nodes_have_the_modality_of_the_known_ones_when_they_agree(store, ta
     assert store.expert("dir:1").modality == "image"
 
 
+@pytest.mark.slow
 def test_a_large_file_takes_one_transaction(store, table):
     rows = "".join(f"e{i % 300},t{i // 300},accuracy,0.{i % 1000:03d},{i % 7}\n" for i in range(30_000))
     report = import_history(store, table("expert,task,metric,value,seed\n" + rows))

@@ -163,6 +163,7 @@ for name in ("acme/empty", "acme/none"):
 """
 
 
+@pytest.mark.slow
 def test_a_repository_gives_its_architecture_without_its_weights(tmp_path):
     tiny = materials.resnet(tmp_path / "root/models/acme/tiny", 1)
     # No weights: they are not asked for.
