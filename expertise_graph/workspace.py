@@ -577,6 +577,7 @@ class Workspace:
         tracker: str = "tensorboard",
         launcher: tuple[str, ...] | None = None,
         report: OnProgress | None = None,
+        started: float | None = None,
         force: bool = False,
     ) -> WarmStart:
         """Fine-tune from an expert, by default the best of a query, and register the child.
@@ -592,12 +593,14 @@ class Workspace:
             tracker: experiment tracker, e.g. tensorboard or wandb.
             launcher: arguments of ``accelerate launch``, to train with several processes.
             report: called with a `TrainingProgress` after each step.
+            started: when the time budget began, by `time.perf_counter`; by default now.
             force: delete an earlier run in `out` first.
 
         Raises:
             DatasetError, NotFoundError: as `query`.
             InvalidInputError: when `out` holds something else.
         """
+        started = time.perf_counter() if started is None else started
         config, out = config or training.TrainConfig(), Path(out).absolute()
         labelled = self.read(data, columns=columns)
         self._tidy(trust_code)
@@ -614,6 +617,7 @@ class Workspace:
                 tracker=tracker,
                 columns=columns or datasets.NO_COLUMNS,
                 launcher=launcher,
+                started=started,
             )
             return training.warm_start_from_first(self._context(trust_code), labelled, spec, starts, report)
 

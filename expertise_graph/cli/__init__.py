@@ -1,5 +1,7 @@
 """The command line: thin commands over `Workspace`, cheap to start."""
 
+import gc
+
 from expertise_graph.cli import (
     backtest,
     check,
@@ -14,11 +16,16 @@ from expertise_graph.cli import (
     training,
 )
 from expertise_graph.cli.app import app
+from expertise_graph.core import process_started
 
 
 def main() -> None:
     """Run the program; `expertise-graph` and `xg` call this."""
-    app(auto_envvar_prefix="EXPERTISE_GRAPH")
+    try:
+        app(auto_envvar_prefix="EXPERTISE_GRAPH", obj=process_started())
+    finally:
+        # Looking for garbage among the half a million objects of torch and transformers takes 2 s at the end.
+        gc.freeze()
 
 
 __all__ = [

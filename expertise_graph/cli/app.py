@@ -195,4 +195,5 @@ FORM = Form(command=command_line, message=in_options)
 @click.pass_context
 def app(ctx: click.Context, workspace: str | None, verbose: bool) -> None:
     """Find the pretrained model that transfers best to your task, and fine-tune from it."""
-    ctx.obj = CommandContext(workspace, verbose)
+    # Time budgets count from the start of the process, where `main` says when that was.
+    ctx.obj = CommandContext(workspace, verbose, started=ctx.obj or time.perf_counter())

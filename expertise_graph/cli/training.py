@@ -96,7 +96,9 @@ _TRIAL_COLUMNS = (
     "bitfit, norm-only, gradual or from-scratch.",
 )
 @click.option("--epochs", default=20, show_default=True, type=int, help="Maximum number of training epochs.")
-@click.option("--time-budget", type=Seconds(), help="Maximum training time, e.g. 90s, 10m.  [default: none]")
+@click.option(
+    "--time-budget", type=Seconds(), help="Time for the whole command, e.g. 90s, 10m.  [default: none]"
+)
 @click.option("--batch-size", default=32, show_default=True, type=int, help="Items per optimizer step.")
 @click.option(
     "--lr",
@@ -214,6 +216,7 @@ def warm_start(context: CommandContext, /, data: str, out: Path, as_json: bool, 
             tracker=given["tracker"],
             launcher=_launcher(given["launcher"], given["launcher_arguments"]),
             report=reporter(bars),
+            started=context.started,
             force=given["force"],
         )
         names = workspace.names((result.expert, result.child))
@@ -256,7 +259,8 @@ def show_result(result: WarmStart, names: Mapping[str, str]) -> None:
         )
     if result.note:
         click.echo(f"note: {printable(in_options(result.note))}")
-    click.echo(f"model in {printable(result.path)}, registered as {child}")
+    registered = f"registered as {child}" if result.run else "which has no network and so is no expert"
+    click.echo(f"model in {printable(result.path)}, {registered}")
 
 
 @app.group(cls=ListingGroup)
@@ -383,7 +387,7 @@ def auto(context: CommandContext, /, data: str, out: Path, as_json: bool, **give
             started=context.started,
             force=given["force"],
         )
-        names = workspace.names()
+        names = {trial.expert: trial.name for trial in result.trials} | workspace.names()
     if as_json:
         emit_json({**views.auto_json(result, FORM), "data": views.data_json(labelled, FORM)})
     else:

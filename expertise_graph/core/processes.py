@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import time
 from functools import cache
+from pathlib import Path
 
 
 def process_name() -> str:
@@ -17,6 +19,16 @@ def process_name() -> str:
         True
     """
     return f"{_machine()}-{os.getpid()}"
+
+
+def process_started() -> float:
+    """Return when this process was started, by `time.perf_counter`; where that is not told, now."""
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        age = 0.0
+    return time.perf_counter() - age
 
 
 def is_gone(name: str) -> bool | None:

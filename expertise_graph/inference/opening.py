@@ -13,6 +13,7 @@ from expertise_graph.models import (
     existing_folder,
     load,
     read_head,
+    read_raw,
     resolve,
 )
 
@@ -75,7 +76,7 @@ def open_network(folder: str | Path, *, trust_code: bool = False) -> Network:
         raise _no_model(root)
     run.check_backbone()
     options = SourceOptions(trust_code=trust_code, modality=description.modality, name=root.name)
-    backbone = load(resolve(f"dir:{run.model}", options), trust_code=trust_code)
+    backbone = read_raw(run.model) or load(resolve(f"dir:{run.model}", options), trust_code=trust_code)
     if head.weight.shape[1] != backbone.dim:
         raise InvalidInputError(
             f"the head in {root} takes {head.weight.shape[1]} features and model/ gives {backbone.dim}: they "

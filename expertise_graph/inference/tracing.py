@@ -16,7 +16,7 @@ from torch import nn
 from expertise_graph.core import InvalidInputError, SourceError, first_line
 from expertise_graph.data import known_modalities, plural_of, read_probe_set
 from expertise_graph.inference.model import Model, Network
-from expertise_graph.models import Batch, Classifier
+from expertise_graph.models import Batch, Classifier, RawInput
 from expertise_graph.starter import probe_files
 
 BATCH, TOKENS = "batch", "tokens"
@@ -69,6 +69,10 @@ def trace(model: Model) -> Traced:
         InvalidInputError: when the networks of an ensemble take different inputs.
         SourceError: when a network does what such a graph cannot hold.
     """
+    if any(isinstance(network.backbone.module, RawInput) for network in model.networks):
+        raise InvalidInputError(
+            f"{model.folder} describes raw inputs by code of this package, which no graph holds: use predict"
+        )
     raw = _real_batches(model)
     names = tuple(name for name in TOKEN_INPUTS if name in raw[0]) or tuple(raw[0])
     longest = _longest(model, names[0])

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from expertise_graph.models.loading import ZOO, fetch, load, resolve, resolve_all, verify
     from expertise_graph.models.networks import new_network
     from expertise_graph.models.pooled import PIXELS, SIZES, image_batch
+    from expertise_graph.models.raw_input import RAW, RawInput, raw_backbone, raw_expert, read_raw
     from expertise_graph.models.run_files import LOCK
     from expertise_graph.models.run_folder import RunFolder
     from expertise_graph.models.tensors import write_tensors

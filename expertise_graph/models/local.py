@@ -10,6 +10,7 @@ from expertise_graph.models.base import Backbone, Pin, SourceOptions, sources
 from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
 from expertise_graph.models.layout import existing_folder
 from expertise_graph.models.networks import describe_network_folder, is_network_folder, load_network_folder
+from expertise_graph.models.raw_input import refuse_raw
 
 
 class LocalSource:
@@ -24,6 +25,7 @@ class LocalSource:
             UntrustedError: when it would need code or a pickle-bearing format.
         """
         root = existing_folder(locator)
+        refuse_raw(root)
         if is_adapter(root):
             return sources["adapter"].resolve(locator, options)
         if is_network_folder(root):

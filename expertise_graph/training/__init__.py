@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from expertise_graph.training.runs import expert_of_run, warm_start, warm_start_from_first
     from expertise_graph.training.spec import RunSpec, trial_id
     from expertise_graph.training.strategy import strategies, unfreeze
-    from expertise_graph.training.time_budget import BACKWARD_COST
+    from expertise_graph.training.time_budget import BACKWARD_COST, SLOW, OutOfTime
     from expertise_graph.training.trainable import TrainableModel
     from expertise_graph.training.trainer import Trainer, identity_of, train
 

@@ -57,7 +57,12 @@ def initial_scale(loss: float, classes: int) -> float:
 
 
 def fit_probe(
-    features: torch.Tensor, objective: Objective, *, train: IntArray, validation: IntArray
+    features: torch.Tensor,
+    objective: Objective,
+    *,
+    train: IntArray,
+    validation: IntArray,
+    counts: bool = False,
 ) -> LinearHead:
     """Fit a linear probe on `train`, with the L2 strength of the lowest loss on `validation`.
 
@@ -70,12 +75,13 @@ def fit_probe(
         objective: loss and targets by item.
         train: indices of the items to fit on.
         validation: indices of the items to choose the strength on.
+        counts: see `fit_linear_head`.
     """
     others = train[~np.isin(train, validation)]
-    head = _fit(features, objective, others, validation, STRENGTHS)
+    head = _fit(features, objective, others, validation, STRENGTHS, counts)
     if len(others) == len(train):
         return head
-    return _fit(features, objective, train, train, (head.strength,))
+    return _fit(features, objective, train, train, (head.strength,), counts)
 
 
 def _fit(
@@ -84,6 +90,7 @@ def _fit(
     train: IntArray,
     validation: IntArray,
     strengths: Sequence[float],
+    counts: bool,
 ) -> LinearHead:
     return fit_linear_head(
         features,
@@ -94,6 +101,7 @@ def _fit(
         loss_of=objective.loss_of,
         chosen_by=objective.measure,
         strengths=strengths,
+        counts=counts,
     )
 
 
@@ -107,6 +115,7 @@ def fit_linear_head(
     loss_of: Loss = functional.cross_entropy,
     chosen_by: Loss = functional.cross_entropy,
     strengths: Sequence[float] = STRENGTHS,
+    counts: bool = False,
 ) -> LinearHead:
     """Fit a head for each L2 strength on `train` and keep the one of the lowest validation loss.
 
@@ -122,15 +131,19 @@ def fit_linear_head(
         loss_of: (outputs, targets) to the mean loss to minimise.
         chosen_by: the same of the loss on `validation`.
         strengths: the candidates, strongest first.
+        counts: whether features are counts of many rare parts, words for example: they are weighed by how
+            rare they are instead of standardised.
 
     Returns:
         The head, for features that are not standardised.
     """
     x, y = features.double(), targets.double() if targets.is_floating_point() else targets
     mean = x[train].mean(dim=0)
-    deviation = x[train].std(dim=0, correction=0)
-    scale = torch.where(deviation > 1e-8, 1.0 / deviation.clamp(min=1e-8), 0.0)
+    scale = _rarity(x[train]) if counts else _unit_deviation(x[train])
     z = (x - mean) * scale
+    # The solution is a combination of the training items: where they are few, it is sought in their span.
+    basis = _span(z[train]) if counts else None
+    z = z if basis is None else z @ basis
     w = torch.zeros(outputs, z.shape[1] + 1, dtype=torch.float64)
     best, lowest, chosen = w, float("inf"), strengths[0]
     for strength in strengths:
@@ -138,9 +151,38 @@ def fit_linear_head(
         loss = chosen_by(functional.linear(z[validation], w[:, :-1], w[:, -1]), y[validation]).item()
         if loss < lowest:
             best, lowest, chosen = w, loss, strength
-    weight = best[:, :-1] * scale
+    weight = (best[:, :-1] if basis is None else best[:, :-1] @ basis.T) * scale
     bias = best[:, -1] - weight @ mean
     return LinearHead(weight=weight.float(), bias=bias.float(), strength=chosen)
+
+
+def _unit_deviation(x: torch.Tensor) -> torch.Tensor:
+    """Return factors (d,) that standardise features (n, d), zero for constant ones."""
+    deviation = x.std(dim=0, correction=0)
+    return torch.where(deviation > 1e-8, 1.0 / deviation.clamp(min=1e-8), 0.0)
+
+
+def _rarity(x: torch.Tensor) -> torch.Tensor:
+    """Return factors (d,) of counts (n, d): inverse document frequencies, in a unit fit for `STRENGTHS`.
+
+    The mean squared length of an item is then n, so that 1 / strength is the C of scikit-learn for items of
+    length one. Hashed words of three tasks of texts, 80 to 159 items: .49, .42, .59; TF-IDF and logistic
+    regression of scikit-learn .48, .42, .58.
+    """
+    n = len(x)
+    idf = torch.log((1 + n) / (1 + (x != 0).sum(dim=0).double())) + 1
+    length = ((x - x.mean(dim=0)) * idf).square().sum(dim=1).mean().clamp(min=1e-12)
+    return idf * torch.sqrt(n / length)
+
+
+def _span(z: torch.Tensor) -> torch.Tensor | None:
+    """Return an orthonormal basis (d, r) of what rows (n, d) span, None where they are not fewer than d."""
+    if len(z) >= z.shape[1]:
+        return None
+    values, vectors = torch.linalg.eigh(z @ z.T)
+    kept = values > values[-1].clamp(min=1e-12) * len(z) * torch.finfo(torch.float64).eps
+    basis: torch.Tensor = z.T @ (vectors[:, kept] / values[kept].sqrt())
+    return basis
 
 
 def fit_regularised(

@@ -18,6 +18,7 @@ from expertise_graph.models import (
     FinishedCard,
     Head,
     ModelDescription,
+    RawInput,
     RunFolder,
     pipeline_tag,
     write_model,
@@ -64,6 +65,8 @@ def write_outputs(
         ),
         save=beside,
     )
+    if isinstance(backbone.module, RawInput):
+        note = "It is a linear model on the raw input, without a network; `model/` says how that is read."
     if beside is not None and expert is not None:
         note = f"It is an adapter: it is loaded beside the weights of its parent, {inline(expert.name)}."
     write_tensors(folder.tested, {"logits": tested})

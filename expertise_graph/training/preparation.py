@@ -12,6 +12,7 @@ from torch import nn
 
 from expertise_graph.core import IntArray
 from expertise_graph.data import CLASS
+from expertise_graph.models import RawInput
 from expertise_graph.training.augmentation import mirroring_harms
 from expertise_graph.training.linear_probe import LinearHead, fit_probe, initial_scale
 from expertise_graph.training.trainable import TrainableModel
@@ -25,7 +26,9 @@ def probe(model: TrainableModel, rows: Rows, module: nn.Module) -> tuple[LinearH
     train, validation = rows["train"], rows["validation"]
     both = np.concatenate([train, validation[~np.isin(validation, train)]])
     features = model.features(module, both)
-    return fit_probe(features, model.objective, train=train, validation=validation), features
+    counts = isinstance(module, RawInput) and module.counts
+    head = fit_probe(features, model.objective, train=train, validation=validation, counts=counts)
+    return head, features
 
 
 def ask_teacher(model: TrainableModel, rows: Rows, teacher: nn.Module | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 
 from expertise_graph.core import Edge, Expert, FailedError, Run, WarmStart, expert_errors
 from expertise_graph.data import LabelledData, holdout
-from expertise_graph.features import Context, remembered
+from expertise_graph.features import Context, Timings, predicted_seconds, probe_sets, remembered
 from expertise_graph.models import RunFolder, SourceOptions, load, resolve
 from expertise_graph.registry import learnt_from, register
 from expertise_graph.store import Store, now
@@ -23,6 +24,9 @@ from expertise_graph.training.result import OnProgress, TrainingProgress
 from expertise_graph.training.spec import RunSpec, WarmCold, train_by_spec
 
 VERSION = "1"
+# Seconds of work that writing, registering and recording a child take beside running it, and how often it is
+# read again: for its hash, and in the form of its library.
+RECORDING, READ_AGAIN = 1.0, 3
 
 
 def warm_start(
@@ -47,6 +51,10 @@ def warm_start(
     with expert_errors(spec.expert.name):
         backbone = load(spec.expert, trust_code=trust_code)
     seen, begun = _seen(store, data, spec), False
+    if spec.started is not None:
+        spec = dataclasses.replace(
+            spec, started=spec.started - _seconds_after(store, data, spec, spec.started)
+        )
 
     def begin(step: TrainingProgress | None = None) -> None:
         nonlocal begun
@@ -116,6 +124,15 @@ def warm_start_from_first(
 def _failing(store: Store, data: LabelledData, spec: RunSpec) -> AbstractContextManager[None]:
     """Return what remembers that the expert failed; other networks trained in its place say nothing of it."""
     return remembered(store, spec.expert, data.task.id) if spec.measures_expert else nullcontext()
+
+
+def _seconds_after(store: Store, data: LabelledData, spec: RunSpec, started: float) -> float:
+    """Return the seconds that writing and registering the child take, on a machine as busy as until now."""
+    timings, work = Timings(store), RECORDING
+    if spec.config.way.fine_tunes:
+        work += predicted_seconds(spec.expert, probe_sets.current(store, data.modality).n, timings)
+        work += READ_AGAIN * predicted_seconds(spec.expert, 0, timings)
+    return work * max(1.0, (time.perf_counter() - started) / time.process_time())
 
 
 def expert_of_run(store: Store, data: LabelledData, out: Path, config: TrainConfig) -> Expert | None:

@@ -34,6 +34,7 @@ class RunSpec:
         tracker: experiment tracker.
         columns: of the table that the data were read from, so that other processes read the same.
         launcher: arguments for ``accelerate launch``; None to train in this process.
+        started: when the time budget began, by `time.perf_counter`; None for when training begins.
     """
 
     expert: Expert
@@ -44,6 +45,7 @@ class RunSpec:
     tracker: str = "tensorboard"
     columns: Columns = _NO_COLUMNS
     launcher: tuple[str, ...] | None = None
+    started: float | None = None
 
     @property
     def measures_expert(self) -> bool:
@@ -129,7 +131,7 @@ def train_by_spec(
         )
     network = _network(backbone, data, spec, trust_code=trust_code)
 
-    def run(out: Path, settings: TrainConfig, seen: int) -> TrainResult:
+    def run(out: Path, settings: TrainConfig, seen: int, started: float | None) -> TrainResult:
         return train(
             network,
             data,
@@ -139,11 +141,12 @@ def train_by_spec(
             teacher=backbone,
             seen=seen,
             tracker=spec.tracker,
+            started=started,
             progress=progress,
         )
 
-    warm = run(spec.out, config, seen)
-    cold = run(spec.out / "cold", config.cold(), 0) if spec.compare_cold else None
+    warm = run(spec.out, config, seen, spec.started)
+    cold = run(spec.out / "cold", config.cold(), 0, None) if spec.compare_cold else None
     return WarmCold(warm=warm, cold=cold)
 
 

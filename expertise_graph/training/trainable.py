@@ -42,6 +42,9 @@ class TrainableModel:
         at_once: the most items of a step that are computed together; all, where the statistics of the
             whole batch count.
         teacher_logits: (n, classes) logits of a teacher by item, NaN where there are none; or None.
+        known: features (d,) of the pretrained backbone by item, where they are kept from one training to the
+            next; those that are missing are added.
+        check: called before each batch of a prediction; what it raises ends it.
     """
 
     def __init__(
@@ -65,6 +68,8 @@ class TrainableModel:
         self.objective, self.batches, self.config, self.clip = objective, batches, config, clip
         self.parts, self.augment, self.mirror = config.accumulate, False, False
         self.teacher_logits: torch.Tensor | None = None
+        self.known: dict[int, torch.Tensor] | None = None
+        self.check: Callable[[], None] | None = None
         self.anchor = Anchor(self.classifier, config.prior) if config.way.anchored else None
         self.adamw = optimizer or torch.optim.AdamW(parameter_groups(self.classifier, config), fused=True)
         self.model, self.optimizer = self.accelerator.prepare(self.classifier, self.adamw)
@@ -151,8 +156,13 @@ class TrainableModel:
         def outputs() -> torch.Tensor:
             size = max(1, EVALUATION_BATCH // self.parts)
             batches = (self._batch(b) for b in even_batches(rows, size))
+            found = []
             with torch.inference_mode():
-                return torch.cat([forward(module, mirrored(b) if flip else b).float().cpu() for b in batches])
+                for b in batches:
+                    if self.check is not None:
+                        self.check()
+                    found.append(forward(module, mirrored(b) if flip else b).float().cpu())
+            return torch.cat(found)
 
         return self._within_memory(outputs, EVALUATION_BATCH)
 
@@ -162,11 +172,16 @@ class TrainableModel:
         Raises:
             SourceError: when features are not finite.
         """
-        outputs = self.predict(rows, module=module)
-        if not bool(torch.isfinite(outputs).all()):
-            raise SourceError("the expert gives features that are NaN or infinite: choose another expert")
-        features = torch.full((len(self.objective.targets), outputs.shape[1]), math.nan)
-        features[rows] = outputs
+        known = {} if self.known is None else self.known
+        new = np.array([row for row in rows.tolist() if row not in known], dtype=rows.dtype)
+        if len(new):
+            outputs = self.predict(new, module=module)
+            if not bool(torch.isfinite(outputs).all()):
+                raise SourceError("the expert gives features that are NaN or infinite: choose another expert")
+            known.update(zip(new.tolist(), outputs, strict=True))
+        found = torch.stack([known[row] for row in rows.tolist()])
+        features = torch.full((len(self.objective.targets), found.shape[1]), math.nan)
+        features[rows] = found
         return features
 
     def evaluate(self, rows: IntArray) -> tuple[float, float]:

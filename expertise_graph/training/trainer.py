@@ -63,6 +63,7 @@ def train(
     teacher: Backbone | None = None,
     seen: int = 0,
     tracker: str = TENSORBOARD,
+    started: float | None = None,
     progress: OnProgress | None = None,
 ) -> TrainResult:
     """Fine-tune `backbone` with a new linear head on `data`; call again to resume or to read the result.
@@ -81,6 +82,7 @@ def train(
         teacher: source of the soft labels, for distillation.
         seen: items of the test split that the expert was trained on before; noted in the result.
         tracker: experiment tracker: tensorboard, trackio, mlflow or wandb.
+        started: when the time budget began, by `time.perf_counter`; by default now.
         progress: called after each step and phase.
 
     Raises:
@@ -112,6 +114,8 @@ def train(
             trainer = Trainer.for_data(
                 backbone, data, config, teacher=teacher, checkpoints=checkpoints, progress=progress
             )
+            if config.time_budget is not None and started is not None:
+                trainer.budget.budget = config.time_budget - (time.perf_counter() - started)
             trainer.begin()
             shown = open_tracker(tracker, out, config, step=trainer.state.step) if leads else None
             try:
@@ -236,7 +240,9 @@ class Trainer:
 
     def __post_init__(self) -> None:
         config = self.config = self.model.config
-        self.budget.sizes = {split: len(rows) for split, rows in self.rows.items()}
+        self.budget.sizes = {split: len(rows) for split, rows in self.rows.items()} | {
+            "batch": config.batch_size
+        }
         per_epoch = len(list(even_batches(self.rows["train"], config.batch_size)))
         self.steps = config.epochs * per_epoch if config.way.fine_tunes else 0
 
@@ -269,38 +275,44 @@ class Trainer:
         if state.epoch == 0:
             self._log(tracker)
         while not state.stopped:
-            if not model.agreed(budget.room_for_epoch()):
+            if not model.agreed(budget.room_for_step()):
                 state.stopped = "time"
                 return
-            started, number = budget.seconds, state.epoch + 1
-            order, losses, outputs, seen = self.order(number), 0.0, [], []
+            number, late = state.epoch + 1, False
+            order, losses, outputs, seen, done = self.order(number), 0.0, [], [], 0
             model.training_mode()
             # Dropout and augmentation depend on seed and epoch alone, so that a resumed run is the same.
             with private_rng(config.seed, number):
                 model.new_draws()
                 for rows in even_batches(order, config.batch_size):
                     # The learning rate falls to zero by the last step or the end of the time budget.
+                    started = budget.seconds
                     fraction = max((state.step + 1) / self.steps, model.agreed(budget.fraction()))
                     loss, logits = model.step(rows, fraction=fraction, lr_scale=self.schedule(fraction))
                     state.step += 1
                     if not math.isfinite(loss):
                         self._stop("nan", f"loss became {_name(loss)} at step {state.step}")
                         return
-                    if not model.agreed(budget.room_for_step()):
-                        self._stop("time")
-                        return
                     losses += loss * model.objective.weight(rows)
                     seen.append(model.share(rows))
                     outputs.append(logits)
                     self._report("train", loss)
+                    done += len(rows)
+                    budget.measured(step=budget.seconds - started)
+                    if late := not model.agreed(budget.room_for_step()):
+                        break
             state.epoch = number
             trained, answers = model.gathered(np.concatenate(seen), torch.cat(outputs))
             accuracy = model.objective.score(answers, model.objective.targets[trained])
-            if not self._validate(loss=losses / model.objective.weight(order), train_accuracy=accuracy):
+            # Where time ends within an epoch the learning rate has fallen to zero: what was learnt counts.
+            if not self._validate(
+                loss=losses / model.objective.weight(order[:done]), train_accuracy=accuracy
+            ):
                 return
+            if late and not state.stopped:
+                state.stopped = "time"
             self._save()
             self._log(tracker)
-            budget.longest = max(budget.longest, budget.seconds - started)
             if after_epoch is not None and not state.stopped and after_epoch(state):
                 state.stopped = "pruned"
 
@@ -387,7 +399,7 @@ class Trainer:
             state.stopped = "epochs" if state.step >= self.steps else ""
             return True
         score, validation_loss = map(model.agreed, model.evaluate(rows))
-        self.budget.forward = (time.perf_counter() - started) / len(rows)
+        self.budget.measured(forward=(time.perf_counter() - started) / len(rows))
         if not math.isfinite(validation_loss):
             state.epoch -= 1
             self._stop("nan", f"validation loss became {_name(validation_loss)} after step {state.step}")

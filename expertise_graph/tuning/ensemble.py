@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from expertise_graph.core import FloatArray, Query
-from expertise_graph.tuning.model_selection import TrialRecord, compare
+from expertise_graph.tuning.model_selection import TrialRecord, compare, incumbent_first
 
 # An answer expected to be right a tenth less often counts exp(-1.5), less than a quarter. Of 3 to 30, 15 was
 # best, or within .001 of it, with small experts (14 tuning tasks, two seeds: .653; equal weights .652, the
@@ -32,7 +32,7 @@ def weights_of(
         trials: all trials.
         raw_accuracy: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
     """
-    incumbent, *others = (t for t in trials if t.usable)
+    incumbent, *others = incumbent_first(trials)
     advantages = {
         incumbent.run: 0.0,
         **{t.run: compare(incumbent, t, raw_accuracy=raw_accuracy).advantage for t in others},

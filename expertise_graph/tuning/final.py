@@ -10,17 +10,16 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from expertise_graph.core import Expert, ExpertiseError, FailedError, SourceError, WarmStart, first_line
+from expertise_graph.core import SourceError, WarmStart
 from expertise_graph.data import LabelledData
 from expertise_graph.features import Context
 from expertise_graph.models import RunFolder
-from expertise_graph.training import RunSpec, TrainConfig, identity_of, objective_of, train, warm_start
+from expertise_graph.training import RunSpec, objective_of, train, warm_start
 from expertise_graph.tuning.model_selection import TrialRecord
 from expertise_graph.tuning.output_folder import OutputFolder
 from expertise_graph.tuning.refit import ON_ALL_ITEMS, RefitModel, build
 from expertise_graph.tuning.result import Member
 from expertise_graph.tuning.search import TrialSearch
-from expertise_graph.tuning.settings import SCRATCH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +61,8 @@ def finish(
     first, *others = models
     with search.budget.spending("final"):
         first.write_checkpoint(output.out, data)
-        expert = first.trial.contender.expert
-        with search.attempting(expert):
-            result = _warm_start(context, data, output, expert, first.trial.config)
+        with search.attempting(first.trial.contender.expert):
+            result = _measured(context, data, output, search, first.trial)
         runs = tuple(dict.fromkeys(model.trial.run for model in models))
         if not others:
             composition = f"the model is {first.refitted or 'that trial'}"
@@ -79,38 +77,6 @@ def finish(
     return FinalModel(model=result, accuracy=accuracy, composition=composition, members=members, runs=runs)
 
 
-def finish_with_probe(
-    context: Context, data: LabelledData, output: OutputFolder, search: TrialSearch
-) -> tuple[WarmStart, str]:
-    """Return a linear probe of the best expert that can be loaded, where there was no time for a trial.
-
-    Raises:
-        SourceError: when none can be.
-    """
-    seed, strategies = search.settings.seed, search.settings.strategies
-    config = TrainConfig(strategy="linear-probe", seed=seed)
-    if strategies == (SCRATCH,):
-        config = TrainConfig(strategy=SCRATCH, seed=seed, time_budget=max(search.budget.left, 0.1))
-    reasons = dict(search.unusable)
-    for contender in search.space.contenders:
-        if contender.expert.id in search.unusable:
-            continue
-        try:
-            RunFolder(output.out).begin(identity_of(config, data, contender.expert))
-            with search.attempting(contender.expert):
-                model = _warm_start(context, data, output, contender.expert, config)
-        except (ExpertiseError, OSError) as error:
-            reasons[contender.expert.id] = f"{contender.expert.name}: {first_line(error)}"
-            if isinstance(error, FailedError):
-                reasons[contender.expert.id] = str(error)
-            continue
-        return (
-            model,
-            f"no trial could be finished in time: the model is a {config.strategy.replace('-', ' ')}",
-        )
-    raise SourceError("no expert can be trained: " + "; ".join(reasons.values()))
-
-
 def _write_members(
     data: LabelledData, output: OutputFolder, search: TrialSearch, models: Sequence[RefitModel]
 ) -> Iterator[float]:
@@ -119,7 +85,9 @@ def _write_members(
         out, expert = output.out / _path(number), model.trial.contender.expert
         model.write_checkpoint(out, data)
         with search.attempting(expert):
-            result = train(search.backbone(expert), data, out=out, config=model.trial.config, expert=expert)
+            result = train(
+                search.backbone(expert), data, out=out, config=model.trial.config, expert=model.trial.expert
+            )
         yield result.accuracy
 
 
@@ -156,7 +124,26 @@ def _scaled_logits(folder: RunFolder) -> torch.Tensor:
     return load_file(folder.tested)["logits"] / (description.temperature if description else 1.0)
 
 
-def _warm_start(
-    context: Context, data: LabelledData, output: OutputFolder, expert: Expert, config: TrainConfig
+def _measured(
+    context: Context, data: LabelledData, output: OutputFolder, search: TrialSearch, trial: TrialRecord
 ) -> WarmStart:
-    return warm_start(context, data, RunSpec(expert=expert, config=config, out=output.out))
+    """Measure and register the network of a checkpoint; a model of the raw input is no node."""
+    if trial.expert is not None:
+        return warm_start(context, data, RunSpec(expert=trial.expert, config=trial.config, out=output.out))
+    raw = trial.contender.expert
+    result = train(search.backbone(raw), data, out=output.out, config=trial.config)
+    return WarmStart(
+        run="",
+        expert=raw.id,
+        child=raw.id,
+        task=data.task.id,
+        strategy=result.strategy,
+        metric=result.metric,
+        accuracy=result.accuracy,
+        cold_accuracy=None,
+        seed=result.seed,
+        epochs=result.epochs,
+        seconds=result.seconds,
+        path=str(output.out),
+        note=result.note,
+    )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from expertise_graph.core import FloatArray, normal_cdf
+from expertise_graph.core import Expert, FloatArray, normal_cdf
+from expertise_graph.models import RAW
 from expertise_graph.training import TrainConfig
 from expertise_graph.tuning.result import CUT, DONE
 from expertise_graph.tuning.space import Contender
@@ -22,6 +23,8 @@ SETTINGS_GAIN, SETTINGS_DEVIATION = -0.01, 0.02
 # better. Three tuning tasks where the expert is below the ridge by .11, .16 and .28: +.13, +.10, +.12; eight
 # where it is above: +.01 in the mean, deviation .06; three where it is far above: -.07, -.08, -.17.
 SCRATCH_MOST, SCRATCH_DEVIATION = 0.1, 0.1
+# Standard deviation of what a ridge on the raw input was measured to be worth, of some hundred items.
+RAW_DEVIATION = 0.05
 # An expert is far better than the raw input if it leaves less than this share of the errors of a ridge on it.
 FAR = 0.6
 SEARCH = "search"
@@ -51,6 +54,11 @@ class TrialRecord:
         return self.status in (DONE, CUT)
 
     @property
+    def expert(self) -> Expert | None:
+        """The expert that it started from, None where that is the raw input."""
+        return None if self.contender.expert.source == RAW else self.contender.expert
+
+    @property
     def averages(self) -> bool:
         """Whether weights of several trainings like it may be averaged.
 
@@ -75,16 +83,15 @@ class Comparison:
 def choose(trials: Sequence[TrialRecord], *, raw_accuracy: float | None) -> tuple[TrialRecord, str]:
     """Return the trial to make the model of, and a sentence that says why.
 
-    That is the one that is expected to be the best by all that is known; the first usable trial where
-    no other is expected to be better.
+    That is the one that is expected to be the best by all that is known; the first usable trial of an
+    expert where no other is expected to be better.
 
     Args:
         trials: at least one that is usable.
         raw_accuracy: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
     """
-    usable = [t for t in trials if t.usable]
-    first = usable[0]
-    comparisons = [(compare(first, t, raw_accuracy=raw_accuracy), t) for t in usable[1:]]
+    first, *others = incumbent_first(trials)
+    comparisons = [(compare(first, t, raw_accuracy=raw_accuracy), t) for t in others]
     n = len(first.outcome.fits)
     if not comparisons:
         return first, f"the first trial is taken: nothing else was finished on {n} validation items"
@@ -95,6 +102,11 @@ def choose(trials: Sequence[TrialRecord], *, raw_accuracy: float | None) -> tupl
         f"expected to be better than the first trial by {100 * comparison.advantage:.1f} points, with "
         f"probability {comparison.probability:.2f}"
     )
+
+
+def incumbent_first(trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the usable trials, first the one that others have to beat: the first that is of an expert."""
+    return sorted((t for t in trials if t.usable), key=lambda t: t.expert is None)
 
 
 def compare(first: TrialRecord, other: TrialRecord, *, raw_accuracy: float | None) -> Comparison:

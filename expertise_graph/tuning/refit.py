@@ -9,7 +9,7 @@ from pathlib import Path
 
 from expertise_graph.data import LabelledData
 from expertise_graph.merging import mean
-from expertise_graph.training import Tensors, TrainingState, identity_of
+from expertise_graph.training import OutOfTime, Tensors, TrainingState, identity_of
 from expertise_graph.tuning.model_selection import TrialRecord
 from expertise_graph.tuning.output_folder import write_checkpoint
 from expertise_graph.tuning.search import TrialSearch
@@ -39,14 +39,14 @@ class RefitModel:
         """Write it as the checkpoint of a finished training, see `output_folder.write_checkpoint`."""
         write_checkpoint(
             folder,
-            identity_of(self.trial.config, data, self.trial.contender.expert),
+            identity_of(self.trial.config, data, self.trial.expert),
             self._state(),
             self.weights,
         )
 
     def _state(self) -> TrainingState:
         outcome = self.outcome
-        clock = dict.fromkeys(("forward", "longest", "saving", "since"), 0.0)
+        clock = dict.fromkeys(("forward", "step", "saving", "since"), 0.0)
         return TrainingState(
             epoch=outcome.epochs,
             step=outcome.steps,
@@ -86,6 +86,8 @@ def build(search: TrialSearch, ensemble: Sequence[TrialRecord]) -> list[RefitMod
             models.append(_refit(search, trial, outcome, seeds=seeds, finishing=finishing))
         elif not models:
             break
+    # What is registered is a network, where there is one.
+    models.sort(key=lambda model: model.trial.expert is None)
     return [*models, *_repeats(search, models)] if models else []
 
 
@@ -143,10 +145,13 @@ def _train_on_all_items(
                     dataclasses.replace(
                         trial.config, seed=trial.config.seed + number, time_budget=max(left, 0.1)
                     ),
+                    known=search.known[expert.id],
                     epochs=outcome.kept,
                     loss=outcome.loss,
                     progress=search.reporter(f"{expert.name} on all items"),
                 )
+        except OutOfTime:
+            weights = None
         except KeyboardInterrupt:
             search.interrupted, weights = True, None
         if weights is None:

@@ -23,7 +23,8 @@ class TrialResult:
 
     Attributes:
         run: id of the trial; the same expert, data and settings have the same.
-        origin: why it was tried: linear probe, defaults, from scratch, next expert, similar task or search.
+        origin: why it was tried: raw input, linear probe, defaults, from scratch, next expert, similar task
+            or search.
         settings: those that differ from the defaults.
         epochs: that were finished.
         accuracy: of the kept weights on the validation split (of labels and values their own score).

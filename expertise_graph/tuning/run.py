@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from expertise_graph.core import DatasetError, FailedError, InvalidInputError, Query, Ranking, SourceError
+from expertise_graph.core import (
+    DatasetError,
+    FailedError,
+    InvalidInputError,
+    Query,
+    Ranking,
+    SourceError,
+    duration,
+    setting,
+)
 from expertise_graph.data import LabelledData, Splits, known_modalities
 from expertise_graph.features import Context, probe_sets
 from expertise_graph.training import TrainConfig, training_splits
-from expertise_graph.tuning.final import FinalModel, finish, finish_with_probe
+from expertise_graph.tuning.final import FinalModel, finish
 from expertise_graph.tuning.model_selection import TrialRecord
 from expertise_graph.tuning.output_folder import OutputFolder
 from expertise_graph.tuning.priors import first_trials, settings_of_similar_tasks
 from expertise_graph.tuning.record import RecordedTrials
 from expertise_graph.tuning.report import report_of
-from expertise_graph.tuning.result import AutoResult, TrialResult
+from expertise_graph.tuning.result import DONE, PRUNED, AutoResult, TrialResult
 from expertise_graph.tuning.search import TrialSearch
 from expertise_graph.tuning.settings import SCRATCH, STRATEGIES, AutoSettings
 from expertise_graph.tuning.space import Contender, Space, contenders_of, differences
@@ -33,6 +42,7 @@ ACCURACY = "accuracy"
 # Epochs that a fine-tune of texts has to have time for; images, which are augmented, need all of theirs.
 # MobileNetV2 on five tuning tasks of images, cut after 2 to 12 epochs: 1 to 11 points worse than its linear
 # probe on training and validation items. MiniLM on two of texts, cut after 1 and 5: 3 and 5 points better.
+# Where no expert has time for so many, those with time for two are tried, else all: training ends in time.
 LEAST_EPOCHS = 2
 
 Ask = Callable[[LabelledData, Query], Ranking]
@@ -113,6 +123,7 @@ class _Auto:
         self.ranking, self.output = ranking, output
         self.speed = TrainingSpeed(
             context.store,
+            budget,
             train=len(splits.train),
             measured=len(splits.validation) + len(splits.test),
             probes=probe_sets.current(context.store, data.modality).n,
@@ -124,12 +135,14 @@ class _Auto:
             )
         usual = TrainConfig(strategy=settings.strategies[0])
         least = usual.epochs if known_modalities[data.modality].augmented else LEAST_EPOCHS
-        tunable = [c for c in ranking.candidates if self.speed.fits_in(c.expert, usual, least, budget.left)]
-        self.tuned = contenders_of(tunable, settings.experts)
-        contenders = self.tuned or self.contenders
-        usual_ways = settings.strategies == STRATEGIES
-        strategies = (*STRATEGIES, SCRATCH) if usual_ways else settings.strategies
-        self.space = Space(contenders, data, strategies, settings.seed)
+        self.tuned = self.contenders
+        for epochs in (LEAST_EPOCHS, least):
+            left, seconds = budget.left, self.speed.trial_seconds
+            possible = [c for c in ranking.candidates if seconds(c.expert, usual, epochs) < left]
+            self.tuned = contenders_of(possible, settings.experts) or self.tuned
+        self.usual_ways = settings.strategies == STRATEGIES
+        strategies = (*STRATEGIES, SCRATCH) if self.usual_ways else settings.strategies
+        self.space = Space(self.tuned, data, strategies, settings.seed)
         self.search = TrialSearch(
             recorded=RecordedTrials(context.store, data, splits),
             data=data,
@@ -149,10 +162,10 @@ class _Auto:
     def run(self) -> AutoResult:
         """Search, choose and finish."""
         search = self.search
-        if self.tuned:
-            with self.budget.spending("trials"):
-                proven = settings_of_similar_tasks(self.context.store, self.data, self.settings.seed)
-                search.run(self._opening(), first_trials(self.space, proven, search.raw_accuracy))
+        with self.budget.spending("trials"):
+            proven = settings_of_similar_tasks(self.context.store, self.data, self.settings.seed)
+            first = first_trials(self.space, proven, search.raw_accuracy)
+            search.run(self._opening(), first, raw=self.usual_ways)
         while any(trial.usable for trial in search.trials):
             chosen, reason = search.choice()
             try:
@@ -162,16 +175,26 @@ class _Auto:
                 self.output.begin()
                 continue
             return self._answer(dataclasses.replace(found, composition=f"{reason}; {found.composition}"))
-        with self.budget.spending("final"):
-            model, reason = finish_with_probe(self.context, self.data, self.output, search)
-        return self._answer(FinalModel(model=model, accuracy=model.accuracy, composition=reason))
+        raise SourceError("no model can be trained: " + "; ".join(search.unusable.values()))
 
     def _opening(self) -> Contender | None:
         """Return the best expert where there is time for its linear probe, but not to fine-tune it."""
-        best = self.contenders[0]
+        best, usual = self.contenders[0], self.space.defaults
+        whole = self.speed.trial_seconds(best.expert, usual, usual.epochs) < self.budget.left
         same = best.expert.id == self.tuned[0].expert.id
-        short = self.budget.left < self.speed.probe_seconds(best.expert)
-        return None if same or short or self.settings.strategies == (SCRATCH,) else best
+        return None if (same and whole) or self.settings.strategies == (SCRATCH,) else best
+
+    def _needed(self) -> Iterator[str]:
+        """Say what time a fine-tune would have needed, where none was finished."""
+        best, usual = self.space.contenders[0].expert, self.space.defaults
+        if any(t.config.way.fine_tunes and t.status in (DONE, PRUNED) for t in self.search.trials):
+            return
+        begun = self.budget.spent["start"] + self.budget.spent["query"]
+        needed = begun + self.speed.trial_seconds(best, usual, usual.epochs)
+        yield (
+            f"a whole fine-tune of {best.name}, {usual.epochs} epochs at most, would have needed about "
+            f"{duration(needed)} in all: set {setting('time_budget')} to that or more"
+        )
 
     def _answer(self, found: FinalModel) -> AutoResult:
         search = self.search
@@ -187,10 +210,10 @@ class _Auto:
             time_budget=self.settings.time_budget,
             experts_run=self.ranking.experts_run,
             interrupted=search.interrupted,
-            notes=tuple(search.unusable.values()),
+            notes=(*search.unusable.values(), *self._needed()),
         )
         experts = {result.model.expert, *(member.expert for member in result.members)}
-        names = self.context.store.names(experts)
+        names = {t.expert: t.name for t in result.trials} | self.context.store.names(experts)
         self.output.finish(result, report_of(result, self.data, names))
         return result
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from expertise_graph.core import (
     Expert,
@@ -19,20 +21,20 @@ from expertise_graph.core import (
     read_json_object,
     write_json,
 )
-from expertise_graph.data import LabelledData, Splits
+from expertise_graph.data import LabelledData, Splits, known_modalities
 from expertise_graph.features import remembered
-from expertise_graph.models import Backbone, load
+from expertise_graph.models import RAW, Backbone, load, raw_backbone, raw_expert
 from expertise_graph.retrieval import AUTO
-from expertise_graph.training import OnProgress, TrainConfig, TrainingProgress, trial_id
+from expertise_graph.training import OnProgress, OutOfTime, TrainConfig, TrainingProgress, trial_id
 from expertise_graph.tuning.ensemble import select, weights_of, within
-from expertise_graph.tuning.model_selection import SEARCH, TrialRecord, choose
+from expertise_graph.tuning.model_selection import RAW_DEVIATION, SEARCH, TrialRecord, choose
 from expertise_graph.tuning.record import VERSION, RecordedTrials, failed_outcome, status_of
 from expertise_graph.tuning.result import DONE, FAILED, PRUNED
 from expertise_graph.tuning.settings import AutoSettings
 from expertise_graph.tuning.space import Contender, Space
 from expertise_graph.tuning.study import Study
 from expertise_graph.tuning.time_budget import SearchBudget, TrainingSpeed
-from expertise_graph.tuning.trial import Outcome, run_trial
+from expertise_graph.tuning.trial import ENOUGH, Outcome, run_trial
 
 # After so many trials in a row that could not be run, the search ends: the experts themselves are the
 # problem.
@@ -40,6 +42,14 @@ GIVE_UP = 10
 # Refits of a single network on all items that time is reserved for: one is what is delivered, a second one is
 # averaged with it (three orders of the batches gained .4 points, LOG.md); more are made when time is left.
 REFITS_RESERVED = 2
+# Items that a linear model on raw input is fitted on at most: so many texts take some seconds.
+MOST_RAW = 2000
+# Share of the time left that the head of a training may take; where it takes more, it is fitted on fewer
+# items, but at least on so many an output.
+HEAD_SHARE, LEAST_ITEMS = 0.5, 3
+# A model that is expected to take more than this times the time left to be measured and written is not
+# chosen; not less, since the time was kept for it, and expectations vary.
+TOO_LATE = 2.0
 
 PruningRule = Callable[[int, float], bool]
 """Called with epochs and the lowest validation loss so far; returns whether to stop the trial."""
@@ -61,6 +71,7 @@ class TrialSearch:
         raw_accuracy: accuracy of a ridge on the raw input; None where the query predicts no accuracies.
         trials: the trials so far, in the order they were run.
         unusable: why an expert could not be loaded or failed, by id.
+        known: features of experts by item of `visible`.
     """
 
     recorded: RecordedTrials
@@ -77,15 +88,23 @@ class TrialSearch:
     raw_accuracy: float | None
     trials: list[TrialRecord] = field(default_factory=list)
     unusable: dict[str, str] = field(default_factory=dict)
+    known: dict[str, dict[int, torch.Tensor]] = field(default_factory=lambda: defaultdict(dict))
     interrupted: bool = False
     _backbones: dict[str, Backbone] = field(default_factory=dict)
 
-    def run(self, first_probe: Contender | None, first: Sequence[tuple[str, Contender, TrainConfig]]) -> None:
+    def run(
+        self,
+        first_probe: Contender | None,
+        first: Sequence[tuple[str, Contender, TrainConfig]],
+        *,
+        raw: bool = True,
+    ) -> None:
         """Run the first trials, then what the sampler suggests, for as long as there is time.
 
         Args:
             first_probe: an expert whose linear probe is tried before all else.
             first: why, expert and settings. The very first trial is the one that others have to beat.
+            raw: whether a linear model on the raw input takes part; where nothing else can be used, it does.
         """
         study = Study(self.space.dimensions, self.settings.seed)
         for _, contender, config in first:
@@ -93,6 +112,8 @@ class TrialSearch:
         origins = [origin for origin, *_ in first]
         failed = 0
         try:
+            if raw:
+                self._try_raw_input()
             if first_probe is not None:
                 probe = TrainConfig(strategy="linear-probe", seed=self.settings.seed)
                 self._try(first_probe, probe, "linear probe", _never)
@@ -109,6 +130,16 @@ class TrialSearch:
                 failed = 0 if trial is not None and trial.status != FAILED else failed + 1
         except KeyboardInterrupt:
             self.interrupted = True
+        if not any(t.usable for t in self.trials):
+            self._try_raw_input()
+
+    def _try_raw_input(self) -> None:
+        """Run the trial that needs no expert, a linear model on the raw input: it is there in any case."""
+        predicted = self.raw_accuracy or 0.0
+        raw = Contender(raw_expert(self.data.modality), 0.0, predicted, RAW_DEVIATION)
+        # It describes inputs as they are, so there is nothing to augment.
+        config = TrainConfig(strategy="linear-probe", augment=False, seed=self.settings.seed)
+        self._try(raw, config, "raw input", _never)
 
     def backbone(self, expert: Expert) -> Backbone:
         """Return an expert in memory, loaded once.
@@ -118,7 +149,11 @@ class TrialSearch:
         """
         if expert.id not in self._backbones:
             with expert_errors(expert.name):
-                self._backbones[expert.id] = load(expert, trust_code=self.trust_code)
+                self._backbones[expert.id] = (
+                    raw_backbone(expert.modality)
+                    if expert.source == RAW
+                    else load(expert, trust_code=self.trust_code)
+                )
         return self._backbones[expert.id]
 
     @contextmanager
@@ -128,8 +163,10 @@ class TrialSearch:
         Raises:
             FailedError: whatever it raised.
         """
+        store, raw = self.recorded.store, expert.source == RAW
+        memory = nullcontext() if raw else remembered(store, expert, self.data.task.id)
         try:
-            with remembered(self.recorded.store, expert, self.data.task.id), expert_errors(expert.name):
+            with memory, expert_errors(expert.name):
                 yield
         except FailedError as error:
             self.give_up(expert, error)
@@ -166,8 +203,15 @@ class TrialSearch:
         return found if found.stopped != FAILED else None
 
     def choice(self) -> tuple[TrialRecord, str]:
-        """Return the best trial so far by all that is known, and why; one at least must be usable."""
-        return choose(self.trials, raw_accuracy=self.raw_accuracy)
+        """Return the best trial so far by all that is known, and why; one at least must be usable.
+
+        What cannot be measured and written in the time left is left out, unless nothing can.
+        """
+        usable, left = [t for t in self.trials if t.usable], TOO_LATE * self.budget.left
+        seconds = {t.run: self.finishing_seconds([t]) for t in usable}
+        soonest = min(seconds.values())
+        possible = [t for t in usable if seconds[t.run] <= max(left, soonest)]
+        return choose(possible, raw_accuracy=self.raw_accuracy)
 
     def ensemble(self, first: TrialRecord) -> list[TrialRecord]:
         """Return the trials that the model would be made of, if `first` was chosen now."""
@@ -176,7 +220,13 @@ class TrialSearch:
         return select(first, self.trials, weights=self.weights(first), allowed=self.allowed)
 
     def allowed(self, ensemble: Sequence[TrialRecord]) -> bool:
-        """Tell whether these trials together are within the limits of the model."""
+        """Tell whether these trials together are within the limits of the model.
+
+        Networks that take images can be exported as one, unless another description of them is needed.
+        """
+        mixed = len(ensemble) > 1 and any(t.expert is None for t in ensemble)
+        if mixed and known_modalities[self.data.modality].counts is None:
+            return False
         return len(ensemble) <= self.settings.members and within(self.settings.query, ensemble)
 
     def weights(self, first: TrialRecord) -> dict[str, float]:
@@ -188,22 +238,29 @@ class TrialSearch:
         return self.speed.finishing_seconds(*((t.contender.expert, t.config) for t in ensemble))
 
     def refit_seconds(self, trial: TrialRecord) -> float:
-        """Return the seconds that training the same on all items is expected to take."""
+        """Return the seconds that training the same on all items is expected to take, if it is done."""
+        if trial.outcome.stopped == "time":
+            return 0.0
         outcome, share = trial.outcome, len(self.visible) / max(len(self.splits.train), 1)
         return share * outcome.seconds * (outcome.kept + 1) / (outcome.epochs + 1)
 
     def _has_room(self) -> bool:
         """Tell whether one more trial fits beside what is to come after it."""
         if not any(t.usable for t in self.trials):
-            return self.budget.left > 0 or not self.trials
+            return self.budget.left > 0
         ensemble = self.ensemble(self.choice()[0])
         afterwards = self.finishing_seconds(ensemble) + self._reserved_seconds(ensemble)
-        # A trial of less than .4 of the best one's length would be cut before its learning rate has fallen.
-        return self.budget.left - afterwards > 0.4 * self.refit_seconds(ensemble[0])
+        # One of less than .4 of the best one's length would hardly be better.
+        return self.budget.left - afterwards > 0.4 * ensemble[0].outcome.seconds
 
     def _reserved_seconds(self, ensemble: Sequence[TrialRecord]) -> float:
-        """Return the seconds to keep for training on all items: once, and up to half of the time."""
+        """Return the seconds to keep for training on all items: once, and up to half of the time.
+
+        Where there is no time left for that, none is kept: further trials use the rest.
+        """
         once = self.refit_seconds(ensemble[0])
+        if self.budget.left - self.finishing_seconds(ensemble) < ENOUGH * once:
+            return 0.0
         repeats = REFITS_RESERVED - 1 if self.settings.members == 1 and ensemble[0].averages else 0
         if ensemble[0].repeats:
             repeats = self.settings.members - len(ensemble)
@@ -224,21 +281,26 @@ class TrialSearch:
         outcome = self.recorded.find(run)
         recorded = outcome is not None
         if outcome is None:
+            if self._items_within(expert, config, self._available(expert, config)) is None:
+                return None
             try:
                 self.backbone(expert)
             except ExpertiseError as error:
                 self.give_up(expert, error)
                 return None
             may_prune = origin == SEARCH and any(t.usable for t in self.trials)
-            outcome = self._train(
-                expert, config, run, lambda epochs, loss: should_prune(epochs, loss) and may_prune
-            )
+            try:
+                outcome = self._train(
+                    expert, config, run, lambda epochs, loss: should_prune(epochs, loss) and may_prune
+                )
+            except OutOfTime:
+                return None
             # An expert that fails is remembered as such; it has no result.
-            if expert.id not in self.unusable:
+            if expert.id not in self.unusable and expert.source != RAW:
                 self.recorded.put(run, expert, config, origin=origin, outcome=outcome)
         else:
             _replay(outcome, should_prune)
-        self.interrupted = outcome.stopped == "interrupted"
+        self.interrupted |= outcome.stopped == "interrupted"
         trial = TrialRecord(
             run=run,
             contender=contender,
@@ -251,26 +313,56 @@ class TrialSearch:
         self.trials.append(trial)
         return trial
 
-    def _train(self, expert: Expert, config: TrainConfig, run: str, watch: PruningRule) -> Outcome:
-        folder = self.folder(run)
+    def _available(self, expert: Expert, config: TrainConfig) -> float:
+        """Return the seconds that a trial may take."""
         finishing, reserved = self.speed.finishing_seconds((expert, config)), 0.0
         if any(t.usable for t in self.trials):
             ensemble = self.ensemble(self.choice()[0])
             finishing = max(finishing, self.finishing_seconds(ensemble))
             reserved = self._reserved_seconds(ensemble)
+        return max(self.budget.left - finishing - reserved, 0.1)
+
+    def _items_within(self, expert: Expert, config: TrainConfig, seconds: float) -> LabelledData | None:
+        """Return the data with as many items to train on as seconds allow, None where those are too few."""
+        train, known = self.visible.splits["train"], self.known[expert.id]
+        if expert.source == RAW:
+            most = MOST_RAW
+        elif len(known) >= len(train) or not (config.way.probe or config.augment):
+            return self.visible
+        else:
+            loading = self.speed.head_seconds(expert, len(self.visible.splits["validation"]))
+            each = self.speed.head_seconds(expert, 1) - self.speed.head_seconds(expert, 0)
+            most = int((HEAD_SHARE * seconds - loading) / max(each, 1e-9))
+        if len(train) <= most:
+            return self.visible
+        if most < LEAST_ITEMS * len(self.data.outputs):
+            return None
+        drawn = np.random.default_rng(self.settings.seed).permutation(train)[:most]
+        return replace(self.visible, splits={**self.visible.splits, "train": np.sort(drawn)})
+
+    def _train(self, expert: Expert, config: TrainConfig, run: str, watch: PruningRule) -> Outcome:
+        folder, seconds = self.folder(run), self._available(expert, config)
+        data = self._items_within(expert, config, seconds) or self.visible
         try:
             with self.attempting(expert):
                 outcome = run_trial(
                     self.backbone(expert),
-                    self.visible,
-                    replace(config, time_budget=max(self.budget.left - finishing - reserved, 0.1)),
+                    data,
+                    # The raw input is there in any case.
+                    replace(config, time_budget=None if expert.source == RAW else seconds),
+                    known=self.known[expert.id],
                     folder=folder,
                     watch=watch,
                     progress=self.reporter(f"trial {len(self.trials) + 1}: {expert.name} {config.strategy}"),
                 )
+        except OutOfTime:
+            raise
         except ExpertiseError as error:
             return failed_outcome(self.data, first_line(error))
-        self.speed.add(expert, outcome.epochs, outcome.seconds)
+        self.speed.add(expert, epochs=outcome.epochs, seconds=outcome.seconds, forward=outcome.forward)
+        if data is not self.visible:
+            n, of = len(data.splits["train"]), len(self.visible.splits["train"])
+            outcome = replace(outcome, stopped="time", note=f"trained on {n:,} of {of:,} items")
         write_json(folder / "outcome.json", {**asdict(outcome), "fits": outcome.fits.tolist()})
         return outcome
 

@@ -8,14 +8,24 @@ from contextlib import contextmanager
 
 from expertise_graph.core import Expert
 from expertise_graph.features import Timings, predicted_seconds
+from expertise_graph.models import RAW
 from expertise_graph.store import Store
-from expertise_graph.training import BACKWARD_COST, TrainConfig
+from expertise_graph.training import BACKWARD_COST, SLOW, TrainConfig
 
-# Seconds that opening, writing and registering a small model take.
-OVERHEAD = 0.5
+# Seconds of work that opening, writing and registering a small model take, and the end of the program.
+OVERHEAD, EXIT = 0.5, 0.3
+# A model is written, read back in the form of its library and hashed: so often as long as loading it.
+WRITING = 4
+# Forward passes on record may have been timed on a machine that was as busy: they are slowed down by so much
+# at most, until one is measured in this call.
+BUSIER = 2.0
+# Before it was measured: a description of the raw input takes a fraction of this.
+RAW_SECONDS = 2e-3
 # Predicted seconds are multiplied by this: ending late breaks a promise, ending early costs a part of a
 # trial.
 MARGIN = 1.2
+# Seconds of work from which on its pace says something.
+LEAST_WORK = 0.3
 
 
 class SearchBudget:
@@ -28,6 +38,7 @@ class SearchBudget:
     def __init__(self, seconds: float, started: float) -> None:
         self.seconds = seconds
         self._started = started
+        self._first = self._last = _clocks()
         self.spent: dict[str, float] = {"start": self.passed}
 
     @property
@@ -40,14 +51,28 @@ class SearchBudget:
         """Seconds that are left; negative when there are none."""
         return self.seconds - self.passed
 
+    @property
+    def slowdown(self) -> float:
+        """How many times as long things take as on an idle machine: seconds that passed by seconds of work.
+
+        Of the whole call or, where that is more, since the last phase began.
+        """
+        now = _clocks()
+        spans = [(now[0] - then[0], now[1] - then[1]) for then in (self._first, self._last)]
+        return max([1.0, *(passed / worked for passed, worked in spans if worked > LEAST_WORK)])
+
     @contextmanager
     def spending(self, what: str) -> Iterator[None]:
         """Book the time inside the block under `what`."""
-        started = time.perf_counter()
+        started, self._last = time.perf_counter(), _clocks()
         try:
             yield
         finally:
             self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - started
+
+
+def _clocks() -> tuple[float, float]:
+    return time.perf_counter(), time.process_time()
 
 
 class TrainingSpeed:
@@ -55,32 +80,41 @@ class TrainingSpeed:
 
     Args:
         store: knows how long experts took on this machine.
+        budget: knows how busy the machine is.
         train: items to train on.
         measured: items of the validation and test splits.
         probes: items that a new expert is embedded by.
     """
 
-    def __init__(self, store: Store, *, train: int, measured: int, probes: int) -> None:
-        self.timings = Timings(store)
+    def __init__(self, store: Store, budget: SearchBudget, *, train: int, measured: int, probes: int) -> None:
+        self.timings, self.budget = Timings(store), budget
         self.train, self.measured, self.probes = train, measured, probes
         self._epoch: dict[str, float] = {}
         self._item: dict[str, float] = {}
 
-    def add(self, expert: Expert, epochs: int, seconds: float) -> None:
-        """Add that training took `seconds` for `epochs`, its beginning included."""
+    def add(self, expert: Expert, *, epochs: int, seconds: float, forward: float) -> None:
+        """Add that a training took `seconds` for `epochs`, its beginning included, `forward` an item."""
         if epochs:
-            self._epoch[expert.id] = max(self._epoch.get(expert.id, 0.0), seconds / epochs)
-            passes = self.train * (1 + epochs * BACKWARD_COST)
-            self._item[expert.id] = max(self._item.get(expert.id, 0.0), seconds / passes)
+            self._epoch[expert.id] = max(SLOW * self._epoch.get(expert.id, 0.0), seconds / epochs)
+        self._item[expert.id] = max(SLOW * self._item.get(expert.id, 0.0), forward)
+
+    def item_seconds(self, expert: Expert) -> float:
+        """Return the seconds that the features of one more item are expected to take."""
+        known = self._item.get(expert.id)
+        if known is None:
+            known = RAW_SECONDS if expert.source == RAW else self.timings.seconds_per_item(expert)
+            known *= min(self.budget.slowdown, BUSIER)
+        return known
 
     def epoch_seconds(self, expert: Expert) -> float:
         """Return the seconds that an epoch is expected to take."""
         known = self._epoch.get(expert.id)
-        return self.timings.seconds_per_item(expert) * BACKWARD_COST * self.train if known is None else known
+        return self.item_seconds(expert) * BACKWARD_COST * self.train if known is None else known
 
-    def probe_seconds(self, expert: Expert) -> float:
-        """Return the seconds that a linear probe and its final measurement are expected to take."""
-        return OVERHEAD + MARGIN * predicted_seconds(expert, self.train + self.measured, self.timings)
+    def head_seconds(self, expert: Expert, items: int) -> float:
+        """Return the seconds that loading an expert and its features of so many items are to take."""
+        loading = self._loading_seconds(expert) * self.budget.slowdown
+        return MARGIN * (loading + items * self.item_seconds(expert))
 
     def finishing_seconds(self, *ensemble: tuple[Expert, TrainConfig]) -> float:
         """Return the seconds to keep for measuring, writing and registering the final model.
@@ -88,18 +122,18 @@ class TrainingSpeed:
         The first of several networks is registered. An expert that was left as it is has been embedded
         before.
         """
-        seconds = 0.0
+        seconds = EXIT * self.budget.slowdown
         for place, (expert, config) in enumerate(ensemble):
             embedded = self.probes if not place and config.way.fine_tunes else 0
-            running = predicted_seconds(expert, self.measured + embedded, self.timings)
-            seconds += OVERHEAD + MARGIN * (running + self.measured * self._extra_seconds_per_item(expert))
+            work = OVERHEAD + WRITING * self._loading_seconds(expert)
+            items = self.measured + embedded
+            seconds += MARGIN * (work * self.budget.slowdown + items * self.item_seconds(expert))
         return seconds
 
-    def fits_in(self, expert: Expert, config: TrainConfig, epochs: int, seconds: float) -> bool:
-        """Tell whether a trial of so many epochs, and all that comes after it, fits into so many seconds."""
-        head = MARGIN * predicted_seconds(expert, self.train, self.timings)
-        return head + epochs * self.epoch_seconds(expert) + self.finishing_seconds((expert, config)) < seconds
+    def trial_seconds(self, expert: Expert, config: TrainConfig, epochs: int) -> float:
+        """Return the seconds that a trial of so many epochs and all after it are expected to take."""
+        head = self.head_seconds(expert, self.train)
+        return head + epochs * self.epoch_seconds(expert) + self.finishing_seconds((expert, config))
 
-    def _extra_seconds_per_item(self, expert: Expert) -> float:
-        """Return how many seconds more an item takes here than on other data, e.g. a longer text."""
-        return max(0.0, self._item.get(expert.id, 0.0) - self.timings.seconds_per_item(expert))
+    def _loading_seconds(self, expert: Expert) -> float:
+        return 0.0 if expert.source == RAW else predicted_seconds(expert, 0, self.timings)

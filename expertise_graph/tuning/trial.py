@@ -47,6 +47,7 @@ class Outcome:
         fits: (n,) exp(-loss) of each validation item: of classes, the probability of the right one.
         history: a row an epoch, as of a run.
         temperature: fitted on validation.
+        forward: seconds of a forward pass of one item, 0 where that is not known.
     """
 
     epochs: int
@@ -62,6 +63,7 @@ class Outcome:
     history: list[dict[str, Any]]
     mirror: bool
     parts: int
+    forward: float = 0.0
 
 
 def without_test(data: LabelledData, splits: Splits) -> LabelledData:
@@ -81,6 +83,7 @@ def run_trial(
     data: LabelledData,
     config: TrainConfig,
     *,
+    known: dict[int, torch.Tensor],
     folder: Path,
     watch: Watch,
     progress: OnProgress | None,
@@ -93,14 +96,18 @@ def run_trial(
         backbone: the expert in memory; it is not changed.
         data: without test items.
         config: the settings; the learning rate falls so that the training ends well within the time budget.
+        known: features of the expert by item of `data`, as far as they are known; others are added.
         folder: for the weights; emptied first.
         watch: asked after each epoch.
         progress: called after each step.
+
+    Raises:
+        OutOfTime: when the time budget is over before there is a head.
     """
     shutil.rmtree(folder, ignore_errors=True)
     with private_rng(config.seed):
         trainer = Trainer.for_data(backbone, data, config, progress=progress)
-        trainer.begin()
+        _begin(trainer, known)
         _run(trainer, watch)
         trainer.restore_best()
         outcome = _outcome(trainer)
@@ -114,6 +121,7 @@ def train_on_all(
     data: LabelledData,
     config: TrainConfig,
     *,
+    known: dict[int, torch.Tensor],
     epochs: int,
     loss: float,
     progress: OnProgress | None,
@@ -124,6 +132,7 @@ def train_on_all(
         backbone: the expert in memory.
         data: as `all_to_train` gives them.
         config: the settings; their seed orders the batches.
+        known: see `run_trial`.
         epochs: after which to stop, the one that was kept of the trial; 0 for the linear probe.
         loss: of the trial on the validation items.
         progress: called after each step.
@@ -134,11 +143,12 @@ def train_on_all(
         training sometimes fails.
 
     Raises:
+        OutOfTime: as `run_trial`.
         KeyboardInterrupt: on Ctrl-C.
     """
     with private_rng(config.seed):
         trainer = Trainer.for_data(backbone, data, replace(config, patience=config.epochs), progress=progress)
-        trainer.begin()
+        _begin(trainer, known)
         if not epochs:
             return trainer.best
         _run(trainer, lambda done, _: done >= epochs)
@@ -177,6 +187,13 @@ def measure(trainer: Trainer) -> tuple[float, float, float, FloatArray]:
     return accuracy, float(losses.mean()), temperature, np.exp(-losses[:JUDGED])
 
 
+def _begin(trainer: Trainer, known: dict[int, torch.Tensor]) -> None:
+    """Make the head, within the time budget."""
+    trainer.model.known, trainer.model.check = known, trainer.budget.check
+    trainer.begin()
+    trainer.model.check = None
+
+
 def _run(trainer: Trainer, watch: Watch) -> None:
     """Run the epochs; Ctrl-C stops them."""
     state = trainer.state
@@ -205,6 +222,7 @@ def _outcome(trainer: Trainer) -> Outcome:
         history=state.history,
         mirror=state.mirror,
         parts=trainer.model.parts,
+        forward=trainer.budget.forward,
     )
 
 

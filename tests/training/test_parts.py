@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional
 from transformers import BertConfig, BertModel
@@ -21,7 +22,7 @@ from expertise_graph.training.linear_probe import fit_linear_head, fit_regularis
 from expertise_graph.training.objective import balanced_weights
 from expertise_graph.training.optimizer import depths, parameter_groups
 from expertise_graph.training.strategy import unfreeze
-from expertise_graph.training.time_budget import TimeBudget
+from expertise_graph.training.time_budget import SLOW, OutOfTime, TimeBudget
 from tests.training.material import Pooled
 
 
@@ -241,16 +242,51 @@ def test_a_transformer_has_depth_frozen_tokens_and_small_steps_from_scratch():
     assert id(bert.embeddings.LayerNorm.weight) in trained
 
 
-def test_the_clock_foresees_an_epoch_and_remembers_earlier_sittings():
+def test_the_clock_foresees_a_step_and_remembers_earlier_sittings():
     clock = TimeBudget(100.0)
-    clock.sizes = {"train": 10, "validation": 2, "test": 3}
-    clock.forward = 2.0
-    assert clock.room_for_epoch()
-    clock.resume({"seconds": 30.0, "forward": 2.0, "longest": 0.0, "saving": 1.0, "since": 20.0})
-    assert 30.0 <= clock.seconds < 31.0
-    assert not clock.room_for_epoch()
+    clock.sizes = {"train": 10, "validation": 2, "test": 3, "batch": 5}
+    clock.measured(forward=2.0)
     assert clock.room_for_step()
-    assert clock.fraction() == pytest.approx(10 / 80, abs=0.01)
-    clock.longest = 50.0
-    assert clock.room_for_epoch()
-    assert TimeBudget(None).fraction() == 0.0
+    clock.resume({"seconds": 50.0, "forward": 2.0, "longest": 0.0, "saving": 1.0, "since": 20.0})
+    assert 50.0 <= clock.seconds < 51.0
+    # A step as long as 3 x 5 passes, then twice validation, the test and two checkpoints.
+    assert clock.room_for_step() == (clock.seconds + 1.1 * 46 <= 100)
+    # Of 80 seconds 17.6 are kept for what comes after the last step: the rate has cooled by then.
+    assert clock.fraction() == pytest.approx(30 / 62.4, abs=0.02)
+    clock.measured(step=1.0)
+    assert clock.room_for_step()
+    clock.measured(step=30.0)
+    assert not clock.room_for_step()
+    clock.measured(step=1.0)
+    assert clock.step == pytest.approx(SLOW * 30)
+    clock.check()
+    clock.budget = 49.0
+    assert clock.fraction() == 1.0
+    with pytest.raises(OutOfTime, match="there was no time for its linear probe"):
+        clock.check()
+    free = TimeBudget(None)
+    free.check()
+    assert free.fraction() == 0.0
+
+
+def test_counts_are_weighed_by_how_rare_they_are_and_fitted_as_scikit_learn_does():
+    """Against logistic regression on the same TF-IDF in the unit of its mean length; C is 1 / strength."""
+    rng = np.random.default_rng(0)
+    labels = torch.from_numpy(rng.integers(0, 3, 50))
+    counts = rng.poisson(0.05, (50, 200)) + 2.0 * (
+        rng.random((50, 200)) < 0.02 * (1 + labels.numpy()[:, None])
+    )
+    x, train = torch.from_numpy(counts).float(), torch.arange(40)
+    head = fit_linear_head(x, labels, train=train, validation=train, outputs=3, strengths=(0.1,), counts=True)
+    idf = np.log(41 / (1 + (counts[:40] > 0).sum(0))) + 1
+    scaled = counts * idf
+    lengths = np.square(scaled[:40] - scaled[:40].mean(0)).sum(1)
+    scaled /= np.sqrt(lengths.mean())
+    reference = LogisticRegression(C=10, tol=1e-8, max_iter=10_000).fit(scaled[:40], labels[:40])
+    ours, theirs = head.logits(x).softmax(1).numpy(), reference.predict_proba(scaled)
+    np.testing.assert_allclose(ours, theirs, atol=1e-3)
+    # As many items as features: the span is all there is, and the head is the same kind.
+    wide = fit_linear_head(
+        x[:, :30], labels, train=train, validation=train, outputs=3, strengths=(0.1,), counts=True
+    )
+    assert wide.weight.shape == (3, 30)

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.linear_probe import SHORTENED
 from expertise_graph.training.result import last_improvement, worth_keeping
 from expertise_graph.training.spec import RunSpec, train_by_spec
+from expertise_graph.training.time_budget import OutOfTime
 from expertise_graph.training.trainer import Trainer, train
 from tests.training.material import CYRILLIC, backbone, expert, letters
 
@@ -249,7 +251,32 @@ def test_the_time_budget_is_used_and_kept(latin, tiny, tmp_path):
     assert result.epochs >= 2
     assert result.seconds <= budget
     rates = [row["lr"] for row in result.history[1:]]
-    assert rates[-1] < 0.5 * max(rates)
+    assert rates[-1] < 0.1 * max(rates)
+    # The epoch in which time ended counts as far as it went.
+    assert result.history[-1]["step"] == result.steps
+
+
+def test_time_that_passed_before_counts(latin, tiny, tmp_path):
+    config, started = TrainConfig(epochs=10_000, patience=10_000, time_budget=3.0), time.perf_counter() - 2.9
+    result = train(latin, tiny, out=tmp_path, config=config, started=started)
+    assert (result.stopped, result.kept_epoch) == ("time", 0)
+    assert result.seconds < 2.0
+
+
+def test_features_that_are_known_are_not_made_again(latin, tiny):
+    def refuse():
+        raise OutOfTime("no batch may be run")
+
+    model = Trainer.for_data(latin, tiny, TrainConfig(augment=False)).model
+    rows = np.arange(6)
+    model.known = {3: torch.full((latin.dim,), 7.0)}
+    made = model.features(latin.module, rows)
+    assert torch.equal(made[3], torch.full((latin.dim,), 7.0))
+    assert sorted(model.known) == rows.tolist()
+    model.check = refuse
+    assert torch.equal(model.features(latin.module, rows[::-1].copy())[rows], made[rows])
+    with pytest.raises(OutOfTime):
+        model.features(latin.module, np.arange(8))
 
 
 def test_a_class_of_one_item_is_learned_from(latin, tmp_path):

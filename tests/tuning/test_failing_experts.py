@@ -19,7 +19,7 @@ def test_one_that_fails_in_training_is_a_failed_trial_and_the_others_go_on(blank
     moody.register(blank, "a", "b")
     moody.moods(blank, a=(kind, "training"))
     with Workspace() as opened:
-        settings = AutoSettings(time_budget=12.0, query=Query(budget=4))
+        settings = AutoSettings(time_budget=12.0 * materials.pace(), query=Query(budget=4))
         result = opened.auto(letters, blank / "out", settings=settings, trust_code=True)
         failures = opened.store.failures(result.model.task)
         kept = {e.source for e in opened.history()}

@@ -1,6 +1,7 @@
 """The parts of the search: its space, its suggestions, the choice, the probe on all items, the record."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -11,11 +12,11 @@ from expertise_graph.data.reading import read_data
 from expertise_graph.features.cost import Timings
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
+from expertise_graph.models.raw_input import raw_expert
 from expertise_graph.training.batches import training_splits
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.linear_probe import fit_linear_head
 from expertise_graph.training.preparation import probe
-from expertise_graph.training.time_budget import BACKWARD_COST
 from expertise_graph.training.trainer import Trainer
 from expertise_graph.tuning.ensemble import select, weights_of, within
 from expertise_graph.tuning.model_selection import (
@@ -29,7 +30,7 @@ from expertise_graph.tuning.priors import first_trials
 from expertise_graph.tuning.record import failed_outcome
 from expertise_graph.tuning.space import Between, Contender, OneOf, Space, differences
 from expertise_graph.tuning.study import Study
-from expertise_graph.tuning.time_budget import MARGIN, TrainingSpeed
+from expertise_graph.tuning.time_budget import LEAST_WORK, MARGIN, SearchBudget, TrainingSpeed
 from expertise_graph.tuning.trial import all_to_train, train_on_all, without_test
 from expertise_graph.workspace import Workspace
 from tests import materials
@@ -239,7 +240,7 @@ def test_the_probe_on_all_items_has_the_strength_of_the_one_on_some(experts, let
 def test_a_probe_that_was_best_is_fitted_on_all_items(experts, letters):
     backbone, slim = load(experts[1]), without_test(letters, training_splits(letters, 0))
     config, everything = TrainConfig(augment=False), all_to_train(slim)
-    found = train_on_all(backbone, everything, config, epochs=0, loss=np.inf, progress=None)
+    found = train_on_all(backbone, everything, config, known={}, epochs=0, loss=np.inf, progress=None)
     trainer = Trainer.for_data(backbone, everything, config)
     head, _ = probe(trainer.model, trainer.rows, trainer.model.classifier.backbone)
     assert torch.allclose(found["head.weight"], head.weight, atol=1e-6)
@@ -248,9 +249,9 @@ def test_a_probe_that_was_best_is_fitted_on_all_items(experts, letters):
 def test_a_training_on_all_items_that_fails_is_told_by_items_it_has_seen(experts, letters):
     backbone, everything = load(experts[1]), all_to_train(without_test(letters, training_splits(letters, 0)))
     config = TrainConfig(epochs=2)
-    assert train_on_all(backbone, everything, config, epochs=2, loss=1.0, progress=None)
+    assert train_on_all(backbone, everything, config, known={}, epochs=2, loss=1.0, progress=None)
     wild = dataclasses.replace(config, strategy="from-scratch", lr=1e4)
-    assert train_on_all(backbone, everything, wild, epochs=2, loss=1.0, progress=None) is None
+    assert train_on_all(backbone, everything, wild, known={}, epochs=2, loss=1.0, progress=None) is None
 
 
 def test_what_is_known_of_training_from_scratch_does_not_depend_on_whose_shape_it_is(experts, letters):
@@ -297,13 +298,41 @@ def test_from_scratch_comes_second_or_first_where_no_expert_is_worth_more_than_t
 
 
 def test_items_that_take_longer_than_those_timed_before_have_their_time_kept(experts, tmp_path):
-    """Texts of one task are longer than those of another: an epoch tells what the final measurement takes."""
+    """Texts of one task are longer than those of another: a trial tells what the final measurement takes."""
     setting = (experts[0], TrainConfig())
     with Workspace.init(tmp_path / "zoo") as workspace:
-        speed = TrainingSpeed(workspace.store, train=100, measured=50, probes=0)
+        budget = SearchBudget(100.0, time.perf_counter())
+        speed = TrainingSpeed(workspace.store, budget, train=100, measured=50, probes=0)
         usual = Timings(workspace.store).seconds_per_item(experts[0])
-        before, passes = speed.finishing_seconds(setting), 100 * (1 + 2 * BACKWARD_COST)
-        speed.add(experts[0], 2, passes * usual)
+        before = speed.finishing_seconds(setting)
+        speed.add(experts[0], epochs=2, seconds=3.0, forward=usual)
         assert speed.finishing_seconds(setting) == pytest.approx(before)
-        speed.add(experts[0], 2, passes * (usual + 0.02))
+        speed.add(experts[0], epochs=2, seconds=3.0, forward=usual + 0.02)
         assert speed.finishing_seconds(setting) == pytest.approx(before + MARGIN * 50 * 0.02)
+        assert speed.epoch_seconds(experts[0]) == 1.5
+        whole, two = (speed.trial_seconds(*setting, epochs) for epochs in (20, 2))
+        assert whole - two == pytest.approx(18 * 1.5)
+        assert speed.trial_seconds(raw_expert("image"), TrainConfig(strategy="linear-probe"), 0) < 3.0
+
+
+def test_a_busy_machine_is_told_by_the_time_that_passes_without_work():
+    budget = SearchBudget(100.0, time.perf_counter())
+    assert budget.slowdown == 1.0
+    with budget.spending("work"):
+        done = time.process_time() + LEAST_WORK + 0.05
+        while time.process_time() < done:
+            pass
+        idle = budget.slowdown
+        time.sleep(0.7)
+        assert budget.slowdown >= idle + 1.0
+
+
+def test_the_raw_input_is_beaten_by_an_expert_that_is_better_and_beats_one_that_is_not(experts, letters):
+    (one, _), fits = contenders(experts, 0.8, 0.7), np.linspace(0.1, 0.7, 40)
+    raw = tried(Contender(raw_expert("image"), 0.0, 0.5, 0.05), fits, letters)
+    better, worse = (tried(one, fits + d, letters, config=TrainConfig()) for d in (0.1, -0.25))
+    assert choose([raw, better], raw_accuracy=0.5)[0] is better
+    chosen, reason = choose([raw, worse], raw_accuracy=0.5)
+    assert chosen is raw
+    assert reason.startswith("expected to be better than the first trial")
+    assert choose([raw], raw_accuracy=None)[0] is raw

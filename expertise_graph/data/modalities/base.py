@@ -109,6 +109,8 @@ class Modality:
         decode: opens an item; raises DatasetError when that is impossible.
         to_bytes: canonical bytes of an item, the same wherever it was read from.
         raw_features: n decoded items to (n, d) float32 without any pretrained model.
+        counts: the same in more detail, as counts of many rare parts, for a model of them alone; None where
+            inputs have no such parts.
         compact: a decoded item as it is stored in a probe set: bytes of a small file, or a text.
         column_names: of tables, in lower case, that name inputs of it; the first wins.
         written_out: whether an item is a string, in a cell, on a line or as an argument, and not a file.
@@ -145,6 +147,7 @@ class Modality:
     from_array: Callable[[NDArray[Any]], list[Item] | None] | None = None
     array_forms: str = ""
     augmented: bool = False
+    counts: Callable[[Sequence[Any]], FloatArray] | None = None
     overlong: Any = None
     unlike: Callable[[], Sequence[Item]] = tuple
     inspection: Callable[[], Inspection] = Inspection
