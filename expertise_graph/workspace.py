@@ -337,17 +337,41 @@ class Workspace:
         Raises:
             NotFoundError: when there is no such expert, or not any more: the beginning of a name never stands
                 for another one then.
+            InvalidInputError: when a training from it is under way.
         """
-        self._tidy(False)
-        node = self.store.find_expert(expert, repair=True)
-        if expert not in (node.id, node.name, node.short) and self.store.was_removed(expert):
+        (node,) = self.remove_many([expert])
+        if node is None:
             raise NotFoundError(f"{expert} was removed before")
-        registry.remove(self.store, node)
         return node
 
-    def was_removed(self, expert: str) -> bool:
-        """Tell whether an expert of this name or id, or of this beginning, was taken out before."""
-        return self.store.was_removed(expert) or self.store.was_removed(expert, begins=True)
+    def remove_many(self, experts: Sequence[str]) -> list[Expert | None]:
+        """Take experts out of the graph; all are looked up first, and one that cannot go keeps all.
+
+        Returns:
+            The node of each; None where it was removed before.
+
+        Raises:
+            NotFoundError, InvalidInputError: as `remove`.
+        """
+        self._tidy(False)
+        found = [self._removable(name) for name in experts]
+        for node in {node.id: node for node in found if node is not None}.values():
+            registry.remove(self.store, node)
+        return found
+
+    def _removable(self, expert: str) -> Expert | None:
+        try:
+            node = self.store.find_expert(expert, repair=True)
+        except NotFoundError:
+            if not (self.store.was_removed(expert) or self.store.was_removed(expert, begins=True)):
+                raise
+            return None
+        if expert not in (node.id, node.name, node.short) and self.store.was_removed(expert):
+            return None
+        for run in self.store.runs(expert=node.id):
+            if run.status == "running":
+                models.RunFolder(Path(run.path)).refuse_in_use(f"{node.short}, from which {run.path} starts,")
+        return node
 
     # Probe sets
 
@@ -657,7 +681,7 @@ class Workspace:
 
         Raises:
             NotFoundError: when there is no such run, and was none.
-            InvalidInputError: when other runs started from its expert.
+            InvalidInputError: when other runs started from its expert, or it is under way.
         """
         named = str(Path(run).absolute()) if Path(run).is_dir() else run
         return registry.withdraw_run(self.store, named, descendants=descendants, dry_run=dry_run)
@@ -1222,7 +1246,11 @@ class Workspace:
     def _finish_unfinished(self, trust_code: bool) -> None:
         if self.store.read_only or not self.store.abandoned():
             return
-        finishers = {registry.PROBE_SET: registry.finish_probe_set, merging.MADE_MODEL: merging.finish_model}
+        finishers = {
+            registry.PROBE_SET: registry.finish_probe_set,
+            merging.MADE_MODEL: merging.finish_model,
+            training.TRAINED: training.finish_run,
+        }
         registry.finish_unfinished(self._context(trust_code), finishers)
 
     def _context(self, trust_code: bool, seed: int = 0) -> features.Context:

@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 
 import pytest
 
 from expertise_graph import ExpertiseError, Workspace
 from expertise_graph.core import process_name
+from expertise_graph.training import TrainConfig
 from tests import materials, mounts
 from tests.compat import material
 from tests.kills import kill_when, pending
@@ -52,6 +54,119 @@ def test_a_probe_set_that_was_killed_is_embedded_by_the_next_query(blank, tmp_pa
         assert_right(opened)
 
 
+def trained(folder, data, *options):
+    """Return a finished run, and what was noted to be recorded of it while it was trained."""
+    noted = {}
+
+    def report(step):
+        with contextlib.closing(sqlite3.connect(folder / "registry.db")) as db:
+            noted.update(db.execute("SELECT subject, detail FROM pending WHERE kind = 'training'").fetchall())
+
+    with Workspace(folder) as opened:
+        config = TrainConfig(epochs=1, strategy="norm-only")
+        done = opened.warm_start(data, "out", expert="emoji", config=config, report=report, **dict(options))
+        assert opened.store.abandoned() == []
+    return done, json.loads(noted[done.run])
+
+
+def forgotten(folder, done, detail):
+    """Make the registry that of a process that was killed before it recorded a run."""
+    with Workspace(folder) as opened:
+        opened.store.remove_runs([done.run], [done.child])
+        opened.store.put_pending("training", done.run, detail)
+        opened.store.release("training", done.run)
+        assert opened.runs() == []
+
+
+def recorded(opened, done, digests):
+    """Return what the registry knows of the only run."""
+    (run,), store = opened.runs(), opened.store
+    edges = [
+        (e.kind, e.source, e.target, e.weight, e.method, e.n, e.meta)
+        for e in (*store.edges("transfer"), *store.edges("lineage"))
+    ]
+    child, seen = store.known_expert(done.child), store.seen(digests)[done.task, 0].sum()
+    known = (child.name, child.datasets, child.tags, child.base_model)
+    return (run.id, run.child, run.status, run.result), edges, known, seen
+
+
+@pytest.mark.parametrize("cold", [False, True])
+def test_a_run_that_was_trained_and_not_recorded_is_recorded_by_the_next(workspace, tmp_path, cold):
+    data = materials.pictures(tmp_path / "data", 3, 6)
+    done, detail = trained(workspace, data, ("compare_cold", cold))
+    with Workspace() as opened:
+        test = [opened.read(data).digests[i] for i in range(18)]
+        before = recorded(opened, done, test)
+    forgotten(workspace, done, detail)
+    said = invoke("rm", "clipart").worked().err.splitlines()[0]
+    assert f"what was begun: the run in {workspace / 'out'} is recorded with data-from-emoji@" in said
+    with Workspace() as opened:
+        assert recorded(opened, done, test) == before
+        assert opened.store.abandoned() == []
+        assert_right(opened)
+
+
+def test_what_was_not_trained_to_its_end_is_left_to_its_own_command(workspace, tmp_path):
+    data = materials.pictures(tmp_path / "data", 3, 6)
+    done, detail = trained(workspace, data, ("compare_cold", True))
+    forgotten(workspace, done, detail)
+    materials.change_json(workspace / "out" / "cold" / "run.json", result=None)
+    assert invoke("rm", "clipart").worked().err.startswith("removed clipart@")
+    assert pending(workspace) == []
+    with Workspace() as opened:
+        assert opened.runs() == []
+
+
+def test_a_run_that_is_taken_back_is_not_finished_any_more(workspace, tmp_path):
+    data = materials.pictures(tmp_path / "data", 3, 6)
+    done, detail = trained(workspace, data)
+    with Workspace() as opened:
+        opened.store.put_pending("training", done.run, detail)
+        opened.store.release("training", done.run)
+    invoke("runs", "rm", done.run).worked()
+    assert pending(workspace) == []
+    assert invoke("rm", "clipart").worked().err.startswith("removed clipart@")
+
+
+@pytest.mark.slow
+def test_a_warm_start_that_was_killed_when_it_was_trained_is_recorded_by_the_next(workspace, tmp_path):
+    data, out = materials.pictures(tmp_path / "data", 3, 6), tmp_path / "out"
+    words = ("warm-start", data, "--expert", "emoji", "--epochs", 1, "--strategy", "full", "--out", out)
+
+    def finished():
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads((out / "run.json").read_text())["result"] is not None
+
+    hit = kill_when(finished, program("--workspace", workspace, *words), tmp_path)
+    said = invoke("rm", "clipart").worked().err
+    assert not hit or f"the run in {out} is recorded with" in said
+    with Workspace() as opened:
+        (run,) = opened.runs()
+        assert (run.status, run.child in {e.id for e in opened.experts()}) == ("done", True)
+        assert_right(opened)
+
+
+def test_a_run_that_is_under_way_and_its_expert_stay(workspace, tmp_path):
+    data = materials.pictures(tmp_path / "data", 3, 6)
+    said = []
+
+    def report(step):
+        if not said:
+            with Workspace() as other:
+                (run,) = other.runs()
+                for words in (["runs", "rm", run.id], ["rm", "clipart", "emoji"]):
+                    said.append(invoke(*words))
+                assert len(other.experts()) == 6
+
+    with Workspace() as opened:
+        config = TrainConfig(epochs=1, strategy="norm-only")
+        opened.warm_start(data, "out", expert="emoji", config=config, report=report)
+    for done, what in zip(said, ("run:", "emoji@"), strict=True):
+        done.failed(what, f"{workspace / 'out'}", f"is in use by process {os.getpid()} on ")
+    assert invoke("rm", "emoji").worked().err.startswith("removed emoji@")
+    assert "1 run" in invoke("runs", "rm", "out").worked().out
+
+
 @pytest.mark.slow
 @needs_mounts
 def test_a_probe_set_for_which_the_disk_was_full_is_finished_later(blank, tmp_path):
@@ -83,6 +198,8 @@ def test_rm_can_be_run_again(workspace):
     for text in ("latin-l", "latin-l"):
         invoke("rm", text).worked()
     invoke("rm", "").failed("names")
+    invoke("rm", "hebrew-letters", "languages", "typo").failed("no expert 'typo'")
+    assert "removed hebrew-letters@" in invoke("rm", "hebrew-letters", "hebrew-letters").worked().err
     invoke("rm", "never-there").failed("no expert 'never-there'")
     invoke("register", "zoo:emoji").worked()
     assert "removed emoji@" in invoke("rm", "emoji").worked().err

@@ -15,7 +15,7 @@ from expertise_graph import views
 from expertise_graph.cli.app import FORM, CommandContext, app, pass_context
 from expertise_graph.cli.output import Bars, emit, emit_ids, emit_json, listing_options, shown
 from expertise_graph.cli.parameters import isolation_options, trust_option
-from expertise_graph.core import InvalidInputError, NotFoundError, count, listed, printable
+from expertise_graph.core import InvalidInputError, count, listed, printable
 
 if TYPE_CHECKING:
     from expertise_graph import InputSpec, SourceOptions
@@ -266,7 +266,8 @@ def ls(
             emit_ids(workspace.expert_ids(modality, tag=tag, license=license_, order=sort))
             return
         rows = [views.expert_json(e) for e in workspace.experts(modality, tag=tag, license=license_)]
-    rows.sort(key=lambda row: (row[sort], row["id"]))
+    if sort != "created_at":  # the order in which they come; clocks are set back
+        rows.sort(key=lambda row: (row[sort], row["id"]))
     if style is None:
         rows = [r if r["runnable"] else {**r, "short": f"{r['short']} [metadata only]"} for r in rows]
     emit(
@@ -332,18 +333,14 @@ def similar(context: CommandContext, expert: str, k: int, every: bool, style: st
 def rm(context: CommandContext, experts: tuple[str, ...]) -> None:
     """Remove experts; their files and measured results stay.
 
-    The same command can be run again: one that was removed before is passed over.
+    Nothing is removed where a name is not known, or a training from one of them is under way. The same
+    command can be run again: one that was removed before is passed over.
 
     \b
     Example:
       expertise-graph rm emoji
     """
     with context.workspace() as workspace:
-        for expert in experts:
-            try:
-                said = f"removed {workspace.remove(expert).short}"
-            except NotFoundError:
-                if not workspace.was_removed(expert):
-                    raise
-                said = f"{expert} was removed before"
+        for name, node in zip(experts, workspace.remove_many(experts), strict=True):
+            said = f"{name} was removed before" if node is None else f"removed {node.short}"
             click.echo(printable(said), err=True)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         write_json,
         write_text,
     )
-    from expertise_graph.core.locks import locked, on_network
+    from expertise_graph.core.locks import locked, on_network, refuse_in_use
     from expertise_graph.core.metrics import log_softmax, sigmoid, softmax
     from expertise_graph.core.outputs import ARRAYS, DATABASE, check_no_workspace, check_output
     from expertise_graph.core.plugins import Registry

@@ -49,6 +49,21 @@ def locked(path: Path, what: str) -> Iterator[None]:
         os.close(handle)
 
 
+def refuse_in_use(path: Path, what: str) -> None:
+    """Raise InvalidInputError, as `locked` does, where another process holds a lock file; take no lock."""
+    try:
+        handle = os.open(path, os.O_RDWR)
+    except OSError:
+        return
+    try:
+        owner = _owner(handle)
+        # Whoever died left the file behind; only an owner that seems alive is looked at closely.
+        if owner and not is_gone(owner["process"]) and not (_is_alone(handle) and _is_here(path)):
+            raise InvalidInputError(_in_use(path, what, owner))
+    finally:
+        os.close(handle)
+
+
 def on_network(path: Path, mounts: str | None = None) -> bool:
     """Tell whether `path` lies on a network file system, where locks and write-ahead logs are unsafe.
 

@@ -30,6 +30,7 @@ from expertise_graph.core import (
     locked,
     new_folder,
     read_json,
+    refuse_in_use,
     setting,
     write_json,
     write_text,
@@ -193,6 +194,14 @@ class RunFolder:
         finally:
             with suppress(OSError):  # it is not empty
                 self.path.rmdir()
+
+    def refuse_in_use(self, what: str = "") -> None:
+        """Raise InvalidInputError where another process is at work in the folder.
+
+        Args:
+            what: is in use then, for the message; by default the folder.
+        """
+        refuse_in_use(self.path / LOCK, what or str(self.path))
 
     def claim(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
         """Take the folder for the run known by `identity`, unless that has it already.

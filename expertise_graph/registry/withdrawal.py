@@ -18,6 +18,7 @@ from expertise_graph.core import (
     listed,
     setting,
 )
+from expertise_graph.models import RunFolder
 from expertise_graph.registry.neighbours import refresh
 from expertise_graph.store import Store, features_key
 
@@ -55,13 +56,16 @@ def withdraw_run(store: Store, name: str, *, descendants: bool = False, dry_run:
 
     Raises:
         NotFoundError: when there is no such run, and was none.
-        InvalidInputError: when something was made from its expert and may not go.
+        InvalidInputError: when something was made from its expert and may not go, or it is under way.
     """
     first = _find_run(store, name)
     if first is None:
         _refresh(store)
         return Withdrawn()
     runs, experts = _derived(store, first)
+    for run in runs:
+        if (live := store.run(run)) is not None:
+            RunFolder(Path(live.path)).refuse_in_use(f"{run} in {live.path}")
     known = [expert for e in experts if (expert := store.known_expert(e)) is not None]
     if len(runs) > 1 and not descendants:
         others = listed(sorted(runs - {first}))
@@ -120,11 +124,19 @@ def _kept(store: Store, child: str, runs: set[str]) -> bool:
     """Tell whether an expert stands without some runs: another run left it too, or it was there before."""
     expert, own = store.known_expert(child), [r for r in store.runs(child=child) if r.id in runs]
     others = {r.id for r in store.runs(child=child)} | {e.run for e in store.edges("lineage", target=child)}
-    # A finished run that is recorded again registers its child first; that lies in the folder of the run.
-    before = expert is not None and all(
-        expert.created_at < r.started_at and not Path(expert.locator).is_relative_to(r.path) for r in own
+    # What lies in the folder of a run was left by one, whichever registered it first.
+    before = (
+        expert is not None
+        and all(store.registered_before(child, r.id) for r in own)
+        and not any(Path(expert.locator).is_relative_to(path) for path in _folders(store))
     )
     return (before and bool(own)) or bool(others - runs - {None})
+
+
+def _folders(store: Store) -> set[str]:
+    """Return the folders of all runs, those taken back before included."""
+    removed = (event["detail"].get("path") for event in store.events() if event["kind"] == "runs rm")
+    return {run.path for run in store.runs()} | {path for path in removed if path}
 
 
 def _discard_features(store: Store, experts: Iterable[Expert]) -> None:

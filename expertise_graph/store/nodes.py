@@ -138,7 +138,7 @@ class NodeStore(StoreBase):
                 several = ", ".join(from_row(Expert, row, repair=True).short for row in matches)
                 total = count(matches[0]["total"], "expert")
                 raise NotFoundError(f"{text!r} names {total}: {several}; give name@hash or the id")
-        names = [row[0] for row in self.db.execute("SELECT name FROM experts ORDER BY created_at, id")]
+        names = [row[0] for row in self.db.execute("SELECT name FROM experts ORDER BY rowid")]
         hint = did_you_mean(text, names) or " See: expertise-graph ls"
         raise NotFoundError(f"no expert {text!r} among {len(names)}.{hint}")
 
@@ -251,7 +251,7 @@ class NodeStore(StoreBase):
     def tasks(self, *, modality: str | None = None, locator: str | None = None) -> list[Task]:
         """Return the tasks that meet the conditions given, oldest first."""
         where = {"modality = ?": modality, "locator = ?": locator}
-        return self._select(Task, "tasks", where, "created_at, id")
+        return self._select(Task, "tasks", where, "rowid")
 
     def find_task(self, text: str) -> Task:
         """Return the one task that `text` names: its id, its name, or the unique beginning of its id.
@@ -269,7 +269,7 @@ class NodeStore(StoreBase):
                 raise NotFoundError(
                     f"{text!r} names {count(matches[0]['total'], 'task')}: {several}; give the id"
                 )
-        names = [row[0] for row in self.db.execute("SELECT name FROM tasks ORDER BY created_at, id")]
+        names = [row[0] for row in self.db.execute("SELECT name FROM tasks ORDER BY rowid")]
         hint = did_you_mean(text, names) or " See: expertise-graph tasks ls"
         raise NotFoundError(f"no task {text!r} among {len(names)}.{hint}")
 
@@ -285,8 +285,7 @@ class NodeStore(StoreBase):
     def _first(self, table: str, condition: str, values: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return the first few rows that meet a condition, each with the number of all in `total`."""
         rows = self.db.query(
-            f"SELECT *, COUNT(*) OVER () AS total FROM {table} WHERE {condition} "
-            f"ORDER BY created_at, id LIMIT {_NAMED}",
+            f"SELECT *, COUNT(*) OVER () AS total FROM {table} WHERE {condition} ORDER BY id LIMIT {_NAMED}",
             dict(values),
         )
         return list(rows)
@@ -300,7 +299,6 @@ class NodeStore(StoreBase):
 
     def probe_sets(self, modality: str | None = None) -> list[ProbeSet]:
         """Return the probe sets, of one modality if given, oldest first."""
-        # Not by the time of creation: clocks are set back.
         return self._select(ProbeSet, "probe_sets", {"modality = ?": modality}, "rowid")
 
     def probe_set(self, probe_set_id: str) -> ProbeSet | None:
@@ -320,6 +318,7 @@ def _conditions(where: Mapping[str, str | Iterable[str]]) -> dict[str, Any]:
 
 
 def _checked(name: str) -> str:
+    """Return what rows are sorted by for a field: not by the time of creation, as clocks are set back."""
     if name not in _FIELDS:
         raise InvalidInputError(f"experts have no field {name!r}.{did_you_mean(name, _FIELDS)}")
-    return name
+    return "rowid" if name == "created_at" else name

@@ -18,6 +18,9 @@ from expertise_graph.store.rows import now, readable, tell, to_row
 Split = tuple[str, int]
 """Task and seed: what is held out of a dataset depends on nothing else."""
 
+SEEN_DIGITS = 16
+"""Hexadecimal digits that are kept of the hash of an item that runs have learnt from: 64 bits."""
+
 _ADD_TIMING = """
     INSERT INTO timings (weights_sha, preprocessing_sha, machine, items, seconds, created_at)
     VALUES (?, ?, ?, ?, ?, ?)
@@ -197,9 +200,21 @@ class RunStore(StoreBase):
         with self.transaction():
             self._log("import", file, detail)
 
+    def registered_before(self, expert: str, run: str) -> bool:
+        """Tell by the audit log whether an expert was registered, and not removed since, before a run began.
+
+        Times would not do: clocks are set back.
+        """
+        first = (
+            "coalesce((SELECT min(id) FROM events WHERE kind = ? AND subject = ? AND id > coalesce("
+            "(SELECT max(id) FROM events WHERE kind = ? AND subject = ?), 0)), 0)"
+        )
+        ends = ["expert", expert, "rm", expert, "run", run, "runs rm", run]
+        return bool(self.db.execute(f"SELECT {first} < {first}", ends).fetchone()[0])
+
     def events(self) -> list[dict[str, Any]]:
         """Return the audit log, oldest first."""
-        rows = self.db.query("SELECT * FROM events")
+        rows = self.db.query("SELECT * FROM events ORDER BY id")
         return [dataclasses.asdict(event) for event in readable(Event, rows)]
 
 
@@ -210,4 +225,4 @@ def _software() -> str:
 
 
 def _numbers(digests: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    return np.frombuffer(bytes.fromhex("".join(digest[:16] for digest in digests)), dtype="<u8")
+    return np.frombuffer(bytes.fromhex("".join(digest[:SEEN_DIGITS] for digest in digests)), dtype="<u8")

@@ -39,6 +39,8 @@ class Store(NodeStore, VectorStore, RelationStore, RunStore, PendingStore):
                 self.db.execute("DELETE FROM edges WHERE ? IN (source, target)", [expert])
             self.db.execute(f"DELETE FROM edges WHERE {among('run')}", [json_list(runs)])
             self.db.execute(f"DELETE FROM runs WHERE {among('id')}", [json_list(runs)])
+            # What was begun in them is not finished any more.
+            self.db.execute(f"DELETE FROM pending WHERE {among('subject')}", [json_list(runs)])
             self.db.execute(
                 "DELETE FROM seen WHERE NOT EXISTS (SELECT 1 FROM runs "
                 "WHERE runs.task = seen.task AND runs.seed = seen.seed AND runs.child IS NOT NULL)"

@@ -26,7 +26,13 @@ if TYPE_CHECKING:
     from expertise_graph.training.race import SuccessiveHalving
     from expertise_graph.training.resizing.resize_expert import resize
     from expertise_graph.training.result import OnProgress, TrainingProgress, TrainResult
-    from expertise_graph.training.runs import expert_of_run, warm_start, warm_start_from_first
+    from expertise_graph.training.runs import (
+        TRAINED,
+        expert_of_run,
+        finish_run,
+        warm_start,
+        warm_start_from_first,
+    )
     from expertise_graph.training.spec import RunSpec, trial_id
     from expertise_graph.training.strategy import strategies, unfreeze
     from expertise_graph.training.time_budget import BACKWARD_COST, SLOW, OutOfTime

@@ -5,28 +5,69 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from expertise_graph.core import Edge, Expert, FailedError, Run, WarmStart, expert_errors
+from expertise_graph.core import Edge, Expert, FailedError, Run, Task, WarmStart, expert_errors
 from expertise_graph.data import LabelledData, holdout
 from expertise_graph.features import Context, Timings, predicted_seconds, probe_sets, remembered
 from expertise_graph.models import RunFolder, SourceOptions, load, resolve
 from expertise_graph.registry import learnt_from, register
-from expertise_graph.store import Store, now
+from expertise_graph.store import SEEN_DIGITS, Pending, Store, now
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.launcher import launch
-from expertise_graph.training.result import OnProgress, TrainingProgress
+from expertise_graph.training.result import OnProgress, TrainingProgress, TrainResult
 from expertise_graph.training.spec import RunSpec, WarmCold, train_by_spec
 
 VERSION = "1"
 # Seconds of work that writing, registering and recording a child take beside running it, and how often it is
 # read again: for its hash, and in the form of its library.
 RECORDING, READ_AGAIN = 1.0, 3
+TRAINED = "training"
+"""Kind of the work that `finish_run` finishes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRun:
+    """All that is to be recorded of a run once its folder has a result.
+
+    Attributes:
+        id: of the run.
+        spec: expert, settings and folder.
+        task: what it learns.
+        digests: of the items that it learns from; empty where the data have none.
+    """
+
+    id: str
+    spec: RunSpec
+    task: Task
+    digests: tuple[str, ...]
+
+    @classmethod
+    def of(cls, data: LabelledData, spec: RunSpec) -> TrainedRun:
+        """Return what a run on some data is."""
+        digests: tuple[str, ...] = ()
+        if data.digests:
+            splits = holdout(data, seed=spec.config.seed)
+            digests = tuple(data.digests[i] for i in np.concatenate([splits.train, splits.validation]))
+        return cls(id=spec.run_id(data), spec=spec, task=data.task, digests=digests)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; of digests what the registry keeps of them."""
+        task, digests = dataclasses.asdict(self.task), [digest[:SEEN_DIGITS] for digest in self.digests]
+        return {"id": self.id, "spec": self.spec.as_dict(), "task": task, "digests": digests}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> TrainedRun:
+        """Return what `as_dict` gave, even after it was JSON."""
+        task = Task(**{**values["task"], "classes": tuple(values["task"]["classes"])})
+        spec, digests = RunSpec.from_dict(values["spec"]), tuple(values["digests"])
+        return cls(id=values["id"], spec=spec, task=task, digests=digests)
 
 
 def warm_start(
@@ -35,7 +76,8 @@ def warm_start(
     """Train by a specification, and register the child, its lineage and the result.
 
     An interrupted run is resumed, a finished one is read back; recording either again changes
-    nothing. A run is recorded once training has begun: one that is refused leaves no trace.
+    nothing. A run is recorded once training has begun: one that is refused leaves no trace; what is to be
+    recorded of its result is noted then, so that after a kill another process can do it.
 
     Args:
         context: registry, prober, and whether code that comes with an expert may be run.
@@ -55,13 +97,16 @@ def warm_start(
         spec = dataclasses.replace(
             spec, started=spec.started - _seconds_after(store, data, spec, spec.started)
         )
+    trained = TrainedRun.of(data, spec)
 
     def begin(step: TrainingProgress | None = None) -> None:
         nonlocal begun
         if not begun:
             begun = True
-            store.put_task(data.task)
-            _put_run(store, data, spec, "running")
+            with store.transaction():
+                store.put_task(data.task)
+                _put_run(store, trained, "running")
+                store.put_pending(TRAINED, trained.id, trained.as_dict())
         if step is not None and progress is not None:
             progress(step)
 
@@ -75,14 +120,37 @@ def warm_start(
     except BaseException as error:
         if begun:
             status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            _put_run(store, data, spec, status, result={"error": f"{type(error).__name__}: {error}"})
+            _put_run(store, trained, status, result={"error": f"{type(error).__name__}: {error}"})
+            store.drop_pending(TRAINED, trained.id)
         raise
     if backbone.lengths is not None and backbone.lengths.cut:
         note = "; ".join(filter(None, [result.warm.note, backbone.lengths.note]))
         result = dataclasses.replace(result, warm=dataclasses.replace(result.warm, note=note))
-    child = _register_child(context, data, spec, result)
-    _record(store, data, spec, result, child)
-    return _answer(data, spec, result, child)
+    with store.pending(TRAINED, trained.id, trained.as_dict()):
+        child = _recorded(context, trained, result)
+    return _answer(trained, result, child)
+
+
+def finish_run(context: Context, one: Pending) -> str:
+    """Record a run whose process was killed after its training had ended; see `warm_start`."""
+    trained = TrainedRun.from_dict(one.detail)
+    spec = trained.spec
+    warm = _result_in(spec.out, spec.config, trained.task)
+    cold = _result_in(spec.out / "cold", spec.config.cold(), trained.task) if spec.compare_cold else None
+    if warm is None or (spec.compare_cold and cold is None):
+        return ""  # it is resumed by its own command
+    child = _recorded(context, trained, WarmCold(warm=warm, cold=cold))
+    return f"finished what was begun: the run in {spec.out} is recorded with {child.short}"
+
+
+def _result_in(folder: Path, config: TrainConfig, task: Task) -> TrainResult | None:
+    """Return the result of a run in a folder; None where it has none, or another run has the folder."""
+    record = RunFolder(folder).record()
+    same = record and (record.identity.get("digest"), f"task:{record.identity.get('data')}") == (
+        config.digest(),
+        task.id,
+    )
+    return TrainResult.from_dict(record.result) if record and same and record.result else None
 
 
 def warm_start_from_first(
@@ -158,9 +226,17 @@ def _seen(store: Store, data: LabelledData, spec: RunSpec) -> int:
     return learnt_from(store, spec.expert.id, seen=seen)
 
 
-def _register_child(context: Context, data: LabelledData, spec: RunSpec, result: WarmCold) -> Expert:
+def _recorded(context: Context, trained: TrainedRun, result: WarmCold) -> Expert:
+    """Register what a run left and record its result; doing it again changes nothing."""
+    child = _register_child(context, trained, result)
+    _record(context.store, trained, result, child)
+    return child
+
+
+def _register_child(context: Context, trained: TrainedRun, result: WarmCold) -> Expert:
     """Register the trained backbone; one that was frozen, or kept as it was, is the expert itself."""
-    pretrained, expert = spec.config.way.pretrained, spec.expert
+    spec = trained.spec
+    pretrained, expert, data = spec.config.way.pretrained, spec.expert, trained.task.name
     if spec.measures_expert and not result.warm.kept_epoch:
         return expert
     options = SourceOptions(
@@ -174,9 +250,9 @@ def _register_child(context: Context, data: LabelledData, spec: RunSpec, result:
         return expert
     child = dataclasses.replace(
         child,
-        name=_child_name(context.store, data.name, expert.name if pretrained else "scratch", child.id),
+        name=_child_name(context.store, data, expert.name if pretrained else "scratch", child.id),
         base_model=expert.id if pretrained else None,
-        datasets=(*expert.datasets, data.name),
+        datasets=(*expert.datasets, data),
     )
     return register(context.store, context.prober.here(), child)
 
@@ -191,33 +267,30 @@ def _child_name(store: Store, data: str, expert: str, child: str) -> str:
     )
 
 
-def _record(store: Store, data: LabelledData, spec: RunSpec, result: WarmCold, child: Expert) -> None:
-    changed = child.id != spec.expert.id
+def _record(store: Store, trained: TrainedRun, result: WarmCold, child: Expert) -> None:
+    spec, changed = trained.spec, child.id != trained.spec.expert.id
     # The accuracy on items that the expert was trained on says nothing about new ones.
-    edges = [_transfer(data, spec, result)] if spec.measures_expert and not result.warm.seen else []
+    edges = [_transfer(trained, result)] if spec.measures_expert and not result.warm.seen else []
     if changed and spec.config.way.pretrained:
-        edges.append(_lineage(data, spec, child))
+        edges.append(_lineage(trained, child))
     with store.transaction():
-        store.put_task(data.task)
-        store.drop_run_edges(spec.run_id(data))
+        store.put_task(trained.task)
+        store.drop_run_edges(trained.id)
         # The run's own edge says more than the lineage that registration read off the child.
         store.drop_declared_lineage(spec.expert.id, child.id)
         store.put_edges(edges)
         # An unchanged expert has no child: it has seen nothing, and stays a candidate for the task.
-        if changed and data.digests:
-            splits = holdout(data, seed=spec.config.seed)
-            rows = np.concatenate([splits.train, splits.validation])
-            store.put_seen(data.task.id, spec.config.seed, [data.digests[i] for i in rows])
-        summary = _summary(result)
-        _put_run(store, data, spec, "done", result=summary, child=child.id if changed else None)
+        if changed and trained.digests:
+            store.put_seen(trained.task.id, spec.config.seed, trained.digests)
+        _put_run(store, trained, "done", result=_summary(result), child=child.id if changed else None)
 
 
-def _transfer(data: LabelledData, spec: RunSpec, result: WarmCold) -> Edge:
+def _transfer(trained: TrainedRun, result: WarmCold) -> Edge:
     warm = result.warm
     return Edge(
         kind="transfer",
-        source=spec.expert.id,
-        target=data.task.id,
+        source=trained.spec.expert.id,
+        target=trained.task.id,
         weight=warm.accuracy,
         metric=warm.metric,
         method=warm.strategy,
@@ -225,22 +298,22 @@ def _transfer(data: LabelledData, spec: RunSpec, result: WarmCold) -> Edge:
         seed=warm.seed,
         n=warm.n_test,
         seconds=warm.seconds,
-        run=spec.run_id(data),
+        run=trained.id,
         meta=_summary(result),
     )
 
 
-def _lineage(data: LabelledData, spec: RunSpec, child: Expert) -> Edge:
-    config = spec.config
+def _lineage(trained: TrainedRun, child: Expert) -> Edge:
+    config = trained.spec.config
     return Edge(
         kind="lineage",
-        source=spec.expert.id,
+        source=trained.spec.expert.id,
         target=child.id,
         weight=1.0,
         method=config.strategy,
         version=VERSION,
         seed=config.seed,
-        run=spec.run_id(data),
+        run=trained.id,
         meta={"into": config.into} if config.into else {},
     )
 
@@ -261,20 +334,18 @@ def _summary(result: WarmCold) -> dict[str, Any]:
 
 def _put_run(
     store: Store,
-    data: LabelledData,
-    spec: RunSpec,
+    trained: TrainedRun,
     status: str,
     *,
     result: dict[str, Any] | None = None,
     child: str | None = None,
 ) -> None:
-    run_id = spec.run_id(data)
-    before = store.run(run_id)
+    spec, before = trained.spec, store.run(trained.id)
     store.put_run(
         Run(
-            id=run_id,
+            id=trained.id,
             expert=spec.expert.id,
-            task=data.task.id,
+            task=trained.task.id,
             child=child,
             status=status,
             strategy=spec.config.strategy,
@@ -288,13 +359,13 @@ def _put_run(
     )
 
 
-def _answer(data: LabelledData, spec: RunSpec, result: WarmCold, child: Expert) -> WarmStart:
-    warm = result.warm
+def _answer(trained: TrainedRun, result: WarmCold, child: Expert) -> WarmStart:
+    warm, spec = result.warm, trained.spec
     return WarmStart(
-        run=spec.run_id(data),
+        run=trained.id,
         expert=spec.expert.id,
         child=child.id,
-        task=data.task.id,
+        task=trained.task.id,
         strategy=warm.strategy,
         metric=warm.metric,
         accuracy=warm.accuracy,

@@ -33,8 +33,8 @@ def store(tmp_path):
     made.close()
 
 
-def embedded(store, name, seed):
-    store.put_expert(expert(name))
+def embedded(store, name, seed, **changes):
+    store.put_expert(expert(name, **changes))
     vector = np.random.default_rng(seed).normal(size=8)
     store.put_embedding(
         Embedding(
@@ -53,20 +53,20 @@ def edge(kind, source, target, run, **more):
 def ran(store, run, parent, child, *, on="task:pets", seed=0, started="2027-01-01T00:00:00.000+00:00"):
     """Record a run that left a child, as a warm start does."""
     left = None if child is None else f"dir:{child}"
-    edges = [edge("transfer", f"dir:{parent}", on, run, metric="accuracy", n=50)]
-    if left is not None:
-        if store.known_expert(left) is None:
-            embedded(store, child, len(store.experts()))
-            neighbours.refresh(store, PROBES)
-            store.db.execute("UPDATE experts SET created_at = ? WHERE id = ?", [started, left])
-        edges.append(edge("lineage", f"dir:{parent}", left, run))
-        store.put_seen(on, seed, ["ab" * 32])
-    store.put_edges(edges)
     given = Run(
-        id=run, expert=f"dir:{parent}", task=on, child=left, status="done", strategy="lp-ft", seed=seed,
+        id=run, expert=f"dir:{parent}", task=on, child=None, status="running", strategy="lp-ft", seed=seed,
         path=f"/runs/{run}", config={}, result={}, started_at=started, finished_at=started,
     )  # fmt: skip
     store.put_run(given)
+    edges = [edge("transfer", f"dir:{parent}", on, run, metric="accuracy", n=50)]
+    if left is not None:
+        if store.known_expert(left) is None:
+            embedded(store, child, len(store.experts()), locator=f"/runs/{run}/model")
+            neighbours.refresh(store, PROBES)
+        edges.append(edge("lineage", f"dir:{parent}", left, run))
+        store.put_seen(on, seed, ["ab" * 32])
+    store.put_edges(edges)
+    store.put_run(dataclasses.replace(given, child=left, status="done"))
 
 
 def content(store):
@@ -126,8 +126,9 @@ def test_what_was_made_from_the_child_is_named_and_goes_only_where_asked(store):
 def test_an_expert_that_another_run_left_too_or_that_was_there_before_stays(store):
     ran(store, "run:a", "old", "child")
     ran(store, "run:b", "old", "child", seed=1)
+    # By the clock it is younger than the run.
+    store.put_expert(dataclasses.replace(store.known_expert("dir:other"), created_at="2031"))
     ran(store, "run:c", "old", "other", seed=2)
-    store.db.execute("UPDATE experts SET created_at = '2026' WHERE id = 'dir:other'")
     assert withdrawal.withdraw_run(store, "run:a").experts == ()
     assert withdrawal.withdraw_run(store, "run:c").experts == ()
     assert {e.name for e in store.experts()} == {"old", "other", "child"}

@@ -41,6 +41,8 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
 _SPLITS = ("test", "predict", "eval", "validation", "valid", "val", "dev", "")
 # Columns that are of training items, describe other columns, or are settings called like a metric.
 _NO_RESULT = re.compile(r"train|(err|diff|std|step|epoch|min|max)$|top_?[kp]\b")
+# What parts the names of parameters in parameters.
+_NESTED = re.compile(r"[./]")
 # Columns that an error names.
 _SHOWN = 15
 
@@ -52,6 +54,7 @@ class Export:
     Attributes:
         title: what the tool is called.
         known_by: sets of columns, in lower case, one of which must be there.
+        begins: what columns begin with, each some, of a table that it is also known by.
         metrics: what the columns with metrics begin with, where the tool says so.
         parameters: what those with parameters begin with.
         roles: columns of the tool's own, by role, in lower case.
@@ -62,6 +65,7 @@ class Export:
 
     title: str
     known_by: tuple[frozenset[str], ...]
+    begins: tuple[str, ...] = ()
     metrics: tuple[str, ...] = ("",)
     parameters: tuple[str, ...] = ("",)
     roles: Mapping[str, str]
@@ -72,7 +76,8 @@ class Export:
     def fits(self, table: TextTable) -> bool:
         """Tell whether a table has the columns of the tool."""
         columns = {name.casefold() for name in table.columns}
-        return any(wanted <= columns for wanted in self.known_by)
+        nested = bool(self.begins) and all(any(c.startswith(b) for c in columns) for b in self.begins)
+        return nested or any(wanted <= columns for wanted in self.known_by)
 
 
 EXPORTS: Mapping[str, Export] = {
@@ -82,9 +87,11 @@ EXPORTS: Mapping[str, Export] = {
         known_by=(
             frozenset({"run id", "name", "source type", "user", "status"}),
             frozenset({"run_id", "experiment_id", "status"}),
+            # A frame of `Run.to_dictionary()`.
+            frozenset({"info.run_id", "info.experiment_id", "info.status"}),
         ),
-        metrics=("metrics.", ""),
-        parameters=("params.", "tags.", ""),
+        metrics=("metrics.", "data.metrics.", ""),
+        parameters=("params.", "data.params.", "tags.", "data.tags.", "inputs.", "info.", ""),
         roles={"date": "start time"},
         status=("status", "finished"),
         own=frozenset({"duration", "source name", "artifact_uri", "start_time", "end_time"}),
@@ -97,6 +104,8 @@ EXPORTS: Mapping[str, Export] = {
             frozenset({"name", "state", "_runtime"}),
             frozenset({"name", "state", "user", "sweep"}),
         ),
+        # The script of its guide writes a dictionary into each of two columns.
+        begins=("summary.", "config."),
         metrics=("summary.", "summary/", ""),
         parameters=("config.", "config/", ""),
         roles={"date": "created", "seconds": "runtime"},
@@ -180,7 +189,8 @@ def export_rows(table: TextTable, export: Export, options: HistoryOptions) -> tu
 
 def _finished(table: TextTable, export: Export) -> list[bool]:
     """Return whether each row is of a run that finished."""
-    column = table.find(export.status[0], {}) if export.status else None
+    names = (export.status[0], f"info.{export.status[0]}") if export.status else ()
+    column = next((i for name in names if (i := table.find(name, {})) is not None), None)
     if export.status is None or column is None:
         return [True] * len(table.rows)
     return [text.casefold() == export.status[1] for text in table.texts(column)]
@@ -192,7 +202,13 @@ def _column(table: TextTable, export: Export, role: str, options: HistoryOptions
         return table.find(role, options.columns)
     own = export.roles.get(role)
     names = [own] if own else [prefix + name for name in _NAMES.get(role, ()) for prefix in export.parameters]
-    found = (table.find(name, {}) for name in names)
+    # Parameters in parameters: model.name or model/name, or the name of what a configuration is about.
+    plain = {_NESTED.sub("_", name.casefold()): i for i, name in reversed(list(enumerate(table.columns)))}
+    nested = [] if own else [_NESTED.sub("_", name) for name in names]
+    found = [
+        *(table.find(name, {}) for name in names),
+        *(plain.get(name + more) for more in ("", "_name", "_id") for name in nested),
+    ]
     return next((i for i in found if i is not None and any(table.texts(i))), None)
 
 

@@ -52,7 +52,7 @@ def import_history(store: Store, file: File, options: HistoryOptions | None = No
         InvalidInputError: when anything in the file cannot be used; nothing is stored then.
     """
     options = options or HistoryOptions()
-    table = read_table(file, skip_invalid=options.skip_invalid)
+    table = read_table(file, skip_invalid=options.skip_invalid).expanded()
     rows, notes = _rows(table, options)
     results = list(parsed(table, rows, _result, names=("expert", "task", "metric")))
     if not results:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import codecs
+import contextlib
 import csv
 import io
 import itertools
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from expertise_graph.core import InvalidInputError, did_you_mean, listed, setting
 from expertise_graph.data import MAX_TABLE_BYTES, decode_utf8, read_regular
@@ -31,6 +34,11 @@ _RULE = re.compile(r"\s*(?=.*(?:--|:-|-:|==))[|+:=-][|+:=\s-]*")
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 # Lines, and characters, that the separator is guessed from.
 _FIRST_LINES, _LOOKED_AT = 20, 1 << 16
+
+# A cell that is a dictionary is parsed by Python's and JSON's own readers, which take deep stacks.
+_LONGEST_CELL = 100_000
+# What Python writes for such numbers, and does not read.
+_NO_NUMBER = re.compile(r"\b(?:nan|NaN|inf|Infinity)\b")
 
 BLANK = "blank"
 
@@ -156,6 +164,27 @@ class TextTable:
             )
         return column
 
+    def expanded(self) -> TextTable:
+        """Return the table with a column for each entry of cells that are dictionaries.
+
+        Of a column `config` with `{"model": {"name": "a"}}` that is `config.model.name`; a column of anything
+        else stays as it is.
+        """
+        columns: dict[str, list[str]] = {}
+        for i, name in enumerate(self.columns):
+            texts = self.texts(i)
+            cells = [dictionary(text) for text in texts]
+            if any(cells) and all(
+                cell is not None or not text for cell, text in zip(cells, texts, strict=True)
+            ):
+                flat = [dict(_entries(cell or {}, name)) for cell in cells]
+                for key in dict.fromkeys(key for one in flat for key in one):
+                    columns.setdefault(key, [one.get(key, "") for one in flat])
+            else:
+                columns[name] = [row[i] for row in self.rows]
+        rows = [list(row) for row in zip(*columns.values(), strict=True)]
+        return replace(self, columns=tuple(columns), rows=rows)
+
     @property
     def there_are(self) -> str:
         """The names of the columns, for an error message."""
@@ -187,6 +216,31 @@ class TextTable:
         if not columns:
             raise InvalidInputError(f"{self.name} has no column with values; {self.there_are}")
         return columns
+
+
+def dictionary(text: str) -> dict[str, Any] | None:
+    """Return the dictionary that a cell is, as JSON or Python writes it; None for other texts.
+
+    Example:
+        >>> dictionary("{'acc': nan, 'model': {'name': 'a'}}"), dictionary("{0.9}"), dictionary("a")
+        ({'acc': None, 'model': {'name': 'a'}}, None, None)
+    """
+    if not (text.startswith("{") and text.endswith("}")) or len(text) > _LONGEST_CELL:
+        return None
+    for read in (json.loads, ast.literal_eval, lambda given: ast.literal_eval(_NO_NUMBER.sub("None", given))):
+        with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+            found = read(text)
+            return found if isinstance(found, dict) else None
+    return None
+
+
+def _entries(given: Mapping[Any, Any], name: str) -> Iterator[tuple[str, str]]:
+    """Yield the entries of a dictionary and of those in it, with the names that lead to them."""
+    for key, value in given.items():
+        if isinstance(value, Mapping):
+            yield from _entries(value, f"{name}.{key}")
+        else:
+            yield f"{name}.{key}", "" if value is None else str(value)
 
 
 def read_table(file: File, *, skip_invalid: bool = False) -> TextTable:

@@ -39,7 +39,45 @@ model,img_size,top1,top1_err,top5,top5_err,param_count,crop_pct,interpolation,to
 eva_giant_patch14_336.clip_ft_in1k,336,90.517,9.483,97.213,2.787,"1,013.01",1.000,bicubic,-7.343,-2.687,+4
 resnet50.a1_in1k,224,80.2,19.8,94.6,5.4,25.56,0.950,bicubic,-1.0,-0.5,0
 """
+# The script of the guide to the public API: two columns of dictionaries as Python prints them.
+WANDB_DICTIONARIES = """\
+,summary,config,name
+0,"{'_wandb': {'runtime': 9}, '_step': 3, '_runtime': 9.5, 'train/acc': 0.99, 'test/acc': 0.9}",\
+"{'model': {'name': 'org/a', 'depth': 12}, 'data': {'name': 'pets'}, 'seed': 0, 'lr': nan}",bright-1
+1,"{'_step': 1, '_runtime': 1.5, 'train/acc': nan}",\
+"{'model': {'name': 'org/b'}, 'data': {'name': 'pets'}}",dim-2
+2,{},{},empty-3
+"""
+# The page parts nested configurations by dots, Hydra's users and MLflow by dots or slashes.
+WANDB_NESTED = """\
+"Name","State","Notes","User","Tags","Created","Runtime","Sweep","backbone.name","dataset.id","eval.accuracy"
+"bright-1","finished","-","me","","2026-01-02T10:00:00.000Z","120","","org/a","pets","0.9"
+"""
+MLFLOW_DICTIONARIES = """\
+info,data
+"{'run_id': 'r1', 'experiment_id': '0', 'status': 'FINISHED'}",\
+"{'metrics': {'eval_accuracy': 0.91}, 'params': {'model/name': 'org/a', 'dataset_name': 'glue'}, 'tags': {}}"
+"{'run_id': 'r2', 'experiment_id': '0', 'status': 'FAILED'}",\
+"{'metrics': {'eval_accuracy': 0.5}, 'params': {'model/name': 'org/b', 'dataset_name': 'glue'}, 'tags': {}}"
+"""
 CASES = {
+    "wandb dictionaries": (
+        WANDB_DICTIONARIES,
+        "project.csv",
+        "Weights & Biases: model from 'config.model.name', task from 'config.data.name', "
+        "accuracy from 'summary.test/acc'",
+    ),
+    "wandb nested": (
+        WANDB_NESTED,
+        "wandb_export.csv",
+        "Weights & Biases: model from 'backbone.name', task from 'dataset.id', accuracy from 'eval.accuracy'",
+    ),
+    "mlflow dictionaries": (
+        MLFLOW_DICTIONARIES,
+        "runs.csv",
+        "MLflow: model from 'data.params.model/name', task from 'data.params.dataset_name', "
+        "accuracy from 'data.metrics.eval_accuracy'",
+    ),
     "mlflow page": (
         MLFLOW_PAGE,
         "runs.csv",
@@ -75,6 +113,9 @@ TOOLS = {
     "timm": "timm",
 }
 FOUND = {
+    "wandb dictionaries": {("org/a", "pets", "accuracy", 0.9, 0)},
+    "wandb nested": {("org/a", "pets", "accuracy", 0.9, None)},
+    "mlflow dictionaries": {("org/a", "glue", "accuracy", 0.91, None)},
     "mlflow page": {("org/a", "pets", "accuracy", 0.91, 0), ("org/b", "pets", "accuracy", 0.85, 0)},
     "mlflow frame": {("org/a", "glue", "accuracy", 0.91, 1)},
     "wandb": {("org/a", "pets", "accuracy", 0.9, 0), ("org/b", "cars", "accuracy", 0.7, 1)},
@@ -85,6 +126,9 @@ FOUND = {
     },
 }
 OUT = {
+    "wandb dictionaries": {"without a value": 2},
+    "wandb nested": {},
+    "mlflow dictionaries": {"of runs that did not finish": 1},
     "mlflow page": {"of runs that did not finish": 2, "without a value": 1},
     "mlflow frame": {"of runs that did not finish": 1},
     "wandb": {"of runs that did not finish": 1},
