@@ -266,8 +266,7 @@ def ls(
             emit_ids(workspace.expert_ids(modality, tag=tag, license=license_, order=sort))
             return
         rows = [views.expert_json(e) for e in workspace.experts(modality, tag=tag, license=license_)]
-    if sort != "created_at":  # the order in which they come; clocks are set back
-        rows.sort(key=lambda row: (row[sort], row["id"]))
+    rows.sort(key=lambda row: (row[sort], row["id"]))
     if style is None:
         rows = [r if r["runnable"] else {**r, "short": f"{r['short']} [metadata only]"} for r in rows]
     emit(

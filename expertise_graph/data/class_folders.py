@@ -10,9 +10,12 @@ from pathlib import Path
 from expertise_graph.core import DatasetError, count, listed, setting
 from expertise_graph.data.dataset import NAMES, Columns, RawData, Reading, Record
 from expertise_graph.data.files import Skip, folders_in, is_folder, link_reason, list_files, visible
-from expertise_graph.data.layout import UNLABELLED, FolderLayout, SplitFolder, layout_of
+from expertise_graph.data.layout import UNLABELLED, FolderLayout, SplitFolder, class_level, layout_of
 from expertise_graph.data.modalities.base import known_modalities, modality_of_file, written_in
 from expertise_graph.data.splits import split_role
+
+# Share of files of another modality, compared with the others, up to which they are notes beside those.
+_BESIDE = 0.12
 
 
 @dataclass
@@ -55,13 +58,13 @@ def modality_of_files(files: Sequence[Path], wanted: str | None = None) -> tuple
     if not any(kinds.values()):
         kinds = {file: written_in(file) for file in files}
     there = Counter(kind for kind in kinds.values() if kind)
-    if len(there) > 1:
+    modality = there.most_common(1)[0][0] if there else None
+    if modality and there.total() - there[modality] > _BESIDE * there[modality]:
         named = " and ".join(f"{n} {name} files" for name, n in sorted(there.items()))
         columns = " or ".join(f"{name} column" for name in sorted(there))
         raise DatasetError(
             f"the folder holds {named}; say which by naming a column of them ({columns}, any name)"
         )
-    modality = next(iter(there), None)
     return modality, [file for file in files if kinds[file] == modality and modality]
 
 
@@ -135,6 +138,6 @@ def _nothing_readable(path: Path, files: list[Path], *, skipped: list[Skip]) -> 
 
 def _refuse_wrapper(records: list[Record], path: Path) -> None:
     names = {str(record.label) for record in records}
-    inner = path / next(iter(names)) if len(names) == 1 else None
+    inner = class_level(path / next(iter(names))) if len(names) == 1 else None
     if inner and len(folders_in(inner)) > 1:
-        raise DatasetError(f"{path} holds the one folder {inner.name!r}; did you mean {inner}?")
+        raise DatasetError(f"{path} holds the one folder {next(iter(names))!r}; did you mean {inner}?")

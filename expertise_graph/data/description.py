@@ -23,6 +23,8 @@ _REASONS, _MOST_REASONS = 3, 20
 _PARTICULAR = re.compile(r"(?<!\S)(?:/|[A-Za-z]:\\)\S*|'[^']*'|\"[^\"]*\"")
 _NUMBER = re.compile(r"\b\d[\d.,]*")
 _NAMED = 4
+# What stands for a label that is not there, apart from empty cells and NaN: it may be a name, too.
+_NO_LABELS = UNLABELLED | {"n/a", "na", "null", "none", "?", "-", "--", "unknown", "missing", "#n/a"}
 # Examples: of each class, and in all; characters of a text.
 _OF_EACH, _EXAMPLES, _EXCERPT = 2, 20, 80
 
@@ -234,7 +236,7 @@ def _shown(name: str) -> str:
 
 def _unlabelled(names: Sequence[str]) -> Iterator[str]:
     for name in names:
-        if name.casefold() in UNLABELLED:
+        if name.casefold() in _NO_LABELS:
             yield (
                 f"{name!r} is read as a class: set {setting('no_label', name)} if it means that there is no "
                 "label"

@@ -9,12 +9,12 @@ import numbers
 import re
 import warnings
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from expertise_graph.core import DatasetError, count, listed, setting
+from expertise_graph.core import DatasetError, count, listed, marks_of, plain, setting
 from expertise_graph.data.dataset import CLASS, LABELS, NAMES, VALUE, WRITTEN, Columns
 
 # Of several labels in a cell; of those that fit equally well the first.
@@ -64,6 +64,9 @@ def typed_cells(raw: Sequence[object], columns: Columns, *, source: str) -> Labe
         source: what the cells are: `WRITTEN` in a text table, `TYPED`, or `NAMES`, which mean themselves.
     """
     cells = [_without_missing(cell, columns.no_label, source=source) for cell in raw]
+    if columns.target == VALUE and source == WRITTEN:
+        numbers_by_text = _of_spreadsheets([str(cell) for cell in cells if cell is not None])
+        return LabelCells(cells=[numbers_by_text.get(str(cell), cell) for cell in cells])
     if columns.target in (None, LABELS) and (lists := _lists(cells)):
         return LabelCells(cells=lists, kind=LABELS, form="lists")
     if columns.target is not None or columns.separator is not None or source == NAMES:
@@ -215,6 +218,12 @@ def _numbers_of(cells: list[object], present: Sequence[object]) -> LabelCells:
     texts = Counter(str(cell) for cell in present)
     numeric = {text for text in texts if _INTEGER.fullmatch(text) or _DECIMAL.fullmatch(text)}
     others = [text for text in texts if text not in numeric]
+    if others and (by_text := _of_spreadsheets(texts)) and not _notes_on_separators(present):
+        plain_cells: list[object] = [None if cell is None else by_text[str(cell)] for cell in cells]
+        read = _numbers_of(plain_cells, [cell for cell in plain_cells if cell is not None])
+        if read.kind == VALUE:
+            form = f"numbers such as {others[0]!r} = {by_text[others[0]]}; {setting('target', CLASS)}: names"
+            return replace(read, form=form)
     share = sum(texts[text] for text in numeric) / len(present)
     fractional = any(not float(text).is_integer() for text in numeric)
     if numeric and others and all(_INFINITE.fullmatch(text) for text in others):
@@ -237,6 +246,18 @@ def _numbers_of(cells: list[object], present: Sequence[object]) -> LabelCells:
         return _whole_numbers(list(whole), [one for one in whole if one is not None])
     form = f"numbers; {setting('target', CLASS)} reads them as names"
     return LabelCells(cells=list(typed), kind=VALUE, form=form)
+
+
+def _of_spreadsheets(texts: Iterable[str]) -> dict[str, str]:
+    """Return numbers by how they are written: `1,5`, `1,013.01`, `12%`; empty unless all texts are such."""
+    given = list(dict.fromkeys(texts))
+    marks = marks_of(given)
+    if marks.point and marks.comma:
+        return {}
+    read = plain(given, marks.decimal("."))
+    found = [text.removesuffix("%") for text in read.texts]
+    known = not read.deviations and all(_INTEGER.fullmatch(t) or _DECIMAL.fullmatch(t) for t in found)
+    return dict(zip(given, found, strict=True)) if known else {}
 
 
 def _are_numbers(texts: set[str], *, fractional: bool) -> bool:

@@ -50,6 +50,12 @@ Reader = Callable[[Path, Path | None, Columns], RawData]
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _HUB = re.compile(rf"hf:(?P<repo>({_NAME}/)?(?P<name>{_NAME}))(@(?P<revision>[A-Za-z0-9_][\w./-]*))?")
+# What is to be done first with files of other kinds.
+_FIRST = {
+    "unpack it first": (".zip", ".gz", ".tgz", ".tar", ".bz2", ".xz", ".zst", ".7z", ".rar"),
+    "save it as .csv first": (".xlsx", ".xls", ".ods"),
+    "write one object a line, as .jsonl": (".json",),
+}
 # Characters of a locator that an error repeats.
 _SHOWN = 200
 
@@ -210,8 +216,10 @@ def _reader_of(path: Path, root: Path | None, columns: Columns) -> Reader:
     if path.suffix.lower() == ".json" and (coco := read_coco(path)):
         return partial(read_one_category, [coco])
     possible = ", ".join(sorted([*table_formats, ARRAYS]))
+    first = next((f": {what}" for what, suffixes in _FIRST.items() if path.suffix.lower() in suffixes), "")
     raise DatasetError(
-        f"{path} cannot be read as a dataset; supported are folders and files in {possible}, and COCO exports"
+        f"{path} cannot be read as a dataset{first}; supported are folders and files in {possible}, and "
+        "COCO exports"
     )
 
 

@@ -7,7 +7,6 @@ from expertise_graph.core.door import door
 if TYPE_CHECKING:
     from expertise_graph.registry.graph import Graph, build_graph, ego, export, layout
     from expertise_graph.registry.imports.history import import_history
-    from expertise_graph.registry.imports.numbers import number
     from expertise_graph.registry.imports.options import (
         DistanceOptions,
         HistoryOptions,

@@ -22,7 +22,7 @@ from expertise_graph.features import SKETCH_METHOD, SKETCH_SEED, SKETCH_VERSION,
 from expertise_graph.features import probe_sets as probes
 from expertise_graph.registry.aliases import joined
 from expertise_graph.registry.neighbours import refresh
-from expertise_graph.store import Store
+from expertise_graph.store import AS_ADDED, Store
 
 LINEAGE_METHOD, LINEAGE_VERSION = "model card, self-reported", "1"
 
@@ -185,5 +185,5 @@ def _declared_lineage(store: Store, expert: Expert) -> list[Edge]:
 
 def _named(store: Store, base_model: str) -> Expert | None:
     """Return the registered expert that a card means: by its id, or the newest from a repository."""
-    by_repository = store.experts(where={"source": "hf", "locator": base_model})
+    by_repository = store.experts(where={"source": "hf", "locator": base_model}, order=AS_ADDED)
     return by_repository[-1] if by_repository else store.known_expert(base_model)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Expert, InvalidInputError, listed
-from expertise_graph.registry import File, number, read_table
+from expertise_graph.core import Expert, InvalidInputError, listed, number
+from expertise_graph.registry import File, read_table
 from expertise_graph.retrieval.history import SEEN, History, read_history, trained_by_declaration
 from expertise_graph.retrieval.results import Results, outcomes_of, results_by_task
 from expertise_graph.store import Store

@@ -19,6 +19,10 @@ from expertise_graph.store.rows import now, plain, readable
 T = TypeVar("T")
 
 
+AS_ADDED = "rowid"
+"""Order in which rows were added: what is the newest is not told by times, as clocks are set back."""
+
+
 class StoreBase:
     """The connection to registry.db of one workspace, and the arrays beside it.
 

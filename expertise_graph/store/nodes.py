@@ -19,7 +19,7 @@ from expertise_graph.core import (
     did_you_mean,
     setting,
 )
-from expertise_graph.store.base import StoreBase, among, clause, json_list
+from expertise_graph.store.base import AS_ADDED, StoreBase, among, clause, json_list
 from expertise_graph.store.migrations import ALIASED
 from expertise_graph.store.rows import from_row, now, tell, to_row
 
@@ -90,7 +90,7 @@ class NodeStore(StoreBase):
             modality: of the experts; None for any.
             where: value, or possible values, of other fields by name: `{"license": ["mit", "apache-2.0"]}`;
                 of tags and datasets one that is among them: `{"tags": "warm-start"}`.
-            order: field to sort by; equal ones by id.
+            order: field to sort by, equal ones by id; or `AS_ADDED`.
             limit: how many at most.
 
         Raises:
@@ -138,7 +138,7 @@ class NodeStore(StoreBase):
                 several = ", ".join(from_row(Expert, row, repair=True).short for row in matches)
                 total = count(matches[0]["total"], "expert")
                 raise NotFoundError(f"{text!r} names {total}: {several}; give name@hash or the id")
-        names = [row[0] for row in self.db.execute("SELECT name FROM experts ORDER BY rowid")]
+        names = [row[0] for row in self.db.execute("SELECT name FROM experts ORDER BY created_at, id")]
         hint = did_you_mean(text, names) or " See: expertise-graph ls"
         raise NotFoundError(f"no expert {text!r} among {len(names)}.{hint}")
 
@@ -249,9 +249,9 @@ class NodeStore(StoreBase):
                 self._upsert("tasks", to_row(task))
 
     def tasks(self, *, modality: str | None = None, locator: str | None = None) -> list[Task]:
-        """Return the tasks that meet the conditions given, oldest first."""
+        """Return the tasks that meet the conditions given, oldest first; of a locator as they were added."""
         where = {"modality = ?": modality, "locator = ?": locator}
-        return self._select(Task, "tasks", where, "rowid")
+        return self._select(Task, "tasks", where, "created_at, id" if locator is None else AS_ADDED)
 
     def find_task(self, text: str) -> Task:
         """Return the one task that `text` names: its id, its name, or the unique beginning of its id.
@@ -269,7 +269,7 @@ class NodeStore(StoreBase):
                 raise NotFoundError(
                     f"{text!r} names {count(matches[0]['total'], 'task')}: {several}; give the id"
                 )
-        names = [row[0] for row in self.db.execute("SELECT name FROM tasks ORDER BY rowid")]
+        names = [row[0] for row in self.db.execute("SELECT name FROM tasks ORDER BY created_at, id")]
         hint = did_you_mean(text, names) or " See: expertise-graph tasks ls"
         raise NotFoundError(f"no task {text!r} among {len(names)}.{hint}")
 
@@ -285,7 +285,8 @@ class NodeStore(StoreBase):
     def _first(self, table: str, condition: str, values: Mapping[str, str]) -> list[dict[str, Any]]:
         """Return the first few rows that meet a condition, each with the number of all in `total`."""
         rows = self.db.query(
-            f"SELECT *, COUNT(*) OVER () AS total FROM {table} WHERE {condition} ORDER BY id LIMIT {_NAMED}",
+            f"SELECT *, COUNT(*) OVER () AS total FROM {table} WHERE {condition} "
+            f"ORDER BY created_at, id LIMIT {_NAMED}",
             dict(values),
         )
         return list(rows)
@@ -299,7 +300,7 @@ class NodeStore(StoreBase):
 
     def probe_sets(self, modality: str | None = None) -> list[ProbeSet]:
         """Return the probe sets, of one modality if given, oldest first."""
-        return self._select(ProbeSet, "probe_sets", {"modality = ?": modality}, "rowid")
+        return self._select(ProbeSet, "probe_sets", {"modality = ?": modality}, AS_ADDED)
 
     def probe_set(self, probe_set_id: str) -> ProbeSet | None:
         """Return the probe set with exactly this id, or None."""
@@ -318,7 +319,6 @@ def _conditions(where: Mapping[str, str | Iterable[str]]) -> dict[str, Any]:
 
 
 def _checked(name: str) -> str:
-    """Return what rows are sorted by for a field: not by the time of creation, as clocks are set back."""
-    if name not in _FIELDS:
+    if name not in _FIELDS and name != AS_ADDED:
         raise InvalidInputError(f"experts have no field {name!r}.{did_you_mean(name, _FIELDS)}")
-    return "rowid" if name == "created_at" else name
+    return name

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from expertise_graph.core import BoolArray, Expert, Run
-from expertise_graph.store.base import StoreBase
+from expertise_graph.store.base import AS_ADDED, StoreBase
 from expertise_graph.store.rows import now, readable, tell, to_row
 
 Split = tuple[str, int]
@@ -103,8 +103,7 @@ class RunStore(StoreBase):
             "path = ?": path,
             "status = ?": status,
         }
-        # Not by the time they started: clocks are set back.
-        return self._select(Run, "runs", where, "rowid")
+        return self._select(Run, "runs", where, AS_ADDED)
 
     # Items that runs learnt from
 

@@ -96,7 +96,7 @@ class VectorStore(StoreBase):
         """Return the experts of a modality that have weights, and no embedding on a probe set."""
         rows = self.db.query(
             "SELECT * FROM experts WHERE modality = ? AND source <> 'metadata' AND id NOT IN "
-            "(SELECT owner FROM embeddings WHERE probe_set = ? AND kind = 'expert') ORDER BY rowid",
+            "(SELECT owner FROM embeddings WHERE probe_set = ? AND kind = 'expert') ORDER BY created_at, id",
             [modality, probe_set],
         )
         return readable(Expert, rows)

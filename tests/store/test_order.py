@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from expertise_graph.core import Run, Task
-from expertise_graph.store import Store
+from expertise_graph.store import AS_ADDED, Store
 from tests.nodes import expert
 
 TIMES = ["2031-01-01T00:00:00+00:00", "2025-01-01T00:00:00+00:00", "2028-01-01T00:00:00+00:00"]
@@ -17,13 +17,13 @@ def store(tmp_path):
         yield opened
 
 
-def test_experts_come_in_the_order_of_their_registration(store):
+def test_experts_can_be_had_in_the_order_of_their_registration(store):
     for name, time in zip("cab", TIMES, strict=True):
         store.put_expert(expert(name, created_at=time))
-    assert [e.name for e in store.experts()] == ["c", "a", "b"]
-    assert store.expert_ids(order="created_at") == [e.id for e in store.experts()]
-    store.put_expert(dataclasses.replace(store.experts()[0], license="mit"))
-    assert [e.name for e in store.experts()] == ["c", "a", "b"]
+    assert [e.name for e in store.experts(order=AS_ADDED)] == ["c", "a", "b"]
+    assert store.expert_ids(order=AS_ADDED) == ["dir:c", "dir:a", "dir:b"]
+    store.put_expert(dataclasses.replace(store.known_expert("dir:c"), license="mit"))
+    assert [e.name for e in store.experts(order=AS_ADDED)] == ["c", "a", "b"]
     assert [e.name for e in store.experts(order="name")] == ["a", "b", "c"]
 
 

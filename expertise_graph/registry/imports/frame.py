@@ -7,9 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from expertise_graph.core import InvalidInputError, listed, setting
+from expertise_graph.core import MISSING, InvalidInputError, listed, setting
 from expertise_graph.registry.imports.names import Names
-from expertise_graph.registry.imports.numbers import MISSING
 from expertise_graph.registry.imports.options import ImportOptions, ImportReport
 from expertise_graph.registry.imports.table import TextTable
 from expertise_graph.store import Store

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from expertise_graph.core import Edge, InvalidInputError, setting
+from expertise_graph.core import Edge, InvalidInputError, number, setting, whole
 from expertise_graph.registry.imports.exports import export_of, export_rows
 from expertise_graph.registry.imports.frame import (
     Row,
@@ -19,7 +19,6 @@ from expertise_graph.registry.imports.frame import (
 )
 from expertise_graph.registry.imports.metrics import Value, known_as, lower_metrics, to_fractions
 from expertise_graph.registry.imports.names import Names
-from expertise_graph.registry.imports.numbers import number, whole
 from expertise_graph.registry.imports.options import HistoryOptions, ImportReport
 from expertise_graph.registry.imports.table import File, TextTable, read_table
 from expertise_graph.store import Store

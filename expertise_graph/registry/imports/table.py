@@ -17,9 +17,17 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any, BinaryIO
 
-from expertise_graph.core import InvalidInputError, did_you_mean, listed, setting
+from expertise_graph.core import (
+    MISSING,
+    InvalidInputError,
+    did_you_mean,
+    listed,
+    marks_of,
+    number,
+    plain,
+    setting,
+)
 from expertise_graph.data import MAX_TABLE_BYTES, decode_utf8, read_regular
-from expertise_graph.registry.imports.numbers import MISSING, marks_of, number, plain
 
 File = str | Path | BinaryIO
 """A path, or an open stream of bytes such as standard input."""

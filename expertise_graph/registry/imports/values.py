@@ -8,11 +8,13 @@ from collections.abc import Mapping
 
 from expertise_graph.core import (
     METADATA,
+    MISSING,
     Expert,
     InvalidInputError,
     Score,
     TaskDistance,
     did_you_mean,
+    number,
     setting,
 )
 from expertise_graph.registry.imports.frame import (
@@ -23,7 +25,6 @@ from expertise_graph.registry.imports.frame import (
     refuse_columns,
     wide_rows,
 )
-from expertise_graph.registry.imports.numbers import MISSING, number
 from expertise_graph.registry.imports.options import (
     DistanceOptions,
     ImportOptions,

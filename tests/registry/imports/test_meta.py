@@ -17,7 +17,7 @@ def test_every_other_column_is_a_covariate(store, table):
         "meta:org/a": {"accuracy": 0.5, "dataset": "imagenet", "labels": "['x', 'y']", "note": "=1+1"}
     }
     assert (report.rows, report.added, report.new_experts) == (2, 4, ("org/a", "b"))
-    assert [(e.name, e.modality) for e in store.experts()] == [("org/a", "image"), ("b", "image")]
+    assert [(e.name, e.modality) for e in store.experts()] == [("b", "image"), ("org/a", "image")]
 
 
 def test_the_same_file_adds_nothing_and_another_value_replaces(store, table):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from expertise_graph.registry.imports.numbers import marks_of, number, plain, whole
+from expertise_graph.core.numbers import marks_of, number, plain, whole
 
 
 @pytest.mark.parametrize(
