@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,8 @@ _MOST = 300_000
 class FileFinder:
     """Finds files by the cells of a table.
 
-    A cell is a path as seen from the folder of the table, or an absolute one; else it may have backslashes, a
+    A cell is a path as seen from the folder of the table, or an absolute one (without a root also from the
+    user's home on, `~/x.png`); else it may have backslashes, a
     query (`?w=10`), or be a URL: then the file of that name below the folder is meant, or that of its stem
     where the cell has no suffix or another. A path with folders is only found in a folder of that name.
 
@@ -38,6 +40,8 @@ class FileFinder:
         Raises:
             DatasetError: when it is no path, leads out of the root, or several files may be meant.
         """
+        if self._root is None and cell.startswith("~/"):
+            cell = os.path.expanduser(cell)
         plain = _plain(cell)
         for name in (cell, plain) if plain != cell else (cell,):
             path = contained(name, self._folder, root=self._root)

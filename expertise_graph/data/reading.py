@@ -153,7 +153,7 @@ def read_lines(text: str, *, modality: str) -> RawData:
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     if known_modalities[modality].written_out:
         return RawData(modality=modality, records=[Record(where=t, item=t, label=None) for t in lines])
-    parts = [read_inputs(Path(line), modality=modality) for line in lines]
+    parts = [read_inputs(Path(line).expanduser(), modality=modality) for line in lines]
     return RawData(
         modality=modality,
         records=[record for part in parts for record in part.records],

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from expertise_graph.core.errors import DatasetError
-from expertise_graph.data import Columns, describe, probe_set_from, read_data, read_inputs
+from expertise_graph.data import Columns, describe, probe_set_from, read_data, read_inputs, read_lines
 from tests.data.files import (
     IMAGE_FEATURES,
     image_folder,
@@ -453,3 +453,31 @@ def test_pictures_are_the_same_task_whatever_they_are_called(tmp_path):
             (tmp_path / "two" / name).mkdir(parents=True, exist_ok=True)
             (tmp_path / "two" / name / file.stem).write_bytes(file.read_bytes())
     assert read_data(tmp_path / "one").sha256 == read_data(tmp_path / "two").sha256
+
+
+ELSEWHERE = {
+    "absolute": str,
+    "upwards": lambda file: f"../photos/{file.name}",
+    "upwards with backslashes": lambda file: f"..\\photos\\{file.name}",
+    "from home": lambda file: f"~/photos/{file.name}",
+    "through another folder": lambda file: f"{file.parent}/../photos/./{file.name}",
+}
+
+
+@pytest.mark.parametrize("way", ELSEWHERE)
+def test_the_users_own_images_may_lie_anywhere(tmp_path, monkeypatch, way):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    files = photos(tmp_path / "photos")
+    data = read_data(table(tmp_path / "tables" / "t.csv", [ELSEWHERE[way](file) for file in files]))
+    assert [item.read_bytes() for item in data.items] == [file.read_bytes() for file in files]
+    monkeypatch.chdir(tmp_path)
+    assert len(read_lines("~/photos\n", modality="image").records) == 6
+
+
+@pytest.mark.parametrize("way", ELSEWHERE)
+def test_a_strangers_table_leads_to_none_of_them(tmp_path, monkeypatch, way):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    files = photos(tmp_path / "photos")
+    table(tmp_path / "set" / "train.csv", [ELSEWHERE[way](file) for file in files])
+    with pytest.raises(DatasetError, match="none of 6 items can be used"):
+        read_data("hf:org/set", download=lambda *_: tmp_path / "set")
