@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 # Their position embeddings start behind the padding index.
-_OFFSET_POSITIONS = ("roberta", "xlm-roberta", "camembert", "longformer", "mpnet")
+_OFFSET_POSITIONS = (
+    *("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "longformer", "mpnet"),
+    *("data2vec-text", "xmod", "ibert", "luke", "lilt", "layoutlmv3", "markuplm", "esm"),
+)
 
 # A text is cut to so many characters a token before it is tokenised: no word is as long, and a text of many
 # megabytes takes neither time nor memory.

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import transformers
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
@@ -168,6 +169,19 @@ def test_a_text_longer_than_the_positions_is_cut(tmp_path):
     long = " ".join(["word"] * 400)
     found = features(f"dir:{folder}", [long, "word"])
     assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("kind", ["Roberta", "Data2VecText", "XLMRobertaXL", "IBert"])
+def test_so_it_is_where_positions_start_behind_the_padding(tmp_path, kind):
+    folder = materials.bert(tmp_path / "model", 1, positions=16)
+    words = len(transformers.AutoTokenizer.from_pretrained(folder))
+    config = getattr(transformers, f"{kind}Config")(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=words,
+        max_position_embeddings=18, pad_token_id=0,
+    )  # fmt: skip
+    getattr(transformers, f"{kind}Model")(config).save_pretrained(folder)
+    materials.change_json(folder / "tokenizer_config.json", model_max_length=10**9)
+    assert np.isfinite(features(f"dir:{folder}", [" ".join(["word"] * 400), "word"])).all()
 
 
 def test_weights_that_changed_since_registration_are_refused(tmp_path):
