@@ -54,7 +54,7 @@ def attempt(action: Callable[[], Any]) -> Any:
         except ExpertiseError as error:
             said = str(error)
         assert "\n" not in said
-        assert len(said) < 5000
+        assert len(said) < 3000
         return None
 
 
