@@ -104,11 +104,11 @@ SCALARS = st.sampled_from(
     [
         *(None, True, False, 0, 1, -1, 2, 7, 10**6, 2**31, -(2**63), 2**63 - 1, 10**30),
         *(0.0, -0.0, 0.5, 1e-320, 1e308, -1e308, float("nan"), float("inf")),
-        *("", " ", "a", "\0", "a\0b", "x" * 100_000, "../../x", "/etc/passwd", "..", ".", "~", "a/b", "\n"),
+        *("", " ", "a", "\0", "a\0b", "../../x", "/etc/passwd", "..", ".", "~", "a/b", "\n"),
         *("image", "text", "unknown", "dir:x", "zoo:emoji", "hf:a/b", "task:x", "none", "[bold]x[/]", "é"),
-        *("\u202e", "\x1b[31m", "1", "1e999", "nan", "2020-01-01", "9" * 5000, "[1, 2", "{}", "%s", "{0}"),
+        *("\u202e", "\x1b[31m", "1", "1e999", "nan", "2020-01-01", "[1, 2", "{}", "%s", "{0}"),
     ]
-)
+) | st.builds(str.__mul__, st.sampled_from(["x", "9"]), st.sampled_from([5000, 100_000]))
 KEYS = ["", "a", "name", "type", "path", "source", "0", "1", "\0"]
 VALUES = st.recursive(
     SCALARS,

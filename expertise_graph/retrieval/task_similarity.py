@@ -24,18 +24,21 @@ def task_vectors(store: Store, probe_set: str) -> dict[str, Array]:
 
 
 def task_distances(given: Iterable[TaskDistance], tasks: Sequence[str]) -> Array | None:
-    """Return imported distances (T, T), NaN where unknown, the mean of both directions and of all methods."""
+    """Return imported distances (T, T), the mean of both directions and of all methods.
+
+    NaN stands for those that are not known, and for those too large to be added up.
+    """
     place = {t: i for i, t in enumerate(tasks)}
     pairs = [(place[d.task], place[d.other], d.value) for d in given if d.task in place and d.other in place]
     if not pairs:
         return None
     total, count = np.zeros((len(tasks),) * 2), np.zeros((len(tasks),) * 2)
-    for a, b, value in pairs:
-        for i, j in ((a, b), (b, a)):
-            total[i, j] += value
-            count[i, j] += 1
-    with np.errstate(invalid="ignore"):
-        return np.where(count > 0, total / count, np.nan)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for a, b, value in pairs:
+            for i, j in ((a, b), (b, a)):
+                total[i, j] += value
+                count[i, j] += 1
+        return np.where((count > 0) & np.isfinite(total), total / count, np.nan)
 
 
 def nearness_of(

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from expertise_graph.core.types import Edge
+from expertise_graph.core.types import Edge, TaskDistance
 from expertise_graph.registry.imports.history import import_history
 from expertise_graph.registry.imports.options import (
     DistanceOptions,
@@ -17,6 +17,7 @@ from expertise_graph.registry.imports.values import import_distances, import_met
 from expertise_graph.retrieval.history import History, read_history, trained_by_declaration
 from expertise_graph.retrieval.reliability import NEARNESS
 from expertise_graph.retrieval.results import RACE, results_by_task, results_of
+from expertise_graph.retrieval.task_similarity import task_distances
 from expertise_graph.store.store import Store
 from tests.nodes import expert, task
 
@@ -222,3 +223,11 @@ def test_the_items_metric_and_modality_of_a_result_are_read(store, given):
     assert found.outcomes[row[2], 0] == pytest.approx(np.log(0.66 / 0.34))
     assert found.outcomes[row[0], 1] == pytest.approx(np.log(0.5 / 5.5))
     np.testing.assert_array_equal(found.accuracies(1)[:, [0, 2]], np.full((3, 2), NAN))
+
+
+def test_distances_that_cannot_be_added_up_are_not_known():
+    def given(other, value):
+        return TaskDistance(task="a", other=other, value=value, method="m")
+
+    found = task_distances([given("b", 1e308), given("b", 1e308), given("c", 2.0), given("c", 4.0)], "abc")
+    np.testing.assert_array_equal(found, [[np.nan, np.nan, 3.0], [np.nan] * 3, [3.0, np.nan, np.nan]])
