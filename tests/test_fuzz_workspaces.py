@@ -70,25 +70,25 @@ def copied(whole: Path, place: Path) -> Path:
 # What is asked
 
 READING = [
-    ("ls",),
+    ("ls", "-q"),
     ("ls", "--tag", "t", "--sort", "params", "--json"),
-    ("ls", "--modality", "image", "--sort", "name"),
+    ("ls", "--modality", "image", "--sort", "name", "--json"),
     ("show", "half"),
     ("show", "half", "--json"),
-    ("show", "digits-in-fonts"),
-    ("show", "vit-little"),
-    ("similar", "half", "-k", 4),
+    ("show", "digits-in-fonts", "--json"),
+    ("show", "vit-little", "--json"),
+    ("similar", "half", "-k", 4, "--json"),
     ("similar", "digits-in-fonts", "--all", "--json"),
     ("runs",),
     ("runs", "--json"),
-    ("history", "ls"),
+    ("history", "ls", "--json"),
     ("history", "ls", "--task", "thai", "--json"),
-    ("tasks", "ls"),
+    ("tasks", "ls", "--json"),
     ("probe", "ls", "--json"),
     ("probe", "show", "small"),
     ("query", material.LETTERS, "--budget", 0),
     ("query", material.LETTERS, "--budget", 0, "--max-params", "300k", "--kind", "original", "--json"),
-    ("query", material.WORDS, "--budget", 0, "--top", 2),
+    ("query", material.WORDS, "--budget", 0, "--top", 2, "--json"),
     ("explain", material.LETTERS, "digits-in-fonts"),
     ("explain", "thai", "half", "--json"),
     ("backtest", "--json"),
@@ -110,7 +110,7 @@ CHANGING = [
     ("predict", "half-letters", material.LETTERS / "vo"),
     ("check", material.LETTERS, "--expert", "half"),
 ]
-VERBS = st.lists(st.sampled_from(READING * 3 + CHANGING), min_size=1, max_size=2)
+VERBS = st.lists(st.sampled_from(READING * 6 + CHANGING), min_size=1, max_size=2)
 
 
 def asked(whole: Path, place: Path, verbs: list[tuple[object, ...]]) -> None:
@@ -281,7 +281,7 @@ def bound(value):
     return str(value) if isinstance(value, int) and abs(value) >= 2**63 else value
 
 
-@amounts(16, 1000)
+@amounts(16, 900)
 def test_registries_that_others_changed(amount, whole, place):
     @fuzzed(amount)
     @given(st.lists(DAMAGES, min_size=1, max_size=3), VERBS)
@@ -297,7 +297,7 @@ def test_registries_that_others_changed(amount, whole, place):
     run()
 
 
-@amounts(6, 150)
+@amounts(6, 120)
 def test_registries_with_damaged_bytes(amount, whole, place):
     @fuzzed(amount)
     @given(st.sampled_from(["registry.db", "registry.db", "registry.db-wal"]), BYTE_DAMAGE, VERBS)
@@ -309,7 +309,7 @@ def test_registries_with_damaged_bytes(amount, whole, place):
     run()
 
 
-@amounts(6, 250)
+@amounts(6, 200)
 def test_damaged_arrays_probe_sets_and_indexes(amount, whole, place):
     @fuzzed(amount)
     @given(st.lists(st.tuples(STEP, FILE_DAMAGE), min_size=1, max_size=3), st.booleans(), VERBS)
@@ -355,7 +355,7 @@ RUN_WORDS = [*RUN_VERBS[:3] * 4, *RUN_VERBS]
 RUNS = ["one", "labels", "values", "auto", "lora", "text", "probe", "merged"]
 
 
-@amounts(4, 200)
+@amounts(4, 220)
 def test_damaged_folders_of_runs(amount, whole, place):
     @fuzzed(amount)
     @given(
@@ -385,7 +385,7 @@ def test_damaged_folders_of_runs(amount, whole, place):
     run()
 
 
-@amounts(2, 60)
+@amounts(2, 80)
 def test_damaged_deltas(amount, whole, place):
     @fuzzed(amount)
     @given(st.lists(FILE_DAMAGE, min_size=1, max_size=2), st.booleans())

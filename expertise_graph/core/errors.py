@@ -31,11 +31,18 @@ from expertise_graph.core.text import printable
 _OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EMFILE, errno.ENFILE)
 
 
+# Characters of an error that quotes a long text; what to do stands at its end.
+_BEGINNING, _END = 1200, 600
+
+
 class ExpertiseError(Exception):
-    """Base of all errors raised on purpose by this package; one line, whatever its text quotes."""
+    """Base of all errors raised on purpose by this package; one line of bounded length whatever it quotes."""
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(printable(message))
+        said = printable(message)
+        if len(said) > _BEGINNING + _END:
+            said = f"{said[:_BEGINNING]} ... {said[-_END:]}"
+        super().__init__(said)
 
 
 class NotFoundError(ExpertiseError):

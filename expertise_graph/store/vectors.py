@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -195,7 +196,8 @@ class VectorStore(StoreBase):
     def generation(self) -> int:
         """Return the number that grows whenever an expert's vector changes."""
         found = self.state("generation") or "0"
-        return int(found) if found.isdigit() else 0
+        # As many digits as SQLite's whole numbers have.
+        return int(found) if re.fullmatch(r"[0-9]{1,18}", found) else 0
 
     def index_key(self, probe_set: str, generation: int, *, make: bool = False) -> str | None:
         """Return the secret that an index of this generation was saved with by this registry, if it was.

@@ -6,7 +6,7 @@ import pytest
 
 import expertise_graph
 from expertise_graph.core import errors
-from expertise_graph.core.errors import did_you_mean
+from expertise_graph.core.errors import ExpertiseError, did_you_mean
 
 
 def drawn():
@@ -56,3 +56,11 @@ def test_did_you_mean_names_the_nearest_or_nothing(given, possible, says):
 
 def test_an_error_is_one_line_whatever_it_quotes():
     assert str(errors.DatasetError("no column 'a\nb\x1b[31m'")) == "no column 'a b [31m'"
+
+
+def test_an_error_that_quotes_a_long_text_keeps_its_beginning_and_what_to_do():
+    said = str(ExpertiseError(f"the name {'x' * 100_000} is no name; give another"))
+    assert said.startswith("the name xxx")
+    assert said.endswith("xxx is no name; give another")
+    assert len(said) < 2000
+    assert str(ExpertiseError("y" * 1800)) == "y" * 1800

@@ -289,3 +289,10 @@ def test_where_only_others_are_embedded_none_is_ranked(blank):
     change(blank, "DELETE FROM embeddings WHERE owner = (SELECT id FROM experts WHERE name = 'm0')")
     done = invoke("query", materials.pictures(blank / "data", 2, 6), "--license", "mit")
     done.failed("none of 1 expert has an embedding", "probe use")
+
+
+@pytest.mark.parametrize("value", ["x", "-1", "\u00b2", "9" * 5000, "9" * 30])
+def test_a_generation_that_is_no_number_counts_from_the_beginning(tmp_path, value):
+    with Store(tmp_path) as store:
+        store.set_state("generation", value)
+        assert store.generation() == 0
