@@ -62,7 +62,7 @@ def copied(whole: Path, place: Path) -> Path:
     """Put a fresh copy of the workspace in place."""
     made = place / "workspace"
     for path in made.iterdir():
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
     shutil.copytree(whole / "workspace", made, dirs_exist_ok=True)
     return made
 

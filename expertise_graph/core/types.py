@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from expertise_graph.core.text import shorten
+
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
@@ -20,6 +22,17 @@ UNKNOWN = "unknown"
 
 METADATA = "metadata"
 """Source of an expert that is known by name only: it has history, but no weights here."""
+
+
+# What the annotations of an expert's fields admit.
+_TYPES: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "str | None": (str, type(None)),
+    "int": (int,),
+    "bool": (bool,),
+    "tuple[str, ...]": (tuple,),
+    "Mapping[str, Any]": (Mapping,),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +67,18 @@ class Expert:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Expert:
-        """Return the node that `dataclasses.asdict` gave, even after it was JSON."""
-        known = {f.name for f in fields(cls)}
+        """Return the node that `dataclasses.asdict` gave, even after it was JSON.
+
+        Raises:
+            TypeError: when a value is missing or of another type.
+        """
+        known = {f.name: str(f.type) for f in fields(cls)}
         plain: dict[str, Any] = {
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known
         }
+        for name, value in plain.items():
+            if not isinstance(value, _TYPES[known[name]]):
+                raise TypeError(f"{name} is {shorten(repr(value), 40)}")
         return cls(**plain)
 
     @property

@@ -121,7 +121,8 @@ def _task_vector(search: ExpertSearch) -> NDArray[np.float32] | None:
 
 def _affinity(search: ExpertSearch, vector: NDArray[np.float32] | None) -> Array:
     found = np.full(len(search.pool.experts), np.nan)
-    if vector is not None:
+    # Vectors of a damaged registry may be of another length, and say nothing then.
+    if vector is not None and vector.shape == search.pool.vectors.shape[1:]:
         embedded = search.pool.embedded()
         found[embedded] = search.pool.vectors[embedded] @ (vector / np.linalg.norm(vector))
     return found

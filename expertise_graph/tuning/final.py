@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from expertise_graph.core import SourceError, WarmStart
+from expertise_graph.core import FailedError, WarmStart
 from expertise_graph.data import LabelledData
 from expertise_graph.features import Context
 from expertise_graph.models import RunFolder
@@ -51,13 +51,13 @@ def finish(
     Without time for that the weights are those of the trial.
 
     Raises:
-        SourceError: when only the record of the trial is left and it cannot be trained again.
-        FailedError: when an expert fails on items that were not looked at before.
+        FailedError: when only the record of the trial is left and it cannot be trained again, or an expert
+            fails on items that were not looked at before.
     """
     with search.budget.spending("retraining"):
         models = build(search, search.ensemble(chosen))
     if not models:
-        raise SourceError(f"{chosen.contender.expert.name} cannot be trained any more: try again")
+        raise FailedError(f"{chosen.contender.expert.name} failed: it cannot be trained any more, try again")
     first, *others = models
     with search.budget.spending("final"):
         first.write_checkpoint(output.out, data)

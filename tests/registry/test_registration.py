@@ -150,7 +150,7 @@ def test_probe_sets_are_created_used_listed_and_shown(blank, models, tmp_path):
     invoke("register", f"dir:{models[0]}", f"dir:{models[1]}").worked()
     data = materials.pictures(tmp_path / "probes", 5, 4)
     done = invoke("probe", "create", data, "--name", "mine", "-n", 16, "--license", "CC0-1.0").worked()
-    assert done.err == "mine: 16 image inputs, now current\n"
+    assert done.err == "20 images\nmine: 16 image inputs, now current\n"
     rows = {row["name"]: row for row in invoke("probe", "ls", "--json").worked().json}
     assert (rows["mine"]["current"], rows["mine"]["experts"], rows["mine"]["n"]) == (True, 2, 16)
     assert (rows["small"]["current"], rows["small"]["experts"]) == (False, 2)
