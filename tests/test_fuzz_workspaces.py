@@ -281,7 +281,7 @@ def bound(value):
     return str(value) if isinstance(value, int) and abs(value) >= 2**63 else value
 
 
-@amounts(16, 900)
+@amounts(16)
 def test_registries_that_others_changed(amount, whole, place):
     @fuzzed(amount)
     @given(st.lists(DAMAGES, min_size=1, max_size=3), VERBS)
@@ -297,7 +297,7 @@ def test_registries_that_others_changed(amount, whole, place):
     run()
 
 
-@amounts(6, 120)
+@amounts(6)
 def test_registries_with_damaged_bytes(amount, whole, place):
     @fuzzed(amount)
     @given(st.sampled_from(["registry.db", "registry.db", "registry.db-wal"]), BYTE_DAMAGE, VERBS)
@@ -309,7 +309,7 @@ def test_registries_with_damaged_bytes(amount, whole, place):
     run()
 
 
-@amounts(6, 200)
+@amounts(6)
 def test_damaged_arrays_probe_sets_and_indexes(amount, whole, place):
     @fuzzed(amount)
     @given(st.lists(st.tuples(STEP, FILE_DAMAGE), min_size=1, max_size=3), st.booleans(), VERBS)
@@ -355,7 +355,7 @@ RUN_WORDS = [*RUN_VERBS[:3] * 4, *RUN_VERBS]
 RUNS = ["one", "labels", "values", "auto", "lora", "text", "probe", "merged"]
 
 
-@amounts(4, 220)
+@amounts(4)
 def test_damaged_folders_of_runs(amount, whole, place):
     @fuzzed(amount)
     @given(
@@ -385,7 +385,7 @@ def test_damaged_folders_of_runs(amount, whole, place):
     run()
 
 
-@amounts(2, 80)
+@amounts(2)
 def test_damaged_deltas(amount, whole, place):
     @fuzzed(amount)
     @given(st.lists(FILE_DAMAGE, min_size=1, max_size=2), st.booleans())

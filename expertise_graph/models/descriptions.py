@@ -43,6 +43,9 @@ class RunRecord:
         identity, result = content.get("identity"), content.get("result", "")
         if not isinstance(identity, dict) or not isinstance(result, dict | None):
             raise InvalidInputError(f"{path} is not the record of a run: identity or result is missing")
+        config = identity.get("config", {})
+        if not isinstance(config, dict) or not _is_seed(config.get("seed", 0)):
+            raise InvalidInputError(f"{path} is not the record of a run: its settings are none")
         files = content.get("files")
         return cls(identity=identity, result=result, files=files if isinstance(files, dict) else None)
 
@@ -63,6 +66,10 @@ class RunRecord:
         """How many items it was trained on, where it says so."""
         n = (self.result or {}).get("n_train")
         return n if isinstance(n, int) and n > 0 else None
+
+
+def _is_seed(value: object) -> bool:
+    return isinstance(value, int) and 0 <= value < 2**32
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -172,7 +172,7 @@ def damaged(folder, changes):
                     path.write_text(json.dumps({**content, what[0]: what[1]}))
 
 
-@amounts(16, 1500)
+@amounts(16)
 def test_damaged_folders_of_models(amount, folders, tmp_path):
     place = tmp_path / "model"
     (tmp_path / "outside").write_text("x")

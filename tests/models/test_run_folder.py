@@ -61,7 +61,15 @@ def test_other_files_are_not_touched(folder):
     assert [p.name for p in folder.path.iterdir()] == ["thesis.txt"]
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"identity": 1, "result": null}', '{"identity": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{", "[]", "{}", '{"identity": 1, "result": null}', '{"identity": {}}'),
+        '{"identity": {"config": null}, "result": null}',
+        '{"identity": {"config": {"seed": "0"}}, "result": null}',
+        '{"identity": {"config": {"seed": -1}}, "result": null}',
+    ],
+)
 def test_a_damaged_record_is_one_line(content, folder):
     folder.path.mkdir()
     (folder.path / "run.json").write_text(content)
