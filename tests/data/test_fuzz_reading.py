@@ -20,7 +20,7 @@ from tests.data.files import png
 from tests.fuzz import amounts, attempt, bounded, folder, fuzzed
 
 SOURCES = (WRITTEN, TYPED, NAMES)
-cases = amounts(60, 2500)
+cases = amounts(60, 1000)
 
 PNG = png(1)
 CELLS = st.one_of(
