@@ -14,14 +14,14 @@ from click.shell_completion import CompletionItem
 
 import expertise_graph as xg
 from expertise_graph.cli.app import CommandContext
-from expertise_graph.core import InvalidInputError, check_output, did_you_mean, shorten, write_text
+from expertise_graph.core import MOST_SEED, InvalidInputError, check_output, did_you_mean, shorten, write_text
 
 if TYPE_CHECKING:
     from expertise_graph import Columns, Query
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SEED = click.IntRange(0, 2**32 - 1)
+SEED = click.IntRange(0, MOST_SEED)
 
 # `--item-column` names the column of the inputs and leaves their modality open.
 _ANY = "item"

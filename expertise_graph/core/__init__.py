@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     )
     from expertise_graph.core.locks import locked, on_network, refuse_in_use
     from expertise_graph.core.metrics import log_softmax, sigmoid, softmax
-    from expertise_graph.core.numbers import MISSING, marks_of, number, plain, whole
+    from expertise_graph.core.numbers import MISSING, MOST_SEED, marks_of, number, plain, whole
     from expertise_graph.core.outputs import ARRAYS, DATABASE, check_no_workspace, check_output
     from expertise_graph.core.plugins import Registry
     from expertise_graph.core.processes import is_gone, process_name, process_started

@@ -26,6 +26,9 @@ MISSING = frozenset(
 )
 """What stands for no value where a value may be missing, in lower case."""
 
+MOST_SEED = 2**32 - 1
+"""Seeds of numpy and scikit-learn are unsigned 32-bit integers."""
+
 # Nothing that is measured is so large, and squares of squares of larger numbers overflow.
 _LARGEST = 1e30
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.core import InvalidInputError, read_json_object
+from expertise_graph.core import MOST_SEED, InvalidInputError, read_json_object
 from expertise_graph.data import CLASS, KINDS, Columns
 
 _MEMBER = re.compile(r"members/[0-9]+")
@@ -45,15 +45,15 @@ class RunRecord:
             raise InvalidInputError(f"{path} is not the record of a run: identity or result is missing")
         config = identity.get("config", {})
         if not isinstance(config, dict) or not _is_seed(config.get("seed", 0)):
-            raise InvalidInputError(f"{path} is not the record of a run: its settings are none")
+            raise InvalidInputError(f"{path} is not the record of a run: its settings are damaged")
         files = content.get("files")
         return cls(identity=identity, result=result, files=files if isinstance(files, dict) else None)
 
     @property
     def config(self) -> Mapping[str, Any]:
         """The settings of the run."""
-        config = self.identity.get("config")
-        return config if isinstance(config, dict) else {}
+        config: Mapping[str, Any] = self.identity.get("config", {})
+        return config
 
     @property
     def trained_in(self) -> tuple[tuple[str, int], ...]:
@@ -69,7 +69,7 @@ class RunRecord:
 
 
 def _is_seed(value: object) -> bool:
-    return isinstance(value, int) and 0 <= value < 2**32
+    return isinstance(value, int) and 0 <= value <= MOST_SEED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from expertise_graph.core import InvalidInputError, NotFoundError, setting, sha256_of_json
+from expertise_graph.core import MOST_SEED, InvalidInputError, NotFoundError, setting, sha256_of_json
 from expertise_graph.training.strategy import Strategy, strategies
 
 METHOD_VERSION = 6
@@ -18,8 +18,6 @@ Other random numbers, as when augmentation and dropout came to be drawn by item,
 _ADDED = {"class_weights": "auto"}
 """Settings that came later, with the value that runs before them had: left out of what a run is known by."""
 
-MOST_SEED = 2**32 - 1
-"""Seeds of numpy and scikit-learn are unsigned 32-bit integers."""
 MOST = 1e30
 """Larger numbers overflow in float32, in which training computes."""
 

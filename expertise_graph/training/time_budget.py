@@ -32,12 +32,12 @@ class TimeBudget:
         sizes: number of items of each split.
     """
 
-    def __init__(self, budget: float | None = None, started: float | None = None) -> None:
+    def __init__(self, budget: float | None = None) -> None:
         self.budget = budget
         self.forward = self.step = self.saving = self.since = 0.0
         self.sizes: dict[str, int] = {}
         self._earlier = 0.0
-        self._started = time.perf_counter() if started is None else started
+        self._started = time.perf_counter()
 
     @property
     def seconds(self) -> float:

@@ -174,11 +174,15 @@ class TrialSearch:
 
     def withdraw(self) -> None:
         """Let the trials of experts that failed since count as failed."""
-        for place, trial in enumerate(self.trials):
+        for trial in list(self.trials):
             reason = self.unusable.get(trial.contender.expert.id)
             if reason is not None:
-                outcome = failed_outcome(self.data, reason)
-                self.trials[place] = replace(trial, outcome=outcome, status=FAILED)
+                self._fail(trial, failed_outcome(self.data, reason))
+
+    def _fail(self, trial: TrialRecord, outcome: Outcome) -> None:
+        """Let a trial count as failed, so that it is not chosen any more."""
+        place = [other.run for other in self.trials].index(trial.run)
+        self.trials[place] = replace(trial, outcome=outcome, status=FAILED)
 
     def give_up(self, expert: Expert, error: ExpertiseError) -> None:
         """Try nothing more with an expert that cannot be loaded, or that failed."""
@@ -205,10 +209,7 @@ class TrialSearch:
             found = failed_outcome(self.data, first_line(error))
         if found.stopped != FAILED:
             return found
-        # It is not chosen a second time.
-        places = [place for place, other in enumerate(self.trials) if other.run == trial.run]
-        for place in places:
-            self.trials[place] = replace(self.trials[place], outcome=found, status=FAILED)
+        self._fail(trial, found)
         return None
 
     def choice(self) -> tuple[TrialRecord, str]:

@@ -115,6 +115,12 @@ TEXT_TASKS: Mapping[str, Callable[[Path], Iterable[Sample]]] = {
 
 TASKS = {**IMAGE_TASKS, **TEXT_TASKS}
 
+HELD_OUT = (
+    *("thai", "georgian", "fashion", "icons-oxygen", "emoji-category-twitter", "wesnoth-terrain"),
+    *("verb-fields", "fortune-topics"),
+)
+"""Tasks that no setting of the training is chosen on."""
+
 
 def build(name: str, cache: Path) -> Task:
     """Return a task, drawn from its source by rules that depend on nothing but names."""

@@ -15,9 +15,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from expertise_graph import Workspace
 from expertise_graph.data.modalities.base import known_modalities
 from expertise_graph.data.probe_sets import read_probe_set
 from expertise_graph.features.similarity import centred_gram, sketch
+from expertise_graph.models.zoo import starter_names
 from expertise_graph.starter import __file__ as STARTER
 from expertise_graph.training.device import private_rng
 from expertise_graph.transferability.methods.ridge import ridge_predict
@@ -59,6 +61,15 @@ class Work:
         if not path.exists():
             _save_task(bench_tasks.build(name, self.cache), path)
         return _load_task(path)
+
+    def starters(self, name: str) -> Workspace:
+        """Open the workspace of that name, made on first use, with all starter experts."""
+        home = self.folder / name
+        workspace = Workspace(home) if (home / "registry.db").exists() else Workspace.init(home)
+        known = {expert.locator for expert in workspace.experts()}
+        for starter in [n for n in starter_names() if n not in known]:
+            workspace.register(f"zoo:{starter}")
+        return workspace
 
     def probes(self, expert: Expert) -> tuple[NDArray[np.float32], float]:
         """Return an expert's features of the shipped probe set, and the milliseconds a probe took."""
