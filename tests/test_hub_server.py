@@ -288,6 +288,7 @@ answer([model_info("acme/tiny").sha, read("main")["model_type"], read("{old}")["
     assert got == [new, "bert", "vit"]
 
 
+@pytest.mark.slow
 def test_log_tells_where_a_token_went(root: Path, hub: HubServer, client: Client) -> None:
     hub.redirect_storage = True
     got = client(

@@ -25,6 +25,7 @@ def data(tmp_path):
 
 
 @needs_bytes
+@pytest.mark.slow
 def test_data_under_such_names_go_the_whole_way(workspace, data):
     assert invoke("query", data, "--budget", "1", "--json").worked().json["candidates"]
     quick = ("--expert", "emoji", "--epochs", "1", "--json")

@@ -80,6 +80,7 @@ def test_no_option_that_takes_a_path_writes_into_a_workspace(workspace, letters)
     assert {str(p) for p in changed} <= {"registry.db-shm", "registry.db-wal"}
 
 
+@pytest.mark.slow
 def test_a_file_that_is_there_is_kept_unless_it_is_to_be_replaced(workspace, tmp_path, letters):
     mine = tmp_path / "mine.json"
     mine.write_text("years of work")
@@ -161,6 +162,7 @@ def test_force_in_the_workspace_itself_removes_nothing(workspace, letters):
 
 
 @pytest.mark.parametrize("change", ["notes.txt", "model/notes.txt", "README.md", "model/link"])
+@pytest.mark.slow
 def test_a_file_that_came_since_keeps_the_folder(workspace, letters, change):
     line = ("warm-start", letters, "--out", "out", *QUICK)
     invoke(*line).worked()
@@ -178,6 +180,7 @@ def test_a_file_that_came_since_keeps_the_folder(workspace, letters, change):
     assert invoke(*line, "--seed", "1", "--force").worked().json["seed"] == 1
 
 
+@pytest.mark.slow
 def test_force_replaces_a_run_with_all_that_belongs_to_it(workspace, letters):
     line = ("warm-start", letters, "--out", "out", *QUICK, "--compare-cold")
     invoke(*line).worked()

@@ -40,6 +40,7 @@ def test_a_delta_that_was_applied_and_not_registered_is_registered_by_the_next(b
         assert_right(opened)
 
 
+@pytest.mark.slow
 def test_a_probe_set_that_was_killed_is_embedded_by_the_next_query(blank, tmp_path):
     models = [materials.resnet(tmp_path / f"m{i}", i) for i in range(4)]
     invoke("register", *(f"dir:{m}" for m in models)).worked()
@@ -91,6 +92,7 @@ def recorded(opened, done, digests):
 
 
 @pytest.mark.parametrize("cold", [False, True])
+@pytest.mark.slow
 def test_a_run_that_was_trained_and_not_recorded_is_recorded_by_the_next(workspace, tmp_path, cold):
     data = materials.pictures(tmp_path / "data", 3, 6)
     done, detail = trained(workspace, data, ("compare_cold", cold))
@@ -106,6 +108,7 @@ def test_a_run_that_was_trained_and_not_recorded_is_recorded_by_the_next(workspa
         assert_right(opened)
 
 
+@pytest.mark.slow
 def test_what_was_not_trained_to_its_end_is_left_to_its_own_command(workspace, tmp_path):
     data = materials.pictures(tmp_path / "data", 3, 6)
     done, detail = trained(workspace, data, ("compare_cold", True))
@@ -146,6 +149,7 @@ def test_a_warm_start_that_was_killed_when_it_was_trained_is_recorded_by_the_nex
         assert_right(opened)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_under_way_and_its_expert_stay(workspace, tmp_path):
     data = materials.pictures(tmp_path / "data", 3, 6)
     said = []

@@ -103,6 +103,7 @@ def test_every_option_has_help():
                 assert option.help, f"{name} {option.opts} says nothing"
 
 
+@pytest.mark.slow
 def test_examples_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     source = ROOT / "examples" / "emoji-redrawn" / "train"

@@ -86,6 +86,7 @@ def test_evaluate_and_predict_say_what_they_read(workspace, letters, tmp_path):
     assert (first, second[-4:]) == ("notes.md", ".png")
 
 
+@pytest.mark.slow
 def test_notes_are_the_same_for_query_check_and_warm_start(workspace, tmp_path):
     root = materials.pictures(tmp_path / "data", 2, 8)
     first = min(root.iterdir())

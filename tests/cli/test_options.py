@@ -66,6 +66,7 @@ def test_a_table_with_several_labels_is_read_alike_by_every_command(workspace, l
     assert "odd" not in invoke("query", table, *TABLE, "--budget", 1, "--json").worked().out
 
 
+@pytest.mark.slow
 def test_pictures_of_a_table_are_predicted_as_their_files(workspace, letters, table):
     start(letters, "out")
     asked = invoke("predict", "out", table, "--image-column", "photo", "--json").worked().json["predictions"]
@@ -118,6 +119,7 @@ def test_augment_on_the_command_line_wins_over_the_file(workspace, letters):
         assert config(workspace / out)["augment"] is expected
 
 
+@pytest.mark.slow
 def test_auto_tries_no_more_experts_than_told(workspace, letters):
     line = ("auto", letters, "--out", "out", "--time-budget", "15s", "--experts", 1, "--json")
     answer = invoke(*line).worked().json
@@ -145,6 +147,7 @@ def test_a_transform_of_the_users_own_replaces_the_declared_one(blank):
     assert near["cka"] < 0.999
 
 
+@pytest.mark.slow
 def test_ids_alone_one_a_line(workspace, letters):
     start(letters, "out")
     for words in ("ls", "runs", "tasks ls", "probe ls", "similar emoji", "history ls"):

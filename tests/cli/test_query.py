@@ -128,6 +128,7 @@ def test_asking_again_runs_nothing_and_gives_the_same_answer(workspace, letters)
     assert all(c["ran"] for c in more["candidates"])
 
 
+@pytest.mark.slow
 def test_other_file_names_change_neither_sample_nor_answer(workspace, registered, tmp_path, letters):
     other = shutil.copytree(letters, tmp_path / "renamed")
     for place, file in enumerate(sorted(other.rglob("*.*"), reverse=True)):
@@ -150,6 +151,7 @@ def test_history_answers_without_a_budget(workspace, letters):
     assert sum(c["ran"] for c in answer["candidates"]) == 2
 
 
+@pytest.mark.slow
 def test_the_same_question_in_two_workspaces_has_one_answer(registered, tmp_path, letters):
     answers = []
     for name in ("one", "two"):
@@ -241,6 +243,7 @@ def test_filters_leave_out_what_does_not_meet_them(workspace, letters):
     invoke("query", letters, "--modality", "text").failed("--modality text", "holds images")
 
 
+@pytest.mark.slow
 def test_the_same_weights_appear_once(workspace, tmp_path, letters):
     materials.starter("emoji", tmp_path)
     (tmp_path / "emoji").rename(tmp_path / "mine")

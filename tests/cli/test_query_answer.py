@@ -111,6 +111,7 @@ def test_of_equal_experts_one_that_meets_the_constraints_answers(workspace, tmp_
     assert [e["constraint"] for e in answer["excluded"]] == ["--tag mine"]
 
 
+@pytest.mark.slow
 def test_an_expert_known_by_name_only_can_be_best_and_is_to_be_registered(workspace, letters):
     tell(graded("org/net", tasks=6, names=("org/net", *IMAGE_EXPERTS)))
     done = invoke("query", letters, "--budget", 0).worked()

@@ -198,6 +198,7 @@ def test_missing_data_and_other_kinds_fail_in_one_line(workspace, tmp_path):
     assert "no such expert for images" in done.out
 
 
+@pytest.mark.slow
 def test_many_classes(blank, tmp_path):
     with (tmp_path / "many.csv").open("w", newline="") as file:
         rows = [

@@ -77,6 +77,7 @@ def test_the_commands_use_it_as_any_model(pair, letters, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_it_is_exported_as_one_file_where_its_networks_take_the_same(pair, letters, tmp_path):
     model = open_model(pair)
     target = tmp_path / "pair.pt2"

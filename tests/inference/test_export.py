@@ -110,6 +110,7 @@ def test_compare():
     assert compare(a, [np.zeros((2, 2), dtype=np.float32)]) == (float("inf"), float("inf"))
 
 
+@pytest.mark.slow
 def test_paths_that_cannot_be_written(image_run, tmp_path):
     model = open_model(image_run)
     with pytest.raises(InvalidInputError, match=r"must end in \.pt2"):

@@ -43,6 +43,7 @@ def test_names_that_are_no_model(trained, workspace, letters):
     )
 
 
+@pytest.mark.slow
 def test_a_model_whose_folder_is_gone(trained, workspace, letters):
     (workspace / "out").rename(workspace / "moved")
     invoke("predict", trained["child"], letters).failed("has no classification head")

@@ -118,6 +118,7 @@ def test_a_probe_is_fitted_where_the_heads_are_for_other_outputs(pair):
     assert max(judged["metrics"].values()) >= found["accuracy"] - 1e-5
 
 
+@pytest.mark.slow
 def test_fisher_information_of_the_head_has_its_closed_form(pair):
     model = open_folder(pair.runs[0])
     evaluator = Evaluator(pair.data, model.backbone, 0)

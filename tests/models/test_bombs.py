@@ -52,6 +52,7 @@ def test_a_milliard_labels_are_names_of_a_head_that_is_not_built(blank, vision):
     assert time.perf_counter() - began < 20
 
 
+@pytest.mark.slow
 def test_five_million_groups_of_layers_are_refused(blank, tmp_path):
     config = transformers.AlbertConfig(
         vocab_size=3200, embedding_size=8, hidden_size=16, num_attention_heads=2, intermediate_size=24
@@ -68,6 +69,7 @@ def test_tables_that_the_weights_do_not_hold_are_refused(blank, text, changes):
     refused(blank, text, "do not belong together")
 
 
+@pytest.mark.slow
 def test_a_configuration_of_many_megabytes_is_refused(blank, vision):
     content = json.loads((vision / "config.json").read_text())
     content["id2label"] = {str(i): "x" * 50 for i in range(1_000_000)}

@@ -42,6 +42,7 @@ def test_a_second_name_is_an_alias_and_is_said(blank, model):
     assert invoke("show", "mine", "--json").worked().json["name"] == "first"
 
 
+@pytest.mark.slow
 def test_the_other_place_is_tried_where_the_first_is_gone_or_changed(blank, model, tmp_path):
     data = materials.pictures(tmp_path / "data", 3, 6)
     copy = shutil.copytree(model, tmp_path / "second")

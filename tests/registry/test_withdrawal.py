@@ -241,6 +241,7 @@ def test_without_a_condition_or_a_result_nothing_goes(imported):
     assert len(imported.edges("transfer")) == 6
 
 
+@pytest.mark.slow
 def test_an_answer_is_what_it_was_before_a_run_that_was_taken_back(workspace, tmp_path):
     """The run is real: its child, result, lineage and items go, and the same command records it again."""
     images = materials.pictures(tmp_path / "images", 3, 10)

@@ -82,6 +82,7 @@ def test_the_nearest_of_a_large_zoo_is_recalled_and_no_more_is_run_than_the_budg
     assert ranking.experts_run + sum("was not run" in note for note in ranking.notes) <= 1
 
 
+@pytest.mark.slow
 def test_history_recalls_from_a_large_zoo_too(crowd, ask, tmp_path):
     letters = materials.pictures(tmp_path / "others", 3, 6)
     with Workspace(crowd[0]) as zoo:

@@ -147,6 +147,7 @@ def test_a_search_that_is_decided_stops_and_says_so(zoo, letters):
     assert names(ranking)[0] == "latin-letters"
 
 
+@pytest.mark.slow
 def test_a_failed_run_on_the_task_pushes_that_expert_down_and_near_ones_a_little(blank, tmp_path, letters):
     for i, noise in enumerate((0.0, 0.02, 3.0)):
         materials.resnet(tmp_path / f"m{i}", i, noise=noise)
@@ -188,6 +189,7 @@ def test_experts_that_saw_the_labels_are_no_answer(zoo, letters):
         zoo.query(letters, Query(budget=1))
 
 
+@pytest.mark.slow
 def test_children_of_the_task_are_no_answer_to_it_and_their_results_no_evidence(zoo, letters, tmp_path):
     child = zoo.warm_start(letters, tmp_path / "out", expert="clipart", config=TrainConfig(epochs=1))
     ranking = zoo.query(letters, Query(budget=1))

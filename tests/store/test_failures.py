@@ -67,6 +67,7 @@ def script(code, *arguments, home):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs limits of Linux")
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_the_registry_stays_as_it_was(tmp_path):
     said = script(FULL, tmp_path, home=tmp_path)
     assert "the disk is full; free some space" in said

@@ -54,6 +54,7 @@ def test_half_the_width_is_a_child_and_no_result_of_the_expert(workspace, letter
     assert found["predictions"][0]["classes"][0]["class"] in classes
 
 
+@pytest.mark.slow
 def test_a_probe_of_a_smaller_network_is_a_child_too(workspace, letters):
     result = start(letters, "probe", "--into", "shrink:0.5", "--strategy", "linear-probe").worked().json
     assert result["child"] != result["expert"]

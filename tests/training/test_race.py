@@ -133,6 +133,7 @@ def test_asking_again_trains_nothing(raced, after_race):
     assert edges_of(after_race) == before
 
 
+@pytest.mark.slow
 def test_a_race_of_few_takes_the_same_course_again(workspace, letters):
     """What it measured of some does not bring others into it."""
     query, labels = Query(budget=1, race=3), []
@@ -146,6 +147,7 @@ def test_a_race_of_few_takes_the_same_course_again(workspace, letters):
     assert again.candidates == first.candidates
 
 
+@pytest.mark.slow
 def test_a_rung_that_is_missing_is_run_as_it_was(after_race):
     """Going on from a checkpoint and running all rungs from the expert give the same."""
     before = edges_of(after_race)
@@ -159,6 +161,7 @@ def test_a_rung_that_is_missing_is_run_as_it_was(after_race):
     assert after[-1].weight == gone.weight
 
 
+@pytest.mark.slow
 def test_a_full_fine_tune_counts_instead_of_the_race(after_race, tmp_path):
     first = edges_of(after_race)[0].source
     with Workspace(after_race) as opened:
@@ -170,6 +173,7 @@ def test_a_full_fine_tune_counts_instead_of_the_race(after_race, tmp_path):
     assert sum(c.evidence[0].startswith("raced") for c in answer.candidates) == 3
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_measured_and_goes_on_later(workspace, letters):
     def interrupt(label, *_):
         if label == "race hebrew-letters, 1 epoch":
@@ -191,6 +195,7 @@ def test_ctrl_c_keeps_what_was_measured_and_goes_on_later(workspace, letters):
     assert len(edges_of(workspace)) == 6
 
 
+@pytest.mark.slow
 def test_items_to_be_tested_on_do_not_matter(workspace, letters):
     with Workspace() as opened:
         labelled = opened.read(letters)
@@ -203,6 +208,7 @@ def test_items_to_be_tested_on_do_not_matter(workspace, letters):
     assert (one.source, one.weight) == (other.source, other.weight)
 
 
+@pytest.mark.slow
 def test_an_expert_that_is_gone_is_passed_over_and_named(workspace, tmp_path, letters):
     materials.starter("hebrew-letters", tmp_path)
     with Workspace() as opened:
@@ -242,6 +248,7 @@ def failing():
 """
 
 
+@pytest.mark.slow
 def test_a_loss_that_diverges_is_evidence_and_an_exception_bars_from_the_answer(blank, letters):
     """A network that cannot be trained has no result; it is named instead."""
     name = f"net_{uuid.uuid4().hex[:8]}"

@@ -48,7 +48,10 @@ def test_every_strategy_has_a_case():
     assert set(strategies) == set(EXPECTED)
 
 
-@pytest.mark.parametrize("name", sorted(EXPECTED))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n not in {"lp-ft", "lora"})) for n in sorted(EXPECTED)],
+)
 def test_a_strategy_changes_what_it_says_and_nothing_else(greek, tiny, tmp_path, name):
     expert, given = greek
     before = {n: t.clone() for n, t in given.module.state_dict().items()}
@@ -74,6 +77,7 @@ def test_a_strategy_changes_what_it_says_and_nothing_else(greek, tiny, tmp_path,
     assert (result.epochs, result.strategy) == (2 if strategies[name].fine_tunes else 0, name)
 
 
+@pytest.mark.slow
 def test_an_adapter_is_small_and_gives_what_was_trained(greek, tmp_path):
     expert, given = greek
     data = letters(CYRILLIC[:6], 14)
@@ -167,6 +171,7 @@ def test_the_anchor_pulls_along_the_way_gone(greek):
     assert along == pytest.approx(2 * penalty, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_strong_prior_stays_nearer_to_the_expert(tiny, tmp_path):
     def way(prior):
         config = TrainConfig(strategy="l2-sp", prior=prior, epochs=4, lr=3e-3, augment=False)

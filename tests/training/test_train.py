@@ -98,8 +98,8 @@ def untimed(result):
     return dataclasses.replace(result, seconds=0.0, history=tuple(rows))
 
 
-@pytest.mark.parametrize("changes", [{}, {"strategy": "from-scratch"}])
-@pytest.mark.parametrize("after", [0, 4, 8, 9])
+@pytest.mark.parametrize("changes", [{}, pytest.param({"strategy": "from-scratch"}, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("after", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 8)), 9])
 def test_an_interrupted_run_ends_as_the_uninterrupted_one(latin, tiny, tmp_path, changes, after):
     config = dataclasses.replace(SMALL, **changes)
 
@@ -206,6 +206,7 @@ def test_a_finished_run_whose_model_is_gone_is_not_read_back(latin, tiny, tmp_pa
         train(latin, tiny, out=tmp_path, config=config)
 
 
+@pytest.mark.slow
 def test_a_new_head_that_was_never_trained_becomes_a_linear_probe(latin, tiny, tmp_path):
     config = TrainConfig(strategy="full", time_budget=1e-3)
     result = train(latin, tiny, out=tmp_path / "full", config=config)

@@ -33,6 +33,7 @@ def start(data, out, *options):
     return invoke("warm-start", data, "--out", out, "--expert", "hebrew-letters", *options)
 
 
+@pytest.mark.slow
 def test_settings_are_written_and_read_back_and_the_command_line_wins(workspace, letters):
     first = start(letters, "a", *QUICK, "--strategy", "bitfit", "--save-config", "run.yaml", "--json")
     first.worked()
@@ -102,6 +103,7 @@ def test_arguments_for_no_launcher_are_refused(workspace, letters):
     assert "arguments after -- need --launcher accelerate" in found.err
 
 
+@pytest.mark.slow
 def test_an_unknown_tracker_and_fp16_without_a_gpu_are_refused(workspace, letters):
     refused = start(letters, "a", "--tracker", "tb")
     assert refused.code == 2
@@ -141,6 +143,7 @@ def test_a_disk_that_is_full_is_one_line_and_loses_nothing(workspace, letters):
     assert result["epochs"] == 2
 
 
+@pytest.mark.slow
 def test_what_was_special_is_said(workspace, tmp_path):
     data = materials.pictures(tmp_path / "data", 4, 6, splits=("train", "test"))
     unseen = sorted((data / "train").iterdir())[0]
@@ -201,6 +204,7 @@ def test_batches_are_parted_when_memory_is_short():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak of the parent is in it")
+@pytest.mark.slow
 def test_peak_memory_is_that_of_the_process_alone():
     told = "from expertise_graph.training.device import peak_memory; print(peak_memory())"
     parent = (

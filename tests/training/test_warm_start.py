@@ -86,6 +86,7 @@ def test_the_child_is_an_expert_with_lineage_and_a_measured_edge(workspace, lett
     assert np.isfinite(extract(load(again), pictures)).all()
 
 
+@pytest.mark.slow
 def test_the_same_command_reads_back_and_adds_nothing(workspace, letters):
     first = start(letters, "out", "--expert", "emoji").worked().json
     before, counted = edges(workspace), materials.counts(workspace)
@@ -99,6 +100,7 @@ def test_the_same_command_reads_back_and_adds_nothing(workspace, letters):
         assert [r.status for r in opened.runs()] == ["done"]
 
 
+@pytest.mark.slow
 def test_the_same_command_without_an_expert_goes_on_with_the_one_it_chose(workspace, letters):
     first = start(letters, "out").worked().json
     with Workspace() as opened:
@@ -150,6 +152,7 @@ def test_a_frozen_expert_is_measured_and_stays_a_candidate(workspace, letters):
     assert by_name["emoji"]["evidence"][0].startswith(f"measured {result['accuracy']:.3f} on 8 test items")
 
 
+@pytest.mark.slow
 def test_a_cold_start_is_no_evidence_about_the_expert(workspace, letters):
     result = start(letters, "out", "--expert", "emoji", "--strategy", "from-scratch").worked().json
     assert result["strategy"] == "from-scratch"
@@ -160,6 +163,7 @@ def test_a_cold_start_is_no_evidence_about_the_expert(workspace, letters):
     assert "from-scratch" in child.tags
 
 
+@pytest.mark.slow
 def test_compare_cold_measures_both_on_the_same_test_items(workspace, letters):
     result = start(letters, "out", "--expert", "hebrew-letters", "--compare-cold").worked().json
     assert result["transfer_gain"] == pytest.approx(result["accuracy"] - result["cold_accuracy"])
@@ -214,6 +218,7 @@ def test_texts(workspace, tmp_path, expert):
     assert start(table, "out", *options).worked().json == result
 
 
+@pytest.mark.slow
 def test_a_native_head_is_read_by_transformers_alone(workspace, tmp_path):
     table = materials.glosses(tmp_path / "table.csv", 12, 3)
     columns = ("--text-column", "text", "--label-column", "label")

@@ -171,6 +171,7 @@ def test_debiased_alignment_does_not_credit_width():
     assert abs(np.mean([kernel_target_alignment(x, labels, debiased=True) for x in draws])) < 0.02
 
 
+@pytest.mark.slow
 def test_the_probe_does_not_see_the_unit_of_single_columns():
     features, labels = planted(14, 60, 8, signal=0.5)
     units = np.array([1e-6, 1e-3, 1, 1, 2, 5, 1e3, 1e6])
@@ -215,6 +216,7 @@ def test_the_probe_is_at_the_optimum_of_its_loss():
     np.testing.assert_allclose(error.sum(axis=0), 0.0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_probe_with_other_folds_and_penalty():
     features, labels = planted(12, 90, 10)
     two = (labels > 0).astype(int)

@@ -13,7 +13,16 @@ from tests.transferability.cases import ALL, CASES, HEADS
 REGIMES = [(60, 6), (40, 39), (30, 30), (24, 60), (20, 200), (30, 1)]
 
 pytestmark = pytest.mark.filterwarnings("error")
-every_case = pytest.mark.parametrize("case", ALL.values(), ids=ALL)
+# Two that iterate take as long as all others together.
+SLOW = {"linear_probe_accuracy", "logme"}
+
+
+def of(name, *values, **options):
+    """Return parameters of a test, for the slow run only where this estimator takes long."""
+    return pytest.param(*values, marks=[pytest.mark.slow] * (name in SLOW), **options)
+
+
+every_case = pytest.mark.parametrize("case", [of(name, case, id=name) for name, case in ALL.items()])
 
 
 def planted(seed, n, d, *, signal=1.0, classes=3):
@@ -54,7 +63,7 @@ def test_an_entry_is_called_like_its_function():
 @pytest.mark.parametrize(
     ("case", "n", "d"),
     [
-        pytest.param(case, n, d, id=f"{name}-{n}-{d}")
+        of(name, case, n, d, id=f"{name}-{n}-{d}")
         for name, case in ALL.items()
         for n, d in REGIMES
         if d > 1 or case.thin

@@ -116,6 +116,7 @@ def test_the_unit_of_targets_moves_their_density_only(n, d, scale):
     assert logme(features, scale * targets) == pytest.approx(expected, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_noise_gains_nothing_by_being_wider():
     labels = np.arange(60) % 3
     means = [

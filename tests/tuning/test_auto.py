@@ -190,6 +190,7 @@ def test_another_search_takes_recorded_trials_from_the_record(after, searched, l
     assert open_model(tmp_path / "again").accuracy == result.accuracy
 
 
+@pytest.mark.slow
 def test_constraints_hold_for_every_trial(workspace, letters):
     with Workspace(workspace) as opened:
         settings = AutoSettings(time_budget=5.0, query=SMALL)
@@ -278,6 +279,7 @@ class Stop:
             raise error
 
 
+@pytest.mark.slow
 def test_ctrl_c_finishes_with_the_best_so_far(workspace, letters):
     with Workspace(workspace, progress=Stop("trial 3", error=KeyboardInterrupt())) as opened:
         result = opened.auto(
