@@ -518,12 +518,16 @@ class Workspace:
             race=self._race(labelled, query, trust_code),
         )
 
-    def _query_alone(self, labelled: LabelledData, query: Query, trust_code: bool) -> Ranking:
-        """Answer a query before training, which may need the memory that running experts took."""
-        try:
-            return self.query(labelled, query, trust_code=trust_code)
-        finally:
-            self._end_isolation()
+    def _asker(self, trust_code: bool) -> retrieval.Ask:
+        """Return what answers queries before a training, which may need the memory that experts took."""
+
+        def ask(labelled: LabelledData, query: Query) -> Ranking:
+            try:
+                return self.query(labelled, query, trust_code=trust_code)
+            finally:
+                self._end_isolation()
+
+        return ask
 
     def _race(
         self, labelled: LabelledData, query: Query, trust_code: bool
@@ -631,7 +635,8 @@ class Workspace:
         with models.RunFolder(out).in_use():
             if force:
                 models.RunFolder(out).discard()
-            starts = self._starts(expert, labelled, config, out, trust_code=trust_code)
+            left = None if config.time_budget is None else started + config.time_budget - time.perf_counter()
+            starts = self._starts(expert, labelled, config, out, left, trust_code=trust_code)
             spec = training.RunSpec(
                 expert=starts[0],
                 config=config,
@@ -646,14 +651,29 @@ class Workspace:
             return training.warm_start_from_first(self._context(trust_code), labelled, spec, starts, report)
 
     def _starts(
-        self, named: str | None, labelled: LabelledData, config: TrainConfig, out: Path, *, trust_code: bool
+        self,
+        named: str | None,
+        labelled: LabelledData,
+        config: TrainConfig,
+        out: Path,
+        left: float | None,
+        *,
+        trust_code: bool,
     ) -> list[Expert]:
-        """Return the expert named, else the one that this run began from, else those of a query in order."""
+        """Return the expert named, else the one that this run began from, else those of a query in order.
+
+        The query takes a share of the seconds that are left for everything, where those are limited.
+        """
         if named is not None:
             return [self.store.find_runnable(named)]
         if (begun := training.expert_of_run(self.store, labelled, out, config)) is not None:
             return [begun]
-        ranking = self._query_alone(labelled, Query(seed=config.seed), trust_code)
+        query = Query(seed=config.seed)
+        ask = self._asker(trust_code)
+        if left is None:
+            ranking = ask(labelled, query)
+        else:
+            ranking, _ = retrieval.ask_within(ask, labelled, query, left=left)
         if ranking.interrupted:
             raise KeyboardInterrupt
         runnable = [c.expert for c in ranking.candidates if c.expert.runnable]
@@ -720,7 +740,7 @@ class Workspace:
             return tuning.auto(
                 self._context(trust_code),
                 labelled,
-                ask=lambda asked, query: self._query_alone(asked, query, trust_code),
+                ask=self._asker(trust_code),
                 out=out,
                 settings=settings,
                 started=started,

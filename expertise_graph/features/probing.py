@@ -53,9 +53,8 @@ class Prober:
             SourceError: when the expert cannot be loaded.
             FailedError: when it raises something, or gives NaN or infinity.
         """
-        key = features_key(expert, inputs.sha256)
-        stored = self.arrays.get(key)
-        if stored is not None and stored.ndim == 2 and len(stored) == len(inputs.items):
+        stored = self.stored(expert, inputs)
+        if stored is not None:
             return stored
         done = self._executor(expert.source, expert.modality).features(
             expert, inputs.items, trust_code=self.trust_code, new=new, progress=self.progress
@@ -65,8 +64,21 @@ class Prober:
                 f"{expert.name} failed: it gives NaN or infinite features; its weights are not usable"
             )
         self.ran(expert, len(inputs.items), done.seconds)
-        self.arrays.put(key, done.features, note=done.note and f"{expert.name}: {done.note}")
+        self.arrays.put(
+            features_key(expert, inputs.sha256),
+            done.features,
+            note=done.note and f"{expert.name}: {done.note}",
+        )
         return done.features
+
+    def stored(self, expert: Expert, inputs: Inputs) -> NDArray[np.float32] | None:
+        """Return features (n, d) of `inputs` where they are in the cache, else None."""
+        stored = self.arrays.get(features_key(expert, inputs.sha256))
+        return (
+            stored
+            if stored is not None and stored.shape[:1] == (len(inputs.items),) and stored.ndim == 2
+            else None
+        )
 
     def latency(self, expert: Expert, item: Item, *, repeats: int) -> float:
         """Return the median milliseconds that an undecoded item takes an expert, which is really run."""

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
         read_plan,
     )
     from expertise_graph.retrieval.backtesting import backtest
+    from expertise_graph.retrieval.evidence import Sample, draw_sample
     from expertise_graph.retrieval.explanation import Explanation, explain
-    from expertise_graph.retrieval.query import Expected, RaceResults, answer_query
+    from expertise_graph.retrieval.query import Ask, Expected, RaceResults, answer_query, ask_within
     from expertise_graph.retrieval.results import AUTO, RACE, Measured, measured
     from expertise_graph.retrieval.task_similarity import task_vectors
 

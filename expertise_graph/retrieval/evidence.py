@@ -45,6 +45,7 @@ class Sample:
     """The labelled items that experts are run on; `inputs.sha256` stands for items and labels.
 
     Attributes:
+        rows: (n,) where the items are in the dataset.
         digests: of the contents of all items of the task, where they are known.
         asked: how many items were asked for, if it had to be another number.
     """
@@ -52,6 +53,7 @@ class Sample:
     task: Task
     inputs: Inputs
     labels: IntArray
+    rows: IntArray
     seed: int
     digests: tuple[str, ...] = ()
     asked: int | None = None
@@ -98,6 +100,7 @@ def draw_sample(data: LabelledData, query: Query) -> Sample:
         task=data.task,
         inputs=Inputs(items=items, modality=data.modality, sha256=drawn),
         labels=data.labels[chosen],
+        rows=chosen,
         seed=query.seed,
         digests=data.digests,
         asked=query.sample if wanted != query.sample else None,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from expertise_graph.core import (
+    DatasetError,
     Embedding,
     Expert,
     InvalidInputError,
@@ -44,6 +45,11 @@ from expertise_graph.retrieval.results import Measured, measured
 from expertise_graph.retrieval.search import ExpertSearch
 from expertise_graph.store import Store
 
+# Share of the time left that the query before a training may take, and its bounds in seconds: beyond five
+# minutes a better choice of experts gains less than the training does.
+QUERY_SHARE, LEAST_SECONDS, QUERY_MOST = 0.25, 0.01, 300.0
+# Items that one cheap expert is run on, where the time is too short for a query.
+SMALL_SAMPLE = 64
 # Experts that are compared with each other; of a larger zoo those that promise most are recalled. The
 # posterior takes memory of the square and time of the cube of their number.
 POOL = 1500
@@ -77,6 +83,9 @@ RaceFunction = Callable[[Sequence[Expert], Expected], RaceResults]
 
 Once some of them were measured, its second argument gives what is expected of each.
 """
+
+Ask = Callable[[LabelledData, Query], Ranking]
+"""Answers a query about a dataset."""
 
 
 def answer_query(
@@ -118,6 +127,26 @@ def answer_query(
     ranking = rank(search, posterior, raw_baseline(store, sample), columns=columns, notes=notes)
     cut = context.prober.note(ranking.best.expert, sample.inputs)
     return replace(ranking, notes=(*ranking.notes, cut)) if cut else ranking
+
+
+def ask_within(ask: Ask, data: LabelledData, query: Query, *, left: float) -> tuple[Ranking, Query]:
+    """Return the answer before a training that has so many seconds left, and the query that it answers.
+
+    It may take a share of them. Where that runs no expert and nothing is known, one cheap expert is run on
+    few items.
+
+    Raises:
+        DatasetError, InvalidInputError, NotFoundError, SourceError: as `answer_query`.
+    """
+    seconds = min(max(QUERY_SHARE * left, LEAST_SECONDS), QUERY_MOST)
+    timed = replace(query, budget=None, seconds=seconds)
+    try:
+        return ask(data, timed), timed
+    except DatasetError:
+        raise
+    except InvalidInputError:
+        small = replace(query, budget=1, seconds=None, sample=SMALL_SAMPLE)
+        return ask(data, small), small
 
 
 def open_search(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from expertise_graph.core import (
-    DatasetError,
     FailedError,
-    InvalidInputError,
-    Query,
     Ranking,
     SourceError,
     duration,
@@ -19,6 +19,7 @@ from expertise_graph.core import (
 )
 from expertise_graph.data import LabelledData, Splits, known_modalities
 from expertise_graph.features import Context, probe_sets
+from expertise_graph.retrieval import Ask, Sample, ask_within, draw_sample
 from expertise_graph.training import TrainConfig, training_splits
 from expertise_graph.tuning.final import FinalModel, finish
 from expertise_graph.tuning.model_selection import TrialRecord
@@ -31,22 +32,14 @@ from expertise_graph.tuning.search import TrialSearch
 from expertise_graph.tuning.settings import SCRATCH, STRATEGIES, AutoSettings
 from expertise_graph.tuning.space import Contender, Space, contenders_of, differences
 from expertise_graph.tuning.time_budget import SearchBudget, TrainingSpeed
-from expertise_graph.tuning.trial import without_test
+from expertise_graph.tuning.trial import visible_rows, without_test
 
-# Share of the time left that the query may take, and its bounds in seconds: beyond five minutes a better
-# choice of experts gains less than trials of those that are known.
-QUERY_SHARE, LEAST_SECONDS, QUERY_MOST = 0.25, 0.01, 300.0
-# Items that one cheap expert is run on, where the time is too short for a query.
-SMALL_SAMPLE = 64
 ACCURACY = "accuracy"
 # Epochs that a fine-tune of texts has to have time for; images, which are augmented, need all of theirs.
 # MobileNetV2 on five tuning tasks of images, cut after 2 to 12 epochs: 1 to 11 points worse than its linear
 # probe on training and validation items. MiniLM on two of texts, cut after 1 and 5: 3 and 5 points better.
 # Where no expert has time for so many, those with time for two are tried, else all: training ends in time.
 LEAST_EPOCHS = 2
-
-Ask = Callable[[LabelledData, Query], Ranking]
-"""Answers a query about a dataset."""
 
 
 def auto(
@@ -88,22 +81,13 @@ def auto(
     if finished is not None:
         return finished
     with budget.spending("query"):
-        ranking = _ask(ask, data, settings, budget.left)
+        query = dataclasses.replace(settings.query, top=1000, race=0, seed=settings.seed)
+        ranking, asked = ask_within(ask, data, query, left=budget.left)
     output.begin()
     context.store.put_task(data.task)
-    return _Auto(context, data, splits, settings, budget, ranking, output).run()
-
-
-def _ask(ask: Ask, data: LabelledData, settings: AutoSettings, left: float) -> Ranking:
-    """Return the candidates; where the time runs no expert and nothing is known, of one cheap expert."""
-    seconds = min(max(QUERY_SHARE * left, LEAST_SECONDS), QUERY_MOST)
-    query = dataclasses.replace(settings.query, top=1000, race=0, seed=settings.seed)
-    try:
-        return ask(data, dataclasses.replace(query, budget=None, seconds=seconds))
-    except DatasetError:
-        raise
-    except InvalidInputError:
-        return ask(data, dataclasses.replace(query, budget=1, seconds=None, sample=SMALL_SAMPLE))
+    search = _Auto(context, data, splits, settings, budget, ranking, output)
+    search.recall_features(draw_sample(data, asked))
+    return search.run()
 
 
 class _Auto:
@@ -158,6 +142,14 @@ class _Auto:
             raw_accuracy=ranking.baseline.predicted if ranking.unit == ACCURACY else None,
             interrupted=ranking.interrupted,
         )
+
+    def recall_features(self, sample: Sample) -> None:
+        """Take over the features that the query worked out, so that probes need not do so again."""
+        places = np.searchsorted(visible_rows(self.search.splits), sample.rows).tolist()
+        for expert in {c.expert.id: c.expert for c in (*self.contenders, *self.tuned)}.values():
+            stored = self.context.prober.stored(expert, sample.inputs)
+            if stored is not None:
+                self.search.known[expert.id] |= dict(zip(places, torch.tensor(stored), strict=True))
 
     def run(self) -> AutoResult:
         """Search, choose and finish."""

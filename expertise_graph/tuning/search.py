@@ -334,20 +334,24 @@ class TrialSearch:
 
     def _items_within(self, expert: Expert, config: TrainConfig, seconds: float) -> LabelledData | None:
         """Return the data with as many items to train on as seconds allow, None where those are too few."""
-        train, known = self.visible.splits["train"], self.known[expert.id]
+        splits, known = self.visible.splits, self.known[expert.id]
+        train = splits["train"]
+        new = {part: ~np.isin(splits[part], list(known)) for part in ("train", "validation")}
         if expert.source == RAW:
             most = MOST_RAW
-        elif len(known) >= len(train) or not (config.way.probe or config.augment):
+        elif not new["train"].any() or not (config.way.probe or config.augment):
             return self.visible
         else:
-            loading = self.speed.head_seconds(expert, len(self.visible.splits["validation"]))
+            loading = self.speed.head_seconds(expert, int(new["validation"].sum()))
             each = self.speed.head_seconds(expert, 1) - self.speed.head_seconds(expert, 0)
-            most = int((HEAD_SHARE * seconds - loading) / max(each, 1e-9))
+            most = int((~new["train"]).sum()) + int((HEAD_SHARE * seconds - loading) / max(each, 1e-9))
         if len(train) <= most:
             return self.visible
         if most < LEAST_ITEMS * len(self.data.outputs):
             return None
-        drawn = np.random.default_rng(self.settings.seed).permutation(train)[:most]
+        order = np.random.default_rng(self.settings.seed).permutation(len(train))
+        # Items whose features are known come first.
+        drawn = train[order[np.argsort(new["train"][order], kind="stable")]][:most]
         return replace(self.visible, splits={**self.visible.splits, "train": np.sort(drawn)})
 
     def _train(self, expert: Expert, config: TrainConfig, run: str, watch: PruningRule) -> Outcome:

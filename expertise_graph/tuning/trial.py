@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from expertise_graph.core import FloatArray
+from expertise_graph.core import FloatArray, IntArray
 from expertise_graph.data import CLASS, VALUE, LabelledData, Splits
 from expertise_graph.models import Backbone, write_tensors
 from expertise_graph.training import (
@@ -66,9 +66,14 @@ class Outcome:
     forward: float = 0.0
 
 
+def visible_rows(splits: Splits) -> IntArray:
+    """Return the items that trials can look at, all but those of the test split, in their order."""
+    return np.sort(np.concatenate([splits.train, splits.validation]))
+
+
 def without_test(data: LabelledData, splits: Splits) -> LabelledData:
     """Return the data without its test items, so that no trial can use them; validation items stand in."""
-    rows = np.sort(np.concatenate([splits.train, splits.validation]))
+    rows = visible_rows(splits)
     place = {name: np.searchsorted(rows, getattr(splits, name)) for name in ("train", "validation")}
     return data.select(rows, {**place, "test": place["validation"]})
 

@@ -40,6 +40,16 @@ def edges(workspace):
         }
 
 
+@pytest.mark.slow
+def test_the_query_before_it_takes_a_share_of_the_time_budget(workspace, letters):
+    ran = []
+    for limits in (("--time-budget", "0.01s"), ()):
+        result = start(letters, f"out-{len(ran)}", *limits).worked().json
+        with Workspace(workspace) as opened:
+            ran.append(len({score.expert for score in opened.store.scores(result["task"])}))
+    assert ran[0] == 1 < ran[1]
+
+
 def test_json_holds_the_documented_keys_and_the_folder_the_model(workspace, letters):
     result = start(letters, "out", "--expert", "hebrew-letters").worked().json
     assert set(result) >= {
