@@ -46,8 +46,10 @@ from expertise_graph.retrieval.search import ExpertSearch
 from expertise_graph.store import Store
 
 # Share of the time left that the query before a training may take, and its bounds in seconds: beyond five
-# minutes a better choice of experts gains less than the training does.
+# minutes a better choice of experts gains less than the training does. Where time is short it may take half,
+# up to so many seconds: loading the experts takes most of them, and without a good one training is in vain.
 QUERY_SHARE, LEAST_SECONDS, QUERY_MOST = 0.25, 0.01, 300.0
+SHORT_SHARE, SHORT_SECONDS = 0.5, 15.0
 # Items that one cheap expert is run on, where the time is too short for a query.
 SMALL_SAMPLE = 64
 # Experts that are compared with each other; of a larger zoo those that promise most are recalled. The
@@ -138,7 +140,8 @@ def ask_within(ask: Ask, data: LabelledData, query: Query, *, left: float) -> tu
     Raises:
         DatasetError, InvalidInputError, NotFoundError, SourceError: as `answer_query`.
     """
-    seconds = min(max(QUERY_SHARE * left, LEAST_SECONDS), QUERY_MOST)
+    short = min(SHORT_SHARE * left, SHORT_SECONDS)
+    seconds = min(max(QUERY_SHARE * left, short, LEAST_SECONDS), QUERY_MOST)
     timed = replace(query, budget=None, seconds=seconds)
     try:
         return ask(data, timed), timed
