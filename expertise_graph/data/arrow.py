@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import struct
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -67,8 +68,15 @@ def saved_table(folder: Path, *, root: Path | None) -> DataTable:
     table = _guard(lambda: pa.concat_tables([_stream(path) for path in paths]), folder)
     features = read_json_in_data(folder / "dataset_info.json").get("features")
 
+    limit = max(_MOST_EXPANDED, _MOST_TIMES * sum(path.stat().st_size for path in paths))
+
+    def cells(name: str, most: int | None) -> list[object]:
+        column = table.column(name).slice(0, most)
+        _check_size(sum(map(_unpacked_size, column.chunks)), limit)
+        return _checked(column)
+
     def load(name: str, most: int | None) -> list[object]:
-        values: list[object] = _guard(lambda: _checked(table.column(name).slice(0, most)), folder)
+        values: list[object] = _guard(lambda: cells(name, most), folder)
         return values
 
     columns = _columns(table.schema, features if isinstance(features, dict) else {}, load=load, path=folder)
@@ -229,8 +237,41 @@ def _check_size(size: int, limit: int) -> None:
 
 def _stream(path: Path) -> Any:
     data = read_regular(path, limit=MAX_TABLE_BYTES)
+    _check_size(sum(_packed_sizes(data)), max(_MOST_EXPANDED, _MOST_TIMES * len(data)))
     with pa.ipc.open_stream(data) as reader:
         return reader.read_all()
+
+
+def _packed_sizes(data: bytes) -> Iterator[int]:
+    """Yield what each compressed buffer of a stream takes when it is unpacked.
+
+    Arrow believes the length that stands before a buffer, and offers no way to ask for it (columnar format
+    specification, "Compression"): messages are looked into as flatbuffers of its Message.fbs.
+    """
+    for message in pa.ipc.MessageReader.open_stream(data):
+        head, body = message.metadata.to_pybytes(), message.body
+        batch = _flat_field(head, _flat_number(head, 0), 2)
+        if message.type == "dictionary":
+            batch = batch and _flat_field(head, batch, 1)
+        if message.type not in {"dictionary", "record batch"} or not batch or not _flat_field(head, batch, 3):
+            continue
+        buffers = _flat_field(head, batch, 2) or 0
+        for i in range(_flat_number(head, buffers)):
+            offset, length = struct.unpack_from("<qq", head, buffers + 4 + 16 * i)
+            if length >= 8:
+                yield max(struct.unpack_from("<q", body, offset)[0], 0)
+
+
+def _flat_number(data: bytes, place: int) -> int:
+    return int(struct.unpack_from("<I", data, place)[0])
+
+
+def _flat_field(data: bytes, table: int, index: int) -> int | None:
+    """Return where the table or vector lies that a field of a flatbuffer's table names; None without one."""
+    layout = table - struct.unpack_from("<i", data, table)[0]
+    size, entry = struct.unpack_from("<H", data, layout)[0], 4 + 2 * index
+    inside = struct.unpack_from("<H", data, layout + entry)[0] if entry < size else 0
+    return table + inside + _flat_number(data, table + inside) if inside else None
 
 
 def _checked(column: Any) -> list[object]:
@@ -253,5 +294,5 @@ def _plain(value: object) -> object:
 def _guard(read: Callable[[], Any], path: Path) -> Any:
     try:
         return read()
-    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError, struct.error) as error:
         raise DatasetError(f"{path} cannot be read as a table: {first_line(error)}") from error

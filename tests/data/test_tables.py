@@ -392,3 +392,43 @@ def test_texts_that_may_be_long_are_read_where_they_are_not(tmp_path, monkeypatc
     careful = read_data(tmp_path / "t.parquet", columns=columns)
     assert (careful.items, careful.classes) == (quick.items, quick.classes)
     np.testing.assert_array_equal(careful.targets, quick.targets)
+
+
+def saved(folder, table, compression=None):
+    """A folder as `datasets.save_to_disk` leaves it."""
+    folder.mkdir()
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data.arrow"}]}))
+    (folder / "dataset_info.json").write_text("{}")
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with (
+        pa.OSFile(str(folder / "data.arrow"), "wb") as file,
+        pa.ipc.new_stream(file, table.schema, options=options) as to,
+    ):
+        to.write_table(table)
+    return folder
+
+
+@pytest.mark.parametrize("compression", ["lz4", "zstd"])
+def test_compressed_streams_are_read_and_those_that_fill_the_memory_are_not(
+    tmp_path, monkeypatch, compression
+):
+    labels = ["a", "b"] * 50
+    small = pa.table({"text": [f"text {i}" for i in range(100)], "label": labels})
+    read = read_data(saved(tmp_path / "small", small, compression), columns=Columns())
+    assert (len(read), read.classes) == (100, ("a", "b"))
+    large = pa.table({"text": pa.array(["x" * (1 << 20)] * 100), "label": labels})
+    bomb = saved(tmp_path / "bomb", large, compression)
+    assert (bomb / "data.arrow").stat().st_size < 1 << 20
+    monkeypatch.setattr(arrow, "_MOST_EXPANDED", 1 << 26)
+    pool = pa.default_memory_pool()
+    used = pool.bytes_allocated()
+    with pytest.raises(DatasetError, match=r"MB of values, and .* are possible"):
+        read_data(bomb, columns=Columns())
+    assert pool.bytes_allocated() - used < 1 << 24
+
+
+def test_a_text_that_every_row_means_is_counted_for_each(tmp_path):
+    rows = pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), pa.array(["x" * (1 << 20)]))
+    folder = saved(tmp_path / "bomb", pa.table({"text": rows, "label": ["a", "b"] * 500}))
+    with pytest.raises(DatasetError, match=r"of values, and .* are possible"):
+        read_data(folder, columns=Columns())
