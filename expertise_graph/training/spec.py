@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.core import Expert, InvalidInputError, setting
+from expertise_graph.core import Expert, IntArray, InvalidInputError, setting
 from expertise_graph.data import Columns, LabelledData, Splits, known_modalities
 from expertise_graph.models import Backbone, native_features
 from expertise_graph.training.batches import training_splits
@@ -164,8 +164,21 @@ def _network(backbone: Backbone, data: LabelledData, spec: RunSpec, *, trust_cod
     """Return what is trained: the expert or a smaller network from its weights, pooled as asked for."""
     config = spec.config
     if config.into is not None:
-        decode, rows = known_modalities[data.modality].decode, training_splits(data, config.seed).train
-        items = [decode(data.items[i]) for i in rows]
+        items = _Decoded(data, training_splits(data, config.seed).train)
         reference = spec.architecture or config.into
         backbone = resize(backbone, spec.expert, reference, items=items, trust_code=trust_code)
     return native_features(backbone) if config.head == "native" else backbone
+
+
+@dataclass(frozen=True)
+class _Decoded(Sequence[Any]):
+    """Items of a dataset, decoded when they are asked for: resizing looks at some of them only."""
+
+    data: LabelledData
+    rows: IntArray
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, place: Any) -> Any:
+        return known_modalities[self.data.modality].decode(self.data.items[self.rows[place]])
