@@ -291,7 +291,10 @@ class TrialSearch:
         outcome = self.recorded.find(run)
         recorded = outcome is not None
         if outcome is None:
-            if self._items_within(expert, config, self._available(expert, config)) is None:
+            seconds = self._available(expert, config)
+            # Loading it would take the time that the end of the search needs.
+            late = expert.id not in self._backbones and seconds < self.speed.head_seconds(expert, 0)
+            if late or self._items_within(expert, config, seconds) is None:
                 return None
             try:
                 self.backbone(expert)
