@@ -119,7 +119,11 @@ def _either(field: str) -> str:
 
 def _labels(y: NDArray[Any], names: NDArray[Any] | None, *, n: int, path: Path) -> list[object]:
     if y.size != n or y.ndim not in (1, 2):
-        raise DatasetError(f"{path}: {n} items but labels of shape {y.shape}; one label per item is needed")
+        is_matrix = y.ndim == 2 and len(y) == n
+        how = "; of one-hot rows save the numbers of the classes, labels.argmax(1)" if is_matrix else ""
+        raise DatasetError(
+            f"{path}: {n} items but labels of shape {y.shape}; one label per item is needed{how}"
+        )
     labels: list[object] = y.ravel().tolist()
     if names is None or y.dtype.kind not in "iu":
         return labels

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from expertise_graph.core import DatasetError, count, listed, setting
 from expertise_graph.data.dataset import NAMES, Columns, RawData, Reading, Record
-from expertise_graph.data.files import Skip, folders_in, is_folder, link_reason, list_files, visible
+from expertise_graph.data.files import Skip, files_in, folders_in, is_folder, link_reason, list_files, visible
+from expertise_graph.data.flat_folders import classes_in_names, how_to_lay_out
 from expertise_graph.data.layout import UNLABELLED, FolderLayout, SplitFolder, class_level, layout_of
 from expertise_graph.data.modalities.base import known_modalities, modality_of_file, written_in
 from expertise_graph.data.splits import split_role
@@ -131,6 +132,9 @@ def _notes(found: _Found) -> tuple[str, ...]:
 
 
 def _nothing_readable(path: Path, files: list[Path], *, skipped: list[Skip]) -> str:
+    flat = [] if files else [file for file in files_in(path) if modality_of_file(file)]
+    if flat:
+        return f"{path} holds {count(len(flat), 'file')} in no class folder{how_to_lay_out(flat)}"
     readable = ", ".join(suffix for name in known_modalities for suffix in known_modalities[name].suffixes)
     example = f" ({skipped[0][0]}: {skipped[0][1]})" if skipped and not files else ""
     return f"{path} has no file that can be read in its class folders{example}; readable are {readable}"
@@ -141,3 +145,7 @@ def _refuse_wrapper(records: list[Record], path: Path) -> None:
     inner = class_level(path / next(iter(names))) if len(names) == 1 else None
     if inner and len(folders_in(inner)) > 1:
         raise DatasetError(f"{path} holds the one folder {next(iter(names))!r}; did you mean {inner}?")
+    files = [Path(record.where) for record in records]
+    if inner and classes_in_names(files):
+        only = f"{path} holds the one folder {next(iter(names))!r}"
+        raise DatasetError(f"{only} of {count(len(files), 'file')}{how_to_lay_out(files)}")

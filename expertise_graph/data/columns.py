@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from expertise_graph.core import DatasetError, setting
 from expertise_graph.data.dataset import Columns, Record
 from expertise_graph.data.files import Skip
+from expertise_graph.data.mark_columns import holds_marks, refuse_marks
 from expertise_graph.data.modalities.base import Modality, known_modalities
 from expertise_graph.data.split_columns import declared_splits, find_split
 from expertise_graph.data.table import CLASSES, Column, DataTable, present, require_column
@@ -62,6 +63,8 @@ def choose_roles(table: DataTable, columns: Columns) -> Roles:
     split, notes = find_split(table, columns)
     taken = {name for name in (*named, split) if name}
     label = columns.label or _label(table, taken)
+    if label is None:
+        refuse_marks(table, _left(table, taken))
     modality, item = _item(table, columns, taken=taken | {label or ""})
     if item in (columns.label, columns.split):
         raise DatasetError(f"{table.path}: column {item!r} cannot be the {modality} and something else too")
@@ -265,7 +268,9 @@ def _only_written(table: DataTable, modality: Modality, *, taken: set[str]) -> s
     """Return the only column of strings, whatever its name."""
     if not modality.written_out:
         return None
-    return _only_one([n for n in _left(table, taken) if table.columns[n].kind == modality.name])
+    # In a text table marks of classes are texts, too, and nothing to learn from.
+    typed = [n for n in _left(table, taken) if table.columns[n].kind == modality.name]
+    return _only_one([n for n in typed if not holds_marks(table.columns[n])])
 
 
 def _by_name(table: DataTable, taken: set[str], *, names: Sequence[str], what: str) -> str | None:

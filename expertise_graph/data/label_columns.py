@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
-import json
 import math
 import numbers
 import re
-import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from expertise_graph.core import DatasetError, count, listed, marks_of, plain, setting
-from expertise_graph.data.dataset import CLASS, LABELS, NAMES, VALUE, WRITTEN, Columns
+from expertise_graph.data.dataset import CLASS, LABELS, NAMES, TYPED, VALUE, WRITTEN, Columns
+from expertise_graph.data.label_lists import is_list, is_nan, only_labels, refuse_vectors, written_lists
 
 # Of several labels in a cell; of those that fit equally well the first.
 SEPARATORS = (";", "|", ",")
@@ -23,19 +21,16 @@ SEPARATORS = (";", "|", ",")
 _WEAK_SEPARATORS = ("/", "+", " ")
 # Whole numbers are classes up to this many different ones, and beyond where there are two items for each.
 FEW_NUMBERS = 20
-# A cell of a list is parsed by Python's and JSON's own readers, which take quadratic time and deep stacks.
-_LONGEST_LIST = 100_000
 # Share of cells that are numbers from which the others are worth a word.
 _MOSTLY = 0.8
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+# Whole numbers from here on are codes or ids, as texts of so many digits are.
+_LARGE = 10**18
 # 1E50 is a code (of the ICD); programs write numbers with a sign in the exponent, or with a point before it.
 _DECIMAL = re.compile(r"[+-]?(([0-9]+\.[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?|[0-9]+[eE][+-][0-9]+)")
 _INFINITE = re.compile(r"[+-]?inf(inity)?", re.IGNORECASE)
 _MISSING = ("", "nan", "<na>")
-_BRACKETS = {"[": "]", "(": ")", "{": "}"}
-# Lists as numpy prints them: quoted texts or bare words without commas.
-_NUMPY = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|[^\s'\"\[\](){},]+")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +62,8 @@ def typed_cells(raw: Sequence[object], columns: Columns, *, source: str) -> Labe
     if columns.target == VALUE and source == WRITTEN:
         numbers_by_text = _of_spreadsheets([str(cell) for cell in cells if cell is not None])
         return LabelCells(cells=[numbers_by_text.get(str(cell), cell) for cell in cells])
-    if columns.target in (None, LABELS) and (lists := _lists(cells)):
-        return LabelCells(cells=lists, kind=LABELS, form="lists")
+    if found := _of_lists(cells, columns, source=source):
+        return found
     if columns.target is not None or columns.separator is not None or source == NAMES:
         return LabelCells(cells=cells)
     present = [cell for cell in cells if cell is not None]
@@ -76,11 +71,29 @@ def typed_cells(raw: Sequence[object], columns: Columns, *, source: str) -> Labe
         return _whole_numbers(cells, present)
     if present and source == WRITTEN:
         return _numbers_of(cells, present)
-    if any(isinstance(cell, list | tuple | np.ndarray) for cell in present):
+    if any(is_list(cell) for cell in present):
         return LabelCells(cells=cells, kind=LABELS)
     if any(map(_is_fraction, present)) and all(isinstance(cell, numbers.Real) for cell in present):
         return LabelCells(cells=cells, kind=VALUE)
     return LabelCells(cells=cells, notes=_notes_on_separators(present))
+
+
+def _of_lists(cells: list[object], columns: Columns, *, source: str) -> LabelCells | None:
+    """Return the labels of a column of lists, None where it holds others or is to be read as text."""
+    # Folders may have brackets around their names.
+    read_as_text = source == NAMES or columns.target in (CLASS, VALUE)
+    written = None if read_as_text else written_lists(cells)
+    lists = written or (cells if all(cell is None or is_list(cell) for cell in cells) else [])
+    if all(cell is None for cell in lists):
+        return None
+    refuse_vectors(lists)
+    single = only_labels(lists) if columns.target != LABELS and columns.separator is None else None
+    if single is None:
+        return LabelCells(cells=lists, kind=LABELS, form="lists") if written else None
+    # In lists texts have quotes, so that what looks like a number is one.
+    read = typed_cells(single, columns, source=TYPED if source == WRITTEN else source)
+    form = f"lists of one; {setting('target', LABELS)} reads them as several labels an item"
+    return replace(read, form="; ".join(part for part in (form, read.form) if part))
 
 
 def choose_separator(raw: Sequence[object]) -> str:
@@ -141,73 +154,14 @@ def _without_missing(cell: object, no_label: str | None, *, source: str) -> obje
         cell = cell.strip() if source == WRITTEN else cell
         if cell.strip().lower() in (_MISSING if source != NAMES else ("",)):
             return None
+    if isinstance(cell, numbers.Integral) and abs(int(cell)) >= _LARGE:
+        cell = str(int(cell))
     if isinstance(cell, numbers.Real):
-        if math.isnan(cell):
+        if is_nan(cell):
             return None
         if no_label is not None and float(cell).is_integer() and f"{float(cell):.0f}" == no_label:
             return None
     return None if no_label is not None and str(cell) == no_label else cell
-
-
-# Lists
-
-
-def _lists(cells: Sequence[object]) -> list[object] | None:
-    """Return the cells with lists that are written out parsed, None unless all that are there are such."""
-    texts = [cell for cell in cells if isinstance(cell, str)]
-    if not texts or any(cell is not None and not isinstance(cell, str) for cell in cells):
-        return None
-    if not all(_BRACKETS.get(text.strip()[:1]) == text.strip()[-1:] for text in texts):
-        return None
-    parsed: list[object] = [None if cell is None else parse_list(str(cell)) for cell in cells]
-    return (
-        None
-        if any(one is None and cell is not None for one, cell in zip(parsed, cells, strict=True))
-        else parsed
-    )
-
-
-def parse_list(text: str) -> list[object] | None:
-    """Return the labels of a list, tuple or set as Python, JSON or numpy write them, None for other texts.
-
-    Example:
-        >>> parse_list("['law', 'sport']"), parse_list('["law"]'), parse_list("['a' 'b']")
-        (['law', 'sport'], ['law'], ['a', 'b'])
-        >>> parse_list("[1 2]"), parse_list("[]"), parse_list("law")
-        (['1', '2'], [], None)
-    """
-    text = text.strip()
-    if len(text) > _LONGEST_LIST or _BRACKETS.get(text[:1]) != text[-1:]:
-        return None
-    words = _NUMPY.findall(text[1:-1])
-    if "," in _NUMPY.sub("", text) or not words:
-        return _parsed(text)
-    # Without commas Python would join neighbouring strings to one.
-    return [_unquoted(word) for word in words]
-
-
-def _parsed(text: str) -> list[object] | None:
-    for read in (json.loads, _python):
-        try:
-            found = read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
-            continue
-        if isinstance(found, list | tuple | set) or (found == {} and text[0] == "{"):
-            items = sorted(found, key=str) if isinstance(found, set) else list(found)
-            return items if all(isinstance(one, str | int | float | None) for one in items) else None
-    bare = [part.strip() for part in text[1:-1].split(",")]
-    plain = all(part and not set(part) & set("'\"[](){}") for part in bare)
-    return list(bare) if plain else None
-
-
-def _python(text: str) -> object:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return ast.literal_eval(text)
-
-
-def _unquoted(word: str) -> str:
-    return re.sub(r"\\(.)", r"\1", word[1:-1]) if word[0] in "'\"" else word
 
 
 # Numbers

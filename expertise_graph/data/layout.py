@@ -10,6 +10,7 @@ from pathlib import Path
 from expertise_graph.core import DatasetError, listed, setting
 from expertise_graph.data.dataset import Columns
 from expertise_graph.data.files import below, files_in, folders_in
+from expertise_graph.data.flat_folders import how_to_lay_out
 from expertise_graph.data.splits import chosen_splits, split_name, split_role, which_is_which
 
 # Share of the class names of the smaller of two folders that the other must repeat for both to be splits.
@@ -72,7 +73,9 @@ def layout_of(path: Path, columns: Columns) -> FolderLayout:
     # train/train/1.png is one split in another, and holds no class.
     if all(split_role(name) for child in roles for name in inner[child]):
         names = ", ".join(split_name(child.name) or child.name for child in roles)
-        raise DatasetError(f"{path} holds the folders {names} but no folder per class in them")
+        files = [file for child in roles for file in files_in(class_level(child))]
+        how = how_to_lay_out(files) if files else ""
+        raise DatasetError(f"{path} holds the folders {names} but no folder per class in them{how}")
     return _with_splits(path, roles, others=[child for child in children if child not in roles])
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from expertise_graph.core import DatasetError, FloatArray, IntArray, listed, setting
 from expertise_graph.data.dataset import CLASS, LABELS, TYPED, VALUE, Columns
 from expertise_graph.data.label_columns import choose_separator, note_on_other_separators, typed_cells
+from expertise_graph.data.label_lists import is_nan
 
 # Ranges of values stand for classes where items are sampled and experts ranked: five tell low from high and
 # still leave each range a fifth of the items.
@@ -133,7 +134,7 @@ def _values(texts: Sequence[str], name: str) -> Targets:
 
 def _joined(label: object, separator: str) -> str | None:
     """Return the sorted labels of an item in one text; an empty list is an item without labels."""
-    if label is None or (isinstance(label, numbers.Real) and math.isnan(label)):
+    if label is None or is_nan(label):
         return None
     if isinstance(label, str):
         parts: Sequence[object] = label.split(separator)
@@ -178,7 +179,7 @@ def class_name(label: object) -> str | None:
     Raises:
         DatasetError: when it is no single label.
     """
-    if label is None or (isinstance(label, numbers.Real) and math.isnan(label)):
+    if label is None or is_nan(label):
         return None
     if isinstance(label, bool | np.bool_):
         return str(bool(label)).lower()
@@ -193,12 +194,18 @@ def class_name(label: object) -> str | None:
     if isinstance(label, bytes):
         label = _text_of_bytes(label)
     if not isinstance(label, str):
-        fields = f" with the fields {listed(list(map(str, label)))}" if isinstance(label, dict) else ""
-        raise DatasetError(
-            f"a label must be one string or number, not {type(label).__name__}{fields}; for several labels "
-            f"per item set {setting('target', 'labels')}"
-        )
+        raise DatasetError(f"a label must be one string or number, not {_what_instead(label)}")
     return _clean(label) or None
+
+
+def _what_instead(label: object) -> str:
+    """Return what a label that is no single one is, and what to do about it."""
+    if isinstance(label, dict):
+        return (
+            f"dict with the fields {listed(list(map(str, label)))}; write the label of each item in its place"
+        )
+    kind = type(label).__name__
+    return f"{kind}; for several labels per item set {setting('target', 'labels')}"
 
 
 def _text_of_bytes(label: bytes) -> str:

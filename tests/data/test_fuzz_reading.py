@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from expertise_graph.core import ExpertiseError
 from expertise_graph.data import Columns, describe, examples, read_argument, read_data
 from expertise_graph.data.dataset import KINDS, NAMES, TYPED, WRITTEN
-from expertise_graph.data.label_columns import parse_list, typed_cells
+from expertise_graph.data.label_columns import typed_cells
+from expertise_graph.data.label_lists import parse_list
 from expertise_graph.data.splits import chosen_splits
 from tests.data.files import png
 from tests.fuzz import amounts, attempt, bounded, folder, fuzzed
@@ -213,7 +214,7 @@ def test_json_tables(amount):
 def test_names_with_line_breaks_stay_in_one_line(tmp_path):
     rows = [{"text": "a", "label": {"x\ny": ""}}, {"text": "b", "label": {"x\ny": ""}}]
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(ExpertiseError, match="with the fields x y; for several"):
+    with pytest.raises(ExpertiseError, match="with the fields x y; write the label"):
         read_data(tmp_path / "t.jsonl", columns=Columns())
 
 

@@ -174,7 +174,7 @@ def test_types_of_databases_keep_their_names(tmp_path, labels, classes):
 def test_records_with_a_name_are_classes_of_that_name(tmp_path):
     records = [{"id": 1, "name": "law"}, {"id": 2, "name": "sport"}]
     assert read_data(parquet_of(tmp_path / "t.parquet", records * 4)).classes == ("law", "sport")
-    with pytest.raises(DatasetError, match="not dict with the fields id, title; for several"):
+    with pytest.raises(DatasetError, match="not dict with the fields id, title; write the label"):
         read_data(parquet_of(tmp_path / "t.parquet", [{"id": 1, "title": "law"}] * 4))
 
 

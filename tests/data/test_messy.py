@@ -104,8 +104,60 @@ def test_other_files_are_told_what_to_do_first(tmp_path, name, what):
         read_data(path)
 
 
-def test_classes_in_the_names_of_files_are_no_classes(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "classes"),
+    [
+        ("{kind}_{i:03d}.png", "cat: 3, dog: 3"),
+        ("{kind}.{i}.png", "cat: 3, dog: 3"),
+        ("{kind} ({i}).png", "cat: 3, dog: 3"),
+        ("{i:04d}-{kind}.png", "cat: 3, dog: 3"),
+    ],
+)
+@pytest.mark.parametrize("where", [".", "images", "train"])
+def test_classes_in_the_names_of_files_are_named_with_what_to_do(tmp_path, name, classes, where):
+    (tmp_path / where).mkdir(exist_ok=True)
     for i in range(6):
-        picture(i).save(tmp_path / f"{('cat', 'dog')[i % 2]}.{i}.png")
-    with pytest.raises(DatasetError, match="in no class folder"):
+        picture(i).save(tmp_path / where / name.format(kind=("cat", "dog")[i % 2], i=i))
+    said = rf"they seem to be of 2 classes \({classes}\): put the files of each class into a folder"
+    with pytest.raises(DatasetError, match=said):
         read_data(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["{i}.png", "IMG_{i}.png", "{word}.png"])
+def test_names_of_files_that_tell_no_class_are_not_taken_for_such(tmp_path, name):
+    for i in range(6):
+        picture(i).save(tmp_path / name.format(i=i, word="abcdef"[i]))
+    with pytest.raises(DatasetError, match="6 files in no class folder: put the files of each class into"):
+        read_data(tmp_path)
+
+
+def marked(path, rows, *, header="text,law,sport,art"):
+    path.write_text("\n".join([header, *(f"text {i},{row}" for i, row in enumerate(rows))]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("rows", [["1,0,0", "0,1,0", "0,0,1"], ["True,False,False", "False,True,False"] * 2])
+def test_one_hot_columns_are_named_with_what_to_do(tmp_path, rows):
+    rows = [*rows, "0,0,1", "0,0,1"] if "1" in rows[0] else [*rows, "False,False,True"]
+    with pytest.raises(
+        DatasetError, match=r"columns law, sport, art hold 0 and 1 with one 1 in each row"
+    ) as e:
+        read_data(marked(tmp_path / "t.csv", rows))
+    assert "into one column called label, or name one of them with `label_column`" in str(e.value)
+
+
+def test_columns_of_several_marks_are_named_and_one_can_be_learned_alone(tmp_path):
+    # The inputs have a name of no table that is known, as in the comments of the Jigsaw challenge.
+    path = marked(tmp_path / "t.csv", ["1,0,1", "0,1,0", "0,0,0", "1,1,0"], header="comment,law,sport,art")
+    with pytest.raises(DatasetError, match="law, sport, art hold 0 and 1, a mark for each label") as e:
+        read_data(path)
+    assert "separated by ';', and set `target=labels`" in str(e.value)
+    data = read_data(path, columns=Columns(label="sport"))
+    assert (data.items[1], data.classes, data.labels.tolist()) == ("text 1", ("0", "1"), [0, 1, 0, 1])
+
+
+def test_columns_that_only_look_like_marks_keep_their_meaning(tmp_path):
+    # One column of 0 and 1 is the label; beside a label others are left alone.
+    assert read_data(marked(tmp_path / "a.csv", ["0", "1"] * 3, header="text,spam")).classes == ("0", "1")
+    path = marked(tmp_path / "b.csv", ["law,0,1", "art,1,0"] * 3, header="text,label,short,long")
+    assert read_data(path).classes == ("art", "law")

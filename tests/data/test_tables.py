@@ -50,7 +50,7 @@ def test_label_types_of_json(tmp_path):
     assert read_data(jsonl(tmp_path / "b.jsonl", rows)).classes == ("false", "true")
     rows = [{"text": t, "label": v} for t, v in zip("abcd", [1.0, 2, 1.0, 2.0], strict=True)]
     assert read_data(jsonl(tmp_path / "f.jsonl", rows)).classes == ("1", "2")
-    rows = [{"text": t, "label": [v]} for t, v in zip("abcd", [1, 2, 1, 2], strict=True)]
+    rows = [{"text": t, "label": v} for t, v in zip("abcd", [[1], [1, 2], [1], [2]], strict=True)]
     with pytest.raises(DatasetError, match="several labels"):
         read_data(jsonl(tmp_path / "l.jsonl", rows), columns=Columns(target="class"))
 
