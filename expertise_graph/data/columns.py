@@ -129,7 +129,8 @@ def item_records(table: DataTable, name: str, modality: Modality) -> tuple[list[
         except DatasetError as error:
             skipped.append((where, str(error)))
         else:
-            shown = where if isinstance(item, bytes) else str(item)
+            # An empty text would be a name that tells nobody which row it was.
+            shown = where if isinstance(item, bytes) or not str(item).strip() else str(item)
             records.append(Record(where=shown, item=item, label=None))
     return records, skipped
 

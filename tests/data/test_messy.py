@@ -7,7 +7,7 @@ import zipfile
 import pytest
 
 from expertise_graph.core.errors import DatasetError
-from expertise_graph.data import CLASS, VALUE, Columns, describe, read_data
+from expertise_graph.data import CLASS, VALUE, Columns, describe, read_data, read_inputs
 from tests.data.files import image_folder, picture
 
 MANY = 44
@@ -161,3 +161,9 @@ def test_columns_that_only_look_like_marks_keep_their_meaning(tmp_path):
     assert read_data(marked(tmp_path / "a.csv", ["0", "1"] * 3, header="text,spam")).classes == ("0", "1")
     path = marked(tmp_path / "b.csv", ["law,0,1", "art,1,0"] * 3, header="text,label,short,long")
     assert read_data(path).classes == ("art", "law")
+
+
+def test_a_row_without_a_text_is_known_by_its_number(tmp_path):
+    (tmp_path / "t.csv").write_text('text,extra\nhello,1\n,2\n"  ",3\nbye,4\n')
+    found = read_inputs(tmp_path / "t.csv", modality="text")
+    assert [record.where for record in found.records] == ["hello", "t.csv row 2", "t.csv row 3", "bye"]
