@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from expertise_graph.retrieval.covariates import Covariate, weigh
 from expertise_graph.retrieval.factors import Factors, fit_factors
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.scale import standardised_columns
+from expertise_graph.retrieval.scale import joint_levels, standardised_columns
 
 Array = NDArray[np.float64]
 
@@ -87,13 +87,13 @@ def forecast(history: History, target: int) -> Forecast:
 
 
 def _standing(history: History, target: int) -> Array:
-    """Return the standardised results (E, T) on the other tasks.
+    """Return the results (E, T) on the other tasks, standardised, their levels fitted with the experts.
 
     A task with a single result is left out: it tells no expert from another, and would be taken for the mean.
     """
     values, _, _ = standardised_columns(history.without(target).outcomes)
     values[:, (~np.isnan(values)).sum(axis=0) < 2] = np.nan
-    return values
+    return joint_levels(values)
 
 
 def _each(values: Array, factors: Factors, target: int) -> tuple[Array, Array]:

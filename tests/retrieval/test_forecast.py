@@ -9,7 +9,7 @@ from expertise_graph.retrieval.covariates import Covariate, weigh
 from expertise_graph.retrieval.factors import fit_factors
 from expertise_graph.retrieval.forecast import NOISE, forecast, shares
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.scale import standardised_columns
+from expertise_graph.retrieval.scale import joint_levels, standardised_columns
 
 NAN = np.nan
 
@@ -32,7 +32,7 @@ def history(seed, *, experts=12, tasks=7, missing=0.0, covariates=()):
 
 def dense(given, target):
     """Condition all results of all experts at once; experts are independent."""
-    values = standardised_columns(given.without(target).outcomes)[0]
+    values = joint_levels(standardised_columns(given.without(target).outcomes)[0])
     # A single result on a task tells nothing: it is the task's mean.
     values[:, (~np.isnan(values)).sum(axis=0) == 1] = NAN
     factors = fit_factors(values, given.likeness, target)
@@ -66,7 +66,7 @@ def test_experts_of_like_covariates_share_what_is_known():
     given.outcomes[:] += 2.0 * family[:, None]
     alone, covariance, fit = dense(given, 1)
     found = forecast(given, 1)
-    values = standardised_columns(given.without(1).outcomes)[0]
+    values = joint_levels(standardised_columns(given.without(1).outcomes)[0])
     factors = fit_factors(values, given.likeness, 1)
     worth = factors.loadings[1] ** 2 + factors.own[1, 1]
     variance = np.minimum(np.diag(covariance), worth * (1 - 1e-9))

@@ -9,6 +9,7 @@ from expertise_graph.retrieval.scale import (
     accuracy_of,
     are_fractions,
     fine_tuning_shift,
+    joint_levels,
     log_odds,
     on_open_scale,
     probe_odds,
@@ -272,3 +273,29 @@ def test_the_level_of_a_task_not_run_is_in_the_interval_eight_times_of_ten(tasks
         scale = scale_of(history(outcomes), tasks, np.zeros(0), np.zeros(0), NOTHING)
         inside.append(abs(outcomes[:, tasks].mean() - scale.level) < 1.2816 * scale.doubt)
     assert np.mean(inside) == pytest.approx(0.8, abs=0.035)
+
+
+def test_levels_are_those_of_the_tasks_and_not_of_who_was_tried_on_them():
+    """Each task was tried by experts of one band of quality: their mean is no level."""
+    rng = np.random.default_rng(0)
+    quality, level = np.linspace(-2.0, 2.0, 40), rng.normal(size=12)
+    whole = quality[:, None] + level + 0.1 * rng.normal(size=(40, 12))
+    tried = np.full_like(whole, np.nan)
+    for task, first in enumerate(np.linspace(0, 28, 12).astype(int)):
+        few = first + rng.permutation(12)[:6]
+        tried[few, task] = whole[few, task]
+    values, _, _ = standardised_columns(tried)
+    known = ~np.isnan(values).all(axis=1)
+    plain, joint = (np.nanmean(x[known], axis=1) for x in (values, joint_levels(values)))
+    assert np.corrcoef(plain, quality[known])[0, 1] < 0.6
+    assert np.corrcoef(joint, quality[known])[0, 1] > 0.95
+
+
+def test_a_whole_table_has_no_levels_left():
+    values, _, _ = standardised_columns(np.random.default_rng(1).normal(size=(9, 5)))
+    np.testing.assert_allclose(joint_levels(values), values, atol=1e-8)
+
+
+@pytest.mark.parametrize("shape", [(0, 0), (3, 0), (0, 3), (2, 2)])
+def test_a_table_without_results_has_none_with_levels(shape):
+    assert joint_levels(np.full(shape, np.nan)).shape == shape
