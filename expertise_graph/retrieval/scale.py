@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-# Imaginary average results of an expert while levels are fitted: enough to settle where tasks share no expert;
-# one instead of a tenth leaves a third of the gain where experts were tried by their quality (LOG.md).
+# Imaginary average results of an expert while levels are fitted: enough to settle where tasks share no
+# expert; one instead of a tenth leaves a third of the gain where experts were tried by quality (LOG.md).
 _LEVEL_RIDGE = 0.1
 # Change at which levels have settled, in deviations, and rounds that it takes at most in sparse tables.
 _LEVEL_SETTLED, _LEVEL_ROUNDS = 1e-9, 500
