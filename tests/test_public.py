@@ -65,8 +65,10 @@ def processor_seconds(*arguments):
 
 def test_help_is_printed_at_once():
     assert "register" in python("-m", "expertise_graph", "--help")
-    best = min(processor_seconds("-m", "expertise_graph", "--help") for _ in range(5))
-    assert 0 < best < 0.3
+    # In seconds it would be a test of the machine: click alone takes a third of it, torch ten times as much.
+    programs = (("-c", "import click"), ("-m", "expertise_graph", "--help"))
+    click, ours = (min(processor_seconds(*program) for _ in range(5)) for program in programs)
+    assert 0 < ours < 6 * click
 
 
 def test_the_version_is_that_of_the_command():
