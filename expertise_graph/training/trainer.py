@@ -285,9 +285,10 @@ class Trainer:
             with private_rng(config.seed, number):
                 model.new_draws()
                 for rows in even_batches(order, config.batch_size):
-                    # The learning rate falls to zero by the last step or the end of the time budget.
+                    # The learning rate falls to zero by the last step or the end of the time budget; a
+                    # single step has half of it, or nothing would be learnt.
                     started = budget.seconds
-                    fraction = max((state.step + 1) / self.steps, model.agreed(budget.fraction()))
+                    fraction = max((state.step + 1) / max(self.steps, 2), model.agreed(budget.fraction()))
                     loss, logits = model.step(rows, fraction=fraction, lr_scale=self.schedule(fraction))
                     state.step += 1
                     if not math.isfinite(loss):

@@ -315,3 +315,9 @@ def test_progress_counts_every_step_once(latin, tiny, tmp_path):
     assert {p.steps for p in seen} == {9}
     assert all(a.seconds <= b.seconds for a, b in itertools.pairwise(seen))
     assert seen[-1].phase == "test"
+
+
+def test_a_single_step_changes_the_weights(latin, tiny, tmp_path):
+    config = TrainConfig(strategy="full", epochs=1, batch_size=len(tiny), augment=False)
+    result = train(latin, tiny, out=tmp_path, config=config)
+    assert result.history[-1]["lr"] > 0.1 * config.lr
