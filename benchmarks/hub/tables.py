@@ -27,9 +27,7 @@ def tables() -> Iterator[tuple[str, Array]]:
     yield "recycling", _wide(published("model_recycling") / "roberta_base_models.csv")
 
 
-def _long(
-    path: Path, expert: str, task: str, value: str, without: frozenset[str] | set[str] = frozenset()
-) -> Array:
+def _long(path: Path, expert: str, task: str, value: str, *, without: str = "") -> Array:
     best: dict[tuple[str, str], float] = {}
     with path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
