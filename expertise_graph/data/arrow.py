@@ -68,7 +68,7 @@ def saved_table(folder: Path, *, root: Path | None) -> DataTable:
     table = _guard(lambda: pa.concat_tables([_stream(path) for path in paths]), folder)
     features = read_json_in_data(folder / "dataset_info.json").get("features")
 
-    limit = max(_MOST_EXPANDED, _MOST_TIMES * sum(path.stat().st_size for path in paths))
+    limit = _most_bytes(sum(path.stat().st_size for path in paths))
 
     def cells(name: str, most: int | None) -> list[object]:
         column = table.column(name).slice(0, most)
@@ -151,7 +151,7 @@ def _embedded_features(schema: Any) -> dict[str, Any]:
 
 
 def _parquet_column(path: Path, name: str, most: int | None) -> list[object]:
-    limit = max(_MOST_EXPANDED, _MOST_TIMES * path.stat().st_size)
+    limit = _most_bytes(path.stat().st_size)
     # ParquetFile and not read_table, which takes columns from the names of the parent folders.
     with pq.ParquetFile(path) as file:
         if _may_exceed(file.metadata, name, limit):
@@ -228,6 +228,11 @@ def _unpacked_size(array: Any) -> int:
     return int(array.nbytes)
 
 
+def _most_bytes(stored: int) -> int:
+    """Return how many bytes of values a file of so many may hold."""
+    return max(_MOST_EXPANDED, _MOST_TIMES * stored)
+
+
 def _check_size(size: int, limit: int) -> None:
     if size > limit:
         raise DatasetError(
@@ -237,7 +242,7 @@ def _check_size(size: int, limit: int) -> None:
 
 def _stream(path: Path) -> Any:
     data = read_regular(path, limit=MAX_TABLE_BYTES)
-    _check_size(sum(_packed_sizes(data)), max(_MOST_EXPANDED, _MOST_TIMES * len(data)))
+    _check_size(sum(_packed_sizes(data)), _most_bytes(len(data)))
     with pa.ipc.open_stream(data) as reader:
         return reader.read_all()
 
