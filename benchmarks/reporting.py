@@ -23,7 +23,7 @@ def interval(values: NDArray[np.float64], sign: str = "+", draws: int = 2000) ->
     rng = np.random.default_rng(0)
     tasks, seeds = values.shape
     drawn = [
-        np.mean([values[t, rng.integers(seeds, size=seeds)] for t in rng.integers(tasks, size=tasks)])
+        np.mean([values[t, rng.integers(seeds, size=seeds)] for t in rng.integers(tasks, size=(tasks,))])
         for _ in range(draws)
     ]
     low, high = np.quantile(drawn, [0.025, 0.975])

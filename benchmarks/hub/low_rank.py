@@ -118,7 +118,7 @@ class _Fit:
         precision = (self._weights @ second.reshape(m, -1)).reshape(-1, size, size)
         precision += np.diag([1.0 / self.quality, *self.precision])
         pull = (self._weights * (self.x - self.tasks[:, 0])) @ of_task
-        self.cov_experts = np.linalg.inv(precision)
+        self.cov_experts = np.asarray(np.linalg.inv(precision), dtype=np.float64)
         self.experts = np.asarray(np.einsum("eij,ej->ei", self.cov_experts, pull), dtype=np.float64)
 
     def update_tasks(self) -> None:
@@ -129,7 +129,7 @@ class _Fit:
         precision += np.diag([1.0 / self.level, 1.0 / self.slope, *np.ones(self.rank)])
         pull = (self._weights * self.x).T @ full
         pull[:, 1] += 1.0 / self.slope
-        self.cov_tasks = np.linalg.inv(precision)
+        self.cov_tasks = np.asarray(np.linalg.inv(precision), dtype=np.float64)
         self.tasks = np.asarray(np.einsum("tij,tj->ti", self.cov_tasks, pull), dtype=np.float64)
 
     def update_variances(self, *, hold: bool) -> None:

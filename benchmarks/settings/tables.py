@@ -42,14 +42,16 @@ class Table(Protocol):
 
     Attributes:
         name: of the table; `family` is shared by those with the same truth.
-        columns: the tasks.
         forgetful: whether results of other tasks play no part.
     """
 
     name: str
     family: str
-    columns: list[int]
     forgetful: bool
+
+    @property
+    def columns(self) -> list[int]:
+        """Return the tasks."""
 
     def question(self, column: int, hidden: Sequence[int]) -> Question:
         """Return the question about one task, without the results of some others."""
