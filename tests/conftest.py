@@ -11,6 +11,7 @@ from hypothesis import settings
 
 from expertise_graph.workspace import Workspace
 from tests import materials
+from tests.once import once
 
 IMAGE_EXPERTS = ("clipart", "emoji", "latin-letters", "hebrew-letters")
 TEXT_EXPERTS = ("emoji-names", "languages")
@@ -44,11 +45,13 @@ def _one_torch_thread():
 @pytest.fixture(scope="session")
 def registered(tmp_path_factory) -> Path:
     """A workspace with six shipped experts; not to be written to."""
-    folder = tmp_path_factory.mktemp("registered")
-    with Workspace.init(folder) as made:
-        for name in (*IMAGE_EXPERTS, *TEXT_EXPERTS):
-            made.register(f"zoo:{name}")
-    return folder
+
+    def make(folder: Path) -> None:
+        with Workspace.init(folder) as made:
+            for name in (*IMAGE_EXPERTS, *TEXT_EXPERTS):
+                made.register(f"zoo:{name}")
+
+    return once(tmp_path_factory, "registered", make)
 
 
 @pytest.fixture
@@ -63,11 +66,13 @@ def workspace(registered, tmp_path, monkeypatch) -> Path:
 @pytest.fixture(scope="session")
 def _initialised(tmp_path_factory) -> Path:
     """A workspace without experts whose image probe set is small; not to be written to."""
-    folder = tmp_path_factory.mktemp("initialised")
-    data = materials.pictures(tmp_path_factory.mktemp("probes") / "letters", 12, 5)
-    with Workspace.init(folder) as made:
-        made.create_probe_set(data, name="small", n=48, seed=0, license="CC0-1.0")
-    return folder
+
+    def make(folder: Path) -> None:
+        data = materials.pictures(tmp_path_factory.mktemp("probes") / "letters", 12, 5)
+        with Workspace.init(folder) as made:
+            made.create_probe_set(data, name="small", n=48, seed=0, license="CC0-1.0")
+
+    return once(tmp_path_factory, "initialised", make)
 
 
 @pytest.fixture

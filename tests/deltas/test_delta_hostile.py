@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import struct
 
 import pytest
@@ -16,14 +17,21 @@ NAME = "model.embedder.embedder.convolution.weight"
 KEY = f"value:backbone.{NAME}"
 
 
+@pytest.fixture(scope="module")
+def made(trained_family, tmp_path_factory):
+    """A delta file that is in order."""
+    path = tmp_path_factory.mktemp("deltas") / "good.safetensors"
+    workspace = shutil.copytree(trained_family.workspace, path.parent / "workspace")
+    invoke("--workspace", workspace, "delta", "make", trained_family.runs[0], "--out", path).worked()
+    return path
+
+
 @pytest.fixture
-def good(family):
-    """A file that is in order, and what is in it."""
-    path = family.workspace / "good.safetensors"
-    invoke("delta", "make", family.runs[0], "--out", path).worked()
-    with safe_open(path, framework="pt") as file:
+def good(family, made):
+    """That file, and what is in it, which a test may change."""
+    with safe_open(made, framework="pt") as file:
         metadata = file.metadata()
-    return path, load_file(path), metadata
+    return made, load_file(made), metadata
 
 
 @pytest.fixture

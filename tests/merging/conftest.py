@@ -13,6 +13,7 @@ from expertise_graph.features.probing import Prober
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.workspace import Workspace
 from tests import materials
+from tests.once import once
 
 RATES = (1e-3, 3e-3, 6e-3)
 
@@ -33,21 +34,24 @@ class Family:
 
 @pytest.fixture(scope="session")
 def trained_family(tmp_path_factory) -> Family:
-    root = tmp_path_factory.mktemp("family")
+    """The family as it was made; not to be written to."""
+    root = once(tmp_path_factory, "family", _train_family)
+    runs = tuple(root / f"run-{number}" for number in range(len(RATES)))
+    return Family(root, root / "letters", runs, root / "stranger")
+
+
+def _train_family(root: Path) -> None:
     data = materials.pictures(root / "letters", 4, 8, splits=("train", "test"))
     probes = materials.pictures(root / "probes", 12, 4)
     with Workspace.init(root / "workspace") as made:
         made.create_probe_set(probes, name="small", n=32, seed=0, license="CC0-1.0")
         for name in ("emoji", "hebrew-letters", "greek-letters"):
             made.register(f"zoo:{name}")
-        runs = []
         for number, lr in enumerate(RATES):
-            config = TrainConfig(epochs=6, batch_size=8, lr=lr)
+            config = TrainConfig(epochs=2, batch_size=8, lr=lr)
             made.warm_start(data, root / f"run-{number}", expert="emoji", config=config)
-            runs.append(root / f"run-{number}")
         config = TrainConfig(epochs=1, batch_size=8)
         made.warm_start(data, root / "stranger", expert="hebrew-letters", config=config)
-    return Family(root, data, tuple(runs), root / "stranger")
 
 
 @pytest.fixture

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from transformers import ResNetModel
 
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.trainer import train
+from tests.once import once
 from tests.training.material import LATIN, backbone, letters
 
 
@@ -20,11 +23,12 @@ def _one_thread():
 @pytest.fixture(scope="session")
 def latin_weights(tmp_path_factory, _one_thread):
     """A network that learned Latin letters with the loop under test."""
-    out = tmp_path_factory.mktemp("latin") / "run"
-    config = TrainConfig(epochs=6, strategy="from-scratch")
-    result = train(backbone(), letters(LATIN, 30), out=out, config=config)
-    assert result.accuracy > 0.6
-    return ResNetModel.from_pretrained(out / "model").state_dict()
+
+    def learn(out: Path) -> None:
+        config = TrainConfig(epochs=6, strategy="from-scratch")
+        assert train(backbone(), letters(LATIN, 30), out=out, config=config).accuracy > 0.6
+
+    return ResNetModel.from_pretrained(once(tmp_path_factory, "latin", learn) / "model").state_dict()
 
 
 @pytest.fixture
