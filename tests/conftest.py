@@ -35,6 +35,8 @@ def pytest_configure(config):
     # Nothing listens there: a test in this process that asks the Hub is offline.
     os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    # To start a thread for each tensor takes longer than to read the few small ones of the tests.
+    os.environ["HF_DEACTIVATE_ASYNC_LOAD"] = "1"
 
 
 @pytest.fixture(autouse=True, scope="session")

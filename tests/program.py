@@ -74,6 +74,7 @@ def environment(home: Path, more: Mapping[str, str] = {}) -> dict[str, str]:
         "OMP_NUM_THREADS": "1",
         "EXPERTISE_GRAPH_ISOLATE": "0",
         "PYTHONDONTWRITEBYTECODE": "1",
+        "HF_DEACTIVATE_ASYNC_LOAD": "1",
     }
     return {**kept, **fixed, **more}
 

@@ -33,8 +33,11 @@ tags: [vision]
 WEIGHTS = save({"a": np.arange(6000, dtype=np.float32).reshape(60, 100), "b": np.ones(7, dtype=np.float16)})
 PRELUDE = """
 import json, sys
-from huggingface_hub import *
-from huggingface_hub import errors
+# Not all that it offers: some of that imports torch.
+from huggingface_hub import (
+    HfApi, ModelCard, dataset_info, get_safetensors_metadata, hf_hub_download, list_datasets, list_models,
+    list_repo_refs, model_info, snapshot_download,
+)
 def attempt(call):
     try:
         return call()

@@ -169,9 +169,8 @@ def load_model(folder: Path, config: PretrainedConfig, state: dict[str, torch.Te
         SourceError: when the weights are not those of the model.
     """
     try:
-        with torch.device("meta"):
-            reader: Any = type(new_model(config))
         with Quiet():
+            reader = _class_of(config)
             model, report = reader.from_pretrained(
                 None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
             )
@@ -192,14 +191,30 @@ def new_model(config: PretrainedConfig) -> nn.Module:
     Raises:
         ValueError: when the library has none, as of a configuration of a part of a model.
     """
-    reader = _library(class_of(config))
-    named = hasattr(reader, "from_config")
-    # The library would import all its models, for fifteen seconds, to name them in its error.
-    if named and type(config) not in reader._model_mapping:
-        raise ValueError(f"{type(config).__name__} is not the configuration of a whole model")
+    reader = _reader_of(config)
     with Quiet():
-        model: nn.Module = reader.from_config(config) if named else reader(config)
+        model: nn.Module = reader.from_config(config) if hasattr(reader, "from_config") else reader(config)
     return model
+
+
+def _class_of(config: PretrainedConfig) -> Any:
+    """Return the class of the model of a configuration; of several, the one that it names itself."""
+    reader = _reader_of(config)
+    if not hasattr(reader, "from_config"):
+        return reader
+    classes = reader._model_mapping[type(config)]
+    if not isinstance(classes, tuple):
+        return classes
+    with torch.device("meta"):
+        return type(reader.from_config(config))
+
+
+def _reader_of(config: PretrainedConfig) -> Any:
+    reader = _library(class_of(config))
+    # The library would import all its models, for fifteen seconds, to name them in its error.
+    if hasattr(reader, "from_config") and type(config) not in reader._model_mapping:
+        raise ValueError(f"{type(config).__name__} is not the configuration of a whole model")
+    return reader
 
 
 def new_classifier(config: PretrainedConfig, modality: str) -> nn.Module:

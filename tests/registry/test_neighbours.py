@@ -38,6 +38,24 @@ def checkpoints(tmp_path_factory):
     return [*made, root / "twin"]
 
 
+@pytest.fixture(scope="module")
+def _seven_registered(_initialised, checkpoints, tmp_path_factory):
+    """A workspace with the first seven of them; not to be written to."""
+    folder = shutil.copytree(_initialised, tmp_path_factory.mktemp("seven") / "workspace")
+    with Workspace(folder) as workspace:
+        for checkpoint in checkpoints[:7]:
+            workspace.register(f"dir:{checkpoint}")
+    return folder
+
+
+@pytest.fixture
+def seven(_seven_registered, tmp_path, monkeypatch):
+    """A copy of a workspace with the first seven checkpoints, which is the current folder."""
+    folder = shutil.copytree(_seven_registered, tmp_path / "seven")
+    monkeypatch.chdir(folder)
+    return folder
+
+
 def brute_force(workspace):
     """Compute lists and mutual edges from features that are computed now, without index or sketch."""
     probe_set = probes.current(workspace.store, "image")
@@ -91,10 +109,8 @@ def test_lists_and_edges_are_right_after_any_sequence_of_register_and_rm(blank, 
             assert [n.expert.id for n in near] == [b for b, _ in lists[expert.id][:4]]
 
 
-def test_several_newcomers_at_once_enter_the_same_list(blank, checkpoints):
+def test_several_newcomers_at_once_enter_the_same_list(seven, checkpoints):
     with Workspace() as workspace:
-        for checkpoint in checkpoints[:7]:
-            workspace.register(f"dir:{checkpoint}")
         probe_set = probes.current(workspace.store, "image")
         prober = Prober(arrays=workspace.store.features)
         for checkpoint in checkpoints[7:]:
@@ -105,10 +121,8 @@ def test_several_newcomers_at_once_enter_the_same_list(blank, checkpoints):
         assert_right(workspace)
 
 
-def test_refresh_again_changes_nothing(blank, checkpoints):
+def test_refresh_again_changes_nothing(seven):
     with Workspace() as workspace:
-        for checkpoint in checkpoints[:7]:
-            workspace.register(f"dir:{checkpoint}")
         probe_set = probes.current(workspace.store, "image").id
         before = [e.created_at for e in workspace.store.edges()], workspace.store.generation()
         refresh(workspace.store, probe_set)
@@ -235,12 +249,10 @@ def test_a_newcomer_to_a_large_registry_reads_no_more_of_it_than_to_a_small_one(
 
 
 @pytest.mark.parametrize("damage", ["delete", "truncate", "flip", "other", "no side-car", "garbage side-car"])
-def test_a_damaged_index_is_rebuilt_loudly_and_answers_right(blank, checkpoints, damage, capsys):
+def test_a_damaged_index_is_rebuilt_loudly_and_answers_right(seven, damage, capsys):
     with Workspace() as workspace:
-        for checkpoint in checkpoints[:7]:
-            workspace.register(f"dir:{checkpoint}")
         expected = {e.id: workspace.similar(e.id, 6) for e in workspace.experts("image")}
-    path = next((blank / "embeddings" / "index").glob("*.faiss"))
+    path = next((seven / "embeddings" / "index").glob("*.faiss"))
     side_car = path.with_suffix(".faiss.json")
     content = path.read_bytes()
     if damage == "delete":

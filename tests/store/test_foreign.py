@@ -1,5 +1,6 @@
 """A registry from elsewhere, or damaged: nothing in it is run, and one bad cell does not end the work."""
 
+import shutil
 import sqlite3
 
 import numpy as np
@@ -29,6 +30,25 @@ def change(folder, *statements):
 def said_once():
     """What is said once a process is said once a test."""
     rows.tell.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def _three_registered(_initialised, tmp_path_factory):
+    """A workspace with three networks, which lie beside it; not to be written to."""
+    folder = shutil.copytree(_initialised, tmp_path_factory.mktemp("three") / "workspace")
+    models = [materials.resnet(folder.parent / f"m{i}", i) for i in range(3)]
+    with Workspace(folder) as opened:
+        for model in models:
+            opened.register(f"dir:{model}")
+    return folder, models
+
+
+@pytest.fixture
+def three(_three_registered, tmp_path, monkeypatch):
+    """A copy of that workspace, which is the current folder, and the networks."""
+    folder = shutil.copytree(_three_registered[0], tmp_path / "three")
+    monkeypatch.chdir(folder)
+    return folder, _three_registered[1]
 
 
 HOSTILE = {
@@ -136,12 +156,11 @@ def test_a_damaged_cell_leaves_out_its_row_only(tmp_path, column, value):
     assert invoke("--workspace", tmp_path, "ls").worked().err == ""
 
 
-def test_a_damaged_expert_is_worked_around_and_registered_again(blank):
-    models = [materials.resnet(blank / f"m{i}", i) for i in range(3)]
-    invoke("register", *(f"dir:{model}" for model in models)).worked()
-    change(blank, "UPDATE experts SET meta = 'x' WHERE name = 'm1'")
+def test_a_damaged_expert_is_worked_around_and_registered_again(three):
+    folder, models = three
+    change(folder, "UPDATE experts SET meta = 'x' WHERE name = 'm1'")
     invoke("similar", "m0", "-k", "2").worked()
-    data = materials.pictures(blank / "data", 2, 6)
+    data = materials.pictures(folder / "data", 2, 6)
     assert len(invoke("query", data, "--budget", "2", "--json").worked().json["candidates"]) == 2
     invoke("register", f"dir:{models[1]}").worked()
     rows.tell.cache_clear()
@@ -186,18 +205,17 @@ DAMAGED_VECTORS = {
 
 
 @pytest.mark.parametrize("name", DAMAGED_VECTORS)
-def test_a_damaged_vector_is_made_again(blank, name, capsys):
-    models = [materials.resnet(blank / f"m{i}", i) for i in range(3)]
-    invoke("register", *(f"dir:{model}" for model in models)).worked()
+def test_a_damaged_vector_is_made_again(three, name, capsys):
+    folder, models = three
     change(
-        blank,
+        folder,
         f"UPDATE embeddings SET vector = {DAMAGED_VECTORS[name]} WHERE owner = "
         "(SELECT id FROM experts WHERE name = 'm2')",
     )
     # Whoever needs all vectors meets it.
-    for index in (blank / "embeddings" / "index").iterdir():
+    for index in (folder / "embeddings" / "index").iterdir():
         index.unlink()
-    other = materials.resnet(blank / "other", 9)
+    other = materials.resnet(folder / "other", 9)
     done = invoke("register", f"dir:{other}").worked()
     assert "is damaged and was left out; register the expert again" in done.err
     invoke("register", f"dir:{models[2]}").worked()
@@ -256,18 +274,16 @@ def test_a_damaged_note_of_what_was_begun_is_one_line_and_forgotten(blank, name)
         assert opened.store.abandoned() == []
 
 
-def test_row_numbers_that_no_index_takes_end_no_removal(blank):
-    models = [materials.resnet(blank / f"m{i}", i) for i in range(3)]
-    invoke("register", *(f"dir:{model}" for model in models)).worked()
-    change(blank, "UPDATE embeddings SET id = -id")
+def test_row_numbers_that_no_index_takes_end_no_removal(three):
+    folder, _ = three
+    change(folder, "UPDATE embeddings SET id = -id")
     invoke("rm", "m0").worked()
 
 
-def test_features_of_other_inputs_are_not_compared(blank):
+def test_features_of_other_inputs_are_not_compared(three):
     """Those of an earlier version, which kept no key with them."""
-    models = [materials.resnet(blank / f"m{i}", i) for i in range(3)]
-    invoke("register", *(f"dir:{model}" for model in models)).worked()
-    for path in (blank / "embeddings" / "features").rglob("*.safetensors"):
+    folder, _ = three
+    for path in (folder / "embeddings" / "features").rglob("*.safetensors"):
         save_file({"features": np.ones((5, 2), np.float32)}, path)
     invoke("rm", "m0").worked()
     invoke("similar", "m1").worked()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -81,12 +82,16 @@ class _Problem:
         """Return the problem of some of the targets."""
         return _Problem(self.n, self.s, self.projected[some], self.residual[some])
 
+    @cached_property
+    def sums(self) -> torch.Tensor:
+        """(k, 2): products with it are sums weighted by s, and plain ones."""
+        return torch.stack([self.s, torch.ones_like(self.s)], dim=1)
+
     def moments(self, alpha: torch.Tensor, beta: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return gamma, n - gamma, the squared norm of the mean weights, and the squared error, each (c,)."""
-        sums = torch.stack([self.s, torch.ones_like(self.s)], dim=1)
         shrunk = torch.outer(beta, self.s).add_(alpha[:, None]).reciprocal_()
-        gamma, rest = (shrunk @ sums).unbind(1)
-        weights, error = (shrunk.square_().mul_(self.projected) @ sums).unbind(1)
+        gamma, rest = (shrunk @ self.sums).unbind(1)
+        weights, error = (shrunk.square_().mul_(self.projected) @ self.sums).unbind(1)
         # n - gamma, without cancellation where the features can fit the targets exactly.
         free = self.n - len(self.s) + alpha * rest
         return beta * gamma, free, beta.square() * weights, self.residual + alpha.square() * error
@@ -94,19 +99,22 @@ class _Problem:
 
 def _fixed_point(problem: _Problem) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the evidence-maximising precisions alpha and beta, each (c,)."""
-    alpha, beta = torch.ones_like(problem.residual), torch.ones_like(problem.residual)
-    moving, left = torch.arange(len(alpha), device=alpha.device), problem
+    found = torch.ones(2, len(problem.residual), dtype=problem.residual.dtype, device=problem.residual.device)
+    least = found.new_tensor([[1e-12], [1e-30]])
+    moving, left, now = torch.arange(found.shape[1], device=found.device), problem, found
+    # Hundreds of steps on a few numbers: the time goes into the number of operations, so both run in one.
     for _ in range(_MAX_ITERATIONS):
-        before = alpha[moving], beta[moving]
-        gamma, free, weights, error = left.moments(*before)
-        alpha[moving] = (gamma / weights.clamp_min(1e-12)).clamp(1e-9, 1e12)
-        beta[moving] = (free / error.clamp_min(1e-30)).clamp(1e-9, 1e12)
-        moved = (alpha[moving] / before[0]).log().abs() + (beta[moving] / before[1]).log().abs()
-        still = moved >= _TOLERANCE
+        gamma, free, weights, error = left.moments(*now)
+        then, divisor = now, torch.maximum(torch.stack([weights, error]), least)
+        now = (torch.stack([gamma, free]) / divisor).clamp_(1e-9, 1e12)
+        still = (now / then).log_().abs_().sum(0) >= _TOLERANCE
         if not still.all():
-            moving, left = moving[still], left.of(still)
-        if not len(moving):
-            break
+            found[:, moving] = now
+            moving, left, now = moving[still], left.of(still), now[:, still]
+            if not len(moving):
+                break
+    found[:, moving] = now
+    alpha, beta = found
     return alpha, beta
 
 
