@@ -237,15 +237,15 @@ def test_a_newcomer_to_a_large_registry_reads_no_more_of_it_than_to_a_small_one(
     read = {}
     with Counting(tmp_path) as store:
         store.put_probe_set(probe_set)
-        for i in range(1600):
+        for i in range(800):
             synthetic(store, f"{i:04}", centres[i % 40] + 0.2 * rng.normal(size=64))
-            if i + 1 in (399, 400, 1599, 1600):
+            if i + 1 in (199, 200, 799, 800):
                 before = store.read
                 refresh(store, "probe:syn")
                 read[i + 1] = store.read - before
     # Its own vector, and vector and description of those recalled.
-    assert read[400] <= 2 + 2 * (neighbours.RECALLED + 1)
-    assert read[1600] <= read[400] + 2
+    assert read[200] <= 2 + 2 * (neighbours.RECALLED + 1)
+    assert read[800] <= read[200] + 2
 
 
 @pytest.mark.parametrize("damage", ["delete", "truncate", "flip", "other", "no side-car", "garbage side-car"])
