@@ -22,11 +22,6 @@ from tests.program import invoke
 FAST = ("--budget", 2, "--json")
 
 
-@pytest.fixture
-def letters(tmp_path):
-    return materials.pictures(tmp_path / "letters", 4, 8)
-
-
 def image_folder(path):
     return materials.pictures(path, 3, 6), ()
 
@@ -144,8 +139,7 @@ def test_other_file_names_change_neither_sample_nor_answer(workspace, registered
     assert answers[0] == answers[1]
 
 
-def test_history_answers_without_a_budget(workspace, letters):
-    invoke("query", letters, *FAST).worked()
+def test_history_answers_without_a_budget(asked, letters):
     answer = invoke("query", letters, "--budget", 0, "--json").worked().json
     assert answer["experts_run"] == 0
     assert sum(c["ran"] for c in answer["candidates"]) == 2
@@ -198,7 +192,7 @@ def test_experts_of_letters_are_found_for_letters(workspace):
     assert by_name[places[0]]["predicted"] > answer["baseline"]["predicted"]
 
 
-def test_a_table_shows_places_ties_baseline_and_the_command(workspace, letters):
+def test_a_table_shows_places_ties_baseline_and_the_command(asked, letters):
     done = invoke("query", letters, "--budget", 2).worked()
     answer = invoke("query", letters, *FAST).worked().json
     for candidate in answer["candidates"]:
@@ -211,7 +205,7 @@ def test_a_table_shows_places_ties_baseline_and_the_command(workspace, letters):
     assert answer["command"] in done.out.splitlines()[-1]
 
 
-def test_quiet_and_csv_are_for_programs(workspace, letters):
+def test_quiet_and_csv_are_for_programs(asked, letters):
     answer = invoke("query", letters, *FAST).worked().json
     ids = invoke("query", letters, "-q").worked().lines
     assert sorted(ids) == sorted(c["expert"] for c in answer["candidates"])
@@ -220,13 +214,13 @@ def test_quiet_and_csv_are_for_programs(workspace, letters):
     assert not [v for r in rows for v in r.values() if v.startswith(("=", "+", "@"))]
 
 
-def test_top_shortens_the_list_and_not_the_search(workspace, letters):
+def test_top_shortens_the_list_and_not_the_search(asked, letters):
     whole = invoke("query", letters, *FAST).worked().json
     short = invoke("query", letters, *FAST, "--top", 1).worked().json
     assert short["candidates"] == whole["candidates"][:1]
 
 
-def test_filters_leave_out_what_does_not_meet_them(workspace, letters):
+def test_filters_leave_out_what_does_not_meet_them(asked, letters):
     def names(*options):
         answer = invoke("query", letters, *FAST, *options).worked().json
         return {c["name"] for c in answer["candidates"]}
@@ -236,10 +230,10 @@ def test_filters_leave_out_what_does_not_meet_them(workspace, letters):
     assert names("--license", "Apache-2.0") == set(IMAGE_EXPERTS)
     assert names("--exclude-license", "unknown") == set(IMAGE_EXPERTS)
     assert names("--modality", "image") == set(IMAGE_EXPERTS)
-    before = materials.counts(workspace)
+    before = materials.counts(asked)
     for options in (("--license", "gpl-3.0"), ("--tag", "none"), ("--max-params", 10), ("--max-mb", 0.001)):
         invoke("query", letters, "--budget", 1, *options).failed("none of 4 experts meets the constraints")
-    assert materials.counts(workspace) == before
+    assert materials.counts(asked) == before
     invoke("query", letters, "--modality", "text").failed("--modality text", "holds images")
 
 

@@ -19,11 +19,6 @@ from tests.program import Done, environment, invoke
 FAST = ("--budget", 2, "--json")
 
 
-@pytest.fixture
-def letters(tmp_path):
-    return materials.pictures(tmp_path / "letters", 4, 8)
-
-
 def tell(rows):
     """Import results: {task: {expert: accuracy}}."""
     lines = [f"{e},{t},accuracy,{v}" for t, given in rows.items() for e, v in given.items()]
@@ -71,7 +66,7 @@ def test_the_level_of_other_tasks_gives_accuracies(workspace, letters):
     assert any("no expert was run on this one" in note for note in answer["notes"])
 
 
-def test_a_few_worth_trying_together_are_named(workspace, letters):
+def test_a_few_worth_trying_together_are_named(asked, letters):
     answer = invoke("query", letters, *FAST).worked().json
     names = {c["expert"]: c["name"] for c in answer["candidates"]}
     together = [names[i] for i in answer["together"]]
@@ -83,9 +78,8 @@ def test_a_few_worth_trying_together_are_named(workspace, letters):
     assert invoke("query", letters, *FAST, "--top", 1).worked().json["together"] == answer["together"]
 
 
-def test_the_best_that_each_constraint_keeps_out_is_named(workspace, letters):
+def test_the_best_that_each_constraint_keeps_out_is_named(asked_of_all, letters):
     options = ("--max-params", "480k", "--max-dim", "112")
-    invoke("query", letters, "--budget", 4).worked()
     answer = invoke("query", letters, "--budget", 4, "--json", "--max-params", "480k").worked().json
     (excluded,) = answer["excluded"]
     assert set(excluded) == {"constraint", "expert", "name", "predicted", "low", "high"}
@@ -154,7 +148,7 @@ def test_a_budget_in_seconds_runs_what_fits_and_none_answers_from_what_is_known(
     assert rest["candidates"] == timed["candidates"]
 
 
-def test_asking_twice_prints_the_same_bytes_but_for_the_seconds(workspace, letters):
+def test_asking_twice_prints_the_same_bytes_but_for_the_seconds(asked, letters):
     tell(graded("emoji", tasks=3))
     invoke("query", letters, *FAST).worked()
     first, again = (invoke("query", letters, *FAST).worked().out for _ in range(2))
@@ -221,7 +215,7 @@ def test_ctrl_c_in_the_query_of_a_warm_start_trains_nothing(workspace, tmp_path)
         "emoji-names,elsewhere,accuracy,0.1,400",
     ],
 )
-def test_a_result_of_another_kind_or_on_five_items_changes_no_prediction(workspace, letters, row):
+def test_a_result_of_another_kind_or_on_five_items_changes_no_prediction(asked_of_all, letters, row):
     def predicted():
         answer = invoke("query", letters, "--budget", 4, "--json").worked().json
         return {c["name"]: [c["predicted"], c["low"], c["high"]] for c in answer["candidates"]}, answer[
@@ -239,9 +233,8 @@ def test_a_result_of_another_kind_or_on_five_items_changes_no_prediction(workspa
         assert found == pytest.approx(before[0][name], abs=0.005)
 
 
-def test_results_of_the_same_kind_do_change_it(workspace, letters):
+def test_results_of_the_same_kind_do_change_it(asked_of_all, letters):
     rows = "".join(f"emoji,t{i},accuracy,0.97,400\n" for i in range(6))
-    invoke("query", letters, "--budget", 4, "--json").worked()
     before = invoke("query", letters, "--budget", 4, "--json").worked().json["candidates"][0]["predicted"]
     invoke("history", "import", "-", stdin=f"expert,task,metric,value,n\n{rows}").worked()
     scores = "".join(f"emoji,t{i},ridge_accuracy,0.6\n" for i in range(6))

@@ -25,7 +25,7 @@ def latin_weights(tmp_path_factory, _one_thread):
     """A network that learned Latin letters with the loop under test."""
 
     def learn(out: Path) -> None:
-        config = TrainConfig(epochs=5, batch_size=16, strategy="from-scratch")
+        config = TrainConfig(epochs=7, batch_size=16, strategy="from-scratch")
         assert train(backbone(), letters(LATIN, 18), out=out, config=config).accuracy > 0.6
 
     return ResNetModel.from_pretrained(once(tmp_path_factory, "latin", learn) / "model").state_dict()

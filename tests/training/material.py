@@ -70,11 +70,11 @@ class Pooled(nn.Module):
 
     def __init__(self, seed: int) -> None:
         super().__init__()
-        widths = [32, 64, 96, 128]
+        widths = [16, 32, 64, 128]
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.net = ResNetModel(
-                ResNetConfig(embedding_size=32, hidden_sizes=widths, depths=[1] * 4, layer_type="basic")
+                ResNetConfig(embedding_size=16, hidden_sizes=widths, depths=[1] * 4, layer_type="basic")
             )
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:

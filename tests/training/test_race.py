@@ -24,19 +24,30 @@ from tests.conftest import IMAGE_EXPERTS
 from tests.nodes import task
 from tests.program import ROOT, invoke
 
-EMOJI = ROOT / "examples" / "emoji-redrawn"
 QUERY = Query(budget=3, sample=100, race=4)
 
 
 @pytest.fixture(scope="module")
-def raced(registered, tmp_path_factory):
+def emoji(tmp_path_factory):
+    """Emoji as others draw them: ten of each group to train on, three to test on."""
+    root = tmp_path_factory.mktemp("emoji") / "emoji-redrawn"
+    for split, most in (("train", 10), ("test", 3)):
+        for group in sorted((ROOT / "examples" / "emoji-redrawn" / split).iterdir()):
+            (root / split / group.name).mkdir(parents=True)
+            for picture in sorted(group.iterdir())[:most]:
+                shutil.copy(picture, root / split / group.name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def raced(registered, emoji, tmp_path_factory):
     """A workspace after a race of four, its answers without and with the race, and what was trained."""
     folder = tmp_path_factory.mktemp("raced") / "workspace"
     shutil.copytree(registered, folder)
     trained = []
     with Workspace(folder, progress=lambda label, *_: trained.append(label)) as opened:
-        before = opened.query(EMOJI, Query(budget=3, sample=100))
-        after = opened.query(EMOJI, QUERY)
+        before = opened.query(emoji, Query(budget=3, sample=100))
+        after = opened.query(emoji, QUERY)
     return folder, before, after, [t for t in dict.fromkeys(trained) if t.startswith("race")]
 
 
@@ -81,11 +92,11 @@ def test_all_are_trained_briefly_and_the_better_half_goes_on(raced):
         assert opened.runs() == []
 
 
-def test_edges_hold_what_was_measured(raced, tmp_path):
+def test_edges_hold_what_was_measured(raced, emoji, tmp_path):
     """The first rung is one epoch of a warm start: the loop itself gives the same number."""
     folder, _, answer, _ = raced
     with Workspace(folder) as opened:
-        data = opened.read(EMOJI)
+        data = opened.read(emoji)
         splits = holdout(data, seed=0)
         edges = [e for e in opened.store.edges("transfer") if e.method == "race"]
         edge = next(e for e in edges if e.meta["rung"] == 0)
@@ -122,13 +133,13 @@ def test_the_answer_rests_on_the_race(raced):
     assert any("fine-tuning 4 experts on this task" in note for note in answer.notes)
 
 
-def test_asking_again_trains_nothing(raced, after_race):
+def test_asking_again_trains_nothing(raced, after_race, emoji):
     def refuse(label, *_):
         assert not label.startswith("race"), label
 
     before = edges_of(after_race)
     with Workspace(after_race, progress=refuse) as opened:
-        again = opened.query(EMOJI, QUERY)
+        again = opened.query(emoji, QUERY)
     assert again.candidates == raced[2].candidates
     assert edges_of(after_race) == before
 
@@ -148,13 +159,13 @@ def test_a_race_of_few_takes_the_same_course_again(workspace, letters):
 
 
 @pytest.mark.slow
-def test_a_rung_that_is_missing_is_run_as_it_was(after_race):
+def test_a_rung_that_is_missing_is_run_as_it_was(after_race, emoji):
     """Going on from a checkpoint and running all rungs from the expert give the same."""
     before = edges_of(after_race)
     with Workspace(after_race) as opened:
         gone = next(e for e in before if e.meta["rung"] == 1)
         opened.store.drop_run_edges(gone.run)
-        opened.query(EMOJI, QUERY)
+        opened.query(emoji, QUERY)
     after = edges_of(after_race)
     assert len(after) == len(before)
     assert after[-1].run == gone.run
@@ -162,14 +173,14 @@ def test_a_rung_that_is_missing_is_run_as_it_was(after_race):
 
 
 @pytest.mark.slow
-def test_a_full_fine_tune_counts_instead_of_the_race(after_race, tmp_path):
+def test_a_full_fine_tune_counts_instead_of_the_race(after_race, emoji, tmp_path):
     first = edges_of(after_race)[0].source
     with Workspace(after_race) as opened:
         config = TrainConfig(epochs=1, strategy="linear-probe")
-        result = opened.warm_start(EMOJI, tmp_path / "out", expert=first, config=config)
-        answer = opened.query(EMOJI, QUERY)
+        result = opened.warm_start(emoji, tmp_path / "out", expert=first, config=config)
+        answer = opened.query(emoji, QUERY)
     reason = next(c.evidence[0] for c in answer.candidates if c.expert.id == first)
-    assert reason == f"measured {result.accuracy:.3f} on 225 test items in {result.run}"
+    assert reason == f"measured {result.accuracy:.3f} on 27 test items in {result.run}"
     assert sum(c.evidence[0].startswith("raced") for c in answer.candidates) == 3
 
 
