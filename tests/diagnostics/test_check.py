@@ -19,7 +19,7 @@ from expertise_graph.diagnostics.data_report import data_json, report_on_data
 from expertise_graph.diagnostics.items import FeatureExtractor
 from tests.diagnostics.planted import letters, single_colour
 from tests.materials import GLOSSES, LETTERS, gloss_rows, glosses
-from tests.program import invoke, run
+from tests.program import invoke
 
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 
@@ -213,9 +213,10 @@ def test_many_classes(blank, tmp_path):
     assert any("no expert was used" in note for note in found["notes"])
 
 
-def test_without_a_workspace_the_files_are_checked(tmp_path):
+def test_without_a_workspace_the_files_are_checked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     root = letters(tmp_path / "letters", 3)
-    done = run("check", root, cwd=tmp_path).worked()
+    done = invoke("check", root).worked()
     assert "note: no expert was used" in done.out
     assert "expertise-graph init" in done.out
     assert "Register experts for images" in done.out

@@ -88,28 +88,35 @@ def test_a_mean_over_the_means_of_parts_would_be_another_gradient():
     assert (wrong - right).norm() > 0.1 * right.norm()
 
 
+KINDS = ("class", "labels", "value")
 WORKER = """
 import sys
 import torch
-from expertise_graph.training.config import TrainConfig
-from tests.training.test_gradients import digits, gradients
+from tests.training.test_gradients import KINDS, digits, gradients
 torch.set_num_threads(1)
-found, loss = gradients(digits(sys.argv[1]), precision="no")
-torch.save((found, loss), f"{sys.argv[2]}.{torch.distributed.get_rank()}")
+found = {kind: gradients(digits(kind), precision="no") for kind in KINDS}
+torch.save(found, f"{sys.argv[1]}.{torch.distributed.get_rank()}")
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["class", "labels", "value"])
-def test_two_processes_have_the_gradients_of_one(kind, tmp_path):
-    (tmp_path / "worker.py").write_text(WORKER)
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory):
+    """Gradients and loss of each kind in each of two processes, which are started once: that takes longest."""
+    folder = tmp_path_factory.mktemp("two")
+    (folder / "worker.py").write_text(WORKER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command += [str(tmp_path / "worker.py"), kind, str(tmp_path / "found.pt")]
+    command += [str(folder / "worker.py"), str(folder / "found.pt")]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "ACCELERATE_MIXED_PRECISION": "no"}
     environment["PYTHONPATH"] = str(ROOT)
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-2000:]
-    (both, first), (_, second) = (torch.load(f"{tmp_path / 'found.pt'}.{i}") for i in range(2))
+    return [torch.load(f"{folder / 'found.pt'}.{i}") for i in range(2)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_two_processes_have_the_gradients_of_one(kind, of_two):
+    (both, first), (_, second) = (found[kind] for found in of_two)
     alone, loss = gradients(digits(kind), precision="no")
     assert (both - alone).norm() < 1e-5 * alone.norm()
     assert first + second == pytest.approx(loss, rel=1e-5)
