@@ -19,6 +19,7 @@ from expertise_graph.training.result import last_improvement, worth_keeping
 from expertise_graph.training.spec import RunSpec, train_by_spec
 from expertise_graph.training.time_budget import OutOfTime
 from expertise_graph.training.trainer import Trainer, train
+from tests import materials
 from tests.training.material import CYRILLIC, backbone, expert, letters
 
 SMALL = TrainConfig(epochs=3, batch_size=8)
@@ -244,7 +245,7 @@ def test_a_probe_that_is_kept_has_its_own_length(latin, tiny, tmp_path):
 
 
 def test_the_time_budget_is_used_and_kept(latin, tiny, tmp_path):
-    budget = 3.0
+    budget = 2.5 * materials.pace()
     result = train(
         latin, tiny, out=tmp_path, config=TrainConfig(epochs=10_000, patience=10_000, time_budget=budget)
     )
