@@ -101,7 +101,7 @@ torch.save(found, f"{sys.argv[1]}.{torch.distributed.get_rank()}")
 
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory):
-    """Gradients and loss of each kind in each of two processes, which are started once: that takes longest."""
+    """Gradients and loss of each kind in each of two processes, which take long to start."""
     folder = tmp_path_factory.mktemp("two")
     (folder / "worker.py").write_text(WORKER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
