@@ -44,17 +44,15 @@ def fork(arguments: list[str], out: Path) -> int:
     return child
 
 
-def import_what_was_imported(out: Path) -> float:
-    """Import what the last child that ended had imported, and return the seconds it took.
+def import_what_was_imported(out: Path) -> None:
+    """Import what the last child that ended had imported.
 
     The command itself is not run here: a process with threads must not be forked.
     """
-    began = time.perf_counter()
     for name in json.loads(Path(f"{out}.modules").read_text()):
         # Some are made by others and cannot be imported by their name.
         with contextlib.suppress(Exception):
             importlib.import_module(name)
-    return time.perf_counter() - began
 
 
 def timed(arguments: list[str], out: Path) -> float:
@@ -89,8 +87,11 @@ def main(plan: Path) -> None:
     given = json.loads(plan.read_text())
     chance, hits, said = random.Random(given["seed"]), 0, plan.with_suffix(".said")
     for command in given["commands"]:
-        seconds = timed(command["rehearsal"], said)
-        seconds = max(seconds - import_what_was_imported(said), seconds / 10)
+        timed(command["rehearsal"], said)
+        import_what_was_imported(said)
+        # Only now does it take as long as what is killed.
+        seconds = timed(command["arguments"], said)
+        start_over(command, said)
         for _ in range(command["kills"]):
             if kill(command["arguments"], said, chance.uniform(0.0, seconds)):
                 hits += 1
