@@ -26,7 +26,7 @@ from tests.program import invoke
 
 def budget():
     """Seconds for a search of some trials."""
-    return 12.0 * materials.pace()
+    return 20.0 * materials.pace()
 
 
 SMALL = Query(max_params=480_000)
