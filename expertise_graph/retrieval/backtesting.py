@@ -115,17 +115,14 @@ def _warm(history: History, plan: BacktestPlan, column: int, rows: NDArray[np.in
         mean=found.mean,
         deviation=found.deviation,
         others=simple_methods(history.without(column), plan.parameters, column),
-        first=_first(history, column, found, rows, plan.seed),
+        first=_first(found, rows, plan.seed),
     )
 
 
-def _first(
-    history: History, column: int, found: ExpertPrediction, rows: NDArray[np.intp], seed: int
-) -> tuple[int, ...]:
-    draws = outcome_draws(
-        history, column, mean=found.mean, covariance=found.covariance, noise=found.noise, seed=seed
-    )
-    return tuple(complementary(found.mean[rows], draws[:, rows], _SET))
+def _first(found: ExpertPrediction, rows: NDArray[np.intp], seed: int) -> tuple[int, ...]:
+    """Return the complementary set, as places among the rows."""
+    mean, covariance = found.mean[rows], found.covariance[np.ix_(rows, rows)]
+    return tuple(complementary(mean, outcome_draws(mean, covariance, found.noise, seed), _SET))
 
 
 def _cold(history: History, plan: BacktestPlan, column: int, rows: NDArray[np.intp]) -> _Outlook:

@@ -3,7 +3,8 @@
 The standardised result of expert e on task t is ``f_e(t) + noise`` with
 ``cov(f_e(t), f_e(s)) = loading_t loading_s + own_ts``: general quality, and what the expert does better
 or worse on like tasks; what is left is the fit of expert and task. For the target this gives each
-expert a mean and a precision of its own; experts with similar covariates then share what is known about them.
+expert a mean and a precision of its own; experts with similar covariates then share what is known about them,
+and experts that surprised together on other tasks share the fit.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from expertise_graph.retrieval.covariates import Covariate, weigh
 from expertise_graph.retrieval.factors import Factors, fit_factors
 from expertise_graph.retrieval.history import History
+from expertise_graph.retrieval.residuals import residual_covariance
 from expertise_graph.retrieval.scale import joint_levels, standardised_columns
 
 Array = NDArray[np.float64]
@@ -61,12 +63,13 @@ class Forecast:
         return np.diag(self.covariance) + self.noise
 
 
-def forecast(history: History, target: int) -> Forecast:
+def forecast(history: History, target: int, residuals: Array | None = None) -> Forecast:
     """Return what the results on other tasks say about the target.
 
     Args:
         history: its results on the target are not looked at.
         target: column of the task.
+        residuals: those of `residuals_of`, where they were worked out before.
     """
     values = _standing(history, target)
     factors = fit_factors(values, history.likeness, target)
@@ -76,14 +79,20 @@ def forecast(history: History, target: int) -> Forecast:
     joined, covariance = _join(mean, variance, worth, prior)
     # What other tasks say nothing about: mostly how well expert and task fit, which scores can tell.
     fit = max(float(factors.noise[target]) - NOISE, 0.0)
+    residuals = residual_covariance(values) if residuals is None else residuals
     return Forecast(
         mean=joined,
         alone=mean,
-        covariance=covariance + fit * np.eye(len(mean)),
+        covariance=covariance + fit * residuals,
         noise=NOISE,
         results=(~np.isnan(values)).sum(axis=1),
         covariates=weights,
     )
+
+
+def residuals_of(history: History, target: int) -> Array:
+    """Return which experts surprised together on the other tasks, (E, E)."""
+    return residual_covariance(_standing(history, target))
 
 
 def _standing(history: History, target: int) -> Array:

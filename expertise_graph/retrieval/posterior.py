@@ -71,7 +71,7 @@ def infer(search: ExpertSearch) -> Posterior:
     vector = _task_vector(search)
     affinity = _affinity(search, vector)
     history = _with_evidence(search, affinity, vector)
-    prediction = predict(history, search.pool.target)
+    prediction = predict(history, search.pool.target, search.pool.residuals)
     n = len(search.pool.experts)
     indices = search.were_run()
     odds, doubt = _probed(search)

@@ -11,7 +11,6 @@ from expertise_graph.core import chi2_quantile
 from expertise_graph.retrieval.forecast import Forecast, forecast
 from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.reliability import UNRUN, Observation, weigh_scores
-from expertise_graph.retrieval.scale import accuracy_of, standardised_columns
 
 Array = NDArray[np.float64]
 
@@ -22,15 +21,11 @@ GRAPH_SHARE = 0.3
 # Power of the cosine of two embeddings that is their correlation. Most networks are alike to some degree
 # and tell little of each other: of a cosine of .5 the fourth power leaves .06, of .95 it leaves .8.
 SHARPNESS = 4
-# Scores that surprise more than this share of tasks do make history doubtful. Planted histories that
-# mislead are corrected with .95 (correlation with the truth -.94 to .89 for five experts) (LOG.md); .5,
-# whatever exceeds the usual, would correct more of them, and widen half of the predictions whose history is
-# right.
+# Scores that surprise more than this share of tasks do make history doubtful. On published tables nothing
+# changes without (LOG.md); a history of nine tasks that are all of the other kind than this one is turned
+# by four scores with it only.
 CREDIBLE = 0.95
-# Complete tasks that it takes to draw from what they left unpredicted; of fewer the same surprises repeat.
-# Such draws gave the best of five 3.35 points on model-recycling, Gaussian ones 3.10 (LOG.md).
-_FEWEST_TASKS = 8
-# Gaussian draws: the mean of the best of a set is known to a twentieth of a deviation.
+# Draws of the results: the mean of the best of a set is known to a twentieth of a deviation.
 _DRAWS = 512
 
 
@@ -66,14 +61,15 @@ class ExpertPrediction:
         return np.sqrt(np.diag(self.covariance) + self.noise)
 
 
-def predict(history: History, target: int) -> ExpertPrediction:
+def predict(history: History, target: int, residuals: Array | None = None) -> ExpertPrediction:
     """Return what results on other tasks and scores on this one say of every expert.
 
     Args:
         history: its results on the target are not looked at, its scores there are.
         target: column of the task.
+        residuals: (E, E) which experts surprise together, where that was worked out before.
     """
-    before = forecast(history, target)
+    before = forecast(history, target, residuals)
     prior = over_graph(before.covariance, history.graph)
     unrun = weigh_scores(history, target, lambda name: name in UNRUN)
     first = condition(before.mean, prior, unrun)
@@ -192,39 +188,15 @@ def complementary(mean: Array, draws: Array, k: int) -> list[int]:
     return chosen
 
 
-def outcome_draws(
-    history: History, target: int, *, mean: Array, covariance: Array, noise: float, seed: int
-) -> Array:
-    """Return draws (draws, E) of the results on the target, up to the task's level.
-
-    With enough complete tasks in the history a draw is the prediction plus what another task left
-    unpredicted, in that task's unit: experts that surprise together, and tasks on which much is to
-    be gained, are as history has them. Else draws come from the Gaussian posterior.
+def outcome_draws(mean: Array, covariance: Array, noise: float, seed: int) -> Array:
+    """Return draws (draws, E) of the results on a task, in its standard units, luck included.
 
     Args:
-        history: its results on the target are not looked at.
-        target: column of the task.
-        mean: (E,) predicted, in standard units.
+        mean: (E,) predicted.
         covariance: (E, E) of the experts' worth.
         noise: variance of a measured result around that.
-        seed: of the Gaussian draws.
+        seed: of the draws.
     """
-    hidden = history.without(target)
-    values, _, _ = standardised_columns(hidden.outcomes)
-    tried = ~np.isnan(values).all(axis=1)
-    complete = [t for t in range(values.shape[1]) if t != target and not np.isnan(values[tried, t]).any()]
-    if len(complete) >= _FEWEST_TASKS and tried.any():
-        spread = standardised_columns(_in_unit(hidden))[2]
-        left = [values[:, t] - forecast(hidden, t).mean for t in complete]
-        rests = [np.nan_to_num(rest) for rest in left]
-        return np.stack([spread[t] * (mean + rest) for t, rest in zip(complete, rests, strict=True)])
     rng = np.random.default_rng(seed)
     worth = gaussian_draws(mean, covariance, _DRAWS, rng)
     return np.asarray(worth + np.sqrt(noise) * rng.standard_normal(worth.shape))
-
-
-def _in_unit(history: History) -> Array:
-    """Return log-odds as fractions again; what counts in the end is accuracy."""
-    fractional = True if history.fractional is None else history.fractional
-    fractions = accuracy_of(np.where(fractional, history.outcomes, np.nan))
-    return np.where(np.isnan(fractions), history.outcomes, fractions)

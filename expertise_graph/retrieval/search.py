@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from expertise_graph.core import (
     UntrustedError,
 )
 from expertise_graph.retrieval.evidence import Evidence, Runner, Sample
+from expertise_graph.retrieval.forecast import residuals_of
 from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.results import Measured
 
@@ -55,6 +57,11 @@ class Pool:
     target: int
     distances: Array | None
     task_vectors: Mapping[str, Array]
+
+    @cached_property
+    def residuals(self) -> Array:
+        """Which of the experts of the history surprised together on other tasks."""
+        return residuals_of(self.history, self.target)
 
     def embedded(self) -> list[int]:
         """Return the indices of the experts that have an embedding."""

@@ -7,7 +7,7 @@ import pytest
 
 from expertise_graph.retrieval.covariates import Covariate, weigh
 from expertise_graph.retrieval.factors import fit_factors
-from expertise_graph.retrieval.forecast import NOISE, forecast, shares
+from expertise_graph.retrieval.forecast import NOISE, forecast, residuals_of, shares
 from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.scale import joint_levels, standardised_columns
 
@@ -56,7 +56,7 @@ def test_forecast_is_the_joint_gaussian_given_the_results(seed, missing):
     found = forecast(given, 2)
     np.testing.assert_allclose(found.mean, mean, atol=1e-8)
     np.testing.assert_allclose(found.alone, mean, atol=1e-8)
-    np.testing.assert_allclose(found.covariance, covariance + fit * np.eye(12), atol=1e-5)
+    np.testing.assert_allclose(found.covariance, covariance + fit * residuals_of(given, 2), atol=1e-5)
     np.testing.assert_allclose(found.variance, np.diag(found.covariance) + NOISE)
 
 
@@ -77,7 +77,7 @@ def test_experts_of_like_covariates_share_what_is_known():
     prior = worth * ((1.0 - share) * np.eye(12) + share * kernel)
     # In the form of precisions, which add.
     expected = np.linalg.inv(np.linalg.inv(prior) + np.diag(precision))
-    np.testing.assert_allclose(found.covariance, expected + fit * np.eye(12), atol=1e-6)
+    np.testing.assert_allclose(found.covariance, expected + fit * residuals_of(given, 1), atol=1e-6)
     np.testing.assert_allclose(found.mean, expected @ (alone / variance), atol=1e-6)
 
 

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.predict import complementary, outcome_draws
-
-NAN = np.nan
+from expertise_graph.retrieval.predict import complementary, outcome_draws, predict
 
 
 def greedy(mean, draws, k):
@@ -51,58 +49,24 @@ def test_equals_are_taken_by_their_mean_and_all_if_asked():
     assert sorted(complementary(np.zeros(4), draws, 9)) == [0, 1, 2, 3]
 
 
-def history(outcomes, fractional=True):
-    experts, tasks = outcomes.shape
-    return History(
-        experts=tuple(map(str, range(experts))),
-        tasks=tuple(map(str, range(tasks))),
-        outcomes=outcomes,
-        fractional=np.full(tasks, fractional),
-    )
-
-
-def draws_of(given, mean, seed=0):
-    n = len(mean)
-    return outcome_draws(given, 0, mean=mean, covariance=0.3 * np.eye(n) + 0.2, noise=0.1, seed=seed)
-
-
-def test_with_little_history_draws_are_those_of_the_posterior():
-    given = history(np.random.default_rng(0).normal(size=(5, 4)))
-    mean = np.arange(5.0)
-    found = np.concatenate([draws_of(given, mean, seed) for seed in range(40)])
+def test_draws_of_results_are_those_of_the_posterior_and_its_luck():
+    mean, worth = np.arange(5.0), 0.3 * np.eye(5) + 0.2
+    found = np.concatenate([outcome_draws(mean, worth, 0.1, seed) for seed in range(40)])
     np.testing.assert_allclose(found.mean(axis=0), mean, atol=0.03)
-    expected = 0.3 * np.eye(5) + 0.2 + 0.1 * np.eye(5)
-    np.testing.assert_allclose(np.cov(found.T), expected, atol=0.03)
+    np.testing.assert_allclose(np.cov(found.T), worth + 0.1 * np.eye(5), atol=0.03)
+    np.testing.assert_array_equal(outcome_draws(mean, worth, 0.1, 3), outcome_draws(mean, worth, 0.1, 3))
 
 
-def test_with_enough_history_experts_that_surprise_together_do_so_in_the_draws():
+def test_experts_that_surprised_together_elsewhere_are_not_chosen_twice():
     rng = np.random.default_rng(1)
-    outcomes = rng.normal(size=(6, 20))
-    outcomes[1] = outcomes[0] + 0.05 * rng.normal(size=20)
-    found = draws_of(history(outcomes), np.zeros(6))
-    assert found.shape == (19, 6)
-    correlation = np.corrcoef(found.T)
-    assert correlation[0, 1] > 0.95
-    assert np.abs(correlation[0, 2:]).max() < 0.8
-
-
-@pytest.mark.parametrize("fractional", [True, False])
-def test_tasks_count_by_what_is_to_be_gained_on_them(fractional):
-    outcomes = np.random.default_rng(2).normal(size=(8, 12))
-    outcomes[:, 5] *= 0.01
-    spread = draws_of(history(outcomes, fractional), np.zeros(8)).std(axis=1)
-    assert spread[4] < 0.1 * np.median(spread)
-
-
-@pytest.mark.parametrize("fractional", [True, False])
-def test_the_targets_results_and_untried_experts_change_no_draw(fractional):
-    rng = np.random.default_rng(3)
-    outcomes = rng.normal(size=(7, 12))
-    changed = outcomes.copy()
-    changed[:, 0] = -5.0 * outcomes[:, 0] ** 2
-    mean = rng.normal(size=7)
-    one = draws_of(history(outcomes, fractional), mean)
-    np.testing.assert_array_equal(one, draws_of(history(changed, fractional), mean))
-    more = np.vstack([outcomes, np.full((1, 12), NAN)])
-    wider = draws_of(history(more, fractional), np.append(mean, 0.0))
-    np.testing.assert_allclose(wider[:, :7], one, atol=1e-9)
+    group = np.arange(12) % 2
+    outcomes = rng.normal(size=(2, 30))[group] + 0.2 * rng.normal(size=(12, 30))
+    names = [tuple(map(str, range(n))) for n in outcomes.shape]
+    found = predict(History(experts=names[0], tasks=names[1], outcomes=outcomes), 0)
+    correlation = np.corrcoef(outcome_draws(found.mean, found.covariance, found.noise, 0).T)
+    alike = group[:, None] == group[None, :]
+    np.fill_diagonal(alike, False)
+    assert correlation[alike].min() > 0.4
+    assert correlation[group == 0][:, group == 1].max() < 0.2
+    draws = outcome_draws(np.zeros(12), found.covariance, found.noise, 0)
+    assert set(group[complementary(np.zeros(12), draws, 2)]) == {0, 1}

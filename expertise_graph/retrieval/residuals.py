@@ -6,13 +6,10 @@ The result of expert e on task t, with the levels of the tasks taken out, is
 
 with the quality q_e of the expert, R traits w_e in which experts differ, and what the task asks for: a level
 a_t, a slope b_t and demands f_t. The posterior is worked out by variational EM, experts and tasks in turn,
-every variance by evidence with weak priors, so that with few tasks or one common factor it becomes the mean
-over the tasks.
+every variance by evidence with weak priors, so that with few tasks or one common factor nothing is shared.
 """
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +20,9 @@ Array = NDArray[np.float64]
 MOST_TRAITS = 6
 # Rounds of EM; later ones change predictions by less than a hundredth of a deviation.
 _ROUNDS = 40
+# Imaginary tasks on which each expert differs on its own. With four of them, four scores no longer turn a
+# history of nine tasks of the other kind; with one, four experts on six tasks have unequal variances.
+_ALONE = 2.0
 # Results further from the level than so many deviations are moved there: a broken run is no trait.
 _FARTHEST = 4.0
 # Until this round the variance of each trait is held: else traits die in sparse tables before they are found.
@@ -31,58 +31,39 @@ _HELD_ROUNDS, _HELD_PRECISION = 12, 10.0
 _LEVEL_VARIANCE, _SLOPE_VARIANCE, _IMAGINARY_TASKS = 0.1, 0.05, 4.0
 _IMAGINARY_RESULTS, _IMAGINARY_RESULTS_OF_EXPERT, _IMAGINARY_DEMANDS = 20.0, 6.0, 3.0
 _LEAST_QUALITY_VARIANCE = 0.02
-# Variance of what all experts gain or lose alike on the target: scores tell no level.
-_COMMON = 0.05
 # Ridge of how the noise of an expert grows with its quality, and how far that may go, as a logarithm.
 _NOISE_RIDGE, _NOISE_REACH = 10.0, 2.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Profiles:
-    """What E experts are expected to have in common on a task that none of them was measured on.
+def residual_covariance(values: Array) -> Array:
+    """Return the covariance (E, E) of what quality leaves open on a task that no expert was measured on.
 
-    Attributes:
-        quality: (E,) posterior mean of the quality.
-        traits: (E, R) posterior means.
-        demands: (R, R) covariance of what a task asks for.
-        slope: variance of the slope on quality.
-        own: (E,) variance of what is an expert's alone, the noise of a result included.
-    """
-
-    quality: Array
-    traits: Array
-    demands: Array
-    slope: float
-    own: Array
-
-    @property
-    def covariance(self) -> Array:
-        """(E, E) of the results on a new task."""
-        shared = self.traits @ self.demands @ self.traits.T + self.slope * np.outer(
-            self.quality, self.quality
-        )
-        return np.asarray(shared + _COMMON + np.diag(self.own))
-
-
-def fit_profiles(values: Array) -> Profiles:
-    """Return the model of results.
+    Its mean variance is 1 over the experts with results; one without shares nothing, and has the variance 1.
+    Two imaginary tasks, on which each expert differs on its own, keep few tasks from telling much.
+    What all experts gain or lose alike is left out: it is the level of the task.
 
     Args:
-        values: (E, T) standardised results with NaN; a column without any is left out.
+        values: (E, T) standardised results less the level of each task, with NaN.
 
     References:
         The factorised posterior and its updates: Lim and Teh 2007; variances that switch traits off: Bishop
         1999.
     """
-    values = values[:, ~np.isnan(values).all(axis=0)]
-    known = (~np.isnan(values)).astype(float)
-    x = np.clip(np.nan_to_num(values), -_FARTHEST, _FARTHEST)
-    fit = _Fit(x, known)
-    for number in range(_ROUNDS):
-        fit.update_experts()
-        fit.update_tasks()
-        fit.update_variances(hold=number < _HELD_ROUNDS)
-    return fit.profiles()
+    known = ~np.isnan(values)
+    rows, columns = np.any(known, axis=1), np.any(known, axis=0)
+    found = np.eye(len(values))
+    if rows.any():
+        inside = np.ix_(rows, columns)
+        fit = _Fit(np.clip(np.nan_to_num(values[inside]), -_FARTHEST, _FARTHEST), known[inside].astype(float))
+        for number in range(_ROUNDS):
+            fit.update_experts()
+            fit.update_tasks()
+            fit.update_variances(hold=number < _HELD_ROUNDS)
+        shared, tasks = fit.covariance(), int(columns.sum())
+        shared *= tasks / np.diag(shared).mean()
+        alone = _ALONE * np.eye(len(shared))
+        found[np.ix_(rows, rows)] = (shared + alone) / (tasks + _ALONE)
+    return found
 
 
 class _Fit:
@@ -177,17 +158,11 @@ class _Fit:
         second[:, 1:, 1:] += self.cov_experts
         return full, second
 
-    def profiles(self) -> Profiles:
-        """Return what is known of the experts, and of what a new task may ask for."""
-        demands = self.tasks[:, 2:]
+    def covariance(self) -> Array:
+        """Return the covariance (E, E) on a task that asks for something between what past ones asked for."""
+        demands, traits, quality = self.tasks[:, 2:], self.experts[:, 1:], self.experts[:, 0]
         summed = demands.T @ demands + self.cov_tasks[:, 2:, 2:].sum(axis=0)
-        eye = np.eye(self.rank)
-        covariance = (summed + _IMAGINARY_DEMANDS * eye) / (len(demands) + _IMAGINARY_DEMANDS)
-        unsure = np.einsum("ij,eij->e", covariance, self.cov_experts[:, 1:, 1:])
-        return Profiles(
-            quality=self.experts[:, 0],
-            traits=self.experts[:, 1:],
-            demands=covariance,
-            slope=self.slope,
-            own=self.psi + unsure,
-        )
+        asked = summed + _IMAGINARY_DEMANDS * np.eye(self.rank)
+        asked /= len(demands) + _IMAGINARY_DEMANDS
+        own = self.psi + np.einsum("ij,eij->e", asked, self.cov_experts[:, 1:, 1:])
+        return np.asarray(traits @ asked @ traits.T + self.slope * np.outer(quality, quality) + np.diag(own))
