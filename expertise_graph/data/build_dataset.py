@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from expertise_graph.core import DatasetError, IntArray, count, sha256_of_bytes, sha256_of_texts
+from expertise_graph.core import DatasetError, IntArray, count, setting, sha256_of_bytes, sha256_of_texts
 from expertise_graph.data.dataset import CLASS, NO_COLUMNS, Columns, Item, LabelledData, RawData, Record
 from expertise_graph.data.description import notes_on_classes
 from expertise_graph.data.files import Skip
@@ -22,6 +22,7 @@ MIN_ITEMS = 4
 _THREADS = 4
 # Items handed to a thread at once: single ones cost more to hand over than small images to decode.
 _CHUNK = 64
+_NO_LABEL = "no label"
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _with_labels(
     for record, cell in zip(records, labels.cells, strict=True):
         label = labels.text_of(cell)
         if label is None:
-            unlabelled.append((record.where, "no label"))
+            unlabelled.append((record.where, _NO_LABEL))
         else:
             labelled.append((record, label))
     return labelled, unlabelled
@@ -124,6 +125,11 @@ def _require_enough(checked: Sequence[_Checked], skipped: Sequence[Skip], *, loc
     if len(checked) >= MIN_ITEMS:
         return
     example = f"; for example {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
+    if skipped and not checked and all(reason == _NO_LABEL for _, reason in skipped):
+        raise DatasetError(
+            f"{locator}: none of {count(len(skipped), 'item')} has a label; "
+            f"name the column that holds them ({setting('label_column')})"
+        )
     if not checked and skipped:
         raise DatasetError(f"{locator}: none of {count(len(skipped), 'item')} can be used{example}")
     if not checked:

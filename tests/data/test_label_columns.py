@@ -281,3 +281,12 @@ def test_cells_that_seem_to_hold_several_labels_are_pointed_out(tmp_path):
     )
     assert given.kind == LABELS
     assert describe(read_data(csv_of(tmp_path / "t.csv", ["Smith, Ann", "Lee, Bo"] * 3))).notes == ()
+
+
+@pytest.mark.parametrize("labels", [pa.nulls(12), [None] * 12, [""] * 12, [float("nan")] * 12])
+def test_a_column_without_any_label_is_told_with_what_to_do(tmp_path, labels):
+    for path in (parquet_of(tmp_path / "data.parquet", labels), csv_of(tmp_path / "data.csv", [""] * 12)):
+        with pytest.raises(
+            DatasetError, match=r"none of 12 items has a label; name the column .*label_column"
+        ):
+            read_data(str(path), columns=Columns(label="label"))
