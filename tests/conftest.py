@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -26,6 +27,9 @@ def pytest_configure(config):
     # A drawn case may fail a change that it has nothing to do with; a long run (FUZZ_CASES) draws new ones.
     settings.register_profile("repeatable", derandomize="FUZZ_CASES" not in os.environ, deadline=None)
     settings.load_profile("repeatable")
+    # A shell starts what runs in its background with Ctrl-C ignored, and so are the processes of that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Workers of pytest-xdist are told the width of no terminal; tables have one of their own then.
     os.environ.pop("COLUMNS", None)
     os.environ["HF_HOME"] = f"{home}/hf"
