@@ -30,7 +30,7 @@ SETTINGS: Mapping[str, Values] = {
     "like tasks at most .5": {"factors._MOST_OWN": 0.5},
     "covariates at most .7": {"forecast._LARGEST_SHARE": 0.7},
     "covariates untried .5": {"forecast._UNTRIED_SHARE": 0.5},
-    "traits at most 3": {"residuals.MOST_TRAITS": 3},
+    "traits at most 6": {"residuals.MOST_TRAITS": 6},
     "surprise always credible": {"predict.CREDIBLE": 1.0},
     "surprise credible up to usual": {"predict.CREDIBLE": 0.5},
 }
