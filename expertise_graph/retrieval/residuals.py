@@ -88,8 +88,8 @@ class _Fit:
         self.quality = max(float(np.square(quality).mean()), _LEAST_QUALITY_VARIANCE)
         self.precision: Array = np.full(r, _HELD_PRECISION)
 
-    @property
     def _weights(self) -> Array:
+        """Return the precision of each result, (E, T)."""
         return self.known / np.outer(self.psi, self.tau)
 
     def update_experts(self) -> None:
@@ -97,9 +97,10 @@ class _Fit:
         of_task, m = self.tasks[:, 1:], len(self.tasks)
         second = of_task[:, :, None] * of_task[:, None, :] + self.cov_tasks[:, 1:, 1:]
         size = 1 + self.rank
-        precision = (self._weights @ second.reshape(m, -1)).reshape(-1, size, size)
+        weights = self._weights()
+        precision = (weights @ second.reshape(m, -1)).reshape(-1, size, size)
         precision += np.diag([1.0 / self.quality, *self.precision])
-        pull = (self._weights * (self.x - self.tasks[:, 0])) @ of_task
+        pull = (weights * (self.x - self.tasks[:, 0])) @ of_task
         self.cov_experts = np.asarray(np.linalg.inv(precision), dtype=np.float64)
         self.experts = np.asarray(np.einsum("eij,ej->ei", self.cov_experts, pull), dtype=np.float64)
 
@@ -107,9 +108,10 @@ class _Fit:
         """Work out level, slope and demands given the experts."""
         full, second = self._with_constant()
         size = 2 + self.rank
-        precision = (self._weights.T @ second.reshape(len(full), -1)).reshape(-1, size, size)
+        weights = self._weights().T
+        precision = (weights @ second.reshape(len(full), -1)).reshape(-1, size, size)
         precision += np.diag([1.0 / self.level, 1.0 / self.slope, *np.ones(self.rank)])
-        pull = (self._weights * self.x).T @ full
+        pull = (weights * self.x.T) @ full
         pull[:, 1] += 1.0 / self.slope
         self.cov_tasks = np.asarray(np.linalg.inv(precision), dtype=np.float64)
         self.tasks = np.asarray(np.einsum("tij,tj->ti", self.cov_tasks, pull), dtype=np.float64)
