@@ -12,7 +12,7 @@ from tests.test_crash import drill
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and SIGKILL")
-@pytest.mark.parametrize("kills", [30])
+@pytest.mark.parametrize("kills", [15])
 def test_a_merge_survives_kills(family, kills):
     rehearsal = family.root / "rehearsal"
     shutil.copytree(family.workspace, rehearsal)

@@ -26,7 +26,7 @@ from tests.program import invoke
 
 def budget():
     """Seconds for a search of some trials."""
-    return 20.0 * materials.pace()
+    return round(12.0 * materials.pace(), 1)
 
 
 SMALL = Query(max_params=480_000)
@@ -306,7 +306,7 @@ def test_ctrl_c_in_the_last_trainings_finishes_with_what_is_there(workspace, let
 @pytest.mark.slow
 def test_a_search_that_was_killed_goes_on_with_what_is_on_record(workspace, letters):
     settings, stop = (
-        AutoSettings(time_budget=14.0 * materials.pace()),
+        AutoSettings(time_budget=10.0 * materials.pace()),
         Stop("trial 3", "on all items", error=SystemExit()),
     )
     with Workspace(workspace, progress=stop) as opened, pytest.raises(SystemExit):
