@@ -49,6 +49,8 @@ fingerprint() {
 }
 
 prepare_environment() {
+    # Where Python may not keep what it compiled, every command compiles all that it imports.
+    unset PYTHONDONTWRITEBYTECODE
     local own=yes venv stamp
     if [ -n "${EXPERTISE_GRAPH_VENV-}" ]; then
         venv=$EXPERTISE_GRAPH_VENV

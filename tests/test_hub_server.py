@@ -252,6 +252,7 @@ answer([attempt(lambda: hf_hub_download("acme/tiny", "model.safetensors")),
     assert len(hub.log) == before
 
 
+@pytest.mark.slow
 def test_download_resumes_after_a_cut(root: Path, hub: HubServer, client: Client) -> None:
     content = np.random.default_rng(0).bytes(12_000_000)
     write(root / "models/acme/tiny", {"big.safetensors": content})
@@ -267,6 +268,7 @@ answer(__import__("hashlib").sha256(data).hexdigest())
     assert 0 < int(second.removeprefix("bytes=").removesuffix("-")) <= 11_000_000
 
 
+@pytest.mark.slow
 def test_failing_hub_and_recovery(hub: HubServer, client: Client) -> None:
     hub.fail("/api/models/acme/tiny", times=1)
     got = client("""

@@ -232,6 +232,7 @@ def test_a_second_run_in_a_folder_and_force_on_a_live_one_are_refused(workspace,
     assert not (workspace / "out" / ".run.lock").exists()
 
 
+@pytest.mark.slow
 def test_a_lock_of_another_machine_is_no_hindrance_on_a_disk_of_this_one(workspace, letters):
     (workspace / "out").mkdir()
     owner = {"process": "00000000-1", "pid": "1", "host": "elsewhere", "since": "2026-01-01"}

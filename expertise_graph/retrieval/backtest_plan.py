@@ -30,6 +30,7 @@ class HeldOutTask:
         predicted: (n,) by method.
         standing: (n,) results in units of the task's deviation.
         low, high: (n,) ends of the 80 % interval of the standing.
+        listing: (n,) by what a query sorts them, the highest first.
         first: places of the complementary set, in order.
         baseline: what starting from the vanilla model gives, or None.
     """
@@ -42,13 +43,14 @@ class HeldOutTask:
     standing: Array
     low: Array
     high: Array
+    listing: Array
     first: tuple[int, ...]
     baseline: float | None = None
 
     @property
     def pick(self) -> str:
         """The expert that is predicted to be best."""
-        return self.experts[int(self.predicted["ours"].argmax())]
+        return self.experts[int(self.listing.argmax())]
 
     @property
     def best(self) -> str:

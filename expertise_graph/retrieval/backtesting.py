@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from expertise_graph.core import Z_80, InvalidInputError, Progress, count, listed, silent
 from expertise_graph.retrieval.backtest_plan import Backtest, BacktestPlan, HeldOutTask
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.predict import ExpertPrediction, complementary, outcome_draws, predict
+from expertise_graph.retrieval.predict import complementary, listing, outcome_draws, predict
 from expertise_graph.retrieval.ranking_metrics import (
     ORACLE,
     OURS,
@@ -37,11 +37,12 @@ _SET = 5
 
 @dataclass(frozen=True, kw_only=True)
 class _Outlook:
-    """What was predicted of all experts on one task."""
+    """What was predicted of all experts on one task, and how those with a result on it are listed."""
 
     mean: Array
     deviation: Array
     others: dict[str, Array]
+    listing: Array
     first: tuple[int, ...] = ()
 
 
@@ -103,6 +104,7 @@ def _held_out(history: History, plan: BacktestPlan, column: int) -> HeldOutTask:
         standing=standardised_columns(history.outcomes[rows][:, [column]])[0][:, 0],
         low=mean - Z_80 * deviation,
         high=mean + Z_80 * deviation,
+        listing=found.listing,
         first=found.first,
         baseline=plan.baseline.get(history.tasks[column]),
     )
@@ -111,18 +113,15 @@ def _held_out(history: History, plan: BacktestPlan, column: int) -> HeldOutTask:
 def _warm(history: History, plan: BacktestPlan, column: int, rows: NDArray[np.intp]) -> _Outlook:
     """Predict from the experts' own results on the other tasks, and all else."""
     found = predict(history, column)
+    mean = found.mean[rows]
+    draws = outcome_draws(mean, found.covariance[np.ix_(rows, rows)], found.noise, plan.seed)
     return _Outlook(
         mean=found.mean,
         deviation=found.deviation,
         others=simple_methods(history.without(column), plan.parameters, column),
-        first=_first(found, rows, plan.seed),
+        listing=listing(mean, draws),
+        first=tuple(complementary(mean, draws, _SET)),
     )
-
-
-def _first(found: ExpertPrediction, rows: NDArray[np.intp], seed: int) -> tuple[int, ...]:
-    """Return the complementary set, as places among the rows."""
-    mean, covariance = found.mean[rows], found.covariance[np.ix_(rows, rows)]
-    return tuple(complementary(mean, outcome_draws(mean, covariance, found.noise, seed), _SET))
 
 
 def _cold(history: History, plan: BacktestPlan, column: int, rows: NDArray[np.intp]) -> _Outlook:
@@ -139,7 +138,8 @@ def _cold(history: History, plan: BacktestPlan, column: int, rows: NDArray[np.in
             # Of an expert without results there is no history mean.
             if name not in (MEAN, RANK):
                 others.setdefault(name, np.zeros(len(fold)))[inside] = values[inside]
-    return _Outlook(mean=mean, deviation=deviation, others=others)
+    # Experts of different folds have no joint posterior.
+    return _Outlook(mean=mean, deviation=deviation, others=others, listing=mean[rows])
 
 
 def fold_of_experts(experts: int, plan: BacktestPlan) -> NDArray[np.int64]:

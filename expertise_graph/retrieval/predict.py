@@ -25,6 +25,13 @@ SHARPNESS = 4
 # changes without (LOG.md); a history of nine tasks that are all of the other kind than this one is turned
 # by four scores with it only.
 CREDIBLE = 0.95
+# An expert that comes before the first in at least this share of draws counts as tied with it. Half would be
+# equal experts only; a smaller share would tie almost everything where little has been run.
+TIE = 0.3
+# Experts at the head of an answer that are chosen for each other: what a person tries before giving up.
+_HEAD = 5
+# Standard errors by which the best of these must be better in draws that did not choose them.
+_SURE = 2.0
 # Draws of the results: the mean of the best of a set is known to a twentieth of a deviation.
 _DRAWS = 512
 
@@ -166,26 +173,57 @@ def gaussian_draws(mean: Array, covariance: Array, count: int, rng: np.random.Ge
     return np.asarray(mean + noise @ (vectors * np.sqrt(roots.clip(min=0.0))).T)
 
 
-def complementary(mean: Array, draws: Array, k: int) -> list[int]:
+def complementary(mean: Array, draws: Array, k: int, *, first: int | None = None) -> list[int]:
     """Return up to k experts, each chosen to raise the expected best of the set the most.
 
     Args:
         mean: (E,) predicted; the first choice among equals.
         draws: (draws, E) of the results, in the unit that counts.
         k: how many.
+        first: the expert that is in the set anyway; by default that of the highest expected result.
 
     References:
         Greedy maximisation of a submodular function: Nemhauser, Wolsey, Fisher 1978.
     """
-    chosen: list[int] = []
-    best = np.full(len(draws), -np.inf)
-    for _ in range(min(k, draws.shape[1])):
+    chosen = [] if first is None else [first]
+    best = np.full(len(draws), -np.inf) if first is None else draws[:, first]
+    while len(chosen) < min(k, draws.shape[1]):
         reached = np.maximum(best[:, None], draws).mean(axis=0)
         reached[chosen] = -np.inf
         ties = np.flatnonzero(reached >= reached.max() - 1e-12)
         chosen.append(int(ties[np.argmax(mean[ties])]))
         best = np.maximum(best, draws[:, chosen[-1]])
     return chosen
+
+
+def tied(draws: Array, first: int) -> NDArray[np.bool_]:
+    """Tell of each expert (E,) whether it is tied with one of them, in draws (draws, E) of the results."""
+    return np.asarray((draws >= draws[:, [first]]).mean(axis=0) >= TIE)
+
+
+def listing(mean: Array, draws: Array) -> Array:
+    """Return by what an answer sorts its experts, (E,): the mean, raised for those who come first as a group.
+
+    Like experts fail together. So the first five are the one with the highest mean and those of its equals
+    that are most likely to be better where it fails, chosen in half of the draws, where their best is better
+    than that of the five highest means in the other half. Among them the order is that of the mean.
+
+    Args:
+        mean: (E,) predicted.
+        draws: (draws, E) of the results.
+    """
+    order = np.argsort(-mean, kind="stable")
+    equals = np.flatnonzero(tied(draws, order[0]))
+    chosen, other = draws[: len(draws) // 2], draws[len(draws) // 2 :]
+    place = int(np.flatnonzero(equals == order[0])[0])
+    head = equals[complementary(mean[equals], chosen[:, equals], _HEAD, first=place)]
+    head = np.concatenate([head, order[~np.isin(order, head)][: _HEAD - len(head)]])
+    gained = other[:, head].max(axis=1) - other[:, order[:_HEAD]].max(axis=1)
+    if gained.mean() <= _SURE * gained.std() / np.sqrt(len(gained)):
+        return mean
+    raised = mean.copy()
+    raised[head] += np.delete(mean, head).max(initial=-np.inf) - mean[head].min() + 1.0
+    return raised
 
 
 def outcome_draws(mean: Array, covariance: Array, noise: float, seed: int) -> Array:

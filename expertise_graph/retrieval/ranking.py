@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from expertise_graph.core import Baseline, Candidate, Command, Excluded, Expert, Ranking, count
 from expertise_graph.data import Columns
 from expertise_graph.retrieval.posterior import Posterior
-from expertise_graph.retrieval.predict import complementary
+from expertise_graph.retrieval.predict import complementary, listing, tied
 from expertise_graph.retrieval.reliability import LOGME, RIDGE
 from expertise_graph.retrieval.scale import accuracy_of
 from expertise_graph.retrieval.search import ExpertSearch
@@ -21,9 +21,6 @@ Array = NDArray[np.float64]
 
 # Joint draws behind p_best, ties and percentiles: the standard error of a share is below .008.
 _DRAWS = 4000
-# An expert that comes before the first in at least this share of draws counts as tied with it. Half would be
-# equal experts only; a smaller share would tie almost everything where little has been run.
-_TIE = 0.3
 # Experts worth trying together: few enough to fine-tune all of them.
 _TOGETHER = 3
 PERCENTILE = "percentile"
@@ -62,14 +59,15 @@ def rank(
     numbers = _numbers(search, posterior)
     order = sorted(range(len(experts)), key=lambda i: (-posterior.mean[i], experts[i].id))
     admitted = [i for i in order if experts[i].id not in search.excluded]
+    first = listing(posterior.mean[admitted], numbers.draws[:, admitted])
+    admitted = [admitted[i] for i in np.argsort(-first, kind="stable")]
     share = np.bincount(
         np.asarray(admitted)[numbers.draws[:, admitted].argmax(axis=1)], minlength=len(order)
     ) / len(numbers.draws)
     candidates = {i: _candidate(search, posterior, numbers, i, float(share[i])) for i in order}
-    first = admitted[0]
+    equal = tied(numbers.draws, admitted[0])
     listed = tuple(
-        replace(candidates[i], tied=position > 0 and _may_beat(numbers.draws, i, first))
-        for position, i in enumerate(admitted)
+        replace(candidates[i], tied=position > 0 and bool(equal[i])) for position, i in enumerate(admitted)
     )
     runnable = [i for i in admitted if experts[i].runnable]
     together = complementary(posterior.mean[runnable], accuracy_of(numbers.draws[:, runnable]), _TOGETHER)
@@ -125,10 +123,6 @@ def _candidate(
         evidence=_evidence(search, posterior, index),
         same_as=search.pool.stands_for.get(expert.id, ()),
     )
-
-
-def _may_beat(draws: Array, index: int, first: int) -> bool:
-    return float((draws[:, index] >= draws[:, first]).mean()) >= _TIE
 
 
 def _best_excluded(

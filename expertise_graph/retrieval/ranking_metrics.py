@@ -175,27 +175,27 @@ def metrics_of(task: HeldOutTask) -> dict[str, dict[str, float]]:
 
     Those relative to the best result are left out where that is not positive, as of negated losses.
     """
-    found = {OURS: _ranking_metrics(task, task.predicted[OURS])}
+    found = {OURS: _ranking_metrics(task, task.predicted[OURS], task.listing)}
     found[OURS]["coverage"] = coverage(task.low, task.high, task.standing)
     if task.first and task.baseline is not None:
         place = np.zeros(len(task.truth))
         place[list(task.first)] = np.arange(len(task.first), 0, -1)
         found[SET] = {f"gain@{k}": gain(place, task.truth, k=k, baseline=task.baseline) for k in _GAINS}
-    others = {name: values for name, values in task.predicted.items() if name != OURS}
-    return (
-        found | {name: _ranking_metrics(task, v) for name, v in others.items()} | {RANDOM: _at_random(task)}
-    )
+    for name, values in task.predicted.items():
+        found.setdefault(name, _ranking_metrics(task, values, values))
+    return found | {RANDOM: _at_random(task)}
 
 
-def _ranking_metrics(task: HeldOutTask, predicted: Array) -> dict[str, float]:
+def _ranking_metrics(task: HeldOutTask, predicted: Array, listing: Array) -> dict[str, float]:
+    """Return the metrics of predicted results, and of what they are sorted by."""
     truth = task.truth
-    found = {"pearson": pearson(predicted, truth), "tau_w": weighted_tau(predicted, truth)}
-    found["ndcg"] = ndcg(predicted, truth)
+    found = {"pearson": pearson(predicted, truth), "tau_w": weighted_tau(listing, truth)}
+    found["ndcg"] = ndcg(listing, truth)
     if truth.max() > 0:
-        regrets = {f"regret@{k}": regret(predicted, truth, k=k) for k in _REGRETS}
+        regrets = {f"regret@{k}": regret(listing, truth, k=k) for k in _REGRETS}
         found |= {"rel@1": 1.0 - regrets["regret@1"]} | regrets
     if task.baseline is not None:
-        found |= {f"gain@{k}": gain(predicted, truth, k=k, baseline=task.baseline) for k in _GAINS}
+        found |= {f"gain@{k}": gain(listing, truth, k=k, baseline=task.baseline) for k in _GAINS}
     return found
 
 

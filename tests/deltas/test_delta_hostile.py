@@ -16,6 +16,8 @@ from tests.program import invoke
 NAME = "model.embedder.embedder.convolution.weight"
 KEY = f"value:backbone.{NAME}"
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def made(trained_family, tmp_path_factory):

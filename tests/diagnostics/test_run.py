@@ -252,6 +252,7 @@ def several(registered, tmp_path_factory):
 SLASH = {"kinds": "/"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("label", "metric"), [("kinds", "average precision"), ("much", "r2")])
 def test_runs_on_labels_and_values_are_judged_by_their_own_measure(several, monkeypatch, label, metric):
     monkeypatch.chdir(several)

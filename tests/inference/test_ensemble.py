@@ -91,6 +91,7 @@ def test_it_is_exported_as_one_file_where_its_networks_take_the_same(pair, lette
     np.testing.assert_allclose(found, model.logits(files), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_networks_that_take_different_inputs_are_exported_one_by_one(ensemble, tmp_path):
     member = ensemble / "members" / "2"
     change_json(member / "model" / "preprocessor_config.json", image_mean=[0.1, 0.1, 0.1])

@@ -133,6 +133,7 @@ def test_fisher_information_of_the_head_has_its_closed_form(pair):
         assert 0.3 / scale**2 < float(found) < 3 / scale**2
 
 
+@pytest.mark.slow
 def test_a_delta_takes_the_head_along_and_gives_the_child_back(pair):
     made = invoke("delta", "make", pair.runs[0], "--out", "a.safetensors", "--json").worked().json
     assert made["head"] == "whole"
@@ -153,6 +154,7 @@ def test_a_delta_takes_the_head_along_and_gives_the_child_back(pair):
         assert best[0] == best[1]
 
 
+@pytest.mark.slow
 def test_deltas_of_different_kinds_are_not_averaged(taught, tmp_path, monkeypatch):
     shutil.copytree(taught, tmp_path / "workspace")
     monkeypatch.chdir(tmp_path / "workspace")

@@ -119,6 +119,7 @@ def test_the_same_command_reads_back_and_another_is_refused(family):
     assert materials.counts(family.workspace) == counted
 
 
+@pytest.mark.slow
 def test_what_was_merged_is_not_offered_for_the_task_it_learnt(family):
     result = merge(family).worked().json
     answer = invoke("query", family.data, "--json").worked().json
@@ -128,6 +129,7 @@ def test_what_was_merged_is_not_offered_for_the_task_it_learnt(family):
     assert [c["expert"] for c in kept["candidates"]] == [result["expert"]]
 
 
+@pytest.mark.slow
 def test_statistics_that_all_children_share_are_kept_unless_told(family):
     kept = merge(family).worked().json
     assert kept["statistics"] == "kept"

@@ -214,6 +214,7 @@ def test_a_text_of_many_megabytes_is_cut_before_it_is_tokenised(tmp_path):
     assert (backbone.lengths.seen, backbone.lengths.cut) == (2, 2)
 
 
+@pytest.mark.slow
 def test_query_check_and_warm_start_say_what_share_of_the_texts_was_cut(blank, tmp_path):
     path = materials.bert(tmp_path / "bert", 1, positions=600)
     materials.change_json(path / "tokenizer_config.json", model_max_length=10_000)

@@ -63,6 +63,7 @@ def saved(reference, folder):
     return backbone
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["emoji", "mobilenet-v2-imagenet"])
 def test_an_image_model_reads_with_transformers_alone(name, tmp_path):
     if name in PUBLISHED:

@@ -109,6 +109,7 @@ def test_lists_and_edges_are_right_after_any_sequence_of_register_and_rm(blank, 
             assert [n.expert.id for n in near] == [b for b, _ in lists[expert.id][:4]]
 
 
+@pytest.mark.slow
 def test_several_newcomers_at_once_enter_the_same_list(seven, checkpoints):
     with Workspace() as workspace:
         probe_set = probes.current(workspace.store, "image")

@@ -92,6 +92,7 @@ def test_all_are_trained_briefly_and_the_better_half_goes_on(raced):
         assert opened.runs() == []
 
 
+@pytest.mark.slow
 def test_edges_hold_what_was_measured(raced, emoji, tmp_path):
     """The first rung is one epoch of a warm start: the loop itself gives the same number."""
     folder, _, answer, _ = raced
@@ -112,6 +113,7 @@ def test_edges_hold_what_was_measured(raced, emoji, tmp_path):
         assert e.seconds > 0
 
 
+@pytest.mark.slow
 def test_the_answer_rests_on_the_race(raced):
     folder, before, answer, _ = raced
     last = {e.source: e for e in edges_of(folder)}
@@ -133,6 +135,7 @@ def test_the_answer_rests_on_the_race(raced):
     assert any("fine-tuning 4 experts on this task" in note for note in answer.notes)
 
 
+@pytest.mark.slow
 def test_asking_again_trains_nothing(raced, after_race, emoji):
     def refuse(label, *_):
         assert not label.startswith("race"), label

@@ -20,6 +20,7 @@ def first_layer():
     del strategies._entries["first-layer"]
 
 
+@pytest.mark.slow
 def test_a_registered_strategy_trains_what_it_says(workspace, first_layer, tmp_path):
     data = materials.pictures(tmp_path / "letters", 4, 8, splits=("train", "test"))
     with Workspace(workspace) as opened:

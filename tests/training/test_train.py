@@ -129,6 +129,7 @@ def test_a_finished_run_is_read_back_without_training(latin, tiny, tmp_path):
     assert (tmp_path / "head.safetensors").stat().st_mtime_ns == written
 
 
+@pytest.mark.slow
 def test_early_stopping_ends_a_run_that_does_not_improve(latin, tmp_path):
     data = letters(CYRILLIC[:4], 15)
     noisy = dataclasses.replace(data, labels=np.random.default_rng(0).permutation(data.labels))
@@ -223,6 +224,7 @@ def test_a_new_head_that_was_never_trained_becomes_a_linear_probe(latin, tiny, t
     assert "the weights are random" in train(latin, tiny, out=tmp_path / "cold", config=cold).note
 
 
+@pytest.mark.slow
 def test_only_a_probe_that_is_sure_of_items_that_stay_the_same_begins_short(latin, tiny):
     def length(data, **given):
         trainer = Trainer.for_data(latin, data, TrainConfig(**given))
@@ -244,6 +246,7 @@ def test_a_probe_that_is_kept_has_its_own_length(latin, tiny, tmp_path):
     assert all(torch.allclose(found[name], probe[name]) for name in probe)
 
 
+@pytest.mark.slow
 def test_the_time_budget_is_used_and_kept(latin, tiny, tmp_path):
     budget = 2.5 * materials.pace()
     result = train(

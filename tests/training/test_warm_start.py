@@ -151,6 +151,7 @@ def test_a_folder_with_other_files_is_never_touched(workspace, letters):
     assert materials.counts(workspace)["runs"] == 0
 
 
+@pytest.mark.slow
 def test_a_frozen_expert_is_measured_and_stays_a_candidate(workspace, letters):
     result = start(letters, "out", "--expert", "emoji", "--strategy", "linear-probe").worked().json
     assert (result["strategy"], result["child"]) == ("linear-probe", result["expert"])

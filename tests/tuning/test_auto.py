@@ -352,6 +352,7 @@ def test_nothing_is_written_where_nothing_can_be_done(workspace, letters, tmp_pa
     assert trials_on_record(workspace) == []
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_documented_json(workspace, letters):
     line = ("auto", letters, "--out", "out", "--time-budget", "4s", "--max-params", "480k", "--json")
     answer = invoke(*line).worked().json
