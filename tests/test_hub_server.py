@@ -20,6 +20,8 @@ from safetensors.numpy import save
 from tests.hub_handler import Request
 from tests.hub_server import HubServer
 
+pytestmark = pytest.mark.slow
+
 CARD = """---
 license: mit
 base_model: acme/parent
@@ -252,7 +254,6 @@ answer([attempt(lambda: hf_hub_download("acme/tiny", "model.safetensors")),
     assert len(hub.log) == before
 
 
-@pytest.mark.slow
 def test_download_resumes_after_a_cut(root: Path, hub: HubServer, client: Client) -> None:
     content = np.random.default_rng(0).bytes(12_000_000)
     write(root / "models/acme/tiny", {"big.safetensors": content})
@@ -268,7 +269,6 @@ answer(__import__("hashlib").sha256(data).hexdigest())
     assert 0 < int(second.removeprefix("bytes=").removesuffix("-")) <= 11_000_000
 
 
-@pytest.mark.slow
 def test_failing_hub_and_recovery(hub: HubServer, client: Client) -> None:
     hub.fail("/api/models/acme/tiny", times=1)
     got = client("""
@@ -293,7 +293,6 @@ answer([model_info("acme/tiny").sha, read("main")["model_type"], read("{old}")["
     assert got == [new, "bert", "vit"]
 
 
-@pytest.mark.slow
 def test_log_tells_where_a_token_went(root: Path, hub: HubServer, client: Client) -> None:
     hub.redirect_storage = True
     got = client(

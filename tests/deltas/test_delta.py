@@ -22,6 +22,8 @@ from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.program import invoke
 
+pytestmark = pytest.mark.slow
+
 
 def make(child, out="a.safetensors", *options):
     return invoke("delta", "make", child, "--out", out, *options, "--json")
@@ -95,7 +97,6 @@ def test_the_result_is_an_expert_with_lineage(family):
     assert [c["expert"] for c in merged.worked().json["candidates"]] == [expert.id]
 
 
-@pytest.mark.slow
 def test_averages_are_weighted_by_items_unless_told(family, context):
     for number, items in enumerate((10, 30)):
         make(family.runs[number], f"{number}.safetensors", "--items", items).worked()

@@ -19,6 +19,8 @@ from expertise_graph.merging.loaded_model import open_model
 from tests import materials
 from tests.program import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def part(data, rows):
     items = tuple(data.items[i] for i in rows)
@@ -45,7 +47,6 @@ def clients(data):
     return [part(data, train[labels < 3]), part(data, train[labels >= 3][::2])]
 
 
-@pytest.mark.slow
 def test_a_round_is_the_mean_of_the_clients_weighted_by_items(start, data, clients, tmp_path):
     model = blank_head(start, data.classes)
     trained = [train_locally(model, own, epochs=1, seed=3) for own in clients]
@@ -64,7 +65,6 @@ def test_a_round_is_the_mean_of_the_clients_weighted_by_items(start, data, clien
     )
 
 
-@pytest.mark.slow
 def test_clients_with_different_classes_learn_together(start, data, clients, tmp_path):
     test = part(data, np.asarray(data.splits["test"]))
     model = blank_head(start, data.classes)

@@ -18,6 +18,8 @@ from tests.inference.conftest import finished
 from tests.materials import change_json
 from tests.program import invoke
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def pair(image_run, letters, tmp_path_factory):
@@ -77,7 +79,6 @@ def test_the_commands_use_it_as_any_model(pair, letters, tmp_path):
     )
 
 
-@pytest.mark.slow
 def test_it_is_exported_as_one_file_where_its_networks_take_the_same(pair, letters, tmp_path):
     model = open_model(pair)
     target = tmp_path / "pair.pt2"
@@ -91,7 +92,6 @@ def test_it_is_exported_as_one_file_where_its_networks_take_the_same(pair, lette
     np.testing.assert_allclose(found, model.logits(files), rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.slow
 def test_networks_that_take_different_inputs_are_exported_one_by_one(ensemble, tmp_path):
     member = ensemble / "members" / "2"
     change_json(member / "model" / "preprocessor_config.json", image_mean=[0.1, 0.1, 0.1])

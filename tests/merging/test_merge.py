@@ -19,6 +19,8 @@ from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.program import invoke
 
+pytestmark = pytest.mark.slow
+
 KEYS = {
     "run", "expert", "parent", "method", "scale", "density", "weights", "children", "head", "statistics",
     "statistics_accuracy", "validation_accuracy", "accuracy", "n_test", "seed", "license", "seconds", "path",
@@ -37,7 +39,6 @@ def edges_to(expert):
         return [e for e in opened.store.edges("lineage", expert) if e.target == expert]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [
@@ -106,7 +107,6 @@ def test_the_accuracies_are_those_of_the_files(family):
         assert found == pytest.approx(told["validation_accuracy"])
 
 
-@pytest.mark.slow
 def test_the_same_command_reads_back_and_another_is_refused(family):
     first = merge(family, "--method", "ties", "--scale", 1).worked().json
     counted = materials.counts(family.workspace)
@@ -119,7 +119,6 @@ def test_the_same_command_reads_back_and_another_is_refused(family):
     assert materials.counts(family.workspace) == counted
 
 
-@pytest.mark.slow
 def test_what_was_merged_is_not_offered_for_the_task_it_learnt(family):
     result = merge(family).worked().json
     answer = invoke("query", family.data, "--json").worked().json
@@ -129,7 +128,6 @@ def test_what_was_merged_is_not_offered_for_the_task_it_learnt(family):
     assert [c["expert"] for c in kept["candidates"]] == [result["expert"]]
 
 
-@pytest.mark.slow
 def test_statistics_that_all_children_share_are_kept_unless_told(family):
     kept = merge(family).worked().json
     assert kept["statistics"] == "kept"
@@ -181,7 +179,6 @@ def test_fisher_information_is_the_mean_squared_gradient(family):
     assert all(torch.equal(found[name], again[name]) for name in found)
 
 
-@pytest.mark.slow
 def test_greedy_soup_takes_what_helps_on_validation(family):
     result = merge(family, "--method", "greedy-soup").worked().json
     kept = [c for c in result["children"] if c["kept"]]
@@ -228,7 +225,6 @@ def test_a_soup_of_one_says_so_and_leaves_nothing(family):
     assert "nothing to register" in told.worked().out
 
 
-@pytest.mark.slow
 def test_other_classes_get_a_probe(family):
     other = materials.pictures(family.root / "six", 6, 5)
     result = merge(family, data=other).worked().json
@@ -246,7 +242,6 @@ def test_registered_names_and_a_child_with_its_own_parent(family):
     assert {e.source for e in edges_to(result["expert"])} == {child.id, "zoo:emoji@resnet"}
 
 
-@pytest.mark.slow
 def test_a_merge_can_be_merged_and_started_from(family):
     first = merge(family, models=family.runs[:2]).worked().json
     second = merge(family, models=("merged", family.runs[2]), out="second").worked().json
@@ -259,7 +254,6 @@ def test_a_merge_can_be_merged_and_started_from(family):
     assert [e.source for e in edges_to(child["child"])] == [second["expert"]]
 
 
-@pytest.mark.slow
 def test_force_merges_strangers_and_says_so(family):
     result = merge(family, "--force", models=(family.runs[0], family.stranger)).worked().json
     assert result["parent"] is None

@@ -23,7 +23,6 @@ def unchanged(family):
 
 @pytest.mark.usefixtures("unchanged")
 class TestRefused:
-    @pytest.mark.slow
     def test_other_parents_are_named(self, family):
         done = merge(family, models=(family.runs[0], family.stranger))
         done.failed("no parent in common", "zoo:emoji@resnet", "zoo:hebrew-letters@resnet", "--force")

@@ -22,6 +22,8 @@ from expertise_graph.store.arrays import features_key
 from tests import materials
 from tests.program import invoke
 
+pytestmark = pytest.mark.slow
+
 NONE = SourceOptions()
 
 

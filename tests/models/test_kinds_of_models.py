@@ -23,6 +23,8 @@ from expertise_graph.starter.contents import shipped
 from tests import materials
 from tests.program import invoke
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["a short one", "a text that is quite a bit longer than the others here", "third"]
 SMALL = {
     "hidden_size": 16,

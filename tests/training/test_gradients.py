@@ -24,6 +24,8 @@ from expertise_graph.training.trainer import Trainer
 from tests.program import ROOT
 from tests.training.material import CYRILLIC, Pooled, backbone, letters
 
+pytestmark = pytest.mark.slow
+
 UNBALANCED = (30, 12, 6, 4, 3)
 
 
@@ -113,7 +115,6 @@ def of_two(tmp_path_factory):
     return [torch.load(f"{folder / 'found.pt'}.{i}") for i in range(2)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_processes_have_the_gradients_of_one(kind, of_two):
     (both, first), (_, second) = (found[kind] for found in of_two)

@@ -26,6 +26,8 @@ from tests.hub_server import HubServer
 from tests.program import ROOT, environment
 from tests.training.resizing.material import pictures, starter, texts
 
+pytestmark = pytest.mark.slow
+
 
 def likeness(one: torch.Tensor, two: torch.Tensor) -> float:
     """Return the biased CKA of two blocks of features."""
@@ -163,7 +165,6 @@ for name in ("acme/empty", "acme/none"):
 """
 
 
-@pytest.mark.slow
 def test_a_repository_gives_its_architecture_without_its_weights(tmp_path):
     tiny = materials.resnet(tmp_path / "root/models/acme/tiny", 1)
     # No weights: they are not asked for.
