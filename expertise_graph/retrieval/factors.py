@@ -94,19 +94,36 @@ def one_factor(correlation: Array, weight: Array, *, rounds: int = 100) -> Array
         before, centre = loadings, float(loadings.mean())
         loadings = loadings.copy()
         for t in range(len(loadings)):
-            towards = 2.0 * centre**3 + float((weight[t] * loadings * correlation[t]).sum())
-            loadings[t] = towards / (2.0 * centre**2 + float((weight[t] * loadings**2).sum()))
+            loadings[t] = _loading(loadings, correlation[t], weight[t], centre)
         loadings = loadings.clip(*_LOADINGS)
         if np.abs(loadings - before).max() < _SETTLED:
             break
     return loadings
 
 
+def _loading(loadings: Array, correlation: Array, weight: Array, centre: float) -> float:
+    """Return a loading by correlations (T,) with the other tasks, shrunk towards the common one."""
+    towards = 2.0 * centre**3 + float((weight * loadings * correlation).sum())
+    return towards / (2.0 * centre**2 + float((weight * loadings**2).sum()))
+
+
+def _of_another(loadings: Array, correlation: Array, weight: Array) -> float:
+    """Return the loading that is expected of one more task.
+
+    Where general quality is bad for some tasks it may be so for this one: they count by their negative
+    loadings, which the tasks themselves are not given, since with few experts the sign of one is noise.
+    """
+    centre, known = float(loadings.mean()), weight.sum(axis=1) > 0
+    found = np.array([_loading(loadings, c, w, centre) for c, w in zip(correlation, weight, strict=True)])
+    below = np.where(found < 0, found.clip(min=-_LOADINGS[1]) - loadings, 0.0)[known]
+    return max(centre + float(below.mean()) if len(below) else centre, _LOADINGS[0])
+
+
 def fit_factors(values: Array, likeness: Mapping[str, Array], target: int) -> Factors:
     """Return the covariance of results over tasks, the target's included.
 
-    The results of the target are not looked at. Its loading is the mean of the others'; how much
-    the likeness of tasks counts is the slope of the correlations that the factor leaves over.
+    The results of the target are not looked at. Its loading is the mean of the others', signs included;
+    how much the likeness of tasks counts is the slope of the correlations that the factor leaves over.
 
     Args:
         values: (E, T) standardised results with NaN.
@@ -122,7 +139,7 @@ def fit_factors(values: Array, likeness: Mapping[str, Array], target: int) -> Fa
     slopes = _slopes([source[np.ix_(others, others)] for source in sources], left, weight)
     for slope, source in zip(slopes, sources, strict=True):
         own += slope * positive(np.nan_to_num(source))
-    common = float(loadings.mean()) if len(loadings) else np.sqrt(_COMMON)
+    common = _of_another(loadings, correlation, weight) if len(loadings) else np.sqrt(_COMMON)
     full = np.full(values.shape[1], common)
     full[others] = loadings
     noise = np.clip(1.0 - full**2 - np.diag(own), _LEAST_NOISE, None)

@@ -45,6 +45,7 @@ def test_a_folded_adapter_gives_the_same_answers_without_being_one(family, lora)
     assert "accuracy" in invoke("evaluate", out, family.data).worked().out
 
 
+@pytest.mark.slow
 def test_what_is_no_adapter_is_one_line(family):
     out = family.root / "folded"
     invoke("fold", family.runs[0], "--out", out).failed("is no adapter", "whole already")

@@ -165,6 +165,7 @@ def test_deltas_of_different_kinds_are_not_averaged(taught, tmp_path, monkeypatc
     invoke(*line, "--no-head").worked()
 
 
+@pytest.mark.slow
 def test_a_delta_that_names_no_kind_has_a_head_for_classes(family):
     invoke("delta", "make", family.runs[0], "--out", "a.safetensors").worked()
     tensors = load_file("a.safetensors")

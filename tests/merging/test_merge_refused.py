@@ -11,6 +11,8 @@ from tests import materials
 from tests.merging.test_merge import broken, merge
 from tests.program import invoke
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def unchanged(family):

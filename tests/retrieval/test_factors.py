@@ -129,3 +129,11 @@ def test_positive_keeps_what_is_positive_and_cuts_the_rest():
     values, vectors = np.linalg.eigh(half + half.T)
     expected = vectors @ np.diag(np.maximum(values, 0)) @ vectors.T
     np.testing.assert_allclose(positive(half + half.T), expected, atol=1e-9)
+
+
+def test_general_quality_may_be_bad_for_a_new_task_where_it_was_for_others():
+    """Sixteen of forty tasks order the experts the other way round, so a new one does with .4."""
+    rng = np.random.default_rng(11)
+    side = rng.permutation(np.repeat([-1.0, 1.0], [16, 24]))
+    values = standardised_columns(rng.normal(size=(12, 1)) * side + 0.3 * rng.normal(size=(12, 40)))[0]
+    assert fit_factors(values, {}, 0).loadings[0] == pytest.approx(0.2, abs=0.06)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.predict import complementary, outcome_draws, predict
+from expertise_graph.retrieval.predict import complementary, listing, outcome_draws, predict, tied
 
 
 def greedy(mean, draws, k):
@@ -70,3 +70,48 @@ def test_experts_that_surprised_together_elsewhere_are_not_chosen_twice():
     assert correlation[group == 0][:, group == 1].max() < 0.2
     draws = outcome_draws(np.zeros(12), found.covariance, found.noise, 0)
     assert set(group[complementary(np.zeros(12), draws, 2)]) == {0, 1}
+
+
+def twins(rng, *, behind):
+    """Return means and draws of six experts that fail together and, behind them, two that do not."""
+    draws = rng.normal(size=(4000, 1)) + 0.1 * rng.normal(size=(4000, 8))
+    draws[:, 6:] = rng.normal(size=(4000, 2)) - behind
+    return np.append(np.linspace(0.05, 0.0, 6), [-behind, -behind - 0.01]), draws
+
+
+def test_the_first_five_are_the_first_and_equals_that_do_not_fail_with_it():
+    mean, draws = twins(np.random.default_rng(0), behind=0.2)
+    order = np.argsort(-listing(mean, draws), kind="stable").tolist()
+    assert order[0] == 0
+    assert {6, 7} <= set(order[:5])
+    assert order[:5] == sorted(order[:5])
+    assert order[5:] == sorted(order[5:])
+
+
+def test_what_is_clearly_worse_than_the_first_is_not_raised():
+    mean, draws = twins(np.random.default_rng(0), behind=2.0)
+    assert not tied(draws, 0)[6:].any()
+    np.testing.assert_array_equal(listing(mean, draws), mean)
+
+
+def test_equal_predictions_stay_equal_where_nothing_is_known():
+    draws = np.random.default_rng(0).normal(size=(512, 40))
+    np.testing.assert_array_equal(listing(np.zeros(40), draws), np.zeros(40))
+    np.testing.assert_array_equal(listing(np.zeros(1), draws[:, :1]), np.zeros(1))
+    np.testing.assert_array_equal(listing(np.arange(3.0), np.ones((512, 3))), np.arange(3.0))
+
+
+def test_an_expert_of_another_kind_is_among_the_first_five():
+    """Five alike are best on 24 of 40 tasks, five others on the rest."""
+    rng = np.random.default_rng(2)
+    kind, side = np.repeat([0, 1], 5), rng.permutation(np.repeat([-1.0, 1.0], [16, 24]))
+    outcomes = np.stack([side, -side])[kind] + 0.1 * rng.normal(size=(10, 40))
+    names = [tuple(map(str, range(n))) for n in outcomes.shape]
+    hits = []
+    for task in range(40):
+        found = predict(History(experts=names[0], tasks=names[1], outcomes=outcomes), task)
+        draws = outcome_draws(found.mean, found.covariance, found.noise, 0)
+        first = np.argsort(-listing(found.mean, draws), kind="stable")[:5]
+        hits.append((outcomes[first, task].max(), outcomes[np.argsort(-found.mean)[:5], task].max()))
+    hedged, plain = np.mean(hits, axis=0)
+    assert hedged > plain + 0.5
