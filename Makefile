@@ -17,7 +17,7 @@ lint:
 	$(IN_ENVIRONMENT) ruff check . && ruff format --check .
 
 types:
-	$(IN_ENVIRONMENT) mypy --strict expertise_graph
+	$(IN_ENVIRONMENT) mypy --num-workers 2 --strict expertise_graph
 
 docs:
 	scripts/test -m "slow or not slow" tests/test_readme.py

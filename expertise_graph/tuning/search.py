@@ -34,7 +34,7 @@ from expertise_graph.tuning.settings import AutoSettings
 from expertise_graph.tuning.space import Contender, Space
 from expertise_graph.tuning.study import Study
 from expertise_graph.tuning.time_budget import SearchBudget, TrainingSpeed
-from expertise_graph.tuning.trial import ENOUGH, Outcome, run_trial
+from expertise_graph.tuning.trial import ENOUGH, Outcome, may_be_judged, run_trial
 
 # After so many trials in a row that could not be run, the search ends: the experts themselves are the
 # problem.
@@ -283,6 +283,7 @@ class TrialSearch:
         """Run or look up a trial and append it; None where its expert cannot be loaded, or it was run before.
 
         The first trials are not pruned: one that starts slowly, as from scratch, may complement the others.
+        Nor is one at a high learning rate before that has fallen.
         """
         expert = contender.expert
         run = trial_id(AUTO, VERSION, expert, self.data, splits=self.splits, config=config)
@@ -302,10 +303,12 @@ class TrialSearch:
                 self.give_up(expert, error)
                 return None
             may_prune = origin == SEARCH and any(t.usable for t in self.trials)
+
+            def watch(epochs: int, loss: float) -> bool:
+                return should_prune(epochs, loss) and may_prune and may_be_judged(config, epochs)
+
             try:
-                outcome = self._train(
-                    expert, config, run, lambda epochs, loss: should_prune(epochs, loss) and may_prune
-                )
+                outcome = self._train(expert, config, run, watch)
             except OutOfTime:
                 return None
             # An expert that fails is remembered as such; it has no result.

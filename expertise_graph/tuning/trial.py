@@ -34,6 +34,8 @@ ENOUGH = 0.7
 
 The learning rate is a quarter of its peak by then; less would keep weights that still change quickly.
 """
+HOT = TrainConfig.lr
+"""Above the default a learning rate looks worse than it is until it has fallen."""
 JUDGED = 1000
 """At most this many validation items are compared one by one, and kept on record."""
 
@@ -64,6 +66,14 @@ class Outcome:
     mirror: bool
     parts: int
     forward: float = 0.0
+
+
+def may_be_judged(config: TrainConfig, epochs: int) -> bool:
+    """Tell whether a training may be compared with others after so many epochs.
+
+    One at a high learning rate may not until its schedule has cooled down.
+    """
+    return config.lr <= HOT or epochs >= ENOUGH * config.epochs
 
 
 def visible_rows(splits: Splits) -> IntArray:

@@ -122,14 +122,21 @@ HELD_OUT = (
 """Tasks that no setting of the training is chosen on."""
 
 
-def build(name: str, cache: Path) -> Task:
-    """Return a task, drawn from its source by rules that depend on nothing but names."""
+def build(name: str, cache: Path, per_class: int = TRAIN) -> Task:
+    """Return a task, drawn from its source by rules that depend on nothing but names.
+
+    Args:
+        name: of the task.
+        cache: for downloads.
+        per_class: training items of a class, where its source has so many; for validation three tenths.
+    """
     samples = shuffled(distinct(list(TASKS[name](cache))), 0)
     parts = _split(samples)
     labels = _enough(samples, parts)
     # Two classes of ten items would leave nothing to choose an epoch by.
     each = (
-        max(least, -(-total // len(labels))) for least, total in ((TRAIN, 50), (VALIDATION, 15), (1, TEST))
+        max(least, -(-total // len(labels)))
+        for least, total in ((per_class, 50), (max(2, round(VALIDATION / TRAIN * per_class)), 15), (1, TEST))
     )
     sizes = dict(zip(PARTS, each, strict=True))
     chosen = {part: _first(samples, parts, part, labels, size) for part, size in sizes.items()}

@@ -55,11 +55,12 @@ class Work:
             return obtain(name, self.cache, self.folder / "experts")
         return bench_published.obtain(name, self.cache, self.folder / "published")
 
-    def task(self, name: str) -> Task:
-        """Return a task, built on first use and kept."""
-        path = self.folder / "tasks" / f"{name}.npz"
+    def task(self, name: str, per_class: int = bench_tasks.TRAIN) -> Task:
+        """Return a task with so many training items of a class, built on first use and kept."""
+        suffix = "" if per_class == bench_tasks.TRAIN else f"-{per_class}"
+        path = self.folder / "tasks" / f"{name}{suffix}.npz"
         if not path.exists():
-            _save_task(bench_tasks.build(name, self.cache), path)
+            _save_task(bench_tasks.build(name, self.cache, per_class), path)
         return _load_task(path)
 
     def starters(self, name: str) -> Workspace:

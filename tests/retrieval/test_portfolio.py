@@ -101,6 +101,18 @@ def test_equal_predictions_stay_equal_where_nothing_is_known():
     np.testing.assert_array_equal(listing(np.arange(3.0), np.ones((512, 3))), np.arange(3.0))
 
 
+def test_doubt_about_the_level_of_a_task_and_about_single_experts_raises_nobody():
+    rng = np.random.default_rng(4)
+    mean = np.linspace(0.3, 0.0, 20)
+    width = np.where(np.arange(20) < 15, 0.3, 1.5)
+    draws = mean + width * rng.normal(size=(4000, 20))
+    for common in (0.0, 5.0):
+        found = listing(mean, draws + common * rng.normal(size=(4000, 1)))
+        np.testing.assert_array_equal(np.argsort(-found, kind="stable")[5:].max(), 19)
+        assert found[15:].max() < found[0]
+        assert not set(np.argsort(-found, kind="stable")[:5]) & set(range(15, 20))
+
+
 def test_an_expert_of_another_kind_is_among_the_first_five():
     """Five alike are best on 24 of 40 tasks, five others on the rest."""
     rng = np.random.default_rng(2)

@@ -29,9 +29,9 @@ from expertise_graph.tuning.model_selection import (
 from expertise_graph.tuning.priors import first_trials
 from expertise_graph.tuning.record import failed_outcome
 from expertise_graph.tuning.space import Between, Contender, OneOf, Space, differences
-from expertise_graph.tuning.study import Study
+from expertise_graph.tuning.study import RUNGS, Study
 from expertise_graph.tuning.time_budget import LEAST_WORK, MARGIN, SearchBudget, TrainingSpeed
-from expertise_graph.tuning.trial import all_to_train, train_on_all, without_test
+from expertise_graph.tuning.trial import all_to_train, may_be_judged, train_on_all, without_test
 from expertise_graph.workspace import Workspace
 from tests import materials
 
@@ -71,7 +71,7 @@ def test_parameters_mean_the_settings_they_stand_for(experts, letters):
         "strategy": "l2-sp", "lr": 2e-3, "epochs": 40, "prior": 0.1, "augment": False
     }  # fmt: skip
     far = space.parameters(space.contenders[0], TrainConfig(lr=1.0, epochs=33))
-    assert (far["lr"], far["epochs"]) == (5e-3, 40)
+    assert (far["lr"], far["epochs"]) == (3e-2, 40)
 
 
 def test_an_even_draw_gives_experts_with_their_probabilities(experts, letters):
@@ -97,6 +97,12 @@ def test_the_same_seed_asks_the_same(experts):
     assert first[0] == {"lr": 3e-3, "augment": False}
     assert asked(0) == first
     assert asked(1)[1:] != first[1:]
+
+
+@pytest.mark.parametrize(("lr", "judged"), [(3e-4, (3, 7, 15, 31)), (1e-3, (3, 7, 15, 31)), (3e-2, (15, 31))])
+def test_a_high_learning_rate_is_not_judged_before_it_has_fallen(lr, judged):
+    config = TrainConfig(lr=lr, epochs=20)
+    assert tuple(epochs for epochs in RUNGS if may_be_judged(config, epochs)) == judged
 
 
 def test_what_is_behind_after_as_many_epochs_is_given_up():
