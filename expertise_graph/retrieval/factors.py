@@ -27,6 +27,9 @@ _MOST_OWN = 0.8
 _LEAST_NOISE = 0.1
 # Bounds of a loading: none is certain, and none is without any relation to the others.
 _LOADINGS = (0.02, 0.97)
+# Standard errors of a correlation over its experts by which a task's loading must be negative to tell that a
+# new one may be negative, too. Without a bound prompts of RoBERTa lose .02 of Spearman (LOG.md).
+_NEGATIVE = 2.0
 # Least square of the common loading that the iteration starts from.
 _LEAST_COMMON = 0.01
 # Change at which the iterations have settled: far below what is printed, so that they end alike everywhere.
@@ -107,15 +110,22 @@ def _loading(loadings: Array, correlation: Array, weight: Array, centre: float) 
     return towards / (2.0 * centre**2 + float((weight * loadings**2).sum()))
 
 
-def _of_another(loadings: Array, correlation: Array, weight: Array) -> float:
+def _of_another(loadings: Array, correlation: Array, weight: Array, results: NDArray[np.int64]) -> float:
     """Return the loading that is expected of one more task.
 
-    Where general quality is bad for some tasks it may be so for this one: they count by their negative
-    loadings, which the tasks themselves are not given, since with few experts the sign of one is noise.
+    Where general quality is clearly bad for some tasks it may be so for this one: they count by their
+    negative loadings, which the tasks themselves are not given, since with few experts signs are noise.
+
+    Args:
+        loadings: (T,).
+        correlation: (T, T), see `correlations`.
+        weight: (T, T), see `correlations`.
+        results: (T,) how many experts have one on each task.
     """
     centre, known = float(loadings.mean()), weight.sum(axis=1) > 0
     found = np.array([_loading(loadings, c, w, centre) for c, w in zip(correlation, weight, strict=True)])
-    below = np.where(found < 0, found.clip(min=-_LOADINGS[1]) - loadings, 0.0)[known]
+    negative = found < -_NEGATIVE / np.sqrt(np.maximum(results, 1))
+    below = np.where(negative, found.clip(min=-_LOADINGS[1]) - loadings, 0.0)[known]
     return max(centre + float(below.mean()) if len(below) else centre, _LOADINGS[0])
 
 
@@ -133,13 +143,14 @@ def fit_factors(values: Array, likeness: Mapping[str, Array], target: int) -> Fa
     others = np.arange(values.shape[1]) != target
     correlation, weight = correlations(values[:, others])
     loadings = one_factor(correlation, weight)
+    counts = (~np.isnan(values[:, others])).sum(axis=0)
     own = np.zeros((values.shape[1],) * 2)
     left = correlation - np.outer(loadings, loadings)
     sources = list(likeness.values())
     slopes = _slopes([source[np.ix_(others, others)] for source in sources], left, weight)
     for slope, source in zip(slopes, sources, strict=True):
         own += slope * positive(np.nan_to_num(source))
-    common = _of_another(loadings, correlation, weight) if len(loadings) else np.sqrt(_COMMON)
+    common = _of_another(loadings, correlation, weight, counts) if len(loadings) else np.sqrt(_COMMON)
     full = np.full(values.shape[1], common)
     full[others] = loadings
     noise = np.clip(1.0 - full**2 - np.diag(own), _LEAST_NOISE, None)
