@@ -71,7 +71,7 @@ def test_parameters_mean_the_settings_they_stand_for(experts, letters):
         "strategy": "l2-sp", "lr": 2e-3, "epochs": 40, "prior": 0.1, "augment": False
     }  # fmt: skip
     far = space.parameters(space.contenders[0], TrainConfig(lr=1.0, epochs=33))
-    assert (far["lr"], far["epochs"]) == (3e-2, 40)
+    assert (far["lr"], far["epochs"]) == (5e-3, 40)
 
 
 def test_an_even_draw_gives_experts_with_their_probabilities(experts, letters):
