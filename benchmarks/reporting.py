@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import subprocess
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,15 @@ def commit() -> str:
     described = ["git", "describe", "--always", "--dirty"]
     here = Path(__file__).parent
     return subprocess.run(described, capture_output=True, text=True, check=False, cwd=here).stdout.strip()
+
+
+def machine() -> str:
+    """Return what a record begins with: commit, machine, cores, versions of Python and torch."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        f"commit {commit()}, {platform.machine()}, {cores} cores, Python {platform.python_version()}, "
+        f"torch {version('torch')}"
+    )
 
 
 def interval(values: NDArray[np.float64], sign: str = "+", draws: int = 2000) -> str:
