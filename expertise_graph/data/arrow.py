@@ -107,14 +107,24 @@ def _column(field: Any, feature: Any, *, load: Load) -> Column:
 
 def _declared(feature: Any) -> tuple[str | None, tuple[str, ...]]:
     """Return kind and class names of a column whose type the `datasets` library declares."""
-    while isinstance(feature, list) or (isinstance(feature, dict) and "feature" in feature):
-        # A list of classes: a list of one type, or since version 4 a "List" of a "feature".
-        feature = feature["feature"] if isinstance(feature, dict) else next(iter(feature), None)
+    while (inner := _inner(feature)) is not None:
+        feature = inner
     if not isinstance(feature, dict):
         return None, ()
     if feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list):
         return CLASSES, tuple(str(name) for name in feature["names"])
     return modality_of_type(feature.get("_type")), ()
+
+
+def _inner(feature: Any) -> Any:
+    """Return the type in a list, or in a record of one field; None for others."""
+    if isinstance(feature, list):
+        return next(iter(feature), None)
+    # Since version 4 a list is a "List" of a "feature".
+    if isinstance(feature, dict) and "feature" in feature:
+        return feature["feature"]
+    one_field = isinstance(feature, dict) and "_type" not in feature and len(feature) == 1
+    return next(iter(feature.values())) if one_field else None
 
 
 def _kind_of_type(kind: Any) -> str | None:

@@ -108,8 +108,12 @@ def table_records(
     splits = _splits(table, roles.split, chosen) if roles.split else [split] * len(rows)
     records: list[Record] = []
     skipped = list(table.skipped)
-    for (where, value), label, row_split in zip(rows, _labels(table, roles.label), splits, strict=True):
+    nameless = _without_name(table.columns[roles.label])
+    labels = _class_names(table.columns[roles.label])
+    for row, ((where, value), label, row_split) in enumerate(zip(rows, labels, splits, strict=True)):
         try:
+            if row in nameless:
+                raise DatasetError(nameless[row])
             if roles.split and row_split is None:
                 raise DatasetError("its split is not train, validation or test")
             item = modality.item(value, table.finder.path)
@@ -142,10 +146,6 @@ def _rows(table: DataTable, name: str) -> list[tuple[str, object]]:
     return [(f"{table.path.name} row {n}", value) for n, value in zip(numbers, values, strict=True)]
 
 
-def _labels(table: DataTable, name: str) -> list[object]:
-    return _class_names(table.columns[name])
-
-
 def _splits(table: DataTable, name: str, chosen: str | None) -> list[str | None]:
     require_column(table, name)
     cells = [str(value) for value in _class_names(table.columns[name])]
@@ -162,10 +162,28 @@ def _class_names(column: Column) -> list[object]:
 
     def named(value: object) -> object:
         if isinstance(value, list):
-            return [known.get(one) if isinstance(one, int) else one for one in value]
+            return [named(one) for one in value]
+        if isinstance(value, dict) and len(value) == 1:
+            return named(next(iter(value.values())))
+        # A table that was written by pandas has floats where some rows have no class.
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
         return known.get(value) if isinstance(value, int) else value
 
     return [named(value) for value in values]
+
+
+def _without_name(column: Column) -> dict[int, str]:
+    """Return the rows, counted from 0, of a class whose number the schema does not name, and why."""
+    if column.kind != CLASSES:
+        return {}
+    found: dict[int, str] = {}
+    for row, value in enumerate(column.values()):
+        held = value if isinstance(value, list) else [value]
+        above = [one for one in held if isinstance(one, int | float) and one >= len(column.names)]
+        if above:
+            found[row] = f"no name in the schema for class {above[0]:.0f}"
+    return found
 
 
 def _refuse_boxes(table: DataTable) -> None:

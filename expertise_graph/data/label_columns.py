@@ -14,6 +14,7 @@ import numpy as np
 from expertise_graph.core import DatasetError, count, listed, marks_of, plain, setting
 from expertise_graph.data.dataset import CLASS, LABELS, NAMES, TYPED, VALUE, WRITTEN, Columns
 from expertise_graph.data.label_lists import is_list, is_nan, only_labels, refuse_vectors, written_lists
+from expertise_graph.data.label_records import held_by_records
 
 # Of several labels in a cell; of those that fit equally well the first.
 SEPARATORS = (";", "|", ",")
@@ -62,6 +63,8 @@ def typed_cells(raw: Sequence[object], columns: Columns, *, source: str) -> Labe
     if columns.target == VALUE and source == WRITTEN:
         numbers_by_text = _of_spreadsheets([str(cell) for cell in cells if cell is not None])
         return LabelCells(cells=[numbers_by_text.get(str(cell), cell) for cell in cells])
+    if source != NAMES and not (source == WRITTEN and columns.target == CLASS):
+        cells = held_by_records(cells, written=columns.target != CLASS)
     if found := _of_lists(cells, columns, source=source):
         return found
     if columns.target is not None or columns.separator is not None or source == NAMES:
@@ -69,10 +72,10 @@ def typed_cells(raw: Sequence[object], columns: Columns, *, source: str) -> Labe
     present = [cell for cell in cells if cell is not None]
     if present and all(_is_whole(cell, source) for cell in present):
         return _whole_numbers(cells, present)
-    if present and source == WRITTEN:
-        return _numbers_of(cells, present)
     if any(is_list(cell) for cell in present):
         return LabelCells(cells=cells, kind=LABELS)
+    if present and source == WRITTEN:
+        return _numbers_of(cells, present)
     if any(map(_is_fraction, present)) and all(isinstance(cell, numbers.Real) for cell in present):
         return LabelCells(cells=cells, kind=VALUE)
     return LabelCells(cells=cells, notes=_notes_on_separators(present))

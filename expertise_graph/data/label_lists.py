@@ -107,15 +107,23 @@ def parse_list(text: str) -> list[object] | None:
     return [float(word) if _BARE_NUMBER.fullmatch(word) else _unquoted(word) for word in words]
 
 
-def _parsed(text: str) -> list[object] | None:
+def written_value(text: str) -> object:
+    """Return what a text writes out in JSON or as Python does, None where it is neither, or too long."""
+    if len(text) > _LONGEST_LIST:
+        return None
     for read in (json.loads, _python):
         try:
-            found = read(text)
+            return read(text)
         except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
             continue
-        if isinstance(found, list | tuple | set) or (found == {} and text[0] == "{"):
-            items = sorted(found, key=str) if isinstance(found, set) else list(found)
-            return items if all(isinstance(one, str | int | float | None) for one in items) else None
+    return None
+
+
+def _parsed(text: str) -> list[object] | None:
+    found = written_value(text)
+    if isinstance(found, list | tuple | set) or (found == {} and text[0] == "{"):
+        items = sorted(found, key=str) if isinstance(found, set) else list(found)
+        return items if all(isinstance(one, str | int | float | None) for one in items) else None
     bare = [part.strip() for part in text[1:-1].split(",")]
     plain = all(part and not set(part) & set("'\"[](){}") for part in bare)
     return list(bare) if plain else None

@@ -16,7 +16,7 @@ from pathlib import Path
 from expertise_graph.core import DatasetError, did_you_mean, listed
 from expertise_graph.data.files import MAX_TABLE_BYTES, Skip, decode_utf8, read_regular
 from expertise_graph.data.finder import FileFinder
-from expertise_graph.data.modalities.base import modality_of_cell
+from expertise_graph.data.modalities.base import is_recognised, modality_of_cell
 
 # Wider tables hold features or a matrix, not items with labels; reading them would fill the memory.
 MAX_COLUMNS = 4096
@@ -32,6 +32,12 @@ _LISTED, _NAME = 20, 40
 
 CLASSES, OTHER = "class", "other"
 """Kinds of a column that holds no inputs: numbered classes, and anything else."""
+
+
+class _WithoutQuotes(csv.excel):
+    """Lines whose quotes enclose nothing."""
+
+    quoting = csv.QUOTE_NONE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,19 +101,19 @@ def csv_table(path: Path, *, root: Path | None) -> DataTable:
     said = _SAID.match(text)
     text = text[said.end() :] if said else text
     mark = said[1] if said else _delimiter(path, text)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
+    form = _WithoutQuotes if mark == "\t" and _quotes_are_text(text) else csv.excel
+    reader = csv.reader(io.StringIO(text, newline=""), form, delimiter=mark, strict=True)
     try:
         with _field_limit():
             header = next(reader, [])
             check_width(len(header), path)
-            rows, numbers, skipped = _even_rows(reader, width=len(header), path=path)
+            rows, numbers, skipped = _even_rows(reader, header, path=path)
     except csv.Error as error:
         raise DatasetError(
             f"{path} line {reader.line_num}: {error}; close the quotes, and keep longer texts in .jsonl"
         ) from error
     names = [name.strip() for name in header]
-    if not any(names):
-        raise DatasetError(f"{path} has no header line; the first line must name the columns")
+    _check_header(names, path)
     check_names(names, path)
     columns = dict(_columns(names, rows))
     return DataTable(path=path, root=root, columns=columns, untyped=True, rows=numbers, skipped=skipped)
@@ -194,18 +200,51 @@ class _Picked:
 
 
 def _even_rows(
-    reader: Iterator[list[str]], *, width: int, path: Path
+    reader: Iterator[list[str]], header: Sequence[str], *, path: Path
 ) -> tuple[list[list[str]], list[int], list[Skip]]:
     rows: list[list[str]] = []
     numbers: list[int] = []
     skipped: list[Skip] = []
     for number, row in enumerate(reader, start=1):
-        if len(row) == width:
+        if row == header:
+            # Files that were joined end to end: its cells would be an item and a class.
+            skipped.append((f"{path.name} row {number}", "the header line again"))
+        elif len(row) == len(header):
             rows.append(row)
             numbers.append(number)
         elif row:
-            skipped.append((f"{path.name} row {number}", f"{len(row)} fields where the header has {width}"))
+            reason = f"{len(row)} fields where the header has {len(header)}"
+            skipped.append((f"{path.name} row {number}", reason))
     return rows, numbers, skipped
+
+
+def _check_header(names: Sequence[str], path: Path) -> None:
+    """Refuse a first line that names no columns: one without names, and one that is an item itself."""
+    if not any(names):
+        raise DatasetError(f"{path} has no header line; the first line must name the columns")
+    item = next((name for name in names if is_recognised(name)), None)
+    if item is not None:
+        raise DatasetError(
+            f"{path} has no header line: its first line holds {item[:_NAME]!r}, which is an item and would "
+            "not be read; write a line with the names of the columns above it, such as file,label"
+        )
+
+
+def _quotes_are_text(text: str) -> bool:
+    """Tell whether the quotes of a table with tabs are a part of its texts, as many programs write them.
+
+    They are where every line has all the fields as it stands, and quotes that enclose fields would not leave
+    it so: they stand within a field, are not closed, or reach over the end of a line.
+    """
+    lines = [line for line in text.split("\n") if line.strip("\r")]
+    if '"' not in text or len({line.count("\t") for line in lines}) != 1:
+        return False
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t", strict=True)
+    try:
+        with _field_limit():
+            return sum(1 for row in reader if row) < len(lines)
+    except csv.Error:
+        return True
 
 
 def _delimiter(path: Path, text: str) -> str:

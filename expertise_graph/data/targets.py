@@ -17,7 +17,7 @@ import numpy as np
 from expertise_graph.core import DatasetError, FloatArray, IntArray, listed, setting
 from expertise_graph.data.dataset import CLASS, LABELS, TYPED, VALUE, Columns
 from expertise_graph.data.label_columns import choose_separator, note_on_other_separators, typed_cells
-from expertise_graph.data.label_lists import is_nan
+from expertise_graph.data.label_lists import is_list, is_nan
 
 # Ranges of values stand for classes where items are sampled and experts ranked: five tell low from high and
 # still leave each range a fifth of the items.
@@ -27,6 +27,11 @@ _ENOUGH = 8
 _NO_LABEL = "none"
 # Stands in no label: the unit separator of ASCII.
 _BETWEEN = "\x1f"
+# Fields of records that say where in an item something is.
+_OF_BOXES = frozenset({"bbox", "bboxes", "boxes", "segmentation", "polygon"})
+_MARKS_IN_ITEMS = "boxes in images and marks in texts are not supported"
+# Characters of a label that a message repeats.
+_SHOWN = 60
 _INTEGER = re.compile(r"-?\d{1,18}")
 
 
@@ -139,7 +144,12 @@ def _joined(label: object, separator: str) -> str | None:
     if isinstance(label, str):
         parts: Sequence[object] = label.split(separator)
     else:
-        parts = list(label) if isinstance(label, list | tuple | np.ndarray) else [label]
+        parts = list(label) if is_list(label) else [label]  # type: ignore[call-overload]
+    if any(is_list(part) for part in parts):
+        raise DatasetError(
+            f"a label must be one string or number, not list in a list as in {str(label)[:_SHOWN]}: "
+            f"{_MARKS_IN_ITEMS}; give one label, or a list of names, for each item"
+        )
     return _BETWEEN.join(sorted({name for part in parts if (name := class_name(part)) is not None}))
 
 
@@ -201,9 +211,13 @@ def class_name(label: object) -> str | None:
 def _what_instead(label: object) -> str:
     """Return what a label that is no single one is, and what to do about it."""
     if isinstance(label, dict):
-        return (
-            f"dict with the fields {listed(list(map(str, label)))}; write the label of each item in its place"
-        )
+        fields = listed(list(map(str, label)))
+        if _OF_BOXES & {str(field).lower() for field in label}:
+            return (
+                f"dict with the fields {fields}: {_MARKS_IN_ITEMS}; give one label, or a list of names, for "
+                "each item"
+            )
+        return f"dict with the fields {fields}; write the label of each item in its place"
     kind = type(label).__name__
     return f"{kind}; for several labels per item set {setting('target', 'labels')}"
 

@@ -222,6 +222,11 @@ def modality_of_cell(value: object) -> str | None:
     return next((name for name in known_modalities if known_modalities[name].recognises(value)), _STRINGS_ARE)
 
 
+def is_recognised(value: str) -> bool:
+    """Tell whether a string is an input of some modality by itself, as the name of an image is."""
+    return any(known_modalities[name].recognises(value) for name in known_modalities)
+
+
 def modality_of_bytes(value: bytes) -> str:
     """Return the name of the modality of bytes: one that recognises their beginning, else UTF-8 is a text."""
     files = [name for name in known_modalities if not known_modalities[name].written_out]
