@@ -212,9 +212,9 @@ def test_json_tables(amount):
 
 
 def test_names_with_line_breaks_stay_in_one_line(tmp_path):
-    rows = [{"text": "a", "label": {"x\ny": ""}}, {"text": "b", "label": {"x\ny": ""}}]
+    rows = [{"text": text, "label": {"x\ny": "", "z": ""}} for text in "ab"]
     (tmp_path / "t.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    with pytest.raises(ExpertiseError, match="with the fields x y; write the label"):
+    with pytest.raises(ExpertiseError, match="with the fields x y, z; write the label"):
         read_data(tmp_path / "t.jsonl", columns=Columns())
 
 
