@@ -71,6 +71,7 @@ def build_dataset(
         skipped=skipped,
         digests=tuple(item.sha256 for item in checked),
         columns=columns,
+        reading=raw.reading,
     )
     reading = raw.reading
     # Names are classes: there is nothing to guess about them.

@@ -74,6 +74,14 @@ def choose_roles(table: DataTable, columns: Columns) -> Roles:
     return Roles(modality=modality, item=item, label=label, split=split, notes=notes)
 
 
+def has_label(table: DataTable) -> bool:
+    """Tell whether a column holds labels by its name or type, and not only as the last one left."""
+    try:
+        return _label(table, set()) is not None
+    except DatasetError:
+        return True
+
+
 def choose_item(table: DataTable, columns: Columns, modality: Modality) -> str:
     """Choose the column that holds the inputs of a modality, in a table that needs no labels.
 

@@ -22,9 +22,13 @@ _REASONS, _MOST_REASONS = 3, 20
 # Paths, quoted names and numbers in a reason: without them equal reasons are equal.
 _PARTICULAR = re.compile(r"(?<!\S)(?:/|[A-Za-z]:\\)\S*|'[^']*'|\"[^\"]*\"")
 _NUMBER = re.compile(r"\b\d[\d.,]*")
+# A whole number with a fraction of nothing.
+_WHOLE = re.compile(r"([+-]?\d+)\.0+")
 _NAMED = 4
 # What stands for a label that is not there, apart from empty cells and NaN: it may be a name, too.
 _NO_LABELS = UNLABELLED | {"n/a", "na", "null", "none", "?", "-", "--", "unknown", "missing", "#n/a"}
+# Classes from which on, and share of them from which on, it is odd that they have one item each.
+_FEW, _MOSTLY = 8, 0.5
 # Examples: of each class, and in all; characters of a text.
 _OF_EACH, _EXAMPLES, _EXCERPT = 2, 20, 80
 
@@ -191,7 +195,12 @@ def notes_on_classes(data: LabelledData) -> tuple[str, ...]:
     """Return what looks odd about the names of the classes and where they occur."""
     if data.kind == VALUE:
         return ()
-    return (*_alike(data.outputs), *_unlabelled(data.outputs), *_in_one_split(data))
+    return (
+        *_alike(data.outputs),
+        *_unlabelled(data.outputs),
+        *_in_one_split(data),
+        *_mostly_single(data),
+    )
 
 
 def _general(reason: str, where: str) -> str:
@@ -218,14 +227,19 @@ def _alike(names: Sequence[str]) -> Iterator[str]:
     for group in groups.values():
         if len(group) > 1:
             shown = " and ".join(repr(_shown(name)) for name in group[:_NAMED])
+            numbers = all(_WHOLE.fullmatch(name) or name.isdigit() for name in group)
+            how = "are the same number" if numbers else "differ only by case, blanks or invisible characters"
             yield (
-                f"{shown} differ only by case, blanks or invisible characters and are read as "
-                f"{count(len(group), 'class')}: give them one name if they are one"
+                f"{shown} {how} and are read as {count(len(group), 'class')}: give them one name if they are "
+                "one"
             )
 
 
 def _folded(name: str) -> str:
     plain = unicodedata.normalize("NFKC", name).casefold()
+    # 1 and 1.0 are one number where tables were joined, one of which had gaps.
+    whole = _WHOLE.fullmatch(plain)
+    plain = whole[1] if whole else plain
     return "".join(c for c in plain if not c.isspace() and unicodedata.category(c)[0] != "C")
 
 
@@ -250,6 +264,14 @@ def _in_one_split(data: LabelledData) -> Iterator[str]:
     there = {
         split: {data.classes[label] for label in data.labels[rows]} for split, rows in data.splits.items()
     }
+    for split, classes in there.items():
+        name, *more = sorted(classes)
+        # -1 in the test split of a challenge, or the folder of its unsorted images, is no label to learn.
+        if not more and name not in there["train"] and name.casefold() not in _NO_LABELS:
+            yield (
+                f"all items of the {split} split have the label {_shown(name)!r}, which no item to train on "
+                f"has: set {setting('no_label', name)} if it means that there is no label"
+            )
     elsewhere = sorted(set().union(*there.values()) - there["train"])
     if elsewhere:
         yield f"{count(len(elsewhere), 'class')} without an item to train on: {_some(elsewhere)}"
@@ -257,6 +279,20 @@ def _in_one_split(data: LabelledData) -> Iterator[str]:
         missing = sorted(there["train"] - there.get(split, there["train"]))
         if missing:
             yield f"{count(len(missing), 'class')} without an item in the {split} split: {_some(missing)}"
+
+
+def _mostly_single(data: LabelledData) -> Iterator[str]:
+    """Point out labels that say of each item something else, as an address or a caption does."""
+    if data.kind != CLASS or len(data.classes) <= _FEW:
+        return
+    single = int((np.bincount(data.labels, minlength=len(data.classes)) == 1).sum())
+    if single > _MOSTLY * len(data.classes):
+        column = data.reading.columns.get("label")
+        other = f"; another column is read with {setting('label_column')}" if column else ""
+        yield (
+            f"{single:,} of {count(len(data.classes), 'class')} have one item only, from which nothing can "
+            f"be learned and measured{other}"
+        )
 
 
 def _some(names: Sequence[str]) -> str:

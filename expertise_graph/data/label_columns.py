@@ -17,9 +17,9 @@ from expertise_graph.data.label_lists import is_list, is_nan, only_labels, refus
 from expertise_graph.data.label_records import held_by_records
 
 # Of several labels in a cell; of those that fit equally well the first.
-SEPARATORS = (";", "|", ",")
+SEPARATORS = (";", "|", ",", "\n")
 # These stand in names, too: they separate only where that leaves fewer different labels than cells.
-_WEAK_SEPARATORS = ("/", "+", " ")
+_WEAK_SEPARATORS = ("/", "+", "#", "&", " ")
 # Whole numbers are classes up to this many different ones, and beyond where there are two items for each.
 FEW_NUMBERS = 20
 # Share of cells that are numbers from which the others are worth a word.
@@ -122,7 +122,7 @@ def note_on_other_separators(cells: Sequence[object], separator: str) -> tuple[s
     texts = [cell for cell in cells if isinstance(cell, str)]
     for mark in SEPARATORS:
         holding = [text for text in texts if mark in text]
-        if holding and mark not in separator and separator not in ("/", "+", " "):
+        if holding and mark not in separator and separator not in _WEAK_SEPARATORS:
             return (
                 f"{count(len(holding), 'label')} such as {holding[0][:60]!r} hold {mark!r}, too, which is "
                 f"read as a part of names; {setting('separator')} chooses",
@@ -260,7 +260,8 @@ def _notes_on_separators(present: Sequence[object]) -> tuple[str, ...]:
     """Say where cells that are read as one class each seem to hold several labels."""
     texts = [cell for cell in present if isinstance(cell, str)]
     single = {text.strip() for text in texts}
-    for mark in SEPARATORS:
+    # Not blanks: "good" and "very good" are degrees of one label.
+    for mark in (*SEPARATORS, *_WEAK_SEPARATORS[:-1]):
         joined = {text for text in single if mark in text}
         parts = {part.strip() for text in joined for part in text.split(mark)}
         # The parts are known as labels by themselves.

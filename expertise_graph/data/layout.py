@@ -91,6 +91,21 @@ def class_level(folder: Path) -> Path:
     return level
 
 
+def copies_of_classes(folder: Path) -> dict[Path, list[str]]:
+    """Return the folders in `folder` that hold the class folders beside them once more, and which those are.
+
+    Archives are often packed so: `yes/ no/ brain/yes/ brain/no/`.
+    """
+    children = folders_in(folder)
+    inner = {child: [f.name for f in folders_in(class_level(child))] for child in children}
+    holding = {child: names for child, names in inner.items() if len(names) > 1}
+    # Where most folders hold folders, none is the copy of the others.
+    if not holding or len(holding) * 2 > len(children) - len(holding):
+        return {}
+    classes = [child.name for child in children if child not in holding]
+    return {child: names for child, names in holding.items() if _repeats(names, classes)}
+
+
 def _plain(path: Path) -> FolderLayout:
     return FolderLayout(parts=(SplitFolder(split=None, folder=path, name=""),))
 

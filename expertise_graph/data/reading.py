@@ -7,7 +7,7 @@ A labelled dataset is read in four steps: a reader gives records (`tables`, `arr
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from expertise_graph.data.arrays import read_npz
 from expertise_graph.data.build_dataset import build_dataset
 from expertise_graph.data.class_folders import modality_of_files, read_class_folders
 from expertise_graph.data.coco import coco_files, read_coco, read_one_category
-from expertise_graph.data.columns import choose_item, item_records
+from expertise_graph.data.columns import choose_item, has_label, item_records
 from expertise_graph.data.dataset import NO_COLUMNS, Columns, LabelledData, RawData, Reading, Record
 from expertise_graph.data.exports import refuse_detection
 from expertise_graph.data.files import (
@@ -26,6 +26,7 @@ from expertise_graph.data.files import (
     filled_folders,
     list_files,
     read_regular,
+    read_start,
 )
 from expertise_graph.data.modalities.base import Modality, known_modalities
 from expertise_graph.data.tables import (
@@ -56,6 +57,9 @@ _FIRST = {
     "save it as .csv first": (".xlsx", ".xls", ".ods"),
     "write one object a line, as .jsonl": (".json",),
 }
+# Two objects on two lines, and bytes of a file that are enough to see them.
+_ONE_A_LINE = re.compile(rb"\s*\{[^\n]*\}\s*\n\s*\{")
+_START = 1 << 16
 # Characters of a locator that an error repeats.
 _SHOWN = 200
 
@@ -217,6 +221,8 @@ def _reader_of(path: Path, root: Path | None, columns: Columns) -> Reader:
         return partial(read_one_category, [coco])
     possible = ", ".join(sorted([*table_formats, ARRAYS]))
     first = next((f": {what}" for what, suffixes in _FIRST.items() if path.suffix.lower() in suffixes), "")
+    if path.suffix.lower() == ".json" and _ONE_A_LINE.match(read_start(path, _START)):
+        first = ": it holds one object a line, so call it .jsonl"
     raise DatasetError(
         f"{path} cannot be read as a dataset{first}; supported are folders and files in {possible}, and "
         "COCO exports"
@@ -229,8 +235,9 @@ def _reader_of_folder(folder: Path, root: Path | None, columns: Columns) -> Read
     if coco := coco_files(folder, root=root):
         return partial(read_one_category, coco)
     refuse_detection(folder)
-    if split_tables(folder, columns, root=root):
-        return read_split_tables
+    if by_split := split_tables(folder, columns, root=root):
+        describing = _only_describe([path for paths in by_split.values() for path in paths], folder, columns)
+        return read_class_folders if describing else read_split_tables
     tables = part_tables(folder, root=root)
     if tables and len(filled_folders(folder)) < 2:
         return lambda _, root, columns: read_parts(tables, folder, root, columns)
@@ -241,6 +248,16 @@ def _reader_of_folder(folder: Path, root: Path | None, columns: Columns) -> Read
         names = listed([child.name for child in inside])
         raise DatasetError(f"{folder} holds several datasets ({names}): give one of them, e.g. {inside[0]}")
     return read_class_folders
+
+
+def _only_describe(tables: Sequence[Path], folder: Path, columns: Columns) -> bool:
+    """Tell whether tables lie beside the class folders of splits and hold no labels, but captions, say."""
+    if columns.item or columns.label or any(path.parent in (folder, folder / "data") for path in tables):
+        return False
+    beside = all(len(filled_folders(path.parent)) > 1 for path in tables)
+    return beside and not any(
+        has_label(table_formats[format_of(path)](path, root=path.parent)) for path in tables
+    )
 
 
 def _inputs_of_table(path: Path, modality: Modality, columns: Columns) -> RawData:

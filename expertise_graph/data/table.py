@@ -123,7 +123,7 @@ def jsonl_table(path: Path, *, root: Path | None) -> DataTable:
     """Read one JSON object per line; lines that are none are skipped with a reason.
 
     Raises:
-        DatasetError: when it is not UTF-8.
+        DatasetError: when it is not UTF-8, or an array.
     """
     text = decode_utf8(read_regular(path, limit=MAX_TABLE_BYTES), str(path))
     objects: dict[int, dict[str, object]] = {}
@@ -137,6 +137,10 @@ def jsonl_table(path: Path, *, root: Path | None) -> DataTable:
             objects[number] = value
         else:
             skipped.append((f"{path.name} row {number}", "not a JSON object"))
+    if not objects and text.lstrip()[:1] == "[":
+        raise DatasetError(
+            f"{path} holds a JSON array: write one object a line, without brackets around them"
+        )
     names = list(dict.fromkeys(name for value in objects.values() for name in value))
     check_width(len(names), path)
     rows = [[value.get(name) for name in names] for value in objects.values()]
@@ -171,7 +175,11 @@ def require_column(table: DataTable, name: str | None) -> None:
 
 def present(table: DataTable) -> str:
     """Return a sentence that lists the columns of `table`."""
-    return f"its columns are {listed([name[:_NAME] for name in table.columns], most=_LISTED)}."
+    named = listed([name[:_NAME] for name in table.columns if name.strip()], most=_LISTED)
+    # A row that was taken for the header holds cells that others hold, too.
+    is_row = table.untyped and any(name and name in column.values() for name, column in table.columns.items())
+    hint = " If the first line is a row and no header, write one above it." if is_row else ""
+    return f"its columns are {named}.{hint}"
 
 
 def kind_of_values(values: Sequence[object]) -> str:

@@ -186,7 +186,8 @@ def part_tables(folder: Path, *, root: Path | None) -> list[Path]:
     if not folders_in(folder):
         raise DatasetError(
             f"{folder} holds {len(tables)} tables ({listed([path.name for path in tables], 3)}): give one of "
-            "them, or call them train and test where they are splits"
+            "them, or call them train and test where they are splits; where each is a class, write their "
+            "rows into one table with a column called label"
         )
     return []
 

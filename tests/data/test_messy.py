@@ -167,3 +167,62 @@ def test_a_row_without_a_text_is_known_by_its_number(tmp_path):
     (tmp_path / "t.csv").write_text('text,extra\nhello,1\n,2\n"  ",3\nbye,4\n')
     found = read_inputs(tmp_path / "t.csv", modality="text")
     assert [record.where for record in found.records] == ["hello", "t.csv row 2", "t.csv row 3", "bye"]
+
+
+@pytest.mark.parametrize("mark", ["/", "&", "#", "+", "\n"])
+def test_marks_that_seldom_separate_are_pointed_out_where_the_parts_are_labels(tmp_path, mark):
+    path = tmp_path / "t.jsonl"
+    cells = ["law", "art", f"art{mark}law"] * 3
+    path.write_text("\n".join(json.dumps({"text": f"t {i}", "label": c}) for i, c in enumerate(cells)))
+    data = read_data(path)
+    assert data.kind == CLASS
+    assert f"read as one class each: set `target=labels` if {mark!r} separates" in describe(data).notes[0]
+    assert read_data(path, columns=Columns(target="labels")).outputs == ("art", "law")
+    # Degrees of a label, and names with such marks, are none.
+    path.write_text(
+        "\n".join(
+            json.dumps({"text": f"t {i}", "label": cell})
+            for i, cell in enumerate(["good", "very good", "very", "AT&T", "R&D", "C/C++"] * 2)
+        )
+    )
+    assert describe(read_data(path)).notes == ()
+
+
+def test_a_label_that_says_something_else_of_each_item_is_pointed_out(tmp_path):
+    rows = [f"text {i},https://example.org/{i}" for i in range(12)]
+    (tmp_path / "t.csv").write_text("\n".join(["text,url", *rows]))
+    assert describe(read_data(tmp_path / "t.csv")).notes == (
+        "12 of 12 classes have one item only, from which nothing can be learned and measured; another column "
+        "is read with `label_column`",
+    )
+    # A few rare classes among others are usual.
+    table(tmp_path / "u.csv", ["a", "b", "c", "d", "e"] * 4 + ["f", "g", "h", "i"])
+    assert describe(read_data(tmp_path / "u.csv")).notes == ()
+
+
+def test_the_same_number_written_in_two_ways_is_pointed_out(tmp_path):
+    data = read_data(table(tmp_path / "t.csv", ["1", "1.0", "2", "other", "v1.0", "v1"] * 3))
+    assert data.classes == ("1", "1.0", "2", "other", "v1", "v1.0")
+    assert describe(data).notes == (
+        "'1' and '1.0' are the same number and are read as 2 classes: give them one name if they are one",
+    )
+
+
+def test_json_says_how_it_is_to_be_written(tmp_path):
+    rows = [{"text": f"t {i}", "label": i % 2} for i in range(6)]
+    for indent in (None, 1):
+        (tmp_path / "t.jsonl").write_text(json.dumps(rows, indent=indent))
+        with pytest.raises(DatasetError, match="holds a JSON array: write one object a line"):
+            read_data(tmp_path / "t.jsonl")
+    (tmp_path / "t.json").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DatasetError, match=r"it holds one object a line, so call it \.jsonl"):
+        read_data(tmp_path / "t.json")
+
+
+def test_a_table_of_texts_without_a_header_line_says_so(tmp_path):
+    (tmp_path / "t.csv").write_text("".join(f"{'spam' if i % 2 else 'ham'},Hi there {i}\n" for i in range(8)))
+    with pytest.raises(DatasetError, match="If the first line is a row and no header, write one above it"):
+        read_data(tmp_path / "t.csv")
+    (tmp_path / "t.csv").write_text("v1,v2,,\n" + "".join(f"ham,Hi there {i},,\n" for i in range(8)))
+    with pytest.raises(DatasetError, match=r"its columns are v1, v2\.$"):
+        read_data(tmp_path / "t.csv")
