@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from expertise_graph.core import (
     MissingExtraError,
     SourceError,
     UntrustedError,
+    count,
     disk_errors,
     first_line,
     reason_of,
@@ -171,11 +173,23 @@ def load_model(folder: Path, config: PretrainedConfig, state: dict[str, torch.Te
     try:
         with Quiet():
             reader = _class_of(config)
+            # The library's error about shapes names none of them; its report does.
             model, report = reader.from_pretrained(
-                None, config=config, state_dict=state, dtype=torch.float32, output_loading_info=True
+                None,
+                config=config,
+                state_dict=state,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
             )
     except Exception as error:
         raise SourceError(f"the weights in {folder} do not load: {first_line(error)}") from error
+    if others := sorted(report["mismatched_keys"]):
+        name, held, expected = others[0]
+        raise SourceError(
+            f"the weights in {folder} are not those of its config.json: {name} is {_shape(held)}, where the "
+            f"configuration asks for {_shape(expected)}{_and_more(len(others) - 1)}"
+        )
     missing = [k for k in report["missing_keys"] if "pooler" not in k and "position_ids" not in k]
     if missing:
         raise SourceError(
@@ -183,6 +197,14 @@ def load_model(folder: Path, config: PretrainedConfig, state: dict[str, torch.Te
         )
     result: nn.Module = model
     return result
+
+
+def _shape(size: Sequence[int]) -> str:
+    return " x ".join(map(str, size))
+
+
+def _and_more(n: int) -> str:
+    return f"; {count(n, 'other tensor')} {'differs' if n == 1 else 'differ'}, too" if n else ""
 
 
 def new_model(config: PretrainedConfig) -> nn.Module:

@@ -133,6 +133,14 @@ def test_weights_of_another_architecture_are_refused(blank, model, tmp_path):
     refused(blank, model, "lack")
 
 
+def test_weights_of_other_shapes_than_the_configuration_asks_for_are_named(blank, tmp_path):
+    folder = materials.bert(tmp_path / "bert", 1)
+    materials.change_json(folder / "config.json", type_vocab_size=1)
+    refused(blank, folder, "token_type_embeddings.weight is 2 x 24, where the configuration asks for 1 x 24")
+    materials.change_json(folder / "config.json", intermediate_size=16)
+    refused(blank, folder, "not those of its config.json", "; 3 other tensors differ, too")
+
+
 def test_tensor_names_that_look_like_paths_are_only_names(blank, model, tmp_path):
     tensors = load_file(model / "model.safetensors")
     tensors["../../escaped"] = tensors["__proto__"] = np.ones(3, np.float32)
