@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from expertise_graph.registry import HistoryOptions as HistoryOptions
     from expertise_graph.registry import ImportOptions as ImportOptions
     from expertise_graph.registry import ImportReport as ImportReport
+    from expertise_graph.registry import Removed as Removed
     from expertise_graph.registry import ScoreOptions as ScoreOptions
     from expertise_graph.registry import Withdrawn as Withdrawn
     from expertise_graph.retrieval import Backtest as Backtest

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expertise_graph import data as datasets
 from expertise_graph import diagnostics, models
-from expertise_graph.core import Registry, setting
+from expertise_graph.core import Registry, count, listed, setting
 
 if TYPE_CHECKING:
     from expertise_graph.core import Candidate, Command, Edge, Expert, Neighbour, Ranking, Run, WarmStart
@@ -90,25 +90,47 @@ def expert_json(expert: Expert) -> Json:
     }
 
 
-def registered_json(source: str, outcome: Expert | Exception, form: Form = PYTHON) -> Json:
-    """Return the node that a source became, or the error that kept it out."""
+def registered_json(
+    source: str,
+    outcome: Expert | Exception,
+    form: Form = PYTHON,
+    *,
+    called: Callable[[str], list[Expert]] | None = None,
+) -> Json:
+    """Return the node that a source became, or the error that kept it out.
+
+    `called` gives the experts that have a name, so that `note` says where one means several.
+    """
     if isinstance(outcome, Exception):
         return {"source": source, "expert": None, "id": "", "error": form.message(str(outcome)), "note": None}
     row = {**expert_json(outcome), "source": source, "expert": outcome.short, "error": None}
-    return {**row, "note": _note(source, outcome)}
+    notes = [*_alias_note(source, outcome, called), *_namesakes(outcome, called)]
+    return {**row, "note": "; ".join(notes) or None}
 
 
-def _note(source: str, expert: Expert) -> str | None:
-    """Return what to say where a source led to an expert that was there under another name or place."""
+def _alias_note(source: str, expert: Expert, called: Callable[[str], list[Expert]] | None) -> Iterator[str]:
+    """Say where a source led to an expert that was there under another name or place."""
     locator = source.partition(":")[2].partition("@")[0]
     places = (locator, str(Path(locator).expanduser().resolve()))
     names = [a["name"] for a in expert.meta.get(models.ALIASES, ()) if a["locator"] in places]
     if not names:
-        return None
-    return (
-        f"{', '.join(names)} is the same as {expert.short}, which is there from {expert.locator}: both lead "
-        "to it"
-    )
+        return
+    same = f"{', '.join(names)} is the same as {expert.short}, which is there from {expert.locator}"
+    others = [o for name in names for o in (called(name) if called else ()) if o.id != expert.id]
+    if others:
+        yield f"{same}; the name alone leads to {listed([o.short for o in others])}, so write {expert.short}"
+    else:
+        yield f"{same}: both lead to it"
+
+
+def _namesakes(expert: Expert, called: Callable[[str], list[Expert]] | None) -> Iterator[str]:
+    """Say that others have the name of an expert, where they do."""
+    same = [other for other in (called(expert.name) if called else ()) if other.runnable]
+    if len(same) > 1:
+        yield (
+            f"{count(len(same), 'expert')} are called {expert.name}: {listed([e.short for e in same])}; "
+            "write which one is meant as name@hash"
+        )
 
 
 def details_json(details: ExpertDetails) -> Json:

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         HistoryOptions,
         ImportOptions,
         ImportReport,
+        Removed,
         ScoreOptions,
         Withdrawn,
     )
@@ -244,7 +245,7 @@ class Workspace:
         options = options or models.SourceOptions()
         self._tidy(options.trust_code)
         prober = self._prober(options.trust_code)
-        found = prober.resolve(reference, options)
+        found = self._resolve(prober, reference, options)
         with registry.registering(self.store) as add:
             first, *_ = [add(expert, prober) for expert in found]
         return first
@@ -265,11 +266,18 @@ class Workspace:
             for reference, options in sources:
                 prober = self._prober(options.trust_code)
                 try:
-                    for expert in prober.resolve(reference, options):
+                    for expert in self._resolve(prober, reference, options):
                         done.append((reference, add(expert, prober)))
                 except ExpertiseError as error:
                     done.append((reference, error))
         return done
+
+    def _resolve(self, prober: Any, reference: str, options: SourceOptions) -> list[Expert]:
+        """Return the experts of a reference; a name that was chosen for them is not that of others."""
+        found: list[Expert] = prober.resolve(reference, options)
+        for expert in found if options.name else ():
+            registry.refuse_taken_name(self.store, expert)
+        return found
 
     def experts(
         self, modality: str | None = None, *, tag: str | None = None, license: str | None = None
@@ -331,47 +339,38 @@ class Workspace:
         probe_set = features.probe_sets.current(self.store, node.modality)
         return registry.similar(self.store, probe_set.id, node, k, fold=fold)
 
+    def experts_called(self, name: str) -> list[Expert]:
+        """Return all experts that a whole name, id or name@hash leads to; second names where no first is."""
+        return self.store.experts_called(name)
+
     def remove(self, expert: str) -> Expert:
         """Take the named expert out of the graph and return it; measured results stay.
+
+        Of a second name that is all that goes, see `remove_many`.
 
         Raises:
             NotFoundError: when there is no such expert, or not any more: the beginning of a name never stands
                 for another one then.
             InvalidInputError: when a training from it is under way.
         """
-        (node,) = self.remove_many([expert])
-        if node is None:
+        (removed,) = self.remove_many([expert])
+        if removed is None:
             raise NotFoundError(f"{expert} was removed before")
-        return node
+        return removed.expert
 
-    def remove_many(self, experts: Sequence[str]) -> list[Expert | None]:
+    def remove_many(self, experts: Sequence[str]) -> list[Removed | None]:
         """Take experts out of the graph; all are looked up first, and one that cannot go keeps all.
 
+        A second name of an expert, given as such, is taken from it, and the expert stays.
+
         Returns:
-            The node of each; None where it was removed before.
+            What each name took out; None where it was removed before.
 
         Raises:
             NotFoundError, InvalidInputError: as `remove`.
         """
         self._tidy(False)
-        found = [self._removable(name) for name in experts]
-        for node in {node.id: node for node in found if node is not None}.values():
-            registry.remove(self.store, node)
-        return found
-
-    def _removable(self, expert: str) -> Expert | None:
-        try:
-            node = self.store.find_expert(expert, repair=True)
-        except NotFoundError:
-            if not (self.store.was_removed(expert) or self.store.was_removed(expert, begins=True)):
-                raise
-            return None
-        if expert not in (node.id, node.name, node.short) and self.store.was_removed(expert):
-            return None
-        for run in self.store.runs(expert=node.id):
-            if run.status == "running":
-                models.RunFolder(Path(run.path)).refuse_in_use(f"{node.short}, from which {run.path} starts,")
-        return node
+        return registry.remove(self.store, experts)
 
     # Probe sets
 

@@ -18,7 +18,7 @@ from expertise_graph.cli.parameters import isolation_options, trust_option
 from expertise_graph.core import InvalidInputError, count, listed, printable
 
 if TYPE_CHECKING:
-    from expertise_graph import InputSpec, SourceOptions
+    from expertise_graph import InputSpec, Removed, SourceOptions
 
 
 @app.command()
@@ -124,7 +124,10 @@ def register(
         )
     with Bars() as bars, context.workspace(bars) as workspace:
         outcomes = workspace.register_many(wanted)
-    rows = [views.registered_json(reference, outcome, FORM) for reference, outcome in outcomes]
+        rows = [
+            views.registered_json(reference, outcome, FORM, called=workspace.experts_called)
+            for reference, outcome in outcomes
+        ]
     for row in rows:
         if row["error"]:
             click.echo(printable(f"{row['source']}: {row['error']}"), err=True)
@@ -330,8 +333,9 @@ def similar(context: CommandContext, expert: str, k: int, every: bool, style: st
 @click.argument("experts", nargs=-1, required=True, metavar="EXPERT...")
 @pass_context
 def rm(context: CommandContext, experts: tuple[str, ...]) -> None:
-    """Remove experts; their files and measured results stay.
+    """Remove experts; their files, children and measured results stay.
 
+    A second name of an expert removes that name only.
     Nothing is removed where a name is not known, or a training from one of them is under way. The same
     command can be run again: one that was removed before is passed over.
 
@@ -340,6 +344,25 @@ def rm(context: CommandContext, experts: tuple[str, ...]) -> None:
       expertise-graph rm emoji
     """
     with context.workspace() as workspace:
-        for name, node in zip(experts, workspace.remove_many(experts), strict=True):
-            said = f"{name} was removed before" if node is None else f"removed {node.short}"
-            click.echo(printable(said), err=True)
+        removed = workspace.remove_many(experts)
+    for name, one in zip(experts, removed, strict=True):
+        click.echo(printable(_removal(name, one)), err=True)
+
+
+def _removal(name: str, removed: Removed | None) -> str:
+    """Return the line that says what a name took out of the graph, and what is left."""
+    if removed is None:
+        return f"{name} was removed before"
+    if removed.alias is not None:
+        return f"removed the name {removed.alias}; {removed.expert.short} stays"
+    line = f"removed {removed.expert.short}"
+    if removed.names:
+        line += f", also called {listed(removed.names)}"
+    left = [(removed.children, "fine-tuned child"), (removed.results, "measured result")]
+    stay = " and ".join(count(n, noun) for n, noun in left if n)
+    if stay:
+        line += f"; {stay} {'stays' if sum(n for n, _ in left) == 1 else 'stay'}"
+    if removed.also:
+        others = listed([expert.short for expert in removed.also])
+        line += f"; {removed.expert.name} was a second name of {others}, and leads nowhere now"
+    return line

@@ -160,16 +160,17 @@ def _row(place: int, candidate: Candidate) -> dict[str, Any]:
 
 
 def _footer(ranking: Ranking) -> Iterator[str]:
-    ties = [c.expert.name for c in ranking.candidates if c.tied]
+    ties = [ranking.called(c.expert) for c in ranking.candidates if c.tied]
     if ties:
         yield f"= statistically tied with rank 1: {', '.join(ties)}"
     if min(len(ranking.candidates), len(ranking.together)) > 1:
-        yield f"complementary, worth fine-tuning side by side: {', '.join(e.name for e in ranking.together)}"
+        together = ", ".join(map(ranking.called, ranking.together))
+        yield f"complementary, worth fine-tuning side by side: {together}"
     what = PERCENTILE if ranking.unit == PERCENTILE else "predicted"
     for excluded in ranking.excluded:
         best = excluded.candidate
         constraint = in_options(excluded.constraint)
-        yield f"excluded by {constraint}: {best.expert.name} ({what} {best.predicted:.2f})"
+        yield f"excluded by {constraint}: {ranking.called(best.expert)} ({what} {best.predicted:.2f})"
     if ranking.unit == PERCENTILE:
         yield f"{ranking.baseline.name}: accuracy {ranking.baseline.predicted:.3f}"
     yield from map(in_options, ranking.notes)

@@ -7,7 +7,14 @@ import unicodedata
 from collections.abc import Callable, Sequence
 
 # English nouns of this package whose plural is not formed with -s.
-_PLURALS = {"process": "processes", "class": "classes", "copy": "copies", "entry": "entries", "axis": "axes"}
+_PLURALS = {
+    "axis": "axes",
+    "class": "classes",
+    "copy": "copies",
+    "entry": "entries",
+    "fine-tuned child": "fine-tuned children",
+    "process": "processes",
+}
 
 # Name and, after "=", value of a setting, as `setting` writes them.
 _SETTING = re.compile(r"`([a-z][a-z_]*)(?:=([^`]*))?`")

@@ -302,6 +302,7 @@ class Ranking:
         excluded: the best expert that each constraint alone keeps out.
         failed: experts that cannot be run on the data, by id: a line that says why.
         interrupted: whether the search was cut short by Ctrl-C.
+        shared_names: names of experts in it that other experts have, too.
     """
 
     task: Task
@@ -316,6 +317,11 @@ class Ranking:
     interrupted: bool = False
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    shared_names: frozenset[str] = frozenset()
+
+    def called(self, expert: Expert) -> str:
+        """Return what to call an expert: its name, with the hash where others have that name, too."""
+        return expert.short if expert.name in self.shared_names else expert.name
 
     @property
     def best(self) -> Candidate:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from expertise_graph.registry.lineage import KINDS, kind_of, learnt_from, trained_on
     from expertise_graph.registry.nearest import similar
     from expertise_graph.registry.neighbours import use_index
-    from expertise_graph.registry.registration import embed_missing, register, registering, remove
+    from expertise_graph.registry.registration import embed_missing, refuse_taken_name, register, registering
+    from expertise_graph.registry.removal import Removed, remove
     from expertise_graph.registry.unfinished import (
         PROBE_SET,
         Finisher,

@@ -44,13 +44,14 @@ def joined(store: Store, expert: Expert) -> Expert:
 
 def _same(store: Store, expert: Expert) -> Expert | None:
     """Return the expert of the same weights, architecture and preprocessing."""
-    wanted = _function(expert)
+    wanted = function_of(expert)
     by_id = store.known_expert(expert.id)
     found = [*([by_id] if by_id else []), *store.experts(where={"weights_sha": expert.weights_sha})]
-    return next((e for e in found if _function(e) == wanted), None)
+    return next((e for e in found if function_of(e) == wanted), None)
 
 
-def _function(expert: Expert) -> tuple[object, ...]:
+def function_of(expert: Expert) -> tuple[object, ...]:
+    """Return what two experts have in common that compute the same."""
     return (
         expert.weights_sha,
         expert.preprocessing_sha,

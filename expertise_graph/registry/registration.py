@@ -12,15 +12,17 @@ from expertise_graph.core import (
     Embedding,
     Expert,
     FailedError,
+    InvalidInputError,
     MissingExtraError,
     NotFoundError,
     ProbeSet,
     SourceError,
     UntrustedError,
+    setting,
 )
 from expertise_graph.features import SKETCH_METHOD, SKETCH_SEED, SKETCH_VERSION, Prober, centred_gram, sketch
 from expertise_graph.features import probe_sets as probes
-from expertise_graph.registry.aliases import joined
+from expertise_graph.registry.aliases import function_of, joined
 from expertise_graph.registry.neighbours import refresh
 from expertise_graph.store import AS_ADDED, Store
 
@@ -78,6 +80,25 @@ def registering(store: Store) -> Iterator[Callable[[Expert, Prober], Expert]]:
             refresh(store, probe_set)
 
 
+def refuse_taken_name(store: Store, expert: Expert) -> None:
+    """Refuse a name that was chosen for an expert where another one goes by it.
+
+    Names that come from sources are not refused: two repositories may well call their models alike.
+
+    Raises:
+        InvalidInputError: saying which has it.
+    """
+    expert = _as_registered(store, expert)
+    for other in store.experts_called(expert.name):
+        # What is known by name only becomes what is registered under that name.
+        if other.runnable and other.id != expert.id and function_of(other) != function_of(expert):
+            has = "is the name of" if other.name == expert.name else "is another name of"
+            raise InvalidInputError(
+                f"{expert.name!r} {has} {other.short} from {other.locator}; choose another "
+                f"{setting('name')}, or free this one first with: expertise-graph rm {expert.name}"
+            )
+
+
 def embed(
     store: Store, prober: Prober, expert: Expert, probe_set: ProbeSet, *, new: bool = False
 ) -> Embedding:
@@ -93,13 +114,6 @@ def embed(
         seed=SKETCH_SEED,
         n=len(features),
     )
-
-
-def remove(store: Store, expert: Expert) -> None:
-    """Take an expert out of the graph; measured history and its files stay."""
-    store.remove_expert(expert.id)
-    for probe_set in store.probe_sets(expert.modality):
-        refresh(store, probe_set.id)
 
 
 def embed_missing(store: Store, prober: Prober, probe_set: ProbeSet) -> list[str]:

@@ -121,6 +121,7 @@ def read_pool(
         target=history.tasks.index(sample.task.id),
         distances=task_distances(store.distances(), history.tasks),
         task_vectors=tasks,
+        shared_names=frozenset(store.shared_names(expert.name for expert in found)),
     )
 
 

@@ -84,6 +84,7 @@ def rank(
         interrupted=search.interrupted,
         notes=(*_notes(search, posterior, baseline), *notes),
         seconds=seconds,
+        shared_names=search.pool.shared_names,
     )
 
 
@@ -174,7 +175,9 @@ def _nearest_evidence(search: ExpertSearch, index: int) -> list[str]:
         return []
     similarity = search.pool.vectors[ran] @ search.pool.vectors[index]
     nearest = int(np.argmax(similarity))
-    return [f"CKA {similarity[nearest]:.2f} to {search.pool.experts[ran[nearest]].name}, which was run"]
+    other = search.pool.experts[ran[nearest]]
+    called = other.short if other.name in search.pool.shared_names else other.name
+    return [f"CKA {similarity[nearest]:.2f} to {called}, which was run"]
 
 
 def _notes(search: ExpertSearch, posterior: Posterior, baseline: Baseline) -> tuple[str, ...]:

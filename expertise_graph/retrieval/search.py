@@ -48,6 +48,7 @@ class Pool:
         history: results and scores on other tasks; its column `target` is the task of the query.
         distances: of its tasks, as imported.
         task_vectors: unit embeddings of its tasks, by task.
+        shared_names: names of candidates that other experts of the registry have, too.
     """
 
     experts: list[Expert]
@@ -57,6 +58,7 @@ class Pool:
     target: int
     distances: Array | None
     task_vectors: Mapping[str, Array]
+    shared_names: frozenset[str] = frozenset()
 
     @cached_property
     def residuals(self) -> Array:

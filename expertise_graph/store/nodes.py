@@ -19,22 +19,12 @@ from expertise_graph.core import (
     did_you_mean,
     setting,
 )
-from expertise_graph.store.base import AS_ADDED, StoreBase, among, clause, json_list
-from expertise_graph.store.migrations import ALIASED
+from expertise_graph.store.base import AS_ADDED, among, clause, json_list
+from expertise_graph.store.names import EXACT, HAS_ALIAS, LABEL, NameStore
 from expertise_graph.store.rows import from_row, now, tell, to_row
 
-# What `Expert.short` is.
-_LABEL = f"CASE source WHEN '{METADATA}' THEN name ELSE name || '@' || substr(weights_sha, 1, 8) END"
 _FIELDS = frozenset(field.name for field in fields(Expert))
 _LISTS = frozenset({"tags", "datasets"})
-
-# An expert that was registered under this name after it had another one; asked where none is called so.
-_HAS_ALIAS = (
-    f"{ALIASED} AND CASE WHEN json_valid(meta) THEN EXISTS (SELECT 1 FROM "
-    "json_each(experts.meta, '$.aliases') AS alias WHERE json_extract(alias.value, '$.name') IN "
-    "(:given, :name) AND (json_extract(alias.value, '$.name') = :given OR weights_sha LIKE :sha || '%')) "
-    "ELSE 0 END"
-)
 
 # How many nodes an error names when a text fits several.
 _NAMED = 5
@@ -43,7 +33,7 @@ _NAMED = 5
 _LAST = chr(0x10FFFF)
 
 
-class NodeStore(StoreBase):
+class NodeStore(NameStore):
     """The part of the store that holds nodes."""
 
     # Experts
@@ -124,13 +114,15 @@ class NodeStore(StoreBase):
         """
         name, _, sha = text.rpartition("@")
         values = {"given": text, "last": text + _LAST, "name": name, "sha": sha, "end": sha + _LAST}
-        exact = f"id = :given OR name = :given OR (name = :name AND {_LABEL} = :given)"
         begins = (
             "(id >= :given AND id < :last) OR (name >= :given AND name < :last) OR "
             f"(name = :name AND source <> '{METADATA}' AND weights_sha >= :sha AND weights_sha < :end "
             "AND length(:sha) <= 8)"
         )
-        for condition in (exact, _HAS_ALIAS, begins):
+        for condition in (EXACT, HAS_ALIAS, begins):
+            if condition is begins and self.was_removed(text):
+                # The whole name of one that is gone never stands for another that begins alike.
+                raise NotFoundError(f"no expert {text!r}: it was removed. See: expertise-graph ls")
             matches = self._first("experts", condition, values)
             if len(matches) == 1:
                 return from_row(Expert, matches[0], repair=repair)
@@ -164,7 +156,7 @@ class NodeStore(StoreBase):
         Lineage and transfer edges stay: they are measured history.
         """
         with self.transaction():
-            labels = f"SELECT name, {_LABEL} FROM experts WHERE id = ?"
+            labels = f"SELECT name, {LABEL} FROM experts WHERE id = ?"
             name, short = self.db.execute(labels, [expert_id]).fetchone() or ("", "")
             # Those that lose a neighbour need another one.
             self.db.execute(
@@ -277,7 +269,7 @@ class NodeStore(StoreBase):
         """Return what people call experts and tasks, by id: all, or those of `ids` that are known."""
         which, values = clause({among("id"): json_list(ids)})
         rows = self.db.execute(
-            f"SELECT id, {_LABEL} FROM experts {which} UNION ALL SELECT id, name FROM tasks {which}",
+            f"SELECT id, {LABEL} FROM experts {which} UNION ALL SELECT id, name FROM tasks {which}",
             2 * values,
         )
         return dict(rows.fetchall())

@@ -78,6 +78,17 @@ def test_a_few_worth_trying_together_are_named(asked, letters):
     assert invoke("query", letters, *FAST, "--top", 1).worked().json["together"] == answer["together"]
 
 
+def test_where_two_experts_have_a_name_every_line_gives_the_hash(workspace, tmp_path, letters):
+    for seed, name in enumerate(IMAGE_EXPERTS, 7):
+        invoke("register", f"dir:{materials.resnet(tmp_path / name, seed)}").worked()
+    lines = invoke("query", letters, "--budget", 8, "--max-params", "480k").worked().lines
+    lines = [line for line in lines if re.match(r"excluded by|complementary|= statistically tied", line)]
+    assert any(line.startswith("excluded by") for line in lines)
+    named = [word for line in lines for word in re.findall(rf"(?:{'|'.join(IMAGE_EXPERTS)})[^ ,]*", line)]
+    assert named
+    assert all(re.fullmatch(r"[a-z-]+@[0-9a-f]{8}", word) for word in named)
+
+
 def test_the_best_that_each_constraint_keeps_out_is_named(asked_of_all, letters):
     options = ("--max-params", "480k", "--max-dim", "112")
     answer = invoke("query", letters, "--budget", 4, "--json", "--max-params", "480k").worked().json

@@ -58,7 +58,7 @@ def test_rm_keeps_measured_history_and_the_next_register_takes_it_up(blank, mode
         )  # fmt: skip
         workspace.store.put_edges([measured])
     done = invoke("rm", "m0").worked()
-    assert done.err == f"removed {expert.short}\n"
+    assert done.err == f"removed {expert.short}; 1 measured result stays\n"
     with Workspace() as workspace:
         assert [e.id for e in workspace.experts()] == [other.id]
         assert [(e.kind, e.source, e.weight) for e in workspace.store.edges()] == [
