@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from expertise_graph.core import DatasetError, did_you_mean, listed
+from expertise_graph.core import DatasetError, byte_size, did_you_mean, listed
 from expertise_graph.data.files import MAX_TABLE_BYTES, Skip, decode_utf8, read_regular
 from expertise_graph.data.finder import FileFinder
 from expertise_graph.data.modalities.base import is_recognised, modality_of_cell
@@ -22,6 +22,8 @@ from expertise_graph.data.modalities.base import is_recognised, modality_of_cell
 MAX_COLUMNS = 4096
 # A million characters: no label or text to classify is longer, but an unclosed quote swallows the file.
 MAX_FIELD_CHARACTERS = 1 << 20
+# The largest item in base64, and some: a line of 300 MB of numbers fills 3.5 GB and takes half a minute.
+MAX_LINE_CHARACTERS = 96 << 20
 # Cells of a column that are looked at to see what it holds.
 MOST_LOOKED_AT = 5_000
 # The first line by which spreadsheets say what stands between cells; a quoted name, which may hold any mark.
@@ -130,7 +132,11 @@ def jsonl_table(path: Path, *, root: Path | None) -> DataTable:
     skipped: list[Skip] = []
     # Not splitlines(): JSON strings may hold the other line separators of Unicode.
     for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
+        if not line or line.isspace():
+            continue
+        if len(line) > MAX_LINE_CHARACTERS:
+            reason = f"a line of {byte_size(len(line))}; the limit is {byte_size(MAX_LINE_CHARACTERS)}"
+            skipped.append((f"{path.name} row {number}", reason))
             continue
         value = _parse(line)
         if isinstance(value, dict):

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import resource
 import time
 
 import numpy as np
@@ -258,6 +259,22 @@ def test_huge_headers_fields_and_open_quotes_end_soon(tmp_path):
     with pytest.raises(DatasetError, match="10,000 columns"):
         read_data(tmp_path / "wide.jsonl")
     assert time.perf_counter() - start < 10
+
+
+def test_a_line_of_hundreds_of_megabytes_is_skipped_before_it_is_parsed(tmp_path):
+    with (tmp_path / "t.jsonl").open("w") as file:
+        for i in range(4):
+            file.write(json.dumps({"text": f"text {i}", "label": i % 2}) + "\n")
+        # Parsed it would fill a gigabyte.
+        file.write('{"text": "x", "label": 1, "v": [' + "1.5," * 26_000_000 + "1]}\n")
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    data = read_data(tmp_path / "t.jsonl")
+    assert (len(data), data.skipped) == (
+        4,
+        (("t.jsonl row 5", "a line of 104.0 MB; the limit is 100.7 MB"),),
+    )
+    assert time.perf_counter() - start < 15
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000
 
 
 def test_uneven_rows_and_bad_headers(tmp_path):

@@ -58,6 +58,6 @@ def test_texts_longer_than_those_of_the_probe_set_are_tried(blank, tmp_path, mon
     folder = materials.bert(tmp_path / "bert", 1)
     materials.change_json(folder / "tokenizer_config.json", model_max_length=10_000)
     refused(blank, folder, "bert failed: IndexError: more tokens than the cache holds")
-    # So long is none of the probe set.
+    # Cut at what it takes, it is accepted.
     materials.change_json(folder / "tokenizer_config.json", model_max_length=100)
     invoke("register", f"dir:{folder}").worked()
