@@ -35,6 +35,8 @@ File = str | Path | BinaryIO
 # Columns that an error names.
 _SHOWN = 15
 
+# An object of JSON, or a list of objects or lists.
+_JSON = re.compile(r"\ufeff?\s*(\{\s*[\"}]|\[\s*[\[{])")
 # What spreadsheets write above a table to name its separator.
 _SEP = re.compile(r'"?sep=(\\t|[^\r\n])"?\r?\n', re.IGNORECASE)
 # A line that only draws the frame of a table of pipes, and a link in Markdown.
@@ -259,9 +261,11 @@ def read_table(file: File, *, skip_invalid: bool = False) -> TextTable:
         skip_invalid: leave out and count rows that cannot be read, instead of refusing the file.
 
     Raises:
-        InvalidInputError: when it is empty, in another encoding, has no rows, or rows of another length.
+        InvalidInputError: when it is empty, JSON or in another encoding, has no rows, or uneven ones.
     """
     name, text = _text(file)
+    if _JSON.match(text):
+        raise InvalidInputError(f"{name} holds JSON: save it as .csv, with a header line and a row a result")
     text, mark = _without_frame(text, _delimiter(name, text))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True)
     left_out = LeftOut(name, skip_invalid)

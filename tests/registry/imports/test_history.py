@@ -207,6 +207,8 @@ def test_a_metric_called_like_a_loss_may_be_higher_is_better(store, table):
         (HEADER + "a,t,m,1\n", {"lower_is_better": ("n",)}, "no metric 'n'; there are: m"),
         (HEADER + "a,t,m,1\n", {"lower_is_better": ("m",), "higher_is_better": ("m",)}, "declared both"),
         (HEADER + "a,t,m,1\n", {"modality": "smell"}, "no modality called 'smell'; there are: image, text"),
+        ('{"expert": "a", "task": "t", "accuracy": 0.9}\n', {}, "t.csv holds JSON: save it as .csv"),
+        ('[\n  {"expert": "a"}\n]', {}, "t.csv holds JSON: save it as .csv"),
         ("expert,t\na,1\n", {"wide": True}, "`wide` needs `metric=NAME`"),
         ("expert,t\na,1\n", {"wide": True, "metric": "m", "columns": {"task": "t"}},
          "`wide` reads one column for each task; leave out `task_column`"),
