@@ -49,6 +49,8 @@ MOST_PIXELS = 12_500_000
 _SCALED = 1 << 20
 # Most experts take 224 pixels or fewer: a larger probe image would be scaled down by each of them.
 PROBE_SIDE = 224
+# Formats whose frames and pages are pictures of their own; in others they are layers and previews.
+_OF_PAGES = frozenset({"TIFF", "GIF", "PNG", "WEBP", "AVIF"})
 
 
 class _Quiet:
@@ -147,8 +149,8 @@ def to_bytes(item: Item) -> bytes:
     raise DatasetError(f"an image is given as a path or as bytes, not as the text {item[:40]!r}")
 
 
-def header(data: bytes) -> tuple[str, str]:
-    """Return file format and colour mode of an encoded image, e.g. ("PNG", "RGBA").
+def header(data: bytes) -> tuple[str, str, bool]:
+    """Return format and mode of an encoded image, e.g. ("PNG", "RGBA"), and whether more frames follow it.
 
     Raises:
         DatasetError: when the bytes are no image.
@@ -156,7 +158,8 @@ def header(data: bytes) -> tuple[str, str]:
     with _quiet():
         try:
             with Image.open(io.BytesIO(data), formats=formats()) as image:
-                return image.format or "", image.mode
+                several = image.format in _OF_PAGES and getattr(image, "is_animated", False)
+                return image.format or "", image.mode, bool(several)
         except Exception as error:  # as in decode
             raise DatasetError(f"the image cannot be opened: {error}") from error
 

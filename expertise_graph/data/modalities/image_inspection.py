@@ -46,6 +46,7 @@ class ImageInspection(Inspection):
         hashes: perceptual hash of each.
         flat: whether it is of a single colour.
         brightest: the largest value of each, of 255.
+        several: whether each is the first of several frames or pages.
     """
 
     compared_by = "pixels"
@@ -57,10 +58,12 @@ class ImageInspection(Inspection):
     hashes: list[int] = field(default_factory=list)
     flat: list[bool] = field(default_factory=list)
     brightest: list[int] = field(default_factory=list)
+    several: list[bool] = field(default_factory=list)
 
     def add(self, index: int, data: bytes, decoded: Any) -> None:
         """Keep sizes, file format, colour mode, a small version and its hash."""
-        file_format, mode = header(data)
+        file_format, mode, several = header(data)
+        self.several.append(several)
         self.formats.append(file_format)
         self.modes.append(mode)
         self.sizes.append(decoded.size)
@@ -86,6 +89,9 @@ class ImageInspection(Inspection):
                 f"{count(deep, 'image')} of more than 8 bits: in each 0 became black, and 65535 (of whole "
                 "numbers) or 1 (of floats) white"
             )
+        if any(self.several):
+            first = count(sum(self.several), "image")
+            lines.append(f"{first} of several frames or pages, of which the first is read")
         return (*lines, "colour modes " + _shares(self.modes), "file formats " + _shares(self.formats))
 
     def unusual_by_kind(self) -> dict[str, list[int]]:

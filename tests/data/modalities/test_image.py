@@ -84,6 +84,19 @@ def test_images_of_twelve_bits_in_sixteen_are_pointed_out(tmp_path):
     assert any("8 images of more than 8 bits" in line for line in inspection.traits())
 
 
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "PNG", "WEBP"])
+def test_pages_behind_the_first_are_pointed_out(tmp_path, kind):
+    pages = [Image.fromarray(np.full((16, 16, 3), 60 * i, np.uint8)) for i in range(1, 4)]
+    pages[0].save(tmp_path / "0", format=kind, save_all=True, append_images=pages[1:])
+    pages[0].save(tmp_path / "1", format=kind)
+    inspection = image.IMAGE.inspection()
+    for i in range(2):
+        inspection.look(i, tmp_path / str(i), modality=image.IMAGE)
+    lines = [line for line in inspection.traits() if "several frames" in line]
+    assert lines == ["1 image of several frames or pages, of which the first is read"]
+    np.testing.assert_allclose(np.asarray(image.decode(tmp_path / "0")), 60, atol=4)
+
+
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "YCbCr", "RGBA", "I;16", "I"])
 @pytest.mark.parametrize("size", [(1, 1), (3, 40)])
 def test_every_mode_becomes_rgb_of_the_same_size(mode, size):
