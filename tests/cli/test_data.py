@@ -170,3 +170,28 @@ def test_a_probe_set_of_a_table_carries_its_columns(blank, tmp_path):
     made = invoke("probe", "create", text_csv(tmp_path / "t.csv", rows), "--name", "mine", "-n", 8, "--json")
     assert made.worked().err.startswith("t: 12 texts from 'text' with 2 classes from 'label'")
     assert made.json["data"]["columns"] == {"text": "text", "label": "label"}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "changed"),
+    [
+        ("--text-column", "headline", {"columns": {"text": "headline", "label": "label", "split": "split"}}),
+        (
+            "--label-column",
+            "desk",
+            {"columns": {"text": "text", "label": "desk", "split": "split"}, "classes": 2},
+        ),
+        ("--split-column", "fold", {"splits": {"train": 6, "test": 6}}),
+        ("--target", "value", {"target": "value", "classes": 0}),
+    ],
+)
+def test_every_option_that_the_line_names_overrides_its_guess(tmp_path, option, value, changed):
+    parts = ("train", "test")
+    rows = [f"text {i},head {i},{i % 3},{'ab'[i % 2]},{parts[i % 4 == 3]},{parts[i % 2]}" for i in range(12)]
+    (tmp_path / "t.csv").write_text("\n".join(["text,headline,label,desk,split,fold", *rows]))
+    guessed = invoke("data", "show", tmp_path / "t.csv", "--json").worked().json
+    assert guessed["change_with"] == ["--text-column", "--label-column", "--split-column", "--target"]
+    assert (guessed["classes"], guessed["splits"]) == (3, {"train": 9, "test": 3})
+    told = invoke("data", "show", tmp_path / "t.csv", option, value, "--json").worked().json
+    assert {key: told[key] for key in changed} == changed
+    assert option not in told["change_with"]
