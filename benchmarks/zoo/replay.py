@@ -239,7 +239,14 @@ def opened(zoo: Zoo, store: Store, t: int, *, budget: int, seed: int = 0) -> Exp
     """Return a search of the engine for one task, its runs answered from the record."""
     labels = np.arange(zoo.items(t)) % int(zoo.tasks[t]["classes"])
     inputs = Inputs(items=(), modality=zoo.modality, sha256=f"record:{t}")
-    sample = Sample(task=zoo.task(t), inputs=inputs, labels=labels, rows=np.arange(len(labels)), seed=seed)
+    sample = Sample(
+        task=zoo.task(t),
+        inputs=inputs,
+        labels=labels,
+        rows=np.arange(len(labels)),
+        trained=int(zoo.tasks[t]["n_train"]),
+        seed=seed,
+    )
     return open_search(store, sample, Query(budget=budget, seed=seed), runner=RecordRunner(zoo, t))
 
 

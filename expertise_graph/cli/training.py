@@ -259,7 +259,12 @@ def show_result(result: WarmStart, names: Mapping[str, str]) -> None:
         )
     if result.note:
         click.echo(f"note: {printable(in_options(result.note))}")
-    registered = f"registered as {child}" if result.run else "which has no network and so is no expert"
+    if not result.run:
+        registered = "which has no network and so is no expert"
+    elif result.child == result.expert:
+        registered = f"a head on {expert}, whose weights did not change: no new expert is registered"
+    else:
+        registered = f"registered as {child}"
     click.echo(f"model in {printable(result.path)}, {registered}")
 
 

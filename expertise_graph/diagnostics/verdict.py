@@ -24,6 +24,9 @@ LOW = 0.9
 # Validation accuracy that further epochs can hardly raise.
 DONE = 0.99
 
+# A training that time cut is proposed with so many times as much.
+_LONGER = 4
+
 # Test items count as harder from this difference on, or two standard errors where these are more.
 _HARDER = 0.05
 
@@ -53,7 +56,9 @@ def judge(run: FinishedRun, data: str, settings: Mapping[str, str | bool] | None
     """
     kind, numbers = kind_of_run(run), _numbers(run)
     scores = {name: run.said(numbers[name]) for name in ("train", "validation", "test")}
-    text = _TEXTS[kind].format(kept=f"{numbers['kept']:.0f}", **scores) + _shift(run)
+    begun = any(row["epoch"] > 0 for row in run.history)
+    said = _TEXTS["unbegun" if kind == "unfinished" and not begun else kind]
+    text = said.format(kept=f"{numbers['kept']:.0f}", **scores) + _shift(run)
     return RunVerdict(kind=kind, text=text, commands=_commands(run, kind, data, settings or {}))
 
 
@@ -147,6 +152,10 @@ _TEXTS = {
         "Training stopped while it was still improving (epoch {kept}, {validation} on validation): "
         "it is not finished."
     ),
+    "unbegun": (
+        "Time ended before the first epoch: this is a linear probe on the expert's features ({validation} on "
+        "validation)."
+    ),
     "over-fitting": (
         "The model over-fits: {train} in training, {validation} on validation, whose loss "
         "has risen again; the best epoch ({kept}) was kept."
@@ -184,7 +193,12 @@ def _commands(
 
     epochs, lr = int(run.config.get("epochs", 20)), float(run.config.get("lr", 1e-3))
     gentler = again("gentle", lr=f"{lr / 3:.2g}")
-    longer = again("longer", epochs=str(2 * epochs))
+    budget = run.config.get("time_budget")
+    longer = (
+        again("longer", time_budget=f"{_LONGER * float(budget):g}")
+        if run.result["stopped"] == "time" and budget
+        else again("longer", epochs=str(2 * epochs))
+    )
     frozen = again("probe", strategy="linear-probe")
     tuned = again("tuned", strategy="lp-ft")
     compare, look = (Command(verb, (data,), settings) for verb in ("query", "check"))

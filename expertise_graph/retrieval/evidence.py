@@ -46,6 +46,7 @@ class Sample:
 
     Attributes:
         rows: (n,) where the items are in the dataset.
+        trained: how many items a warm start would learn from.
         digests: of the contents of all items of the task, where they are known.
         asked: how many items were asked for, if it had to be another number.
     """
@@ -54,6 +55,7 @@ class Sample:
     inputs: Inputs
     labels: IntArray
     rows: IntArray
+    trained: int
     seed: int
     digests: tuple[str, ...] = ()
     asked: int | None = None
@@ -101,6 +103,7 @@ def draw_sample(data: LabelledData, query: Query) -> Sample:
         inputs=Inputs(items=items, modality=data.modality, sha256=drawn),
         labels=data.labels[chosen],
         rows=chosen,
+        trained=len(splits.train),
         seed=query.seed,
         digests=data.digests,
         asked=query.sample if wanted != query.sample else None,

@@ -118,7 +118,7 @@ def _each(values: Array, factors: Factors, target: int) -> tuple[Array, Array]:
         seen = np.flatnonzero(pattern)
         rows = np.flatnonzero(group.reshape(-1) == number)
         if len(seen):
-            gain = _gain(factors, seen, target)
+            gain = _gain(cover, factors.noise, seen, target)
             mean[rows] = values[np.ix_(rows, seen)] @ gain
             variance[rows] -= cover[target, seen] @ gain
     return mean, np.clip(variance, 1e-6, cover[target, target] * (1.0 - 1e-9))
@@ -137,19 +137,20 @@ def shares(history: History, target: int, row: int) -> Array:
     seen = np.flatnonzero(~np.isnan(values[row]))
     found = np.zeros(values.shape[1])
     if len(seen):
-        found[seen] = values[row, seen] * _gain(factors, seen, target)
+        found[seen] = values[row, seen] * _gain(factors.covariance, factors.noise, seen, target)
     return found
 
 
-def _gain(factors: Factors, seen: NDArray[np.intp], target: int) -> Array:
+def _gain(cover: Array, noise: Array, seen: NDArray[np.intp], target: int) -> Array:
     """Return by how much a result on each of the tasks seen (k,) moves the mean on the target."""
-    cover = factors.covariance
-    measured = cover[np.ix_(seen, seen)] + np.diag(factors.noise[seen])
+    measured = cover[np.ix_(seen, seen)] + np.diag(noise[seen])
     return np.asarray(np.linalg.solve(measured, cover[seen, target]))
 
 
-def _prior(covariates: Sequence[Covariate], mean: Array, precision: Array) -> tuple[Array, dict[str, float]]:
-    """Return the prior correlation of the experts (E, E), and what each covariate explains."""
+def _prior(
+    covariates: Sequence[Covariate], mean: Array, precision: Array
+) -> tuple[Array | None, dict[str, float]]:
+    """Return the prior correlation of the experts (E, E) or None, and what each covariate explains."""
     n = len(mean)
     known = precision > 1e-6
     kernel: Array | None = None
@@ -163,18 +164,22 @@ def _prior(covariates: Sequence[Covariate], mean: Array, precision: Array) -> tu
             _UNTRIED_SHARE,
         )
     if kernel is None:
-        return np.eye(n), {}
+        return None, {}
     share = min(share, _LARGEST_SHARE)
     return np.asarray((1.0 - share) * np.eye(n) + share * kernel), weights
 
 
-def _join(mean: Array, variance: Array, worth: float, prior: Array) -> tuple[Array, Array]:
+def _join(mean: Array, variance: Array, worth: float, prior: Array | None) -> tuple[Array, Array]:
     """Return mean and covariance once like experts share what is known of them.
 
     What an expert's own results say is a noisy observation of its worth on the target.
     """
     precision = 1.0 / variance - 1.0 / worth
     pull = mean / variance
+    if prior is None:
+        # Nothing is shared: each by itself, thousands of experts in no time.
+        alone = worth / (1.0 + worth * precision)
+        return alone * pull, np.diag(alone)
     cover = worth * prior
     spread = np.linalg.solve(np.eye(len(mean)) + cover * precision, cover)
     return spread @ pull, (spread + spread.T) / 2.0

@@ -10,13 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.core import Z_80
-from expertise_graph.retrieval.evidence import embed_task, score_column
+from expertise_graph.retrieval.evidence import Sample, embed_task, score_column
+from expertise_graph.retrieval.gains import usual_gain
 from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.predict import SHARPNESS, ExpertPrediction, gaussian_draws, observe, predict
 from expertise_graph.retrieval.reliability import AFFINITY, RIDGE
 from expertise_graph.retrieval.scale import (
     TASK_DEVIATION,
     Scale,
+    Shift,
     accuracy_of,
     fine_tuning_shift,
     log_odds,
@@ -75,7 +77,7 @@ def infer(search: ExpertSearch) -> Posterior:
     n = len(search.pool.experts)
     indices = search.were_run()
     odds, doubt = _probed(search)
-    shift = fine_tuning_shift(history, search.pool.target, RIDGE)
+    shift = fine_tuning_shift(history, search.pool.target, RIDGE, _usual_gain(search.sample))
     scale = scale_of(history, search.pool.target, prediction.mean[indices[: len(odds)]], odds, shift)
     scale = dataclasses.replace(scale, doubt=math.hypot(scale.doubt, doubt))
     mean, covariance = _in_odds(prediction, scale, n)
@@ -89,6 +91,16 @@ def infer(search: ExpertSearch) -> Posterior:
         affinity=affinity,
         task_vector=vector,
         best_seen=float(prediction.mean[seen].max()) if seen else math.nan,
+    )
+
+
+def _usual_gain(sample: Sample) -> Shift | None:
+    """Return what fine-tuning adds to the probe of a sample where no results of the registry tell."""
+    return usual_gain(
+        sample.task.modality,
+        classes=len(sample.task.classes),
+        trained=sample.trained,
+        probed=len(sample.labels),
     )
 
 
@@ -164,7 +176,7 @@ def _with_results(
         return mean, covariance, scale
     found = [search.measured[search.pool.experts[i].id] for i in seen]
     odds = np.array([log_odds(m.accuracy, m.n) + m.lift for m in found])
-    if not scale.runs:
+    if not (scale.shift.runs or scale.shift.shipped):
         # What fine-tuning adds to a probe is common to all, and only these results tell.
         covariance = covariance + TASK_DEVIATION**2
     covariance = covariance + _failures(search)

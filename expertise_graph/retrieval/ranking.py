@@ -201,19 +201,24 @@ def _meaning(search: ExpertSearch, posterior: Posterior) -> str:
             "predictions are percentiles among the candidates: the accuracy that the task allows is unknown"
             + ("" if search.evidence else " until an expert is run on it")
         )
-    if scale.runs:
-        return (
-            f"predictions are accuracies after fine-tuning, calibrated on {count(scale.runs, 'measured run')}"
-        )
-    if search.measured:
-        n = len(search.measured)
-        return (
-            f"predictions are based on fine-tuning {count(n, 'expert')} on this task; for the other experts "
-            "they are accuracies of a linear probe, which fine-tuning usually raises"
-        )
-    if not search.evidence:
+    if scale.shift.runs:
+        runs = count(scale.shift.runs, "measured run")
+        return f"predictions are accuracies after fine-tuning, calibrated on {runs}"
+    if not search.evidence and not search.measured:
         return "predictions are based on results on other tasks: no expert was run on this one"
+    shipped = f"{count(scale.shift.shipped, 'fine-tune')} that come with the package"
+    if search.measured:
+        based = f"predictions are based on fine-tuning {count(len(search.measured), 'expert')} on this task"
+        if not search.evidence:
+            return based
+        others = f"as {shipped} let expect" if scale.shift.shipped else "of a linear probe"
+        return f"{based}; for the other experts they are accuracies {others}"
+    if scale.shift.shipped:
+        return (
+            f"predictions are accuracies after fine-tuning, calibrated on {shipped}; no run has been "
+            "measured here yet"
+        )
     return (
-        "predictions are accuracies of a linear probe on frozen features, which fine-tuning usually raises; "
-        "no fine-tuning run has been measured yet"
+        "predictions are accuracies of a linear probe on frozen features, not after fine-tuning: no run has "
+        "been measured yet"
     )

@@ -12,6 +12,7 @@ every variance by evidence with weak priors, so that with few tasks or one commo
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
@@ -71,9 +72,12 @@ class _Fit:
     """The state of variational EM; experts are (q, w), tasks (a, b, f)."""
 
     def __init__(self, x: Array, known: Array) -> None:
-        self.x, self.known = x, known
-        self.of_expert, self.of_task = known.sum(axis=1), known.sum(axis=0)
         n, m = x.shape
+        # Results as (row, column, value): histories of many experts and tasks are nearly empty.
+        self.row, self.column = np.nonzero(known)
+        self.values, self.shape = x[self.row, self.column], x.shape
+        self.starts = np.concatenate([[0], np.bincount(self.row, minlength=n).cumsum()])
+        self.of_expert, self.of_task = known.sum(axis=1), known.sum(axis=0)
         self.rank = max(0, min(MOST_TRAITS, m - 2, n - 2))
         quality = x.sum(axis=1) / (self.of_expert + 1.0)
         left, values, right = np.linalg.svd(known * (x - quality[:, None]), full_matrices=False)
@@ -88,9 +92,13 @@ class _Fit:
         self.quality = max(float(np.square(quality).mean()), _LEAST_QUALITY_VARIANCE)
         self.precision: Array = np.full(r, _HELD_PRECISION)
 
+    def _matrix(self, of_results: Array) -> scipy.sparse.csr_array:
+        """Return an (E, T) matrix with a number for each result."""
+        return scipy.sparse.csr_array((of_results, self.column, self.starts), shape=self.shape)
+
     def _weights(self) -> Array:
-        """Return the precision of each result, (E, T)."""
-        return self.known / np.outer(self.psi, self.tau)
+        """Return the precision of each result."""
+        return np.asarray(1.0 / (self.psi[self.row] * self.tau[self.column]))
 
     def update_experts(self) -> None:
         """Work out quality and traits given what the tasks ask for."""
@@ -98,9 +106,9 @@ class _Fit:
         second = of_task[:, :, None] * of_task[:, None, :] + self.cov_tasks[:, 1:, 1:]
         size = 1 + self.rank
         weights = self._weights()
-        precision = (weights @ second.reshape(m, -1)).reshape(-1, size, size)
+        precision = (self._matrix(weights) @ second.reshape(m, -1)).reshape(-1, size, size)
         precision += np.diag([1.0 / self.quality, *self.precision])
-        pull = (weights * (self.x - self.tasks[:, 0])) @ of_task
+        pull = self._matrix(weights * (self.values - self.tasks[self.column, 0])) @ of_task
         self.cov_experts = np.asarray(np.linalg.inv(precision), dtype=np.float64)
         self.experts = np.asarray(np.einsum("eij,ej->ei", self.cov_experts, pull), dtype=np.float64)
 
@@ -108,10 +116,10 @@ class _Fit:
         """Work out level, slope and demands given the experts."""
         full, second = self._with_constant()
         size = 2 + self.rank
-        weights = self._weights().T
-        precision = (weights @ second.reshape(len(full), -1)).reshape(-1, size, size)
+        weights = self._weights()
+        precision = (self._matrix(weights).T @ second.reshape(len(full), -1)).reshape(-1, size, size)
         precision += np.diag([1.0 / self.level, 1.0 / self.slope, *np.ones(self.rank)])
-        pull = (weights * self.x.T) @ full
+        pull = self._matrix(weights * self.values).T @ full
         pull[:, 1] += 1.0 / self.slope
         self.cov_tasks = np.asarray(np.linalg.inv(precision), dtype=np.float64)
         self.tasks = np.asarray(np.einsum("tij,tj->ti", self.cov_tasks, pull), dtype=np.float64)
@@ -119,30 +127,29 @@ class _Fit:
     def update_variances(self, *, hold: bool) -> None:
         """Choose every variance by evidence; those of the traits are held at first."""
         full, second = self._with_constant()
-        size, m = full.shape[1] ** 2, len(self.tasks)
+        m = len(self.tasks)
         of_tasks = self.tasks[:, :, None] * self.tasks[:, None, :] + self.cov_tasks
-        expected = second.reshape(-1, size) @ of_tasks.reshape(-1, size).T
-        squares = self.known * np.clip(
-            self.x**2 - 2.0 * self.x * (full @ self.tasks.T) + expected, 1e-9, None
-        )
+        fitted = np.einsum("ri,ri->r", full[self.row], self.tasks[self.column])
+        expected = np.einsum("rij,rij->r", second[self.row], of_tasks[self.column])
+        squares = np.clip(self.values**2 - 2.0 * self.values * fitted + expected, 1e-9, None)
         imaginary = _IMAGINARY_TASKS
         self.level = float(of_tasks[:, 0, 0].sum() + imaginary * _LEVEL_VARIANCE) / (m + imaginary)
         slopes = np.square(self.tasks[:, 1] - 1.0) + self.cov_tasks[:, 1, 1]
         self.slope = float(slopes.sum() + imaginary * _SLOPE_VARIANCE) / (m + imaginary)
         quality = float((np.square(self.experts[:, 0]) + self.cov_experts[:, 0, 0]).mean())
         self.quality = max(quality, _LEAST_QUALITY_VARIANCE)
-        tau = ((squares / self.psi[:, None]).sum(axis=0) + _IMAGINARY_RESULTS) / (
-            self.of_task + _IMAGINARY_RESULTS
-        )
+        of_task = np.bincount(self.column, squares / self.psi[self.row], minlength=m)
+        tau = (of_task + _IMAGINARY_RESULTS) / (self.of_task + _IMAGINARY_RESULTS)
         self.tau = tau / np.exp(np.log(tau).mean())
-        self.psi = self._noise_of_experts(squares / self.tau)
+        of_expert = np.bincount(self.row, squares / self.tau[self.column], minlength=len(self.psi))
+        self.psi = self._noise_of_experts(of_expert.astype(np.float64))
         if not hold:
             diagonal = np.diagonal(self.cov_experts, axis1=1, axis2=2)[:, 1:]
             self.precision = 1.0 / np.maximum((np.square(self.experts[:, 1:]) + diagonal).mean(axis=0), 1e-6)
 
-    def _noise_of_experts(self, squares: Array) -> Array:
-        """Return the noise of each expert, shrunk to that of experts of its quality."""
-        total, q = squares.sum(axis=1), self.experts[:, 0]
+    def _noise_of_experts(self, total: Array) -> Array:
+        """Return the noise of each expert by the sum of its squares (E,), shrunk to that of its quality."""
+        q = self.experts[:, 0]
         usual = float(total.sum()) / max(float(self.of_expert.sum()), 1.0)
         curve = np.column_stack([np.ones(len(q)), q, q * q])
         ratio = np.log(np.maximum(total / np.maximum(self.of_expert, 1.0) / usual, 1e-3))

@@ -40,10 +40,10 @@ _OUTLIER_DEVIATIONS = 20.0
 # From a median absolute deviation to the standard deviation of a normal distribution.
 _MAD_TO_DEVIATION = 1.4826
 
-# Imaginary fine-tunes without any gain that the mean gain over a probe is shrunk by. With one, a single
+# Imaginary fine-tunes with the usual gain that the mean gain over a probe is shrunk by. With one, a single
 # task moved the next one too far (glosses predicted .456, measured .750; LOG.md).
 _IMAGINARY_RUNS = 3
-# Deviation of what a fine-tune adds to a probe, in log-odds; measured on the starter tasks (LOG.md).
+# Deviation of what a fine-tune adds to a probe, in log-odds, where no shipped fine-tunes tell.
 TASK_DEVIATION = 0.8
 # Share of its square that all fine-tunes on a task have in common: .48 on 27 tasks of images, .38 on nine of
 # texts (benchmarks/zoo). So many experts on one task count at most like two tasks.
@@ -162,59 +162,78 @@ def weight_of(variance: Array) -> Array:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Shift:
+    """By how many log-odds fine-tuning exceeds the accuracy of a probe.
+
+    Attributes:
+        mean: expected on the task that is asked about.
+        deviation: of a fine-tune on it from the mean.
+        runs: how many measured in this registry tell.
+        shipped: how many that come with the package tell.
+    """
+
+    mean: float = 0.0
+    deviation: float = 0.0
+    runs: int = 0
+    shipped: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scale:
     """Log-odds of accuracy are ``level + slope * value``, with a deviation `doubt` common to all experts.
 
     Attributes:
-        runs: how many measured runs tell what fine-tuning adds to the accuracy of a probe; without
-            any, accuracies are those of a probe.
+        shift: what fine-tuning adds to the accuracy of a probe, included in the level; where nothing tells,
+            accuracies are those of a probe.
         known: whether the level of this task is known at all.
     """
 
     level: float
     slope: float
     doubt: float
-    runs: int = 0
+    shift: Shift
     known: bool = True
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shift:
-    """By how many log-odds fine-tuning exceeds the probe accuracy: mean, deviation over tasks, runs."""
-
-    mean: float = 0.0
-    deviation: float = 0.0
-    runs: int = 0
-
-
-def fine_tuning_shift(history: History, target: int, estimator: str) -> Shift:
+def fine_tuning_shift(history: History, target: int, estimator: str, usual: Shift | None = None) -> Shift:
     """Return what the results on other tasks of the modality say about probe and fine-tuned accuracy.
 
-    Fine-tunes differ in this by about 0.8, half of it in common on a task, and by the luck of the items
-    that they and their probes were measured on. The mean over tasks is shrunk towards zero by three
-    imaginary runs, and what is not known about it widens the intervals.
+    Fine-tunes differ in this by task, by expert, and by the luck of the items that they and their probes were
+    measured on. The mean over tasks is shrunk towards the usual gain by three imaginary runs, and what is not
+    known about it widens the intervals.
 
     Args:
         history: its results on the target are not looked at.
         target: column of the task.
         estimator: whose scores are the accuracies of the probe.
+        usual: what is expected without any results; None where nothing tells.
     """
+    prior = usual or Shift(deviation=TASK_DEVIATION)
     outcomes, probes = history.without(target).accuracies(target), probe_odds(history, estimator)
     gains = outcomes - probes
     noise = luck(outcomes, history.tested) + luck(probes, history.probed)
-    means, weights = _by_task(gains, noise)
-    total = float(weights.sum())
-    if total < _LEAST_WEIGHT:
-        return Shift()
-    mean = float(means @ weights) / (total + _IMAGINARY_RUNS)
-    squares = float(np.square(means - mean) @ weights) + _IMAGINARY_RUNS * TASK_DEVIATION**2
-    variance = squares / (total + _IMAGINARY_RUNS) * (1.0 + 1.0 / (total + _IMAGINARY_RUNS))
-    return Shift(mean=mean, deviation=math.sqrt(variance), runs=int((~np.isnan(gains)).sum()))
+    means, weights = _by_task(gains, noise, prior.deviation**2)
+    runs = int((~np.isnan(gains)).sum())
+    if float(weights.sum()) < _LEAST_WEIGHT:
+        if usual is None:
+            return Shift()
+        means, weights, runs = np.zeros(0), np.zeros(0), 0
+    total = float(weights.sum()) + _IMAGINARY_RUNS
+    mean = (float(means @ weights) + _IMAGINARY_RUNS * prior.mean) / total
+    squares = float(np.square(means - mean) @ weights)
+    squares += _IMAGINARY_RUNS * (prior.deviation**2 + (prior.mean - mean) ** 2)
+    variance = squares / total * (1.0 + 1.0 / total)
+    return Shift(mean=mean, deviation=math.sqrt(variance), runs=runs, shipped=prior.shipped)
 
 
-def _by_task(gains: Array, noise: Array) -> tuple[Array, Array]:
-    """Return the mean gain on each task that has any, and its weight; one exact result has weight 1."""
-    whole = TASK_DEVIATION**2
+def _by_task(gains: Array, noise: Array, whole: float) -> tuple[Array, Array]:
+    """Return the mean gain on each task that has any, and its weight; one exact result has weight 1.
+
+    Args:
+        gains: (E, T), NaN where there is none.
+        noise: (E, T) their variance by luck.
+        whole: variance between fine-tunes.
+    """
     precision = np.where(np.isnan(gains), 0.0, 1.0 / ((1.0 - _SHARED) * whole + noise))
     total = precision.sum(axis=0)
     seen = total > 0
@@ -239,6 +258,7 @@ def scale_of(history: History, target: int, values: Array, odds: Array, shift: S
             level=level if known else 0.0,
             slope=usual,
             doubt=spread_of_levels if known else 0.0,
+            shift=Shift(),
             known=known,
         )
     centre = float(values.mean())
@@ -248,7 +268,7 @@ def scale_of(history: History, target: int, values: Array, odds: Array, shift: S
         level=float(odds.mean()) - slope * centre + shift.mean,
         slope=slope,
         doubt=shift.deviation,
-        runs=shift.runs,
+        shift=shift,
     )
 
 

@@ -1,4 +1,4 @@
-"""The files that come with the package: small experts, probe sets, example tasks."""
+"""The files that come with the package: small experts, probe sets, example tasks, results of fine-tunes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ def probe_files() -> list[Path]:
 def task_archives() -> dict[str, Path]:
     """Return the archives of the example tasks by name."""
     return {path.stem: path for path in _entries("tasks") if path.suffix == ".zip"}
+
+
+def fine_tunes() -> Path:
+    """Return the table of fine-tunes that the package was measured with (benchmarks/gains).
+
+    Columns: modality, strategy, task, expert, classes; trained, the items that it learnt from; probe, the
+    leave-one-out accuracy of a ridge classifier on the expert's features of `probed` items; accuracy, on
+    `tested` others.
+    """
+    with as_file(files(__package__)) as root:
+        return root / "results" / "fine-tunes.csv"
 
 
 def _entries(folder_name: str) -> list[Path]:

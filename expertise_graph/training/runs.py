@@ -23,6 +23,7 @@ from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.launcher import launch
 from expertise_graph.training.result import OnProgress, TrainingProgress, TrainResult
 from expertise_graph.training.spec import RunSpec, WarmCold, train_by_spec
+from expertise_graph.training.strategy import LINEAR_PROBE
 
 VERSION = "1"
 # Seconds of work that writing, registering and recording a child take beside running it, and how often it is
@@ -293,7 +294,8 @@ def _transfer(trained: TrainedRun, result: WarmCold) -> Edge:
         target=trained.task.id,
         weight=warm.accuracy,
         metric=warm.metric,
-        method=warm.strategy,
+        # Where time ended before the first epoch no fine-tune was measured.
+        method=warm.strategy if warm.epochs else LINEAR_PROBE,
         version=VERSION,
         seed=warm.seed,
         n=warm.n_test,

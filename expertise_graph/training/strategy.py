@@ -101,7 +101,8 @@ class Strategy:
 
 strategies: Registry[Strategy] = Registry("strategy")
 
-strategies.register("linear-probe", Strategy(summary="linear probe on frozen features", moving=_nothing))
+LINEAR_PROBE = "linear-probe"
+strategies.register(LINEAR_PROBE, Strategy(summary="linear probe on frozen features", moving=_nothing))
 strategies.register("lp-ft", Strategy(summary="linear probe, then fine-tuning of all weights"))
 strategies.register("full", Strategy(summary="fine-tuning of all weights under a new head", probe=False))
 strategies.register(

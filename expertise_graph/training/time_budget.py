@@ -69,10 +69,15 @@ class TimeBudget:
         steps = self.budget - MARGIN * self._ending - self.since
         return min(1.0, (self.seconds - self.since) / steps) if steps > 0 else 1.0
 
+    @property
+    def step_seconds(self) -> float:
+        """Seconds of a training step, as measured or else as the forward passes tell."""
+        return self.step or BACKWARD_COST * self.forward * self.sizes.get("batch", 1)
+
     def room_for_step(self) -> bool:
         """Tell whether one more step, the validation after it and the end of the run still fit."""
-        step = self.step or BACKWARD_COST * self.forward * self.sizes.get("batch", 1)
-        return self.budget is None or self.seconds + MARGIN * (step + self._ending) <= self.budget
+        needed = MARGIN * (self.step_seconds + self._ending)
+        return self.budget is None or self.seconds + needed <= self.budget
 
     def check(self) -> None:
         """Raise OutOfTime when the budget is spent."""

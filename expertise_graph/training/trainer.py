@@ -16,7 +16,7 @@ from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from torch import nn
 
-from expertise_graph.core import Expert, IntArray, InvalidInputError, count, setting
+from expertise_graph.core import Expert, IntArray, InvalidInputError, count, duration, setting
 from expertise_graph.data import VALUE, LabelledData, known_modalities
 from expertise_graph.models import Backbone, Classifier, RunFolder
 from expertise_graph.training.batches import BatchLoader, even_batches, training_order, training_splits
@@ -333,7 +333,7 @@ class Trainer:
         notes = (
             seen_note(seen, len(rows["test"])),
             state.note,
-            untrained,
+            untrained or self._probe_note(),
             f"memory was short: each batch was computed in {model.parts} parts"
             if model.parts > config.accumulate
             else "",
@@ -455,6 +455,18 @@ class Trainer:
         score, loss = map(model.agreed, model.evaluate(self.rows["validation"]))
         self.state.history[0] |= {"validation_accuracy": score, "validation_loss": loss}
         return "no epoch was kept: the model is a linear probe on the expert's features"
+
+    def _probe_note(self) -> str:
+        """Return a note where the linear probe was kept of a fine-tune, else an empty text."""
+        if self.state.kept or not self.config.way.fine_tunes:
+            return ""
+        if self.state.epoch or self.state.stopped != "time":
+            return "no epoch was better than the linear probe, which was kept"
+        needed = duration(self.budget.step_seconds * self.steps / self.config.epochs)
+        return (
+            "the time budget ended before the first epoch: this is a linear probe on the expert's features; "
+            f"an epoch takes about {needed}"
+        )
 
     def _augmentation(self) -> str:
         if not self.model.augment or not self.config.way.fine_tunes:

@@ -116,6 +116,15 @@ def test_each_rule_of_the_verdict(rows, changes, kind, command):
     assert "harder" not in verdict.text
 
 
+def test_a_run_that_time_ended_is_proposed_with_more_time():
+    config = TrainConfig(time_budget=10.0).as_dict()
+    for rows in ([PROBE], [PROBE, (0.7, 0.75, 0.8), (0.75, 0.8, 0.7)]):
+        verdict = judge(dataclasses.replace(record(rows, stopped="time"), config=config), "d")
+        assert verdict.kind == "unfinished"
+        assert "--time-budget 40 " in f"{command_line(verdict.commands[0])} "
+        assert ("before the first epoch" in verdict.text) == (len(rows) == 1)
+
+
 def test_what_to_try_next_keeps_the_settings_of_the_run():
     settings = {"strategy": "l2-sp", "seed": 3, "augment": False, "batch_size": 8, "head": "native"}
     rows = [PROBE, (0.9, 0.8, 0.7), (1.0, 0.78, 0.9)]

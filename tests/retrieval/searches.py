@@ -20,7 +20,8 @@ ITEMS = 100
 def sample(items=ITEMS):
     labels = np.arange(items) % 2
     inputs = Inputs(items=tuple(range(items)), modality="image", sha256="sample")
-    return Sample(task=task("pets"), inputs=inputs, labels=labels, rows=np.arange(len(labels)), seed=0)
+    rows = np.arange(len(labels))
+    return Sample(task=task("pets"), inputs=inputs, labels=labels, rows=rows, trained=items, seed=0)
 
 
 def runner(store):

@@ -92,7 +92,7 @@ def test_the_line_goes_through_the_mean_of_the_runs_and_its_slope_is_shrunk_to_t
     # Two imaginary experts lie on a line of slope .9.
     slope = (2.0 + 2 * 0.9) / (2.0 + 2)
     assert (scale.level, scale.slope) == (pytest.approx(1.0), pytest.approx(slope))
-    assert (scale.doubt, scale.runs, scale.known) == (0.0, 0, True)
+    assert (scale.doubt, scale.shift, scale.known) == (0.0, NOTHING, True)
 
 
 def test_the_line_is_that_of_ridge_regression_towards_the_usual_slope():
@@ -171,10 +171,10 @@ PROBES = np.array([[0.0, 1.0, 0.0], [0.5, np.nan, 0.0], [1.0, 2.0, 0.0]])
 GAINED = np.array([[1.0, 2.0, 9.0], [1.5, 7.0, 9.0], [np.nan, 3.0, 9.0]])
 
 
-def shift_of(outcomes, probes, target=-1, **more):
+def shift_of(outcomes, probes, target=-1, usual=None, **more):
     """Return what is learnt from log-odds of results and of probes, (E, T) each."""
     given = history(outcomes, scores={"probe_accuracy": accuracy_of(np.asarray(probes))}, **more)
-    return fine_tuning_shift(given, target % given.outcomes.shape[1], "probe_accuracy")
+    return fine_tuning_shift(given, target % given.outcomes.shape[1], "probe_accuracy", usual)
 
 
 def test_fine_tuning_adds_the_shrunken_mean_of_what_it_added_elsewhere():
@@ -183,12 +183,32 @@ def test_fine_tuning_adds_the_shrunken_mean_of_what_it_added_elsewhere():
     # counts for 1 / (1/2 + 1/4), beside three imaginary ones that gain nothing.
     weight, total = 2 * 4 / 3, 2 * 4 / 3 + 3
     assert (shift.runs, shift.mean) == (4, pytest.approx(weight / total))
-    variance = (weight * (3 / total) ** 2 + 3 * 0.64) / total
+    variance = (weight * (3 / total) ** 2 + 3 * (0.64 + (weight / total) ** 2)) / total
     assert shift.deviation == pytest.approx(np.sqrt(variance * (1 + 1 / total)))
     assert shift_of(GAINED * np.nan, PROBES) == NOTHING
     scale = scale_of(untouched(), 0, np.zeros(1), np.array([0.7]), shift)
     assert scale.level == pytest.approx(0.7 + shift.mean)
-    assert (scale.doubt, scale.runs) == (shift.deviation, 4)
+    assert (scale.doubt, scale.shift) == (shift.deviation, shift)
+
+
+USUAL = Shift(mean=-0.2, deviation=0.4, shipped=900)
+
+
+def test_without_results_fine_tuning_adds_what_is_usual_and_with_them_what_it_added():
+    nothing = shift_of(GAINED * np.nan, PROBES, usual=USUAL)
+    assert (nothing.mean, nothing.runs, nothing.shipped) == (pytest.approx(-0.2), 0, 900)
+    # Three imaginary tasks tell the level, so that the target is one more beside them.
+    assert nothing.deviation == pytest.approx(0.4 * np.sqrt(1 + 1 / 3))
+    few, many = (shift_of(np.full((2, n), 1.0), np.zeros((2, n)), usual=USUAL) for n in (2, 200))
+    assert -0.2 < few.mean < many.mean
+    assert many.mean == pytest.approx(1.0, abs=0.02)
+    assert many.deviation < nothing.deviation < few.deviation, "that it is far from the usual is a surprise"
+    assert (few.runs, few.shipped) == (2, 900)
+
+
+def test_results_that_are_mostly_luck_change_nothing_of_what_is_usual():
+    luck = shift_of([[log_odds(1.0, 5), np.nan]], [[0.5, 0.5]], usual=USUAL, tested=5.0, probed=200.0)
+    assert luck == shift_of(GAINED * np.nan, PROBES, usual=USUAL)
 
 
 def test_many_tasks_outweigh_the_imaginary_runs_and_many_experts_on_one_task_do_not():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import re
 import shutil
 import time
 
@@ -193,6 +194,17 @@ def test_no_time_at_all_still_leaves_the_linear_probe(latin, tiny, tmp_path):
     assert (result.stopped, result.epochs, result.kept_epoch) == ("time", 0, 0)
     assert result.accuracy > 0.5
     assert (tmp_path / "head.safetensors").is_file()
+    assert re.fullmatch(
+        "the time budget ended before the first epoch: this is a linear probe on the expert's features; "
+        r"an epoch takes about [\d.]+ \w+",
+        result.note,
+    )
+
+
+def test_a_probe_that_no_epoch_beat_is_said_to_be_one(latin, tiny, tmp_path):
+    result = train(latin, tiny, out=tmp_path, config=dataclasses.replace(SMALL, lr=1e30))
+    assert result.kept_epoch == 0
+    assert "no epoch was better than the linear probe, which was kept" in result.note
 
 
 @pytest.mark.parametrize("lost", ["head.safetensors", "head.json", "model"])

@@ -50,6 +50,16 @@ def test_the_query_before_it_takes_a_share_of_the_time_budget(workspace, letters
     assert ran[0] == 1 < ran[1]
 
 
+def test_without_time_for_an_epoch_the_answer_is_a_probe_and_is_recorded_as_one(workspace, letters):
+    line = ("warm-start", letters, "--out", "out", "--expert", "hebrew-letters", "--time-budget", "0.01s")
+    printed = invoke(*line).worked().out
+    assert "the time budget ended before the first epoch: this is a linear probe" in printed
+    assert "whose weights did not change: no new expert is registered" in printed
+    with Workspace(workspace) as opened:
+        (edge,) = opened.store.edges("transfer")
+    assert edge.method == "linear-probe"
+
+
 def test_json_holds_the_documented_keys_and_the_folder_the_model(workspace, letters):
     result = start(letters, "out", "--expert", "hebrew-letters").worked().json
     assert set(result) >= {
