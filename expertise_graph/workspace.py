@@ -634,6 +634,10 @@ class Workspace:
         with models.RunFolder(out).in_use():
             if force:
                 models.RunFolder(out).discard()
+            elif expert is None and (
+                done := training.finished_run(self.store, labelled, out, config, compare_cold=compare_cold)
+            ):
+                return done
             left = None if config.time_budget is None else started + config.time_budget - time.perf_counter()
             starts = self._starts(expert, labelled, config, out, left, trust_code=trust_code)
             spec = training.RunSpec(
@@ -648,6 +652,14 @@ class Workspace:
                 started=started,
             )
             return training.warm_start_from_first(self._context(trust_code), labelled, spec, starts, report)
+
+    def describe_run(self, out: str | Path) -> str | None:
+        """Return what run a folder holds, e.g. "a finished run from emoji@0a1b2c3d"; None where it has none.
+
+        Raises:
+            InvalidInputError: when its record is damaged.
+        """
+        return training.describe_run(self.store, Path(out).absolute())
 
     def _starts(
         self,
@@ -665,7 +677,7 @@ class Workspace:
         """
         if named is not None:
             return [self.store.find_runnable(named)]
-        if (begun := training.expert_of_run(self.store, labelled, out, config)) is not None:
+        if (begun := training.expert_of_run(self.store, out)) is not None:
             return [begun]
         query = Query(seed=config.seed)
         ask = self._asker(trust_code)

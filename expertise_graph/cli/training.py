@@ -193,7 +193,8 @@ _TRIAL_COLUMNS = (
 def warm_start(context: CommandContext, /, data: str, out: Path, as_json: bool, **given: Any) -> None:
     """Fine-tune an expert on DATA and register the result.
 
-    Re-run the same command to resume, or to print the finished result.
+    Re-run the same command to resume, or to print the finished result; without --expert the run that is
+    there keeps the expert that it started from.
 
     \b
     Example:
@@ -205,6 +206,8 @@ def warm_start(context: CommandContext, /, data: str, out: Path, as_json: bool, 
     with Bars() as bars, context.workspace(bars) as workspace:
         labelled = workspace.read(data, columns=columns)
         report_data(labelled, FORM, context.verbose)
+        if given["expert"] is None and not given["force"] and (kept := workspace.describe_run(out)):
+            click.echo(printable(f"{out} holds {kept}: its expert is kept"), err=True)
         result = workspace.warm_start(
             labelled,
             out,

@@ -346,8 +346,9 @@ class RunFolder:
             differing.remove("digest")  # it sums up the others
         if differing:
             shown = ", ".join(f"{name} was {before.get(name)!r}, is {now.get(name)!r}" for name in differing)
-            ways = [f"replace it with {setting('force')}"] if replaceable else []
-            ways.append(f"choose another {setting('out')}")
+            # What deletes a model is never the first thing to try.
+            ways = [f"choose another {setting('out')}"]
+            ways += [f"replace it with {setting('force')}"] if replaceable else []
             raise InvalidInputError(f"{self.path} holds another run ({shown}): {', or '.join(ways)}")
 
 

@@ -156,8 +156,8 @@ class NodeStore(NameStore):
         Lineage and transfer edges stay: they are measured history.
         """
         with self.transaction():
-            labels = f"SELECT name, {LABEL} FROM experts WHERE id = ?"
-            name, short = self.db.execute(labels, [expert_id]).fetchone() or ("", "")
+            labels = f"SELECT name, {LABEL}, source || ':' || locator FROM experts WHERE id = ?"
+            name, short, place = self.db.execute(labels, [expert_id]).fetchone() or ("", "", "")
             # Those that lose a neighbour need another one.
             self.db.execute(
                 "INSERT OR IGNORE INTO unlinked SELECT expert, probe_set FROM neighbours WHERE neighbour = ?",
@@ -171,7 +171,13 @@ class NodeStore(NameStore):
             )
             self.db.execute("DELETE FROM experts WHERE id = ?", [expert_id])
             self._bump()
-            self._log("rm", expert_id, {"name": name, "short": short})
+            self._log("rm", expert_id, {"name": name, "short": short, "from": place})
+
+    def removed(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return what the audit log kept of removed experts by id: name, short, and from where they were."""
+        sql = f"SELECT subject, detail FROM events WHERE kind = 'rm' AND {among('subject')} ORDER BY id"
+        rows = self.db.execute(sql, [json_list(ids)]).fetchall()
+        return {subject: parsed for subject, detail in rows if (parsed := _parsed(detail))}
 
     def was_removed(self, text: str, *, begins: bool = False) -> bool:
         """Tell whether the audit log says that an expert with this id, name or name@hash was removed.
@@ -297,6 +303,14 @@ class NodeStore(NameStore):
     def probe_set(self, probe_set_id: str) -> ProbeSet | None:
         """Return the probe set with exactly this id, or None."""
         return next(iter(self._select(ProbeSet, "probe_sets", {"id = ?": probe_set_id}, "id")), None)
+
+
+def _parsed(detail: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(detail)
+    except (ValueError, TypeError):
+        return {}
+    return parsed if isinstance(parsed, dict) else {}
 
 
 def _conditions(where: Mapping[str, str | Iterable[str]]) -> dict[str, Any]:

@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from expertise_graph.training.result import OnProgress, TrainingProgress, TrainResult
     from expertise_graph.training.runs import (
         TRAINED,
+        describe_run,
         expert_of_run,
         finish_run,
+        finished_run,
         warm_start,
         warm_start_from_first,
     )

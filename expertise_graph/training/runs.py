@@ -13,7 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from expertise_graph.core import Edge, Expert, FailedError, Run, Task, WarmStart, expert_errors
+from expertise_graph.core import (
+    Edge,
+    Expert,
+    FailedError,
+    InvalidInputError,
+    Run,
+    Task,
+    WarmStart,
+    expert_errors,
+    setting,
+)
 from expertise_graph.data import LabelledData, holdout
 from expertise_graph.features import Context, Timings, predicted_seconds, probe_sets, remembered
 from expertise_graph.models import RunFolder, SourceOptions, load, resolve
@@ -129,7 +139,7 @@ def warm_start(
         result = dataclasses.replace(result, warm=dataclasses.replace(result.warm, note=note))
     with store.pending(TRAINED, trained.id, trained.as_dict()):
         child = _recorded(context, trained, result)
-    return _answer(trained, result, child)
+    return _answer(trained.id, spec.expert.id, child.id, trained.task, spec.out, result)
 
 
 def finish_run(context: Context, one: Pending) -> str:
@@ -204,18 +214,73 @@ def _seconds_after(store: Store, data: LabelledData, spec: RunSpec, started: flo
     return work * max(1.0, (time.perf_counter() - started) / time.process_time())
 
 
-def expert_of_run(store: Store, data: LabelledData, out: Path, config: TrainConfig) -> Expert | None:
-    """Return the expert that the same run in `out` was started from, if there is one.
+def expert_of_run(store: Store, out: Path) -> Expert | None:
+    """Return the expert that the run in `out` was started from, None where there is no run.
 
     Its result changes the ranking, so a query could now name another expert; the same command
     continues with the same expert.
+
+    Raises:
+        InvalidInputError: when that expert is not registered any more.
     """
-    if not RunFolder(out).is_run:
+    started = _started_from(store, out)
+    if not started:
         return None
-    runs = store.runs(task=data.task.id, path=str(out))
-    same = [run for run in runs if dict(run.config) == config.as_dict()]
-    known = [expert for run in same if (expert := store.known_expert(run.expert)) is not None]
-    return known[-1] if known else None
+    known = next((expert for e in started if (expert := store.known_expert(e)) is not None), None)
+    if known is None:
+        name, again = _name_of_removed(store, started[0])
+        raise InvalidInputError(
+            f"{out} holds a run from {name}, which is not registered any more: choose another "
+            f"{setting('out')}, or register it again{again} to go on with that run"
+        )
+    return known
+
+
+def describe_run(store: Store, out: Path) -> str | None:
+    """Return a few words about the run in `out`: what it started from, and whether it has finished."""
+    record, started = RunFolder(out).record(), _started_from(store, out)
+    if record is None or not started:
+        return None
+    known = next((expert for e in started if (expert := store.known_expert(e)) is not None), None)
+    name = known.short if known else _name_of_removed(store, started[0])[0]
+    return f"an unfinished run from {name}" if record.result is None else f"a finished run from {name}"
+
+
+def _started_from(store: Store, out: Path) -> list[str]:
+    """Return the ids that the expert of the run in `out` is or was known by, the likeliest first."""
+    record = RunFolder(out).record()
+    if record is None:
+        return []
+    ids = [record.identity.get("expert"), *(run.expert for run in reversed(store.runs(path=str(out))))]
+    return [str(expert) for expert in ids if expert]
+
+
+def _name_of_removed(store: Store, expert: str) -> tuple[str, str]:
+    """Return what an expert that was removed was called, and how to register it where that is known."""
+    kept = store.removed([expert]).get(expert, {})
+    place = kept.get("from")
+    return str(kept.get("short") or expert), f" with: expertise-graph register {place}" if place else ""
+
+
+def finished_run(
+    store: Store, data: LabelledData, out: Path, config: TrainConfig, *, compare_cold: bool
+) -> WarmStart | None:
+    """Return the result of the same run in `out` where it has finished and its expert is gone since.
+
+    Where the expert is there, `warm_start` reads the result back.
+    """
+    if any(store.known_expert(expert) for expert in _started_from(store, out)):
+        return None
+    warm = _result_in(out, config, data.task)
+    cold = _result_in(out / "cold", config.cold(), data.task) if compare_cold else None
+    runs = store.runs(task=data.task.id, path=str(out), status="done")
+    if warm is None or not runs or (compare_cold and cold is None):
+        return None
+    RunFolder(out).check_complete()
+    run = runs[-1]
+    return _answer(
+        run.id, run.expert, run.child or run.expert, data.task, out, WarmCold(warm=warm, cold=cold)
+    )
 
 
 def _seen(store: Store, data: LabelledData, spec: RunSpec) -> int:
@@ -361,13 +426,13 @@ def _put_run(
     )
 
 
-def _answer(trained: TrainedRun, result: WarmCold, child: Expert) -> WarmStart:
-    warm, spec = result.warm, trained.spec
+def _answer(run: str, expert: str, child: str, task: Task, out: Path, result: WarmCold) -> WarmStart:
+    warm = result.warm
     return WarmStart(
-        run=trained.id,
-        expert=spec.expert.id,
-        child=child.id,
-        task=trained.task.id,
+        run=run,
+        expert=expert,
+        child=child,
+        task=task.id,
         strategy=warm.strategy,
         metric=warm.metric,
         accuracy=warm.accuracy,
@@ -375,6 +440,6 @@ def _answer(trained: TrainedRun, result: WarmCold, child: Expert) -> WarmStart:
         seed=warm.seed,
         epochs=warm.epochs,
         seconds=warm.seconds,
-        path=str(spec.out),
+        path=str(out),
         note=warm.note,
     )

@@ -47,8 +47,8 @@ class OutputFolder:
             recorded = _read(path)
             if recorded["digest"] != self.digest:
                 raise InvalidInputError(
-                    f"{self.out} holds the result of another command or other data: set {setting('force')} "
-                    f"to replace it, or choose another {setting('out')}"
+                    f"{self.out} holds the result of another command or other data: choose another "
+                    f"{setting('out')}, or set {setting('force')} to replace it"
                 )
             result = recorded["result"]
             return None if result is None else AutoResult.from_dict(result)

@@ -43,7 +43,7 @@ def test_tuples_in_an_identity_are_the_lists_they_are_read_as(folder):
 def test_what_differs_from_another_run_is_named(folder):
     folder.claim(IDENTITY)
     other = {**IDENTITY, "config": {"lr": 0.2, "seed": 3}, "digest": "d2"}
-    expected = r"another run \(lr was 0.1, is 0.2\): replace it with `force`, or choose another `out`"
+    expected = r"another run \(lr was 0.1, is 0.2\): choose another `out`, or replace it with `force`"
     with pytest.raises(InvalidInputError, match=expected):
         folder.claim(other)
     with pytest.raises(InvalidInputError, match=r"is 0.2\): choose another `out`"):

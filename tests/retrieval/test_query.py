@@ -180,6 +180,20 @@ def test_a_good_result_on_the_task_leads_the_answer(zoo, letters):
     assert after["clipart"].p_best > 0.8
 
 
+def test_results_of_an_expert_that_was_removed_are_mentioned(zoo, letters):
+    ranking = zoo.query(letters, Query(budget=1))
+    assert not any("removed" in note for note in ranking.notes)
+    measure(zoo, ranking, "clipart", 0.9)
+    zoo.remove("clipart")
+    (note,) = [note for note in zoo.query(letters, Query(budget=1)).notes if "removed" in note]
+    assert note == (
+        "1 result of 1 removed expert on this task is not counted; register it again with: "
+        "expertise-graph register zoo:clipart"
+    )
+    zoo.register("zoo:clipart")
+    assert not any("removed" in note for note in zoo.query(letters, Query(budget=1)).notes)
+
+
 def test_experts_that_saw_the_labels_are_no_answer(zoo, letters):
     covariates = b"expert,source_task\nemoji,letters\nclipart,elsewhere\n"
     zoo.import_meta(io.BytesIO(covariates), ImportOptions(modality="image"))

@@ -137,6 +137,34 @@ def test_the_same_command_without_an_expert_goes_on_with_the_one_it_chose(worksp
         assert len(opened.runs()) == 1
 
 
+def test_a_run_without_an_expert_named_keeps_its_own_also_when_that_was_removed(workspace, letters):
+    line = (letters, "out", "--epochs", 1)
+    first = start(*line, "--expert", "emoji").worked().json
+    again = start(*line).worked()
+    assert f"out holds a finished run from {expert_called('emoji')}: its expert is kept" in again.err
+    assert again.json == first
+    short = expert_called("emoji")
+    removed = invoke("rm", "emoji").worked().err
+    assert removed == f"removed {short}; 1 fine-tuned child and 1 measured result stay\n"
+    gone = start(*line).worked()
+    assert f"out holds a finished run from {short}: its expert is kept" in gone.err
+    assert gone.json == first
+    # Other settings are another run: replacing the model that is there is not the first thing to try.
+    start(letters, "out", "--epochs", 2).failed(
+        f"holds a run from {short}, which is not registered any more: choose another --out, or register it "
+        "again with: expertise-graph register zoo:emoji to go on with that run"
+    )
+    invoke("register", "zoo:emoji").worked()
+    start(letters, "out", "--epochs", 2).failed(
+        "holds another run (epochs was 1, is 2): choose another --out, or replace it with --force"
+    )
+
+
+def expert_called(name):
+    with Workspace() as opened:
+        return opened.expert(name).short
+
+
 @pytest.mark.slow
 def test_another_run_is_not_overwritten_without_force(workspace, letters):
     first = start(letters, "out", "--expert", "emoji").worked().json
