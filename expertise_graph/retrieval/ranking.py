@@ -234,10 +234,10 @@ def _meaning(search: ExpertSearch, posterior: Posterior) -> str:
         return f"{based}; for the other experts they are accuracies {others}"
     if scale.shift.shipped:
         return (
-            f"predictions are accuracies after fine-tuning, calibrated on {shipped}; no run has been "
-            "measured here yet"
+            f"predictions are accuracies after fine-tuning, calibrated on {shipped}; no run of "
+            "these experts has been measured here yet"
         )
     return (
-        "predictions are accuracies of a linear probe on frozen features, not after fine-tuning: no run has "
-        "been measured yet"
+        "predictions are accuracies of a linear probe on frozen features, not after fine-tuning: no run of "
+        "these experts has been measured yet"
     )
