@@ -41,7 +41,7 @@ from expertise_graph.retrieval.evidence import (
 )
 from expertise_graph.retrieval.posterior import Posterior, infer
 from expertise_graph.retrieval.ranking import rank
-from expertise_graph.retrieval.results import Measured, measured
+from expertise_graph.retrieval.results import Measured, measured, results_of_removed
 from expertise_graph.retrieval.search import ExpertSearch
 from expertise_graph.store import Store
 
@@ -122,7 +122,7 @@ def answer_query(
     _store_task(store, search, posterior)
     if race is not None and not search.interrupted:
         posterior = without_failed(store, search, _after_race(search, posterior, race))
-    notes = list(runner.unmeasured.values())
+    notes = [*runner.unmeasured.values(), *results_of_removed(store, sample.task)]
     if data.stand_in:
         notes.append(f"experts were ranked by how well they tell apart {data.stand_in}")
     posterior = _without_changed(store, search, posterior)

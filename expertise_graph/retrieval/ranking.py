@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -188,28 +187,10 @@ def _notes(search: ExpertSearch, posterior: Posterior, baseline: Baseline) -> tu
     if search.stopped and search.not_run():
         notes.append(f"stopped before the budget was used up: {search.stopped}")
     notes.append(_meaning(search, posterior))
-    notes += _results_of_removed(search)
     probe = max((scores[RIDGE] for scores in search.evidence.values()), default=None)
     if probe is not None and probe <= baseline.predicted and search.sample.supported:
         notes.append("no expert that was run beats the raw input; training from scratch may do as well")
     return tuple(notes)
-
-
-def _results_of_removed(search: ExpertSearch) -> list[str]:
-    """Say that experts which were removed have results on the task, and how these count again."""
-    store = search.runner.context.store
-    sources = [edge.source for edge in store.edges("transfer", target=search.sample.task.id)]
-    registered = {expert.id for expert in store.experts(where={"id": set(sources)})}
-    left = [source for source in sources if source not in registered]
-    if not left:
-        return []
-    gone = list(dict.fromkeys(left))
-    kept = store.removed(gone)
-    places = [place for expert in gone if (place := kept.get(expert, {}).get("from"))]
-    it = "it" if len(gone) == 1 else "them"
-    again = f"; register {it} again with: expertise-graph register {shlex.join(places)}" if places else ""
-    what = f"{count(len(left), 'result')} of {count(len(gone), 'removed expert')}"
-    return [f"{what} on this task {'is' if len(left) == 1 else 'are'} not counted{again}"]
 
 
 def _meaning(search: ExpertSearch, posterior: Posterior) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -148,6 +149,22 @@ def measured(store: Store, task: Task, *, rungs: int | None = None) -> dict[str,
     }
     raced = [e for e in edges if _of_rung(e) and (rungs is None or int(e.meta["rung"]) < rungs)]
     return _raced(raced) | full
+
+
+def results_of_removed(store: Store, task: Task) -> list[str]:
+    """Say, in a line or none, that removed experts have results on a task, and how these count again."""
+    sources = [edge.source for edge in store.edges("transfer", target=task.id)]
+    registered = {expert.id for expert in store.experts(where={"id": set(sources)})}
+    left = [source for source in sources if source not in registered]
+    if not left:
+        return []
+    gone = list(dict.fromkeys(left))
+    kept = store.removed(gone)
+    places = [place for expert in gone if (place := kept.get(expert, {}).get("from"))]
+    it = "it" if len(gone) == 1 else "them"
+    again = f"; register {it} again with: expertise-graph register {shlex.join(places)}" if places else ""
+    what = f"{count(len(left), 'result')} of {count(len(gone), 'removed expert')}"
+    return [f"{what} on this task {'is' if len(left) == 1 else 'are'} not counted{again}"]
 
 
 def _of_rung(edge: Edge) -> bool:
