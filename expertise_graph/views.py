@@ -467,6 +467,8 @@ def evaluation_json(model: Model, found: Evaluation, form: Form = PYTHON) -> Jso
         "kind": found.kind,
         "n": found.n,
         "split": found.split,
+        "learnt": found.learnt,
+        "left_out": found.left_out,
         "metrics": dict(found.metrics),
         "interval_95": list(found.interval) if found.interval else None,
         "temperature": model.temperature,

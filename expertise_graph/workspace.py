@@ -30,6 +30,7 @@ from expertise_graph import (
     tuning,
 )
 from expertise_graph.core import (
+    BoolArray,
     Edge,
     Expert,
     ExpertiseError,
@@ -994,7 +995,25 @@ class Workspace:
         """
         opened = self.model(model, trust_code=trust_code)
         labelled = self.read_as_trained(opened, data, columns=columns)
-        return inference.evaluate(opened, labelled, split=split, progress=self.progress)
+        return inference.evaluate(
+            opened,
+            labelled,
+            split=split,
+            recorded=self._learnt_by(opened, labelled),
+            progress=self.progress,
+        )
+
+    def _learnt_by(self, model: Model, data: LabelledData) -> BoolArray | None:
+        """Return which items a model has learnt from by the registry, where its folder says too little.
+
+        A model needs no registry to be used, so one that cannot be read is none.
+        """
+        if model.learnt.complete or not data.digests or not self.exists:
+            return None
+        try:
+            return inference.learnt_in_registry(self.store, model, data)
+        except ExpertiseError:
+            return None
 
     def export_model(
         self,

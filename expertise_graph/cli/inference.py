@@ -127,7 +127,8 @@ def _rows(model: Model, prediction: Prediction) -> list[dict[str, Any]]:
 @click.option(
     "--split",
     type=click.Choice(_SPLITS),
-    help="Split to measure on.  [default: test of the data MODEL was trained on, all of other data]",
+    help="Split to measure on.  [default: test of the data MODEL was trained on; of other data all items "
+    "that it has not learnt from]",
 )
 @click.option(
     "--plot", type=click.Path(path_type=Path), metavar="PNG", help="Write the confusion matrix as a PNG."
@@ -141,7 +142,8 @@ def evaluate(context: CommandContext, /, model: str, data: str, as_json: bool, *
     """Measure MODEL on labelled DATA.
 
     Prints accuracy, F1, calibration and confused classes. MODEL is as for predict, DATA as for query. Of
-    the data that MODEL was trained on, only the test split is used; classes are matched by name.
+    the data that MODEL was trained on, only the test split is used; of other data, items that it was
+    trained on or validated with are left out. Classes are matched by name.
 
     \b
     Example:

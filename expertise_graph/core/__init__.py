@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         write_json,
         write_text,
     )
+    from expertise_graph.core.keys import KEY_DIGITS, item_keys
     from expertise_graph.core.locks import locked, on_network, refuse_in_use
     from expertise_graph.core.metrics import log_softmax, sigmoid, softmax
     from expertise_graph.core.numbers import MISSING, MOST_SEED, marks_of, number, plain, whole

@@ -27,7 +27,14 @@ from expertise_graph.merging import (
     recording,
     strictest,
 )
-from expertise_graph.models import FinishedCard, Head, ModelDescription, RunFolder, write_model
+from expertise_graph.models import (
+    FinishedCard,
+    Head,
+    ModelDescription,
+    RunFolder,
+    write_learnt_items,
+    write_model,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +166,8 @@ def _write(
             strategy=_method(deltas),
         ),
     )
+    # Deltas do not say which items they were made with: that is their senders' own.
+    write_learnt_items(folder, dataclasses.replace(parent.learnt, complete=False))
     rows: dict[str, object] = {
         "parent": parent.name,
         "scale": applied.scale,

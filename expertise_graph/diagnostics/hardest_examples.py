@@ -13,13 +13,16 @@ from PIL import Image, ImageDraw, ImageFont
 from expertise_graph.core import DatasetError, FloatArray, IntArray, Progress, log_softmax, percent, sigmoid
 from expertise_graph.data import CLASS, LABELS, VALUE, Item, LabelledData, Modality, holdout, known_modalities
 from expertise_graph.diagnostics.items import item_names
-from expertise_graph.inference import Model
+from expertise_graph.inference import Model, same_task
 
 # Four rows of the sheet: a mistake that is made often shows several times among them.
 SHOWN = 24
 
 # Items that are predicted: a minute or two on a CPU, and the hardest of 2,000 are hard enough to learn from.
 MOST = 2_000
+
+NEW = "new"
+"""The split of items of other data, which the model has not learnt from."""
 
 # Right answers of at least this probability teach nothing.
 CERTAIN = 0.9
@@ -57,18 +60,20 @@ class HardExample:
 def hardest_examples(
     model: Model, data: LabelledData, *, seed: int, progress: Progress
 ) -> tuple[tuple[HardExample, ...], int]:
-    """Return the validation and test items of the highest loss, and how many were looked at.
+    """Return the validation and test items, or new ones, of the highest loss, and how many were looked at.
 
     Items whose answer is right and certain are left out, so that of a model that errs nowhere there are none.
 
     Args:
         model: that was trained.
-        data: that the run was trained on.
+        data: that the run was trained on, or others with the same classes.
         seed: of the run, from which its splits follow.
         progress: called with how far it is.
+
+    Raises:
+        DatasetError: when the model has learnt from all items of the data.
     """
-    splits = holdout(data, seed=seed)
-    split_of = {int(i): "validation" for i in splits.validation} | {int(i): "test" for i in splits.test}
+    split_of = _not_trained_on(model, data, seed)
     rows = np.array(sorted(split_of), dtype=np.int64)
     if len(rows) > MOST:
         rows = np.sort(np.random.default_rng(seed).permutation(rows)[:MOST])
@@ -89,6 +94,22 @@ def hardest_examples(
         )
         for place in order[:SHOWN]
     ), len(rows)
+
+
+def _not_trained_on(model: Model, data: LabelledData, seed: int) -> dict[int, str]:
+    """Return the items that the model was not trained on, each with its split: `NEW` of other data.
+
+    Raises:
+        DatasetError: when there is none.
+    """
+    # Drawn from other data, held-out items may be those of the training; of older runs nothing else is known.
+    if not same_task(model, data) and data.digests and model.learnt.complete:
+        new = np.flatnonzero(~model.learnt.among(data.digests)).tolist()
+        if not new:
+            raise DatasetError(f"the run was trained on or validated with every item of {data.name}")
+        return dict.fromkeys(new, NEW)
+    splits = holdout(data, seed=seed)
+    return {int(i): "validation" for i in splits.validation} | {int(i): "test" for i in splits.test}
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ class RunFindings:
     Attributes:
         model: what answers; None where it is built by code that is not trusted.
         hardest: items of the highest loss, None where the data or the model could not be used.
-        looked_at: how many validation and test items were predicted.
+        looked_at: how many validation and test items, or new items of other data, were predicted.
         sheet: the hardest examples as a PNG, for images.
     """
 
@@ -143,17 +143,23 @@ def _hardest_examples(findings: RunFindings) -> Iterator[Section]:
     if findings.hardest is None:
         return
     if not findings.hardest:
-        text = f"no wrong or doubtful answer among {count(findings.looked_at, 'validation and test item')}"
+        text = f"no wrong or doubtful answer among {_looked_at(findings)}"
         yield Section(title="Hardest examples", text=[text])
         return
     rows = [
         ((ItemName(e.item, e.name),), e.split, e.given, e.predicted, e.doubt, f"{e.loss:.2f}")
         for e in findings.hardest
     ]
-    text = f"highest loss among {count(findings.looked_at, 'validation and test item')}"
+    text = f"highest loss among {_looked_at(findings)}"
     head = ("item", "split", "label", "predicted", "confidence", "loss")
     table = ReportTable(caption="Hardest first", head=head, rows=rows, brief=_BRIEF)
     yield Section(title="Hardest examples", text=[text], tables=[table])
+
+
+def _looked_at(findings: RunFindings) -> str:
+    if findings.data is not None and findings.data.task.id != findings.run.task:
+        return f"{count(findings.looked_at, 'item')} that are not those of the training"
+    return count(findings.looked_at, "validation and test item")
 
 
 def _training_curves(run: FinishedRun) -> Section:

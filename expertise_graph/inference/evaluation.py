@@ -9,7 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import DatasetError, FloatArray, IntArray, Progress, metrics, setting, silent, stats
+from expertise_graph.core import (
+    BoolArray,
+    DatasetError,
+    FloatArray,
+    IntArray,
+    Progress,
+    metrics,
+    setting,
+    silent,
+    stats,
+)
 from expertise_graph.data import CLASS, LABELS, LabelledData, plural_of
 from expertise_graph.inference.items import Chosen, choose, marks_of, match_classes, same_task, values_of
 from expertise_graph.inference.model import Model
@@ -39,13 +49,15 @@ class Evaluation:
     Attributes:
         kind: class, labels or value.
         n: items judged on.
-        split: which: test, validation, train or all.
+        split: which: test, validation, train or all; unseen: of other data, what it has not learnt from.
         metrics: values by name; None where one is not defined.
         interval: ends of the 95 % Wilson interval of the accuracy, for one class an item.
         classes: a row for each class that has items or was predicted.
         confused: (class, predicted as, items) of the most frequent mistakes.
         confusion: (classes, classes) counts, rows by label; empty but for one class an item.
         notes: what to know, one line each; the first says which items were used.
+        learnt: how many of the items that were asked for the model was trained on or validated with.
+        left_out: how many of those were left out of the measurement.
     """
 
     kind: str
@@ -57,10 +69,17 @@ class Evaluation:
     confused: tuple[tuple[str, str, int], ...] = ()
     confusion: NDArray[np.int64]
     notes: tuple[str, ...] = ()
+    learnt: int = 0
+    left_out: int = 0
 
 
 def evaluate(
-    model: Model, data: LabelledData, *, split: str | None = None, progress: Progress = silent
+    model: Model,
+    data: LabelledData,
+    *,
+    split: str | None = None,
+    recorded: BoolArray | None = None,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Run the model on labelled data and measure what it is worth.
 
@@ -68,6 +87,7 @@ def evaluate(
         model: of any kind.
         data: of the model's modality, with classes of the same names.
         split: test, validation, train or all; by default what the model has not learnt from.
+        recorded: (n,) bool, items that the model is known to have learnt from beside those its folder names.
         progress: told how many items are done.
 
     Raises:
@@ -84,7 +104,12 @@ def evaluate(
             f"{data.name} holds several labels an item and {model.folder} gives one class an item: "
             f"give data with one class each, or set {setting('target', CLASS)}"
         )
-    chosen = choose(model, data, split)
+    chosen = choose(model, data, split, recorded)
+    found = _measured(model, data, chosen, progress)
+    return dataclasses.replace(found, learnt=chosen.learnt, left_out=chosen.left_out)
+
+
+def _measured(model: Model, data: LabelledData, chosen: Chosen, progress: Progress) -> Evaluation:
     if model.kind == "value":
         logits = _run(model, data, chosen.rows, progress)
         return measure_values(logits[:, 0], values_of(data, chosen.rows), chosen=chosen)
@@ -95,7 +120,7 @@ def evaluate(
         targets = marks_of(model, data, matched)
         return measure_several(model, logits, targets, split=chosen.split, notes=notes)
     evaluation = measure_single(model, logits, matched.labels, split=chosen.split, notes=notes)
-    return _checked(evaluation, model, data)
+    return _checked(evaluation, model, data) if not chosen.left_out else evaluation
 
 
 def _run(model: Model, data: LabelledData, rows: IntArray, progress: Progress) -> NDArray[np.float32]:

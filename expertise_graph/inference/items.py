@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from expertise_graph.core import DatasetError, FloatArray, IntArray, InvalidInputError, count, listed, setting
+from expertise_graph.core import (
+    BoolArray,
+    DatasetError,
+    FloatArray,
+    IntArray,
+    InvalidInputError,
+    count,
+    listed,
+    setting,
+)
 from expertise_graph.data import LABELS, SPLITS, VALUE, LabelledData, holdout
 from expertise_graph.inference.model import Model
 
@@ -15,11 +24,21 @@ CHOICES = (*SPLITS, "all")
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """The items to judge on: their places in the data, what they are called, and what to know about them."""
+    """The items to judge on: their places in the data, what they are called, and what to know about them.
+
+    Attributes:
+        rows: (m,) int, indices into the data.
+        split: test, validation, train or all; unseen where the model has learnt from others of the data.
+        learnt: how many of the items that were asked for the model has learnt from.
+        left_out: how many of those are not among `rows`.
+        notes: one line each; the first says which items these are.
+    """
 
     rows: IntArray
     split: str
-    notes: tuple[str, ...]
+    learnt: int = 0
+    left_out: int = 0
+    notes: tuple[str, ...] = ()
 
 
 def same_task(model: Model, data: LabelledData) -> bool:
@@ -27,15 +46,29 @@ def same_task(model: Model, data: LabelledData) -> bool:
     return model.identity.get("data") == data.sha256
 
 
-def choose(model: Model, data: LabelledData, split: str | None) -> Chosen:
+def learnt_rows(model: Model, data: LabelledData, recorded: BoolArray | None = None) -> BoolArray:
+    """Return which items a model was trained on or validated with, whatever their names and rows: (n,) bool.
+
+    Args:
+        model: its folder says so.
+        data: of n items.
+        recorded: (n,) bool, items that are known from elsewhere to be among them.
+    """
+    learnt = model.learnt.among(data.digests) if data.digests else np.zeros(len(data), dtype=np.bool_)
+    return learnt if recorded is None else learnt | recorded
+
+
+def choose(model: Model, data: LabelledData, split: str | None, recorded: BoolArray | None = None) -> Chosen:
     """Return the items to judge on, by default those that the model has not learnt from.
 
-    Data the model was trained on are split as they were then; of other data all items are new to it.
+    Data the model was trained on are split as they were then. Of other data, and of the test split, items
+    that the model has learnt from, or what it was made from has, are left out, unless they are asked for.
 
     Args:
         model: whose run says what it was trained on.
         data: what it is judged on.
         split: test, validation, train or all; None for the default.
+        recorded: see `learnt_rows`.
 
     Raises:
         InvalidInputError: for another split.
@@ -43,14 +76,21 @@ def choose(model: Model, data: LabelledData, split: str | None) -> Chosen:
     """
     if split not in (None, *CHOICES):
         raise InvalidInputError(f"split is {split!r}; possible are {', '.join(CHOICES)}")
-    if split == "all" or (split is None and not same_task(model, data)):
-        learnt = "; the model was trained on some of them" if same_task(model, data) else ""
-        return Chosen(
-            rows=np.arange(len(data)), split="all", notes=(f"all {count(len(data), 'item')}{learnt}",)
-        )
-    name = split or "test"
-    rows = _rows_of(model, data, name)
-    return Chosen(rows=rows, split=name, notes=(_note(name, model, data, len(rows)),))
+    own = same_task(model, data)
+    name = split or ("test" if own else "all")
+    rows = np.arange(len(data)) if name == "all" else _rows_of(model, data, name)
+    learnt = learnt_rows(model, data, recorded)[rows]
+    known = int(learnt.sum())
+    # Where nothing would be left, something is measured all the same: the note says what it is worth.
+    left_out = known if split is None and known < len(rows) else 0
+    chosen = Chosen(
+        rows=rows[~learnt] if left_out else rows,
+        split="unseen" if left_out and not own else name,
+        learnt=known,
+        left_out=left_out,
+    )
+    note = _note_on_own(model, data, name, chosen) if own else _note_on_others(model, data, name, chosen)
+    return replace(chosen, notes=(note,))
 
 
 def _rows_of(model: Model, data: LabelledData, split: str) -> IntArray:
@@ -67,17 +107,44 @@ def _rows_of(model: Model, data: LabelledData, split: str) -> IntArray:
     return rows
 
 
-def _note(split: str, model: Model, data: LabelledData, n: int) -> str:
-    note = f"{n} of {len(data)} items: the {split} split"
-    if not same_task(model, data):
-        return f"{note} that the data declare"
-    learnt = f"and its expert was trained on {model.seen} of them before"
-    reason = {
-        "test": f"of the run, {learnt if model.seen else 'which the model has never seen'}",
-        "validation": "of the run, by which its epoch was chosen",
-        "train": "of the run, which it was trained on",
-    }
-    return f"{note} {reason[split]}"
+def _note_on_own(model: Model, data: LabelledData, split: str, chosen: Chosen) -> str:
+    """Return what to know about a split of the data that the model was trained on."""
+    n, learnt = len(chosen.rows), chosen.learnt
+    if split == "all":
+        which = learnt or "some"
+        return f"all {count(n, 'item')}; the model was trained on or validated with {which} of them"
+    note = f"{n} of {len(data)} items: the {split} split of the run"
+    if split != "test":
+        why = {"validation": "by which its epoch was chosen", "train": "which it was trained on"}
+        return f"{note}, {why[split]}"
+    if chosen.left_out:
+        return f"{note} without {learnt} that it, or what it was made from, was trained on or validated with"
+    if learnt:
+        return f"{note}; {_flattered(learnt, n)}"
+    if model.seen:
+        return f"{note}, and its expert was trained on {model.seen} of them before"
+    return f"{note}, which the model has never seen"
+
+
+def _note_on_others(model: Model, data: LabelledData, split: str, chosen: Chosen) -> str:
+    """Return what to know about items of other data than those that the model was trained on."""
+    n, learnt = len(chosen.rows), chosen.learnt
+    if chosen.left_out:
+        which = f"{learnt} of these {n + learnt} items were trained on or validated with"
+        return f"{which}; measured on the other {n}"
+    note = f"all {count(n, 'item')}"
+    if split != "all":
+        note = f"{n} of {len(data)} items: the {split} split that the data declare"
+    if learnt:
+        return f"{note}; {_flattered(learnt, n)}"
+    if model.learnt.complete:
+        return note
+    return f"{note}; the run kept no full record of what it learnt from, so it may know some of them"
+
+
+def _flattered(learnt: int, n: int) -> str:
+    which = "all" if learnt == n else f"{learnt}"
+    return f"{which} of them were trained on or validated with, so this is no estimate for new data"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,19 @@
-"""Where the finished model is that a run id or the name of an expert means."""
+"""What the registry knows of a finished model: where it is, and which items it has learnt from."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from expertise_graph.core import Expert, NotFoundError, Run, did_you_mean
+from expertise_graph.core import BoolArray, Expert, NotFoundError, Run, did_you_mean
 from expertise_graph.models import RunFolder
+from expertise_graph.registry import learnt_from
 from expertise_graph.store import Store
+
+if TYPE_CHECKING:
+    # A name is looked up before torch is loaded.
+    from expertise_graph.data import LabelledData
+    from expertise_graph.inference.model import Model
 
 
 def find_model(store: Store, text: str) -> Path:
@@ -50,3 +57,19 @@ def _folder_of(expert: Expert, runs: list[Run]) -> Path:
     raise NotFoundError(
         f"{expert.short} has no classification head: fine-tune it, and use the folder of that run"
     )
+
+
+def learnt_in_registry(store: Store, model: Model, data: LabelledData) -> BoolArray:
+    """Return which of n items a model, or what it was made from, has learnt from by the registry: (n,) bool.
+
+    Args:
+        store: the registry.
+        model: known there by its folder, or by the expert that it was trained from.
+        data: with digests.
+    """
+    folders = {network.folder.absolute() for network in model.networks}
+    runs = [run for folder in folders for run in store.runs(path=str(folder), status="done")]
+    placed = store.experts(where={"locator": [str(RunFolder(folder).model) for folder in folders]})
+    begun_from = [network.identity.get("expert") for network in model.networks]
+    ids = {run.child for run in runs} | {expert.id for expert in placed} | {*begun_from}
+    return learnt_from(store, [one for one in ids if isinstance(one, str)], data.digests)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from expertise_graph.core import (
 )
 from expertise_graph.data import NO_COLUMNS, Columns, Item, plural_of
 from expertise_graph.features import extract
-from expertise_graph.models import Backbone
+from expertise_graph.models import Backbone, LearntItems
 
 # Items that are decoded, and whose features are kept, at the same time: a thousand photographs are 150 MB.
 # Fewer would make the last, smaller batch of a chunk come up more often.
@@ -44,6 +44,7 @@ class Model(ABC):
         accuracy: on the test split of its own data, as the run recorded it.
         seen: items of that split that its expert had learnt from before.
         columns: that were named when its own data were read.
+        learnt: the items that it has learnt from, itself or by what it was trained from.
     """
 
     folder: Path
@@ -54,6 +55,7 @@ class Model(ABC):
     accuracy: float | None
     seen: int = 0
     columns: Columns = NO_COLUMNS
+    learnt: LearntItems = field(default_factory=LearntItems)
 
     @property
     @abstractmethod

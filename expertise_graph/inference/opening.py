@@ -13,6 +13,7 @@ from expertise_graph.models import (
     existing_folder,
     load,
     read_head,
+    read_learnt_items,
     read_raw,
     resolve,
 )
@@ -52,6 +53,7 @@ def open_model(folder: str | Path, *, trust_code: bool = False) -> Model:
         members=members,
         seen=max(member.seen for member in members),
         columns=first.columns,
+        learnt=first.learnt.and_also(*(member.learnt for member in others)),
         weights=_normalised(list(described.weights.values())),
     )
 
@@ -93,6 +95,7 @@ def open_network(folder: str | Path, *, trust_code: bool = False) -> Network:
         accuracy=description.accuracy,
         seen=description.seen,
         columns=description.named_columns,
+        learnt=read_learnt_items(run),
     )
 
 

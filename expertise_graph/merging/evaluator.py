@@ -11,7 +11,15 @@ from torch import nn
 from torch.nn import functional
 
 from expertise_graph.core import IntArray, SourceError, setting
-from expertise_graph.data import CLASS, LABELS, VALUE, LabelledData, known_modalities, stratified_sample
+from expertise_graph.data import (
+    CLASS,
+    LABELS,
+    VALUE,
+    LabelledData,
+    Splits,
+    known_modalities,
+    stratified_sample,
+)
 from expertise_graph.features import forward
 from expertise_graph.merging.states import State
 from expertise_graph.models import Backbone, Head
@@ -42,12 +50,20 @@ class Evaluator:
         rows: indices of the items of train, validation and test; those of a warm start with the
             same seed.
 
+    Args:
+        data: of the modality of the models.
+        backbone: knows how their inputs are preprocessed.
+        seed: of the splits.
+        splits: where they are others than those of a warm start with that seed.
+
     Raises:
         DatasetError: when a split is empty, or one class is left to train on.
     """
 
-    def __init__(self, data: LabelledData, backbone: Backbone, seed: int) -> None:
-        splits = training_splits(data, seed)
+    def __init__(
+        self, data: LabelledData, backbone: Backbone, seed: int, *, splits: Splits | None = None
+    ) -> None:
+        splits = splits or training_splits(data, seed)
         self.seed, self.classes, self.kind = seed, data.outputs, data.kind
         self.objective = objective_of(data, splits.train, splits.validation)
         self.metric = self.objective.metric

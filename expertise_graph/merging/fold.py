@@ -11,7 +11,7 @@ from expertise_graph.core import InvalidInputError, sha256_of_json
 from expertise_graph.features import Context
 from expertise_graph.merging.loaded_model import LoadedModel, license_of, open_model
 from expertise_graph.merging.registration import MadeModel, Origin, recording
-from expertise_graph.models import FinishedCard, ModelDescription, RunFolder, write_model
+from expertise_graph.models import FinishedCard, ModelDescription, RunFolder, write_learnt_items, write_model
 
 _METHOD = "fold"
 
@@ -70,6 +70,7 @@ def _write(folder: RunFolder, model: LoadedModel, identity: dict[str, Any]) -> N
     with folder.written_whole() as new:
         description = _described(model)
         write_model(new, model.backbone, model.backbone.module, head=model.head, description=description)
+        write_learnt_items(new, model.learnt)
         new.write_card(_card(model).text)
         new.finish(identity, {"n_train": model.items or 0})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import nn
@@ -15,11 +15,13 @@ from expertise_graph.merging.states import Weights, weights_of
 from expertise_graph.models import (
     Backbone,
     Head,
+    LearntItems,
     RunFolder,
     SourceOptions,
     is_adapter,
     load,
     read_head,
+    read_learnt_items,
     resolve,
 )
 from expertise_graph.registry import kind_of
@@ -37,6 +39,7 @@ class LoadedModel:
         parents: ids of what it was made from.
         folder: of the run that made it.
         seen: (task id, seed) of the runs it was trained in.
+        learnt: the items that it has learnt from, as far as its folder says.
         items: how many items it was trained on.
     """
 
@@ -47,6 +50,7 @@ class LoadedModel:
     parents: tuple[str, ...] = ()
     folder: Path | None = None
     seen: tuple[tuple[str, int], ...] = ()
+    learnt: LearntItems = field(default_factory=LearntItems)
     items: int | None = None
 
     @property
@@ -135,6 +139,7 @@ def _opened(expert: Expert, folder: Path | None, *, trust_code: bool) -> LoadedM
         parents=tuple(dict.fromkeys(p for p in sources if p and p != expert.id)),
         folder=folder,
         seen=record.trained_in if record else (),
+        learnt=read_learnt_items(run) if run else LearntItems(),
         items=record.n_train if record else None,
     )
 

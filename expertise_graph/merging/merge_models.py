@@ -7,7 +7,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from expertise_graph.core import Run
+import numpy as np
+
+from expertise_graph.core import Run, count
 from expertise_graph.data import LabelledData
 from expertise_graph.features import Context
 from expertise_graph.merging.candidates import MergeCandidate, Merger
@@ -24,7 +26,16 @@ from expertise_graph.merging.registration import (
     strictest,
 )
 from expertise_graph.merging.settings import ChildResult, MergeResult, MergeSettings
-from expertise_graph.models import FinishedCard, Head, ModelDescription, RunFolder, pipeline_tag, write_model
+from expertise_graph.models import (
+    FinishedCard,
+    Head,
+    LearntItems,
+    ModelDescription,
+    RunFolder,
+    pipeline_tag,
+    write_learnt_items,
+    write_model,
+)
 from expertise_graph.store import Store, now
 
 
@@ -69,7 +80,7 @@ def merge(
 def _measure(context: Context, plan: MergePlan) -> tuple[MergeResult, MergeCandidate | None]:
     """Return what the children and their merge reach, and the merge unless it is one child."""
     models, settings = plan.models, plan.settings
-    evaluator = Evaluator(plan.data, models[0].backbone, plan.seed)
+    evaluator = Evaluator(plan.data, models[0].backbone, plan.seed, splits=plan.splits)
     own_heads = [model.head_for(evaluator.classes, evaluator.kind) for model in models]
     own = all(own_heads)
     heads = [
@@ -136,6 +147,11 @@ def _notes(plan: MergePlan, *, alone: str | None) -> tuple[str, ...]:
         notes.append(f"no average was as good on validation as {alone} alone: nothing was written")
     if plan.parent is None:
         notes.append("the models have no parent in common: the average was forced")
+    if plan.left_out:
+        notes.append(
+            f"left out: {count(plan.left_out, 'validation or test item')} that the models were trained on or "
+            "validated with"
+        )
     seeds = {seed for model in plan.models for task, seed in model.seen if task == plan.data.task.id}
     if seeds - {plan.seed} and "validation" not in plan.data.splits:
         notes.append("some children were trained on validation items of others: validation flatters them")
@@ -160,8 +176,16 @@ def _write(plan: MergePlan, result: MergeResult, candidate: MergeCandidate) -> N
     )
     with RunFolder(plan.out).written_whole() as folder:
         write_model(folder, first.backbone, candidate.module, head=candidate.head, description=description)
+        write_learnt_items(folder, _learnt(plan))
         folder.write_card(_card(plan, result).text)
         folder.finish(plan.identity, result.as_dict())
+
+
+def _learnt(plan: MergePlan) -> LearntItems:
+    """Return what a merge has learnt from: as its children, and from the items it was chosen by."""
+    digests = plan.data.digests
+    rows = np.concatenate([plan.splits.train, plan.splits.validation]) if digests else ()
+    return LearntItems.of([digests[i] for i in rows]).and_also(*(model.learnt for model in plan.models))
 
 
 def _card(plan: MergePlan, result: MergeResult) -> FinishedCard:

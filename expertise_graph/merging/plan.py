@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from expertise_graph.core import InvalidInputError, NotFoundError, setting, sha256_of_json
-from expertise_graph.data import LabelledData
+from expertise_graph.core import IntArray, InvalidInputError, NotFoundError, setting, sha256_of_json
+from expertise_graph.data import LabelledData, Splits
 from expertise_graph.features import Context
 from expertise_graph.merging.loaded_model import LoadedModel, open_model
 from expertise_graph.merging.methods import normalised
 from expertise_graph.merging.settings import MergeSettings
 from expertise_graph.merging.states import check_alike
+from expertise_graph.registry import learnt_from
+from expertise_graph.training import training_splits
 
 
 @dataclass(frozen=True, kw_only=True)
 class MergePlan:
-    """What is to be merged on which data, where to, and how."""
+    """What is to be merged on which data, where to, and how.
+
+    Attributes:
+        seed: of the splits.
+        splits: of the data, without validation and test items that a model has learnt from.
+        left_out: how many items that were.
+    """
 
     models: tuple[LoadedModel, ...]
     parent: str | None
@@ -25,6 +33,8 @@ class MergePlan:
     out: Path
     settings: MergeSettings
     seed: int
+    splits: Splits
+    left_out: int = 0
 
     @property
     def identity(self) -> dict[str, object]:
@@ -65,6 +75,8 @@ def make_plan(
     seed = settings.seed if settings.seed is not None else (seeds or [0])[0]
     if not settings.force:
         check_unseen(models, data, seed)
+    splits = unseen_splits(context, models, data, seed=seed, force=settings.force)
+    drawn = training_splits(data, seed)
     return MergePlan(
         models=models,
         parent=parent,
@@ -72,7 +84,53 @@ def make_plan(
         out=out.absolute(),
         settings=settings,
         seed=seed,
+        splits=splits,
+        left_out=sum(len(a) - len(b) for a, b in zip(_held(drawn), _held(splits), strict=True)),
     )
+
+
+def unseen_splits(
+    context: Context, models: Sequence[LoadedModel], data: LabelledData, *, seed: int, force: bool = False
+) -> Splits:
+    """Return the splits of `data` without held-out items that one of the models has learnt from.
+
+    Those of the data that a model was trained on are its own; of other data, such as the same with some
+    items more or less, what was drawn to measure on may be what it was trained on.
+
+    Args:
+        context: the registry, where folders of earlier versions say nothing.
+        models: to be merged.
+        data: to merge on.
+        seed: of the splits.
+        force: keep a split that would be empty as it is, instead of raising.
+
+    Raises:
+        InvalidInputError: when nothing is left to choose by or to measure on.
+        DatasetError: when a split is empty from the beginning.
+    """
+    splits = training_splits(data, seed)
+    if not data.digests:
+        return splits
+    for model in models:
+        learnt = model.learnt.among(data.digests)
+        learnt |= learnt_from(context.store, [model.expert.id], data.digests)
+        own = any(task == data.task.id for task, _ in model.seen)
+        # Its own validation items it has been validated with: that is what they are for.
+        for name in ("test",) if own else ("validation", "test"):
+            rows = getattr(splits, name)
+            kept = rows[~learnt[rows]]
+            if len(kept):
+                splits = replace(splits, **{name: kept})
+            elif not force:
+                raise InvalidInputError(
+                    f"{model.name} was trained on or validated with every {name} item of {data.name}: give "
+                    "the data of the models as they were, or declare splits of other items"
+                )
+    return splits
+
+
+def _held(splits: Splits) -> tuple[IntArray, IntArray]:
+    return splits.validation, splits.test
 
 
 def check_unseen(models: Sequence[LoadedModel], data: LabelledData, seed: int) -> None:

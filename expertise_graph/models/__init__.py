@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from expertise_graph.models.descriptions import ModelDescription
     from expertise_graph.models.hub_client import download_dataset
     from expertise_graph.models.layout import existing_folder
+    from expertise_graph.models.learnt_items import (
+        LearntItems,
+        learnt_by,
+        read_learnt_items,
+        write_learnt_items,
+    )
     from expertise_graph.models.loading import ZOO, fetch, load, resolve, resolve_all, verify
     from expertise_graph.models.networks import new_network
     from expertise_graph.models.pooled import PIXELS, SIZES, image_batch

@@ -9,6 +9,7 @@ from expertise_graph.models.descriptions import RunRecord
 
 RECORD, CARD, ENSEMBLE = "run.json", "README.md", "ensemble.json"
 DESCRIPTION, HISTORY = "head.json", "history.json"
+TESTED, LEARNT = "test.safetensors", "learnt.safetensors"
 
 # Held by the process that is at work in the folder.
 LOCK = ".run.lock"
@@ -19,7 +20,7 @@ _HALF_WRITTEN = ".run."
 # What a run may leave.
 _OWN = (
     *("checkpoint", "cold", "model", "tensorboard", "members"),
-    *("head.safetensors", "test.safetensors", DESCRIPTION, HISTORY, ENSEMBLE, CARD),
+    *("head.safetensors", TESTED, LEARNT, DESCRIPTION, HISTORY, ENSEMBLE, CARD),
 )
 
 # What it removes itself once it has finished.

@@ -6,6 +6,7 @@
     model/                          the backbone, which the source ``dir`` reads
     head.safetensors, head.json     the linear classifier on it, and its description
     test.safetensors                logits of the test items, in the order of the split
+    learnt.safetensors              the items it has learnt from, see `learnt_items`
     history.json                    a row for each epoch
     README.md                       the model card
     checkpoint/ tensorboard/ cold/  while it runs; the course; the cold start for comparison
@@ -41,8 +42,10 @@ from expertise_graph.models.run_files import (
     DESCRIPTION,
     ENSEMBLE,
     HISTORY,
+    LEARNT,
     LOCK,
     RECORD,
+    TESTED,
     files_below,
     manifest,
     own_files,
@@ -73,7 +76,12 @@ class RunFolder:
     @property
     def tested(self) -> Path:
         """The logits of the test items."""
-        return self.path / "test.safetensors"
+        return self.path / TESTED
+
+    @property
+    def learnt(self) -> Path:
+        """The items that the model has learnt from."""
+        return self.path / LEARNT
 
     @property
     def checkpoint(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -95,14 +95,16 @@ def trained_on(store: Store, task: Task, *, seen: Mapping[Split, BoolArray]) -> 
     return store.with_descendants(run.child for run in runs if run.child)
 
 
-def learnt_from(store: Store, expert_id: str, *, seen: Mapping[Split, BoolArray]) -> int:
-    """Return how many of n items an expert, or one that it descends from, has learnt from.
+def learnt_from(store: Store, experts: Iterable[str], digests: Sequence[str]) -> BoolArray:
+    """Return which of n items experts, or those that they descend from, have learnt from: (n,) bool.
 
     Args:
         store: where runs and lineage are recorded.
-        expert_id: of any expert.
-        seen: which of the items runs have learnt from: (n,) bool by task and seed, see `Store.seen`.
+        experts: ids; of one that is not registered nothing is known.
+        digests: of the n items' contents.
     """
-    runs = [run for child in store.with_ancestors([expert_id]) for run in store.runs(child=child)]
+    runs = [run for child in store.with_ancestors(experts) for run in store.runs(child=child)]
+    seen = store.seen(digests) if runs else {}
     used = [seen[run.task, run.seed] for run in runs if (run.task, run.seed) in seen]
-    return int(np.any(used, axis=0).sum()) if used else 0
+    learnt: BoolArray = np.any([np.zeros(len(digests), dtype=np.bool_), *used], axis=0)
+    return learnt

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from expertise_graph.store.location import HOME_VARIABLE, find_workspace
     from expertise_graph.store.pending import Pending
     from expertise_graph.store.rows import now, tell
-    from expertise_graph.store.runs import SEEN_DIGITS, Split, Timing
+    from expertise_graph.store.runs import Split, Timing
     from expertise_graph.store.store import Store
 
 __getattr__, __dir__, __all__ = door(__name__)

@@ -11,15 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from expertise_graph.core import BoolArray, Expert, Run
+from expertise_graph.core import BoolArray, Expert, Run, item_keys
 from expertise_graph.store.base import AS_ADDED, StoreBase
 from expertise_graph.store.rows import now, readable, tell, to_row
 
 Split = tuple[str, int]
 """Task and seed: what is held out of a dataset depends on nothing else."""
-
-SEEN_DIGITS = 16
-"""Hexadecimal digits that are kept of the hash of an item that runs have learnt from: 64 bits."""
 
 _ADD_TIMING = """
     INSERT INTO timings (weights_sha, preprocessing_sha, machine, items, seconds, created_at)
@@ -115,14 +112,14 @@ class RunStore(StoreBase):
             seed: of the split.
             digests: SHA-256 of each item's content; the first 64 bits of each are kept.
         """
-        known = np.unique(_numbers(digests))
+        known = np.unique(item_keys(digests))
         row = {"task": task, "seed": seed, "n": len(known), "items": known.tobytes(), "created_at": now()}
         with self.transaction():
             self._insert("seen", [row], "OR REPLACE")
 
     def seen(self, digests: Sequence[str]) -> dict[Split, BoolArray]:
         """Return which of these items runs have learnt from: (n,) bool by task and seed, if any."""
-        by_split, wanted = {}, _numbers(digests)
+        by_split, wanted = {}, item_keys(digests)
         for task, seed, items in self.db.execute("SELECT task, seed, items FROM seen ORDER BY task, seed"):
             if not isinstance(items, bytes) or len(items) % 8:
                 tell(f"the items that runs on {task} have learnt from are damaged; run them again")
@@ -221,7 +218,3 @@ class RunStore(StoreBase):
 def _software() -> str:
     """Return the versions of what runs experts; nothing is imported for it."""
     return " ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
-
-
-def _numbers(digests: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.uint64]]:
-    return np.frombuffer(bytes.fromhex("".join(digest[:SEEN_DIGITS] for digest in digests)), dtype="<u8")

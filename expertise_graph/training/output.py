@@ -7,20 +7,24 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import nn
 
 from expertise_graph.core import UNKNOWN, Expert, inline
-from expertise_graph.data import CLASS, LabelledData
+from expertise_graph.data import CLASS, LabelledData, holdout
 from expertise_graph.models import (
     Backbone,
     Classifier,
     FinishedCard,
     Head,
+    LearntItems,
     ModelDescription,
     RawInput,
     RunFolder,
+    learnt_by,
     pipeline_tag,
+    write_learnt_items,
     write_model,
     write_tensors,
 )
@@ -70,8 +74,18 @@ def write_outputs(
     if beside is not None and expert is not None:
         note = f"It is an adapter: it is loaded beside the weights of its parent, {inline(expert.name)}."
     write_tensors(folder.tested, {"logits": tested})
+    write_learnt_items(folder, _learnt(result, data, expert))
     folder.write_history(result.history)
     folder.write_card(model_card(result, data, expert, note=note))
+
+
+def _learnt(result: TrainResult, data: LabelledData, expert: Expert | None) -> LearntItems:
+    """Return what the model has learnt from, itself and by its weights, if they are those of an expert."""
+    splits = holdout(data, seed=result.seed)
+    rows = np.concatenate([splits.train, splits.validation])
+    own = LearntItems.of([data.digests[i] for i in rows] if data.digests else [])
+    pretrained = expert is not None and strategies[result.strategy].pretrained
+    return own.and_also(learnt_by(expert)) if expert and pretrained else own
 
 
 def _beside(way: Strategy, expert: Expert | None) -> Callable[[nn.Module, Path], None] | None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from expertise_graph.core import (
+    KEY_DIGITS,
     Edge,
     Expert,
     FailedError,
@@ -26,9 +27,9 @@ from expertise_graph.core import (
 )
 from expertise_graph.data import LabelledData, holdout
 from expertise_graph.features import Context, Timings, predicted_seconds, probe_sets, remembered
-from expertise_graph.models import RunFolder, SourceOptions, load, resolve
+from expertise_graph.models import RunFolder, SourceOptions, learnt_by, load, resolve
 from expertise_graph.registry import learnt_from, register
-from expertise_graph.store import SEEN_DIGITS, Pending, Store, now
+from expertise_graph.store import Pending, Store, now
 from expertise_graph.training.config import TrainConfig
 from expertise_graph.training.launcher import launch
 from expertise_graph.training.result import OnProgress, TrainingProgress, TrainResult
@@ -70,7 +71,7 @@ class TrainedRun:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; of digests what the registry keeps of them."""
-        task, digests = dataclasses.asdict(self.task), [digest[:SEEN_DIGITS] for digest in self.digests]
+        task, digests = dataclasses.asdict(self.task), [digest[:KEY_DIGITS] for digest in self.digests]
         return {"id": self.id, "spec": self.spec.as_dict(), "task": task, "digests": digests}
 
     @classmethod
@@ -287,9 +288,10 @@ def _seen(store: Store, data: LabelledData, spec: RunSpec) -> int:
     """Return how many test items the expert, or one that it descends from, was trained on."""
     if not data.digests or not spec.config.way.pretrained:
         return 0
-    test = holdout(data, seed=spec.config.seed).test
-    seen = store.seen([data.digests[i] for i in test])
-    return learnt_from(store, spec.expert.id, seen=seen)
+    test = [data.digests[i] for i in holdout(data, seed=spec.config.seed).test]
+    # An expert that was trained elsewhere brings its own record along, and none in this registry.
+    learnt = learnt_from(store, [spec.expert.id], test) | learnt_by(spec.expert).among(test)
+    return int(learnt.sum())
 
 
 def _recorded(context: Context, trained: TrainedRun, result: WarmCold) -> Expert:

@@ -172,6 +172,7 @@ def test_without_heads_none_is_written(family):
     apply("a.safetensors").worked()
     assert sorted(p.name for p in (family.workspace / "applied").iterdir()) == [
         "README.md",
+        "learnt.safetensors",
         "model",
         "run.json",
     ]

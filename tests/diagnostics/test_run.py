@@ -184,6 +184,21 @@ def test_the_worst_examples_are_those_of_the_highest_loss(run_folder):
     assert worst["given"] == data.classes[data.labels[place]]
 
 
+def test_of_other_data_the_items_of_the_training_are_not_looked_at(run_folder, tmp_path):
+    data = shutil.copytree("letters", tmp_path / "minus")
+    before, splits = read_data(data), holdout(read_data(data), seed=0)
+    before.items[splits.train[0]].unlink()
+    found = invoke("check", run_folder, "--data", data, "--json").worked().json
+    assert found["looked_at"] == len(splits.test)
+    assert {example["split"] for example in found["worst"]} == {"new"}
+    done = invoke("check", run_folder, "--data", data).worked()
+    assert f"among {len(splits.test)} items that are not those of the training" in done.out
+    for i in splits.test:
+        before.items[i].unlink()
+    done = invoke("check", run_folder, "--data", data).worked()
+    assert "left out: the run was trained on or validated with every item of minus" in done.out
+
+
 def test_data_that_moved_or_changed(finished, run_folder):
     (finished / "letters").rename(finished / "moved")
     try:

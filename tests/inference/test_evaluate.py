@@ -93,7 +93,7 @@ def test_data_without_the_columns_of_the_run_are_read_as_any(named, tmp_path):
 @pytest.mark.parametrize(("split", "n", "words"), [
     ("validation", 10, "by which its epoch was chosen"),
     ("train", 30, "which it was trained on"),
-    ("all", 50, "was trained on some of them"),
+    ("all", 50, "was trained on or validated with 40 of them"),
 ])  # fmt: skip
 def test_other_splits_say_what_they_are(split, n, words, image_run, letters):
     found = measured(image_run, letters, "--split", split)
@@ -110,10 +110,15 @@ def test_the_splits_of_a_run_do_not_overlap(image_run, letters):
         choose(model, data, "dev")
 
 
-def test_of_other_data_all_items_are_used_unless_asked(image_run, tmp_path):
+def test_of_other_data_all_new_items_are_used_unless_asked(image_run, letters, tmp_path):
     other = materials.pictures(tmp_path / "other", 5, 6, splits=("train", "test"))
     found = measured(image_run, other)
-    assert (found["n"], found["notes"][0]) == (60, "all 60 items")
+    # Six of the ten pictures of each letter that the run has seen are among the sixty.
+    data = read_data(letters)
+    held_out = {data.digests[i] for i in holdout(data, seed=3).test}
+    fresh = sum(digest not in set(data.digests) - held_out for digest in read_data(other).digests)
+    assert 30 < fresh < 60
+    assert (found["n"], found["left_out"], found["split"]) == (fresh, 60 - fresh, "unseen")
     found = measured(image_run, other, "--split", "test")
     assert (found["n"], found["notes"][0]) == (30, "30 of 60 items: the test split that the data declare")
     invoke("evaluate", image_run, other, "--split", "validation").failed("no validation split", "train, test")
@@ -224,7 +229,7 @@ def test_a_value(run, tmp_path, letters):
         csv.writer(file).writerows([("image", "label"), *((f"{i}.png", a) for i, a in enumerate(ages))])
     for i, path in enumerate(files):
         shutil.copy(path, tmp_path / f"{i}.png")
-    found = measured(run, tmp_path / "ages.csv")["metrics"]
+    found = measured(run, tmp_path / "ages.csv", "--split", "all")["metrics"]
     predicted = (extract(open_model(run).backbone, files) @ weight.numpy().T)[:, 0] + 2.5
     assert found["mean_absolute_error"] == pytest.approx(np.abs(predicted - ages).mean(), rel=1e-4)
     assert found["root_mean_squared_error"] == pytest.approx(
@@ -237,8 +242,8 @@ def test_a_value(run, tmp_path, letters):
 def test_json_is_strict_and_holds_the_documented_keys(image_run, letters):
     found = measured(image_run, letters)
     assert set(found) == {
-        "model", "kind", "n", "split", "metrics", "interval_95", "temperature", "classes", "confused",
-        "labels", "confusion", "notes", "data",
+        "model", "kind", "n", "split", "learnt", "left_out", "metrics", "interval_95", "temperature",
+        "classes", "confused", "labels", "confusion", "notes", "data",
     }  # fmt: skip
     assert set(found["classes"][0]) == {"name", "precision", "recall", "f1", "support"}
     assert found["labels"] == json.loads((image_run / "head.json").read_text())["classes"]

@@ -1,7 +1,11 @@
 """A model by the name of a child or the id of a run, in a registry."""
 
+import shutil
+
 import pytest
 
+from expertise_graph.data.reading import read_data
+from expertise_graph.data.sampling import holdout
 from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.program import invoke
@@ -12,6 +16,25 @@ def trained(workspace, letters):
     """The workspace with a warm start on letters."""
     arguments = ("--expert", "hebrew-letters", "--epochs", 1, "--batch-size", 8, "--json")
     return invoke("warm-start", letters, "--out", "out", *arguments).worked().json
+
+
+@pytest.mark.slow
+def test_the_registry_knows_what_a_folder_of_an_earlier_version_leaves_open(
+    trained, workspace, letters, tmp_path
+):
+    data = shutil.copytree(letters, tmp_path / "minus")
+    with Workspace() as opened:
+        splits = holdout(read_data(letters), seed=0)
+        read_data(data).items[splits.train[0]].unlink()
+        name = opened.store.expert(trained["child"]).name
+    expected = (len(splits.test), 50 - len(splits.test) - 1)
+    for model in ("out", name):
+        found = invoke("evaluate", model, data, "--json").worked().json
+        assert (found["n"], found["learnt"]) == expected
+    (workspace / "out" / "learnt.safetensors").unlink()
+    for model in ("out", name):
+        found = invoke("evaluate", model, data, "--json").worked().json
+        assert (found["n"], found["learnt"]) == expected
 
 
 @pytest.mark.slow

@@ -9,11 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from expertise_graph.data.reading import read_data
+from expertise_graph.data.sampling import holdout
 from expertise_graph.features.running import extract
 from expertise_graph.merging.evaluator import Evaluator
 from expertise_graph.merging.loaded_model import open_folder
 from expertise_graph.merging.methods import mean
+from expertise_graph.models.learnt_items import read_learnt_items
 from expertise_graph.models.loading import load
+from expertise_graph.models.run_folder import RunFolder
 from expertise_graph.registry.lineage import kind_of
 from expertise_graph.workspace import Workspace
 from tests import materials
@@ -105,6 +108,30 @@ def test_the_accuracies_are_those_of_the_files(family):
         assert found == pytest.approx(told["accuracy"])
         found = evaluator.measure(model.backbone.module, model.head.ordered(data.classes), "validation")[0]
         assert found == pytest.approx(told["validation_accuracy"])
+
+
+def test_held_out_items_of_other_data_that_the_children_have_learnt_from_are_left_out(family, tmp_path):
+    data = shutil.copytree(family.data, tmp_path / "minus")
+    # Without the declared splits, and one file less: what is drawn to measure on was trained on.
+    for file in sorted(data.glob("*/*/*.png")):
+        (data / file.parent.name).mkdir(exist_ok=True)
+        shutil.copy(file, data / file.parent.name / f"{file.parent.parent.name}-{file.name}")
+    for split in ("train", "test"):
+        shutil.rmtree(data / split)
+    next(data.rglob("train-*.png")).unlink()
+    result = merge(family, data=data).worked().json
+    with Workspace() as opened:
+        own, other = opened.read(family.data), opened.read(data)
+    drawn, learnt = holdout(other, seed=0), holdout(own, seed=0)
+    known = {own.digests[i] for i in np.concatenate([learnt.train, learnt.validation])}
+    fresh = [i for i in drawn.test if other.digests[i] not in known]
+    out = sum(other.digests[i] in known for i in np.concatenate([drawn.validation, drawn.test]))
+    assert 0 < len(fresh) < len(drawn.test)
+    assert result["n_test"] == len(fresh)
+    assert any(note.startswith(f"left out: {out} validation or test items") for note in result["notes"])
+    merged = read_learnt_items(RunFolder(family.workspace / "merged"))
+    assert known <= {d for d, used in zip(own.digests, merged.among(own.digests), strict=True) if used}
+    assert not merged.among([other.digests[i] for i in fresh]).any()
 
 
 def test_the_same_command_reads_back_and_another_is_refused(family):

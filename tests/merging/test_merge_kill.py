@@ -36,5 +36,5 @@ def test_a_merge_survives_kills(family, kills):
     assert len(edges) == 4
     assert transfer.weight == result["accuracy"]
     assert [p.name for p in family.root.iterdir() if p.name.startswith(".merged")] == []
-    whole = {"README.md", "head.json", "head.safetensors", "model", "run.json"}
+    whole = {"README.md", "head.json", "head.safetensors", "learnt.safetensors", "model", "run.json"}
     assert {p.name for p in (family.root / "merged").iterdir()} == whole

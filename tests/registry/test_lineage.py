@@ -1,6 +1,7 @@
 """Lineage: ancestors and descendants, who has learnt from a task, and which kind of model an expert is."""
 
 import dataclasses
+import hashlib
 
 import networkx as nx
 import numpy as np
@@ -113,11 +114,20 @@ def test_who_has_learnt_from_the_items_elsewhere_counts_as_trained_on_the_task(s
     few[: int(100 * LEAKAGE_SHARE)] = many[90 - int(100 * LEAKAGE_SHARE) :] = True
     seen = {("task:pets", 0): many, ("task:birds", 0): few, ("task:birds", 1): many}
     assert trained_on(store, task("pets again"), seen=seen) == {"dir:child", "dir:grandchild"}
-    assert learnt_from(store, "dir:grandchild", seen=seen) == many.sum()
-    assert learnt_from(store, "dir:sibling", seen=seen) == few.sum()
-    assert learnt_from(store, "dir:base", seen=seen) == 0
+    digests = [hashlib.sha256(str(i).encode()).hexdigest() for i in range(100)]
+    for (on, seed), items in seen.items():
+        store.put_task(task(on.removeprefix("task:")))
+        store.put_seen(on, seed, [digest for digest, used in zip(digests, items, strict=True) if used])
+
+    def learnt(*experts):
+        return learnt_from(store, [f"dir:{name}" for name in experts], digests).tolist()
+
+    assert learnt("grandchild") == many.tolist()
+    assert learnt("sibling") == few.tolist()
+    assert learnt("base") == learnt("unknown") == learnt() == 100 * [False]
+    assert learnt("grandchild", "sibling") == (few | many).tolist()
     store.put_edges([edge("dir:sibling", "dir:grandchild")])
-    assert learnt_from(store, "dir:grandchild", seen=seen) == (few | many).sum()
+    assert learnt("grandchild") == (few | many).tolist()
 
 
 @pytest.mark.parametrize("seed", range(5))
