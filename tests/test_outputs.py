@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -57,7 +58,12 @@ def test_nothing_is_written_into_a_workspace(workspace, place, force):
 def test_no_option_that_takes_a_path_writes_into_a_workspace(workspace, letters):
     """Every command with an output, each refused before it does anything."""
     db, arrays = "registry.db", "embeddings/out"
-    run, other = (material.run(name, workspace / "copies") for name in ("one", "two"))
+    run, other, adapter = (material.run(name, workspace / "copies") for name in ("one", "two", "lora"))
+    delta = material.DELTAS / "digits-ac14527.delta.safetensors"
+    invoke("register", "zoo:digits-in-fonts").worked()
+    results = [f"{e},{t},{k / 10}" for k, (e, t) in enumerate(itertools.product("abc", "xyz"))]
+    table = "\n".join(["expert,task,value", *results])
+    invoke("history", "import", "-", "--metric", "accuracy", "--modality", "image", stdin=table).worked()
     before = everything(workspace)
     for command in (
         ("warm-start", letters, "--out", "o", *QUICK, "--save-config", db),
@@ -72,6 +78,10 @@ def test_no_option_that_takes_a_path_writes_into_a_workspace(workspace, letters)
         ("export", run, "--format", "torch-export", "--out", "embeddings/m.pt2"),
         ("delta", "make", run, "--parent", "emoji", "--out", "embeddings/d.safetensors"),
         ("merge", run, other, "--data", material.LETTERS, "--out", arrays, "--force"),
+        ("fold", adapter, "--out", arrays),
+        ("delta", "apply", "digits-in-fonts", delta, "--out", arrays),
+        ("backtest", "--predictions", arrays),
+        ("backtest", "--predictions", "embeddings"),
         ("demo", "--out", arrays),
     ):
         done = invoke(*command)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.core import UNKNOWN, Edge, Expert, Run, Task
+from expertise_graph.core import UNKNOWN, Edge, Expert, Run, Task, check_no_workspace
 from expertise_graph.features import Context
 from expertise_graph.models import RunFolder, SourceOptions, resolve
 from expertise_graph.registry import register
@@ -101,7 +101,11 @@ def recording(context: Context, made: MadeModel) -> Iterator[Callable[[], Expert
     """Give a function that registers a model once it is written; a killed process leaves it to others.
 
     What is to be recorded is noted before the first file is written.
+
+    Raises:
+        InvalidInputError: when the folder lies in a workspace; nothing is noted then.
     """
+    check_no_workspace(made.folder)
     with context.store.pending(MADE_MODEL, made.origin.run, made.as_dict()):
         yield lambda: record_model(context, made)
 
