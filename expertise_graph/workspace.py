@@ -554,10 +554,22 @@ class Workspace:
         return retrieval.explain(self.store, probe_set, known, node)
 
     def _task(self, text: str) -> Task:
-        """Return the task that a name, an id, or the path it was read from names."""
-        path = str(Path(text).absolute()) if Path(text).exists() else text
-        found = self.store.tasks(locator=path) or self.store.tasks(locator=text)
-        return found[-1] if found else self.store.find_task(text)
+        """Return the task that the path it was read from, its name or its id names.
+
+        Where there is something at that path, or a path is written, however, that counts first.
+        """
+        is_path = Path(text).exists() or os.sep in text or text.startswith((".", "~"))
+        found = self.store.tasks(locator=datasets.locator_of(text) if is_path else text)
+        return found[-1] if text and found else self.store.find_task(text)
+
+    def _task_with_results(self, text: str) -> Task:
+        """Return the task that its name, its id or a written path names.
+
+        A folder that happens to have the name counts for nothing: results may be taken back.
+        """
+        return (
+            self._task(text) if os.sep in text or text.startswith((".", "~")) else self.store.find_task(text)
+        )
 
     def backtest(
         self,
@@ -577,14 +589,14 @@ class Workspace:
             seed: of folds and confidence intervals.
             baseline: a CSV file with the result of the standard starting point on each task.
             baseline_column: its column with the results.
-            tasks: hold out these only, by name or id.
+            tasks: hold out these only, by name, id or the path of a dataset.
 
         Raises:
             NotFoundError: when a task is not there.
             InvalidInputError: when there are too few results, or the baseline fits no task.
         """
         values = retrieval.read_baseline(str(baseline), baseline_column) if baseline else {}
-        only = [self.store.find_task(name).id for name in tasks]
+        only = [self._task_with_results(name).id for name in tasks]
         history, plan = retrieval.read_plan(
             self.store, by=by, folds=folds, seed=seed, baseline=values, only=only
         )
@@ -715,7 +727,9 @@ class Workspace:
             NotFoundError: when there is no such run, and was none.
             InvalidInputError: when other runs started from its expert, or it is under way.
         """
-        named = str(Path(run).absolute()) if Path(run).is_dir() else run
+        folder = Path(run).expanduser()
+        there = [r.path for r in self.store.runs() if _is_same_folder(folder, Path(r.path))]
+        named = there[0] if there else str(folder.absolute()) if folder.is_dir() else run
         return registry.withdraw_run(self.store, named, descendants=descendants, dry_run=dry_run)
 
     def auto(
@@ -1265,7 +1279,7 @@ class Workspace:
             source = expert if known else self.store.find_expert(expert).id
         if task is not None:
             known = self.store.edges("transfer", target=task)
-            target = task if known else self.store.find_task(task).id
+            target = task if known else self._task_with_results(task).id
         return source, target
 
     def import_history(self, file: File, options: HistoryOptions | None = None) -> ImportReport:
@@ -1325,6 +1339,10 @@ class Workspace:
 def _reading(columns: Columns | None, trust_code: bool) -> dict[str, str | bool]:
     """Return the settings that a command needs to read the same data."""
     return {**(columns.settings if columns else {}), **({"trust_code": True} if trust_code else {})}
+
+
+def _is_same_folder(folder: Path, other: Path) -> bool:
+    return folder.is_dir() and folder.resolve() == other.resolve()
 
 
 def _where(tag: str | None, license: str | None) -> dict[str, str]:

@@ -41,7 +41,7 @@ def tasks() -> None:
 
 
 @history.command("ls")
-@click.option("--task", help="Only results on this task, by name or id.")
+@click.option("--task", help="Only results on this task, by name, id or path.")
 @click.option("--expert", help="Only results of this expert, by name or id.")
 @listing_options
 @pass_context
@@ -61,7 +61,7 @@ def history_ls(context: CommandContext, task: str | None, expert: str | None, st
 
 
 @history.command("rm")
-@click.option("--task", help="Only results on this task, by name or id.")
+@click.option("--task", help="Only results on this task, by name, id or path.")
 @click.option("--expert", help="Only results of this expert, by name or id.")
 @click.option("--metric", help="Only results of this metric.")
 @click.option("--method", help="Only results of this method: imported, race, auto or a training strategy.")

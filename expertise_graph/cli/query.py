@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from expertise_graph import Candidate, Explanation, Query, Ranking
 
 PERCENTILE = "percentile"
+_SCORES = {"affinity": "similarity to the task"}
 COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why", "params", "bytes", "license")
 
 
@@ -192,7 +193,9 @@ def explain(context: CommandContext, /, task: str, expert: str, as_json: bool) -
     """Explain the predicted score of EXPERT on TASK.
 
     TASK is the name or id of a task in the registry, or a dataset that was queried before. The parts
-    add up to the prediction, in standard deviations (SD) of the results on the task.
+    add up to the prediction, in standard deviations (SD) of the results on the task. A result that was
+    measured on the task itself is printed beside it and is no part. Similarity to the task, -1 to 1,
+    compares the features of EXPERT with those of an ideal expert for the task.
 
     \b
     Example:
@@ -210,11 +213,15 @@ def _show_explanation(found: Explanation) -> None:
     click.echo(
         printable(
             f"{found.expert.short} on {found.task.name}: {found.predicted:+.2f} ± {found.deviation:.2f} SD, "
-            f"rank {found.rank} of {found.experts}"
+            f"rank {found.rank} of {found.experts} by what else is known"
         )
     )
-    if found.measured is not None:
-        click.echo(f"measured on this task: {found.measured:+.2f} SD (not used in the prediction)")
+    if found.result is not None:
+        click.echo(
+            printable(f"{found.result}: query ranks by that; what follows explains the prediction without it")
+        )
+    elif found.measured is not None:
+        click.echo("measured on this task: what follows explains the prediction without that result")
     parts = [{"part": p.name, "contribution_sd": f"{p.moves:+.3f}"} for p in found.parts]
     emit(parts, None, columns=("part", "contribution_sd"), title="contributions to the prediction")
     columns = ("name", "similarity", "score_sd", "contribution_sd")
@@ -233,8 +240,11 @@ def _show_explanation(found: Explanation) -> None:
                 for c in carriers
             ]
             emit(rows, None, columns=columns, title=title)
-    _line("covariates by share of variance explained", found.traits)
-    _line("expected correlation of scores with results", found.reliability)
+    _line(
+        "traits that tell good experts from others (covariates), by share of variance explained", found.traits
+    )
+    reliability = {_SCORES.get(name, name): value for name, value in found.reliability.items()}
+    _line("expected correlation of scores with results", reliability)
     if found.would is not None:
         click.echo(
             f"running it would reduce the uncertainty from ±{found.would.deviation:.2f} to "

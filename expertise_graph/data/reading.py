@@ -171,8 +171,8 @@ def existing_path(path: Path) -> Path:
     Raises:
         NotFoundError: naming what is near it.
     """
-    if _exists(path):
-        return path.parent.resolve() / path.name if path.is_symlink() and path.name else path.resolve()
+    if _exists(there := _expanded(path)):
+        return _canonical(there)
     folder = next((parent for parent in path.absolute().parents if _exists(parent)), Path.cwd())
     wanted = path.absolute().relative_to(folder).parts[0]
     names = [child.name for child in folder.iterdir()] if folder.is_dir() else []
@@ -180,6 +180,24 @@ def existing_path(path: Path) -> Path:
     hub = f" For a dataset on the Hub write hf:{path}." if is_hub_like else ""
     given = repr(str(path)[:_SHOWN])
     raise NotFoundError(f"there is no {given}; looked in {folder}.{did_you_mean(wanted, names)}{hub}")
+
+
+def locator_of(dataset: str | Path) -> str:
+    """Return what a dataset is known by in the registry, however its path is written, also if it is gone."""
+    path = _expanded(Path(dataset))
+    return str(dataset) if not _exists(path) and str(dataset).startswith("hf:") else str(_canonical(path))
+
+
+def _canonical(path: Path) -> Path:
+    return path.parent.resolve() / path.name if path.is_symlink() and path.name else path.resolve()
+
+
+def _expanded(path: Path) -> Path:
+    """Return a path with the user's folder in place of ~, unless a file is called so."""
+    try:
+        return path if _exists(path) else path.expanduser()
+    except RuntimeError:  # no such user
+        return path
 
 
 def _exists(path: Path) -> bool:

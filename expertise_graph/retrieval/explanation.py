@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Expert, NotFoundError, Task, normal_cdf
+from expertise_graph.core import UNKNOWN, Expert, InvalidInputError, NotFoundError, Task, normal_cdf
+from expertise_graph.data import plural_of
 from expertise_graph.retrieval.candidates import embedded
 from expertise_graph.retrieval.forecast import shares
 from expertise_graph.retrieval.history import History, read_history
 from expertise_graph.retrieval.predict import ExpertPrediction, predict
 from expertise_graph.retrieval.reliability import AFFINITY, EXPECTED, LOGME, RIDGE
+from expertise_graph.retrieval.results import measured
 from expertise_graph.retrieval.scale import standardised_columns
 from expertise_graph.retrieval.task_similarity import task_vectors
 from expertise_graph.store import Store
@@ -71,7 +73,9 @@ class Explanation:
     Attributes:
         rank: place among the `experts` that are compared.
         measured: the standing of a result that was measured on this very task, if any; it is no part.
-        parts: own results on other tasks, covariates, affinity, evidence; the largest first.
+        result: what was measured, in words, as a query says it; None where no accuracy was.
+        parts: own results on other tasks, those of experts with similar traits (covariates), similarity to
+            what the task needs (affinity), scores; the largest first.
         tasks: results of this expert elsewhere that count most.
         others: experts that were scored on this task and count most for this one.
         traits: the covariates that tell good experts from others, and how much of that each explains.
@@ -85,6 +89,7 @@ class Explanation:
     rank: int
     experts: int
     measured: float | None
+    result: str | None
     parts: tuple[Contribution, ...]
     tasks: tuple[Influence, ...]
     others: tuple[Influence, ...]
@@ -100,7 +105,13 @@ def explain(store: Store, probe_set: str, task: Task, expert: Expert) -> Explana
 
     Raises:
         NotFoundError: when nothing at all is known of the task.
+        InvalidInputError: when the expert takes inputs of another modality.
     """
+    if UNKNOWN not in (task.modality, expert.modality) and task.modality != expert.modality:
+        raise InvalidInputError(
+            f"{task.name} holds {plural_of(task.modality)}, but {expert.short} takes "
+            f"{plural_of(expert.modality)}: choose an expert for {plural_of(task.modality)}"
+        )
     history = _history(store, probe_set, task, expert)
     target, row = history.tasks.index(task.id), history.experts.index(expert.id)
     known = any((~np.isnan(a[:, target])).any() for a in history.scores.values())
@@ -111,7 +122,8 @@ def explain(store: Store, probe_set: str, task: Task, expert: Expert) -> Explana
         )
     found = predict(history, target)
     names = store.names([*history.experts, *history.tasks])
-    measured = standardised_columns(history.outcomes)[0][row, target]
+    standing = standardised_columns(history.outcomes)[0][row, target]
+    result = measured(store, task).get(expert.id)
     order = np.argsort(-found.mean, kind="stable")
     return Explanation(
         task=task,
@@ -120,7 +132,8 @@ def explain(store: Store, probe_set: str, task: Task, expert: Expert) -> Explana
         deviation=float(found.deviation[row]),
         rank=int(np.flatnonzero(order == row)[0]) + 1,
         experts=len(order),
-        measured=None if math.isnan(measured) else float(measured),
+        measured=None if math.isnan(standing) else float(standing),
+        result=None if result is None else result.text,
         parts=_parts(found, row),
         tasks=_tasks(history, target, row, names),
         others=_others(history, found, row, names),
@@ -155,8 +168,8 @@ def _parts(found: ExpertPrediction, row: int) -> tuple[Contribution, ...]:
     mine = float(by_scores[run == row].sum())
     moves = {
         "its results on other tasks": before.alone[row],
-        "experts with similar covariates": before.mean[row] - before.alone[row],
-        "affinity": found.after_unrun[row] - before.mean[row],
+        "experts with similar traits": before.mean[row] - before.alone[row],
+        "similarity to the task": found.after_unrun[row] - before.mean[row],
         "its scores on this task": mine,
         "scores of other experts on this task": float(by_scores.sum()) - mine,
     }

@@ -153,7 +153,7 @@ def _evidence(search: ExpertSearch, posterior: Posterior, index: int) -> tuple[s
         standing = posterior.prediction.forecast.mean[index]
         reasons.append(f"history {standing:+.2f} SD from {count(results, 'task')}")
     if not np.isnan(posterior.affinity[index]):
-        reasons.append(f"affinity {posterior.affinity[index]:.2f}")
+        reasons.append(f"similarity to the task {posterior.affinity[index]:.2f}")
     if not expert.runnable:
         reasons.append("known from imported metadata only")
     return tuple(reasons) or ("no evidence yet",)

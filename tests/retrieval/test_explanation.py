@@ -6,8 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from expertise_graph.core.errors import NotFoundError
-from expertise_graph.core.types import Query
+from expertise_graph.core.errors import InvalidInputError, NotFoundError
+from expertise_graph.core.types import Edge, Query
 from expertise_graph.features import probe_sets as probes
 from expertise_graph.registry.imports.options import HistoryOptions
 from expertise_graph.retrieval.explanation import explain
@@ -99,3 +99,61 @@ def test_on_the_command_line(zoo, letters, workspace):
     assert wrong.code == 1
     assert wrong.err.count("\n") == 1
     assert "no task" in wrong.err
+
+
+def test_an_expert_for_other_inputs_is_refused(zoo, letters):
+    remember(zoo)
+    task = zoo.query(letters, Query(budget=1)).task
+    languages = zoo.store.find_expert("languages").short
+    said = f"^letters holds images, but {languages} takes texts: choose an expert for images$"
+    with pytest.raises(InvalidInputError, match=said):
+        zoo.explain(task.id, "languages")
+
+
+def test_a_measured_result_is_printed_as_query_prints_it_and_is_no_part(zoo, letters, workspace):
+    ranking = zoo.query(letters, Query(budget=2))
+    before = zoo.explain(ranking.task.id, "emoji")
+    assert before.result is None
+    edge = Edge(
+        kind="transfer",
+        source=before.expert.id,
+        target=ranking.task.id,
+        weight=0.95,
+        method="lp-ft",
+        version="1",
+        metric="accuracy",
+        n=60,
+        run="run:1",
+    )
+    zoo.store.put_edges([edge])
+    found = zoo.explain(ranking.task.id, "emoji")
+    again = zoo.query(letters, Query(budget=2))
+    why = next(c.evidence[0] for c in again.candidates if c.expert.name == "emoji")
+    assert found.result == why == "measured 0.950 on 60 test items in run:1"
+    assert sum(part.moves for part in found.parts) == pytest.approx(found.predicted, abs=1e-9)
+    shown = invoke("--workspace", workspace, "explain", letters, "emoji").worked()
+    assert f"{why}: query ranks by that; what follows explains the prediction without it" in shown.lines
+    assert "+0.00 SD (not used" not in shown.out
+    assert "affinity" not in shown.out
+
+
+def test_the_path_of_a_dataset_is_found_however_it_is_written(zoo, letters, tmp_path, monkeypatch):
+    task = zoo.query(letters, Query(budget=1)).task
+    (tmp_path / "beside" / "deeper").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "beside")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written = [
+        "../letters",
+        "../letters/",
+        "./deeper/../../letters",
+        "~/letters",
+        str(letters),
+        task.id,
+        "letters",
+    ]
+    assert {zoo.explain(text, "emoji").task.id for text in written} == {task.id}
+    assert {zoo.read(text).task.id for text in written[:5]} == {task.id}
+    for text in written:
+        assert zoo.history(task=text) == []
+    with pytest.raises(NotFoundError, match=r"no task .\.\./nothing"):
+        zoo.explain("../nothing", "emoji")

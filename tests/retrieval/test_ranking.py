@@ -122,10 +122,10 @@ def test_each_candidate_says_what_it_rests_on(store):
     assert e0.evidence[0] == "measured 0.750 on 40 test items in run:1"
     assert e0.evidence[1] == "probe 0.700 on 100 items, LogME 0.40"
     assert e0.evidence[2].endswith("from 2 tasks")
-    assert e0.evidence[3] == "affinity 1.00"
+    assert e0.evidence[3] == "similarity to the task 1.00"
     assert e1.evidence[0] == "CKA 0.80 to e2, which was run"
     assert e1.evidence[1].endswith("from 2 tasks")
-    assert e1.evidence[-1] == "affinity 0.60"
+    assert e1.evidence[-1] == "similarity to the task 0.60"
     assert (e2.same_as, e2.ran, e1.ran) == (("dir:copy",), True, False)
     assert e3.evidence == ("known from imported metadata only",)
 
