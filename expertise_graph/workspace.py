@@ -936,7 +936,8 @@ class Workspace:
             trust_code: whether code that comes with the model may be run.
 
         Raises:
-            NotFoundError: when the model, or a table or folder, is not there.
+            NotFoundError: when the model is not there, or the only input is a table or folder that is not.
+            DatasetError: when the only input cannot hold any; of several they are skipped.
             InvalidInputError: when the model does not read texts.
         """
         opened = self.model(model, trust_code=trust_code)
@@ -964,11 +965,18 @@ class Workspace:
                 f"{opened.folder} takes {datasets.plural_of(modality)}: give files or folders, not texts"
             )
 
-        def read(columns: Columns) -> list[datasets.RawData]:
-            return [datasets.read_argument(str(n), modality=modality, columns=columns) for n in inputs]
+        def read(name: str) -> datasets.RawData:
+            return inference.read_as_trained(
+                opened.columns,
+                lambda named: datasets.read_argument(name, modality=modality, columns=named),
+                columns,
+            )
 
-        parts = inference.read_as_trained(opened.columns, read, columns)
-        parts.append(datasets.read_lines(lines, modality=modality))
+        names = [str(name) for name in inputs]
+        alone = len(names) == 1 and not texts and not lines
+        # Of several inputs those that can be read are answered; a single one that cannot is an error.
+        given = read(names[0]) if alone else datasets.read_each(names, read, modality=modality)
+        parts = [given, datasets.read_lines(lines, modality=modality)]
         records = [datasets.Record(where=text, item=text, label=None) for text in texts]
         records += [record for part in parts for record in part.records]
         skipped = [skip for part in parts for skip in part.skipped]

@@ -60,8 +60,8 @@ def predict(
 
     MODEL is the folder of a run, or the name of its child or run in the registry. INPUTS are images,
     folders of images, tables, .txt files with one text per line, texts in quotes, or - for one input per
-    line on stdin (a text, or the path of an image). Unreadable inputs are skipped; the exit code is then
-    1.
+    line on stdin (a text, or the path of an image). Unreadable inputs, missing files and folders without
+    any are skipped; the exit code is then 1.
 
     \b
     Example:

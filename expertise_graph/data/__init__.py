@@ -48,7 +48,14 @@ if TYPE_CHECKING:
         read_unlabelled,
         write_probe_set,
     )
-    from expertise_graph.data.reading import locator_of, read_argument, read_data, read_inputs, read_lines
+    from expertise_graph.data.reading import (
+        locator_of,
+        read_argument,
+        read_data,
+        read_each,
+        read_inputs,
+        read_lines,
+    )
     from expertise_graph.data.sampling import DRAW_VERSION, Splits, holdout, stratified_sample
     from expertise_graph.data.splits import SPLITS
 

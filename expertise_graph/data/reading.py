@@ -6,6 +6,7 @@ A labelled dataset is read in four steps: a reader gives records (`tables`, `arr
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,7 +18,15 @@ from expertise_graph.data.build_dataset import build_dataset
 from expertise_graph.data.class_folders import modality_of_files, read_class_folders
 from expertise_graph.data.coco import coco_files, read_coco, read_one_category
 from expertise_graph.data.columns import choose_item, has_label, item_records
-from expertise_graph.data.dataset import NO_COLUMNS, Columns, LabelledData, RawData, Reading, Record
+from expertise_graph.data.dataset import (
+    NO_COLUMNS,
+    NOT_RECORDED,
+    Columns,
+    LabelledData,
+    RawData,
+    Reading,
+    Record,
+)
 from expertise_graph.data.exports import refuse_detection
 from expertise_graph.data.files import (
     MAX_TABLE_BYTES,
@@ -130,7 +139,7 @@ def read_argument(word: str, *, modality: str, columns: Columns = NO_COLUMNS) ->
     """Return the inputs that an argument is or names: a path as `read_inputs` takes it, or a text itself.
 
     Args:
-        word: the argument; for texts a word that names no file, and has no suffix of one, is the input.
+        word: the argument; for texts one that neither names a file nor looks like such a name is the input.
         modality: of the inputs.
         columns: the column of a table; guessed when left out.
 
@@ -138,8 +147,7 @@ def read_argument(word: str, *, modality: str, columns: Columns = NO_COLUMNS) ->
         NotFoundError, DatasetError: as `read_inputs`.
     """
     kind, path = known_modalities[modality], Path(word).expanduser()
-    named = path.suffix.lower() in (*kind.suffixes, *table_formats) or _exists(path)
-    if kind.written_out and not named:
+    if kind.written_out and not (_names_a_file(word) or _exists(path)):
         return RawData(modality=modality, records=[Record(where=word, item=word, label=None)])
     return read_inputs(path, modality=modality, columns=columns)
 
@@ -148,21 +156,50 @@ def read_lines(text: str, *, modality: str) -> RawData:
     """Return the inputs that the lines of a text are, or name; blank lines are left out.
 
     Args:
-        text: for texts one input per line; otherwise paths, as `read_inputs` takes them.
+        text: for texts one input per line; otherwise paths, as `read_inputs` takes them; one that cannot be
+            read is skipped.
         modality: of the inputs.
-
-    Raises:
-        NotFoundError, DatasetError: as `read_inputs`.
     """
     lines = [line.strip() for line in text.split("\n") if line.strip()]
     if known_modalities[modality].written_out:
         return RawData(modality=modality, records=[Record(where=t, item=t, label=None) for t in lines])
-    parts = [read_inputs(Path(line).expanduser(), modality=modality) for line in lines]
+    return read_each(
+        lines, lambda line: read_inputs(Path(line).expanduser(), modality=modality), modality=modality
+    )
+
+
+def read_each(places: Sequence[str], read: Callable[[str], RawData], *, modality: str) -> RawData:
+    """Return the inputs of several places together, those that cannot be read among the skipped.
+
+    Args:
+        places: files, folders or texts.
+        read: gives the inputs of one.
+        modality: of the inputs.
+    """
+    parts = [_or_skipped(place, read, modality) for place in places]
     return RawData(
         modality=modality,
         records=[record for part in parts for record in part.records],
         skipped=[skip for part in parts for skip in part.skipped],
+        reading=next((part.reading for part in parts if part.reading.columns), NOT_RECORDED),
     )
+
+
+def _or_skipped(place: str, read: Callable[[str], RawData], modality: str) -> RawData:
+    try:
+        return read(place)
+    except (DatasetError, NotFoundError) as error:
+        return RawData(modality=modality, records=[], skipped=[(place, str(error))])
+
+
+def _names_a_file(word: str) -> bool:
+    """Tell whether a word looks like the name of a file or folder, whether that is there or not."""
+    # Sentences have strokes, too: "and/or". A word with one and without blanks is a path.
+    if len(word.split()) == 1 and any(mark in word for mark in {"/", os.sep}):
+        return True
+    of_items = {suffix for name in known_modalities for suffix in known_modalities[name].suffixes}
+    of_others = {suffix for _, suffixes in _FIRST.items() for suffix in suffixes}
+    return Path(word).suffix.lower() in {*of_items, *table_formats, ARRAYS, *of_others}
 
 
 def existing_path(path: Path) -> Path:

@@ -104,6 +104,40 @@ def test_what_cannot_be_read_is_reported_and_the_rest_is_done(image_run, letters
     assert "gone.png: No such file" in lines[1]
 
 
+@pytest.mark.parametrize("name", ["nope.png", "nope.csv", "nope.NPZ", "my reviews.zip", "sub/nope", "./nope"])
+def test_the_name_of_a_file_that_is_not_there_is_no_text(name, text_run):
+    invoke("predict", text_run, name).failed("there is no", name.removeprefix("./"))
+    assert list(said(text_run, "--text", name)) == [name]
+    done = invoke("predict", text_run, TEXTS[0], name, "--json")
+    assert done.code == 1
+    assert [p["input"] for p in done.json["predictions"]] == [TEXTS[0]]
+    assert [s["input"] for s in done.json["skipped"]] == [name]
+
+
+@pytest.mark.parametrize("text", ["black and/or white", "ends in a dot.", "version 2.5", "v2.png is better"])
+def test_sentences_are_texts(text, text_run):
+    assert list(said(text_run, text)) == [text]
+
+
+def test_what_holds_no_input_is_skipped_beside_what_does(image_run, text_run, letters, tmp_path):
+    good = next(letters.rglob("*.png"))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "nomodel").mkdir()
+    (tmp_path / "nomodel" / "config.yaml").write_text("a: 1")
+    bad = [tmp_path / "empty", tmp_path / "nomodel", tmp_path / "gone.csv"]
+    done = invoke("predict", image_run, bad[0], good, *bad[1:], "--json")
+    assert done.code == 1
+    assert [p["input"] for p in done.json["predictions"]] == [str(good)]
+    assert [s["input"] for s in done.json["skipped"]] == [str(path) for path in bad]
+    assert f"skipped {bad[0]}: {bad[0]} holds no image file" in done.err
+    piped = invoke("predict", image_run, good, "-", "--json", stdin=f"{bad[0]}\n{good}\n")
+    assert (piped.code, len(piped.json["predictions"]), len(piped.json["skipped"])) == (1, 2, 1)
+    (tmp_path / "t.csv").write_text(f"text\n{TEXTS[0]}\n{TEXTS[1]}\n", encoding="utf-8")
+    done = invoke("predict", text_run, tmp_path / "t.csv", "nope.png", bad[0], "--json")
+    assert (done.code, len(done.json["predictions"]), len(done.json["skipped"])) == (1, 2, 2)
+    invoke("predict", image_run, *bad).failed("none of 3 inputs could be read")
+
+
 def test_nothing_readable_is_one_error(image_run, text_run, tmp_path):
     done = invoke("predict", image_run, "gone.png")
     assert done.code == 1
