@@ -44,6 +44,7 @@ from expertise_graph.core import (
     Run,
     Task,
     WarmStart,
+    count,
     setting,
     silent,
 )
@@ -260,17 +261,26 @@ class Workspace:
 
         Returns:
             Each reference with its node, or with the error.
+
+        Raises:
+            KeyboardInterrupt: saying how many were registered before it.
         """
         done: list[tuple[str, Expert | ExpertiseError]] = []
-        self._tidy(False)
-        with registry.registering(self.store) as add:
-            for reference, options in sources:
-                prober = self._prober(options.trust_code)
-                try:
-                    for expert in self._resolve(prober, reference, options):
-                        done.append((reference, add(expert, prober)))
-                except ExpertiseError as error:
-                    done.append((reference, error))
+        wanted, registered = list(sources), 0
+        try:
+            self._tidy(False)
+            with registry.registering(self.store) as add:
+                for reference, options in wanted:
+                    prober = self._prober(options.trust_code)
+                    try:
+                        for expert in self._resolve(prober, reference, options):
+                            done.append((reference, add(expert, prober)))
+                        registered += 1
+                    except ExpertiseError as error:
+                        done.append((reference, error))
+        except KeyboardInterrupt as interrupt:
+            of_all = f"{registered} of {count(len(wanted), 'source')} registered"
+            raise KeyboardInterrupt(of_all) from interrupt
         return done
 
     def _resolve(self, prober: Any, reference: str, options: SourceOptions) -> list[Expert]:

@@ -57,7 +57,7 @@ def test_a_task_without_an_expert_of_its_modality(blank, tmp_path):
     before = materials.counts(blank)
     table = materials.glosses(tmp_path / "t.csv", 6)
     invoke("query", table).failed(
-        "no expert of modality 'text' is registered; register one first, e.g. hf:ORG/NAME"
+        "no expert of modality 'text' is registered; register one first, e.g. zoo:emoji-names or hf:ORG/NAME"
     )
     invoke("warm-start", table, "--out", tmp_path / "out").failed("no expert of modality 'text'")
     assert materials.counts(blank) == before

@@ -76,8 +76,10 @@ class Program(Group):
             return super().invoke(ctx)
         except ExpertiseError as error:
             raise click.ClickException(printable(str(error))) from error
-        except KeyboardInterrupt:
-            click.echo("interrupted; finished work is kept: re-run the same command to resume", err=True)
+        except KeyboardInterrupt as interrupt:
+            # A verb that knows what it has done says so; the others keep what is finished, be it nothing.
+            done = str(interrupt) or "finished work is kept"
+            click.echo(printable(f"interrupted; {done}: re-run the same command to resume"), err=True)
             sys.exit(INTERRUPTED)
         except OSError as error:
             if isinstance(error, BrokenPipeError):

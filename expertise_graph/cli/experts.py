@@ -107,9 +107,9 @@ def register(
 ) -> None:
     """Register experts.
 
-    SOURCE is dir:PATH, hf:ORG/NAME, timm:ARCH.TAG, factory:MODULE:CALLABLE or zoo:NAME. Each expert is
-    run on the probe set of its modality and compared with the others. Sources that fail do not keep the
-    others out; the exit code is then 1.
+    SOURCE is dir:PATH, hf:ORG/NAME, timm:ARCH.TAG, factory:MODULE:CALLABLE, adapter:PATH (a LoRA adapter)
+    or zoo:NAME. Each expert is run on the probe set of its modality and compared with the others. Sources
+    that fail do not keep the others out; the exit code is then 1.
 
     \b
     Example:

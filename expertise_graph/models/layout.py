@@ -157,7 +157,11 @@ def existing_folder(locator: str) -> Path:
     try:
         if path.is_dir():
             return path.resolve()
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        is_file = path.is_file()
+        # A file is no suggestion where a folder is wanted.
+        siblings = [p.name for p in path.parent.iterdir() if p.is_dir()] if path.parent.is_dir() else []
     except OSError as error:
         raise NotFoundError(f"{locator[:80]!r} cannot be read: {error.strerror}") from error
+    if is_file:
+        raise NotFoundError(f"no folder at {path}: it is a file; give the folder that a model is in")
     raise NotFoundError(f"no folder at {path}.{did_you_mean(path.name, siblings)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from pathlib import Path
 
 from expertise_graph import models
 from expertise_graph.core import (
@@ -46,13 +47,24 @@ def resolve(reference: str, options: SourceOptions) -> Expert:
         SourceError, UntrustedError, MissingExtraError: see the sources.
     """
     scheme, separator, locator = reference.partition(":")
+    if separator and not locator and scheme in [*sources]:
+        example = "dir:./my-checkpoint" if scheme != ZOO else f"{ZOO}:{models.starter_names()[0]}"
+        raise InvalidInputError(f"{reference!r} names nothing after the colon; write e.g. {example}")
     if not separator or not locator:
         schemes = ", ".join(f"{name}:" for name in sources)
         raise InvalidInputError(
-            f"{reference!r} has no scheme; write one of {schemes} before it, e.g. dir:{reference}"
+            f"{reference!r} has no scheme; write one of {schemes} before it, e.g. {_with_scheme(reference)}"
         )
     with expert_errors(reference):
         return sources[scheme].resolve(locator, options)
+
+
+def _with_scheme(name: str) -> str:
+    """Return the reference that a name without a scheme most likely stands for."""
+    if name in models.starter_names():
+        return f"{ZOO}:{name}"
+    is_folder = Path(name).expanduser().is_dir()
+    return f"hf:{name}" if name.count("/") == 1 and name[0] not in "./~" and not is_folder else f"dir:{name}"
 
 
 def fetch(reference: str, options: SourceOptions) -> int | None:

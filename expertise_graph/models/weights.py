@@ -144,9 +144,10 @@ def _no_weights(folder: Path) -> SourceError | UntrustedError:
         )
     if variants := sorted(p.name for p in folder.glob("*.safetensors")):
         return SourceError(f"no {WEIGHTS} in {folder}: if {variants[0]} is what you mean, rename it")
-    return SourceError(
-        f"no {WEIGHTS} in {folder}; there: {', '.join(sorted(p.name for p in folder.iterdir())[:8])}"
-    )
+    there = ", ".join(sorted(p.name for p in folder.iterdir())[:8])
+    if not there:
+        return SourceError(f"no {WEIGHTS} in {folder}: the folder is empty")
+    return SourceError(f"no {WEIGHTS} in {folder}; there: {there}")
 
 
 def _newest_model(folder: Path) -> Path | None:

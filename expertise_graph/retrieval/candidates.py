@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 import numpy as np
 from numpy.typing import NDArray
 
+from expertise_graph import starter
 from expertise_graph.core import Expert, NotFoundError, count
 from expertise_graph.features import DUPLICATE_CKA, normalise
 from expertise_graph.registry import trained_on
@@ -27,9 +28,10 @@ def eligible(store: Store, sample: Sample) -> list[Expert]:
     """
     zoo = store.experts(sample.task.modality)
     if not zoo:
+        shipped = "".join(f"zoo:{name} or " for name in starter.shipped_for(sample.task.modality)[:1])
         raise NotFoundError(
             f"no expert of modality {sample.task.modality!r} is registered; register one first, "
-            "e.g. hf:ORG/NAME"
+            f"e.g. {shipped}hf:ORG/NAME"
         )
     seen = trained_on(store, sample.task, seen=store.seen(sample.digests))
     seen |= trained_by_declaration(store.covariates(names=SEEN), sample.task)

@@ -6,7 +6,17 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from expertise_graph.core import Edge, Expert, NotFoundError, Progress, Query, exact_number, setting, silent
+from expertise_graph.core import (
+    Edge,
+    Expert,
+    NotFoundError,
+    Progress,
+    Query,
+    exact_number,
+    listed,
+    setting,
+    silent,
+)
 from expertise_graph.registry import KINDS, kind_of
 
 Latency = Callable[[Expert], float | None]
@@ -112,7 +122,7 @@ def apply_constraints(
     kept = [e for e in zoo if not found[e.id]]
     result = Filtered(kept, {e: names for e, names in found.items() if names})
     if zoo and not kept:
-        raise NotFoundError(_nothing_left(result, milliseconds.values()))
+        raise NotFoundError(_nothing_left(result, milliseconds.values()) + _possible(zoo, query))
     return result
 
 
@@ -121,6 +131,17 @@ def _kinds(experts: Iterable[Expert], lineage: Iterable[Edge]) -> dict[str, str]
     for edge in lineage:
         incoming.setdefault(edge.target, []).append(edge)
     return {e.id: kind_of(e, incoming.get(e.id, ())) for e in experts}
+
+
+def _possible(zoo: Iterable[Expert], query: Query) -> str:
+    """Return the tags and licences there are, where one was asked for that no expert has."""
+    tags, licenses = {tag for e in zoo for tag in e.tags}, {e.license for e in zoo}
+    there = []
+    if not tags.issuperset(query.tags):
+        there.append(f"tags there are: {listed(sorted(tags), 10) or 'none'}")
+    if query.licenses and licenses.isdisjoint(query.licenses):
+        there.append(f"licences there are: {listed(sorted(licenses), 10)}")
+    return "".join(f"; {line}" for line in there)
 
 
 def _nothing_left(found: Filtered, milliseconds: Iterable[float | None]) -> str:

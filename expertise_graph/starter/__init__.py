@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING
 from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
-    from expertise_graph.starter.contents import fine_tunes, probe_files, shipped, task_archives
+    from expertise_graph.starter.contents import (
+        fine_tunes,
+        probe_files,
+        shipped,
+        shipped_for,
+        task_archives,
+    )
     from expertise_graph.starter.published import PUBLISHED, Published, package_root
 
 __getattr__, __dir__, __all__ = door(__name__)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from importlib.resources import as_file, files
 from pathlib import Path
 
+# What is in the folder of an expert of a modality and in no other.
+_PREPROCESSING = {"image": "preprocessor_config.json", "text": "tokenizer.json"}
+
 
 def shipped() -> dict[str, Path]:
     """Return the folders of the shipped experts by name.
@@ -14,6 +17,17 @@ def shipped() -> dict[str, Path]:
         True
     """
     return {path.name: path for path in _entries("experts") if (path / "config.json").is_file()}
+
+
+def shipped_for(modality: str) -> list[str]:
+    """Return the names of the shipped experts of a modality.
+
+    Example:
+        >>> "languages" in shipped_for("text"), "languages" in shipped_for("image")
+        (True, False)
+    """
+    file = _PREPROCESSING.get(modality)
+    return [name for name, folder in shipped().items() if file is not None and (folder / file).is_file()]
 
 
 def probe_files() -> list[Path]:

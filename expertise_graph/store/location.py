@@ -24,9 +24,9 @@ def find_workspace(path: str | Path | None = None) -> Path:
         folder = Path(named).expanduser().resolve()
         if (folder / DATABASE).is_file():
             return folder
-        raise NotFoundError(f"no {DATABASE} in {folder}; run: expertise-graph init {folder}")
+        raise NotFoundError(f"no workspace in {folder}; make one with: expertise-graph init {folder}")
     here = Path.cwd()
     for folder in (here, *here.parents):
         if (folder / DATABASE).is_file():
             return folder
-    raise NotFoundError(f"no {DATABASE} in {here} or above; run: expertise-graph init")
+    raise NotFoundError(f"no workspace in {here} or a folder above; make one with: expertise-graph init")

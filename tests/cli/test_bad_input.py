@@ -174,6 +174,26 @@ def test_names_of_strategies_are_completed():
     assert found == ["l2-sp", "linear-probe", "lora", "lp-ft"], done.stderr
 
 
+CTRL_C_AT_THE_START = """
+import sys
+
+class Pressed:
+    def find_spec(self, name, path, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Pressed())
+from expertise_graph.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_while_the_program_starts_ends_quietly():
+    command = [sys.executable, "-c", CTRL_C_AT_THE_START]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 @pytest.mark.parametrize(
     ("options", "part"),
     [

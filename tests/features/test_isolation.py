@@ -459,7 +459,7 @@ def test_ctrl_c_ends_both_at_once(blank, mood):
     with hanging(blank, mood) as (command, process):
         command.send_signal(signal.SIGINT)
         assert command.wait(timeout=10) == 130
-        assert "interrupted; finished work is kept" in command.stderr.read()
+        assert "interrupted; 0 of 1 source registered: re-run" in command.stderr.read()
         assert not is_running(process)
 
 

@@ -59,12 +59,29 @@ def test_timm_that_is_not_installed_is_one_hint(blank):
 def test_a_missing_folder_suggests_the_nearest(blank):
     materials.resnet(blank / "checkpoint", 1)
     invoke("register", "dir:./chekpoint").failed("no folder at", "Did you mean 'checkpoint'?")
-    invoke("register", "dir:checkpoint/config.json").failed("no folder at")
+    invoke("register", "dir:checkpoint/config.json").failed(
+        "config.json: it is a file; give the folder that a model is in"
+    )
+    (blank / "checkpoint.csv").write_text("text,label\n")
+    assert "checkpoint.csv" not in invoke("register", "dir:./checkpoint.cs").err.partition("Did")[2]
+
+
+def test_a_reference_without_a_scheme_suggests_the_right_one(blank):
+    (blank / "org" / "mine").mkdir(parents=True)
+    for given, meant in (
+        ("latin-letters", "zoo:latin-letters"),
+        ("org/name", "hf:org/name"),
+        ("org/mine", "dir:org/mine"),
+        ("./folder", "dir:./folder"),
+    ):
+        invoke("register", given).failed(f"{given!r} has no scheme", f"e.g. {meant}")
+    invoke("register", "dir:").failed("'dir:' names nothing after the colon; write e.g. dir:./my-checkpoint")
+    invoke("register", "zoo:").failed("'zoo:' names nothing after the colon; write e.g. zoo:")
 
 
 def test_an_empty_folder_is_no_checkpoint(blank):
     (blank / "empty").mkdir()
-    invoke("register", "dir:empty").failed("no model.safetensors in")
+    invoke("register", "dir:empty").failed("no model.safetensors in", "empty: the folder is empty")
 
 
 def test_one_bad_reference_does_not_keep_the_others_out(blank, tmp_path):

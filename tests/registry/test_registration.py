@@ -71,6 +71,22 @@ def test_rm_keeps_measured_history_and_the_next_register_takes_it_up(blank, mode
     invoke("rm", "m7").failed("no expert 'm7'", "Did you mean")
 
 
+def test_ctrl_c_says_how_many_sources_are_registered(blank, models, monkeypatch):
+    resolved, calls = Workspace._resolve, []
+
+    def interrupted(self, prober, reference, options):
+        calls.append(reference)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return resolved(self, prober, reference, options)
+
+    monkeypatch.setattr(Workspace, "_resolve", interrupted)
+    done = invoke("register", *(f"dir:{model}" for model in models[:3]))
+    said = "interrupted; 1 of 3 sources registered: re-run the same command to resume\n"
+    assert (done.code, done.err) == (130, said)
+    assert len(invoke("ls", "-q").worked().lines) == 1
+
+
 def card(folder, base):
     (folder / "README.md").write_text(f"---\nbase_model: {json.dumps(base)}\n---\n")
 

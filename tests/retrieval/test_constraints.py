@@ -83,7 +83,14 @@ def test_constraints_are_named_as_they_were_written_and_say_how_many_each_exclud
     with pytest.raises(NotFoundError) as caught:
         apply_constraints(starter, query, latency=unasked, lineage=())
     text = str(caught.value)
-    assert text == f"none of 5 experts meets the constraints; {constraint} alone excludes 5; relax one"
+    asked = f"none of 5 experts meets the constraints; {constraint} alone excludes 5; relax one"
+    # Of a tag or a licence that no expert has, it says which there are.
+    licenses, tags = {e.license for e in starter}, {tag for e in starter for tag in e.tags}
+    if query.licenses:
+        asked += f"; licences there are: {', '.join(sorted(licenses))}"
+    if query.tags:
+        asked += f"; tags there are: {', '.join(sorted(tags))}"
+    assert text == asked
 
 
 def test_an_expert_names_all_that_keeps_it_out_and_only_one_alone_counts(starter):
