@@ -484,6 +484,8 @@ class Workspace:
             NotFoundError: when nothing is there.
             DatasetError: when it cannot be read.
         """
+        if modality is not None:
+            _ = datasets.known_modalities[modality]  # names those there are, and the nearest
         if isinstance(data, datasets.LabelledData):
             return data
         found = datasets.read_data(
@@ -1099,6 +1101,11 @@ class Workspace:
         Raises:
             InvalidInputError: for an unknown format or suffix, or a path that may not be written.
         """
+        if format is None and self.is_run(path):
+            raise InvalidInputError(
+                f"{path} is the folder of a run: to export its model, set {setting('format', 'onnx')} or "
+                f"{setting('format', 'torch-export')}, and the file to write as {setting('out')}"
+            )
         graph = self.graph()
         registry.export(graph, Path(path), format, force=force)
         return graph

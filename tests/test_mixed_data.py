@@ -15,7 +15,7 @@ def test_corrupt_images_are_skipped_counted_and_listed_on_request(workspace, tmp
     done = invoke("query", data, "--budget", 1, "--json").worked()
     assert len(done.err.splitlines()) == 1
     assert "22 images with 3 classes" in done.err
-    assert "2 skipped (1 the image is not a readable image, 1 the image cannot be decoded" in done.err
+    assert "2 skipped (the image is not a readable image: 1, the image cannot be decoded" in done.err
     assert done.err.endswith(" (-v lists them)\n")
     assert sum(done.json["data"]["skipped"].values()) == 2
     done = invoke("-v", "query", data, "--budget", 1, "--json").worked()

@@ -61,4 +61,5 @@ def data_show(context: CommandContext, /, data: str, as_json: bool, **given: Any
         click.echo(f"and {len(counts) - _LISTED:,} more classes")
     emit(content["examples"], None, columns=("item", "label", "split"), title="examples")
     for reason, example in content["skipped_examples"].items():
-        click.echo(printable(f"skipped {content['skipped'].get(reason, '')}: {example}"))
+        first = example.removesuffix(f": {reason}")
+        click.echo(printable(f"{content['skipped'][reason]:,} skipped: {reason} (first: {first})"))

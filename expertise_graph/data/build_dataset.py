@@ -51,11 +51,13 @@ def build_dataset(
     labelled, unlabelled = _with_labels(raw.records, labels)
     checked, corrupt = _check(labelled, known_modalities[raw.modality])
     skipped = (*raw.skipped, *unlabelled, *corrupt)
-    if strict:
-        _require_enough(checked, skipped, locator=locator)
+    lacking = _too_few(checked, skipped, locator=locator)
+    if strict and lacking:
+        raise DatasetError(lacking)
     targets = labels.to_targets([item.label for item in checked])
-    if strict:
-        _require_classes(targets.classes, locator)
+    lacking = lacking or _one_class(targets.classes, locator, table="label" in raw.reading.columns)
+    if strict and lacking:
+        raise DatasetError(lacking)
     data = LabelledData(
         name=name,
         modality=raw.modality,
@@ -77,7 +79,9 @@ def build_dataset(
     # Names are classes: there is nothing to guess about them.
     unsure = not columns.target and (labels.form or labels.kind != CLASS)
     guessed = (*reading.guessed, "target") if unsure else reading.guessed
-    notes = (*reading.notes, *labels.notes, *notes_on_classes(data))
+    # Whoever looks at data before using them learns here that no other verb will take them.
+    useless = (f"nothing can be ranked or trained on these data: {lacking}",) if lacking else ()
+    notes = (*useless, *reading.notes, *labels.notes, *notes_on_classes(data))
     return replace(data, reading=replace(reading, labels=labels.form, guessed=guessed, notes=notes))
 
 
@@ -122,31 +126,35 @@ def _hash_one(item: Item, modality: Modality) -> str | DatasetError:
     return sha256_of_bytes(data)
 
 
-def _require_enough(checked: Sequence[_Checked], skipped: Sequence[Skip], *, locator: str) -> None:
+def _too_few(checked: Sequence[_Checked], skipped: Sequence[Skip], *, locator: str) -> str:
+    """Return what is wrong with fewer items than something can be learnt from, else an empty text."""
     if len(checked) >= MIN_ITEMS:
-        return
+        return ""
     example = f"; for example {skipped[0][0]}: {skipped[0][1]}" if skipped else ""
     if skipped and not checked and all(reason == _NO_LABEL for _, reason in skipped):
-        raise DatasetError(
+        return (
             f"{locator}: none of {count(len(skipped), 'item')} has a label; "
             f"name the column that holds them ({setting('label_column')})"
         )
     if not checked and skipped:
-        raise DatasetError(f"{locator}: none of {count(len(skipped), 'item')} can be used{example}")
+        return f"{locator}: none of {count(len(skipped), 'item')} can be used{example}"
     if not checked:
-        raise DatasetError(f"{locator} holds no items; give at least {MIN_ITEMS} in two classes")
-    raise DatasetError(
+        return f"{locator} holds no items; give at least {MIN_ITEMS} in two classes"
+    return (
         f"{locator} has {count(len(checked), 'usable item')} and {len(skipped):,} skipped; "
         f"at least {MIN_ITEMS} are needed{example}"
     )
 
 
-def _require_classes(classes: tuple[str, ...], locator: str) -> None:
-    if len(classes) < 2:
-        raise DatasetError(
-            f"{locator} has the one class {classes[0]!r}; at least two are needed: a folder per class, "
-            "or two values in the label column"
-        )
+def _one_class(classes: tuple[str, ...], locator: str, *, table: bool) -> str:
+    """Return what is wrong with a single class, else an empty text."""
+    if len(classes) > 1:
+        return ""
+    another = f"; name another column with {setting('label_column')} if that one is wrong" if table else ""
+    return (
+        f"{locator} has the one class {classes[0]!r}; at least two are needed: a folder per class, "
+        f"or two values in the label column{another}"
+    )
 
 
 def _splits(checked: Sequence[_Checked]) -> dict[str, IntArray]:

@@ -70,8 +70,7 @@ class DataDescription:
         """All of it in one line, without the notes."""
         parts = [f"{self._items} with {self._target}", self._splits]
         if self.skipped:
-            reasons = [f"{n:,} {reason}" for reason, n in self.skipped.items()]
-            parts.append(f"{sum(self.skipped.values()):,} skipped ({listed(reasons, _REASONS)})")
+            parts.append(_left_out(self.skipped))
         change = " ".join(setting(name) for name in self.guessed)
         return f"{self.name}: {'; '.join(parts)}{f' [change: {change}]' if change else ''}"
 
@@ -167,10 +166,15 @@ def examples(data: LabelledData, most: int = _EXAMPLES) -> list[tuple[str, str, 
 def line_on_inputs(inputs: RawData) -> str:
     """Return the line that says what unlabelled inputs were found."""
     kind, n = known_modalities[inputs.modality], len(inputs.records)
-    reasons = [f"{times:,} {reason}" for reason, times in skipped_by_reason(inputs.skipped).items()]
-    left_out = f"; {len(inputs.skipped):,} skipped ({listed(reasons, _REASONS)})" if reasons else ""
+    left_out = f"; {_left_out(skipped_by_reason(inputs.skipped))}" if inputs.skipped else ""
     column = _of_column(inputs.reading.columns.get(kind.name))
     return f"{n:,} {kind.name if n == 1 else kind.plural}{column}{left_out}"
+
+
+def _left_out(skipped: Mapping[str, int]) -> str:
+    """Return how many were skipped and why; a single reason needs no number of its own."""
+    reasons = [f"{reason}: {n:,}" if len(skipped) > 1 else reason for reason, n in skipped.items()]
+    return f"{sum(skipped.values()):,} skipped ({listed(reasons, _REASONS)})"
 
 
 def _item(data: LabelledData, index: int) -> str:

@@ -227,7 +227,8 @@ def _even_rows(
             rows.append(row)
             numbers.append(number)
         elif row:
-            reason = f"{len(row)} fields where the header has {len(header)}"
+            # Without numbers, so that all such rows are one reason where they are counted.
+            reason = f"{'more' if len(row) > len(header) else 'fewer'} fields than the header"
             skipped.append((f"{path.name} row {number}", reason))
     return rows, numbers, skipped
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from expertise_graph.core import IntArray, InvalidInputError, NotFoundError, setting, sha256_of_json
-from expertise_graph.data import LabelledData, Splits
+from expertise_graph.data import LabelledData, Splits, plural_of
 from expertise_graph.features import Context
 from expertise_graph.merging.loaded_model import LoadedModel, open_model
 from expertise_graph.merging.methods import normalised
@@ -67,7 +67,8 @@ def make_plan(
         normalised(settings.weights, len(models))
     if data.modality != models[0].expert.modality:
         raise InvalidInputError(
-            f"{data.name} holds {data.modality} and the models take {models[0].expert.modality}"
+            f"{data.name} holds {plural_of(data.modality)}, but the models take "
+            f"{plural_of(models[0].expert.modality)}: give data of {plural_of(models[0].expert.modality)}"
         )
     given = context.store.find_expert(settings.parent).id if settings.parent else None
     parent = given or parent_of(models, force=settings.force)

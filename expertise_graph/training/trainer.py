@@ -17,7 +17,7 @@ from accelerate.utils import parse_flag_from_env
 from torch import nn
 
 from expertise_graph.core import Expert, IntArray, InvalidInputError, count, duration, setting
-from expertise_graph.data import VALUE, LabelledData, known_modalities
+from expertise_graph.data import VALUE, LabelledData, known_modalities, plural_of
 from expertise_graph.models import Backbone, Classifier, RunFolder
 from expertise_graph.training.batches import BatchLoader, even_batches, training_order, training_splits
 from expertise_graph.training.calibration import fit_temperature
@@ -99,8 +99,8 @@ def train(
     check_tracker(tracker)
     if backbone.modality != data.modality:
         raise InvalidInputError(
-            f"{data.name} holds {data.modality} and the expert takes {backbone.modality}: "
-            f"choose an expert for {data.modality}"
+            f"{data.name} holds {plural_of(data.modality)}, but {expert.short if expert else 'the expert'} "
+            f"takes {plural_of(backbone.modality)}: choose an expert for {plural_of(data.modality)}"
         )
     # The launcher tells each process through the environment which one it is.
     processes = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))

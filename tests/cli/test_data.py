@@ -55,7 +55,7 @@ def test_the_line_comes_first_and_json_carries_the_same(workspace, letters, comm
     words = [letters if word == "DATA" else word for word in command]
     done = invoke(*words, "--json").worked()
     assert done.err.splitlines()[0].startswith(LINE)
-    assert "1 skipped (1 the image is not a readable image) [change: --splits]" in done.err.splitlines()[0]
+    assert "1 skipped (the image is not a readable image) [change: --splits]" in done.err.splitlines()[0]
     found = done.json if command[0] == "data" else done.json["data"]
     assert set(found) >= KEYS
     assert {key: found[key] for key in KEYS} == {
@@ -81,7 +81,7 @@ def test_evaluate_and_predict_say_what_they_read(workspace, letters, tmp_path):
     (letters / "seg_test" / "notes.md").write_text("hello")
     done = invoke("predict", "out", letters, "--json")
     assert done.code == 1
-    assert done.err.splitlines()[0] == "48 images; 1 skipped (1 no image file)"
+    assert done.err.splitlines()[0] == "48 images; 1 skipped (no image file)"
     first, second = (skip["input"].rpartition("/")[2] for skip in done.json["skipped"])
     assert (first, second[-4:]) == ("notes.md", ".png")
 
@@ -126,6 +126,50 @@ def test_show_of_a_table_with_every_kind_of_guess(tmp_path):
     assert found["change_with"] == ["--text-column", "--label-column"]
     found = invoke("data", "show", table, "--no-label", "x", "--json").worked().json
     assert (found["classes"], found["skipped"]) == (1, {"no label": 9})
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "why"),
+    [
+        ([("one", "a"), ("two", "a"), ("three", "a"), ("four", "a")], "text,label", "has the one class 'a'"),
+        ([(f"a text of {i} words", "smith") for i in range(9)], "text,author", "has the one class 'smith'"),
+        ([("one", "a"), ("two", "b")], "text,label", "has 2 usable items and 0 skipped; at least 4"),
+        ([("one", ""), ("two", "")], "text,label", "none of 2 items has a label"),
+    ],
+)
+def test_show_says_what_no_other_verb_will_take_and_what_to_do(rows, header, why, tmp_path):
+    table = text_csv(tmp_path / "t.csv", rows, header=header)
+    done = invoke("data", "show", table).worked()
+    (note,) = [line for line in done.out.splitlines() if "nothing can be ranked or trained on" in line]
+    assert note.startswith("note: ")
+    assert why in note
+    assert ("name another column with --label-column if that one is wrong" in note) == ("class" in why)
+    notes = invoke("data", "show", table, "--json").worked().json["notes"]
+    assert any(why in note for note in notes)
+    invoke("query", table).failed(why)
+
+
+def test_reasons_are_told_in_plain_words_with_the_first_item(tmp_path):
+    rows = [f"words number {i},{'ab'[i % 2]}" for i in range(8)] + ["one,a,more", "less", "x,", "y,"]
+    (tmp_path / "t.csv").write_text("\n".join(["text,label", *rows]))
+    done = invoke("data", "show", tmp_path / "t.csv").worked()
+    line = done.out.splitlines()[0]
+    assert "4 skipped (no label: 2, more fields than the header: 1, fewer fields than the header: 1)" in line
+    assert "2 skipped: no label (first: t.csv row 11)" in done.out
+    assert "1 skipped: more fields than the header (first: t.csv row 9)" in done.out
+    (tmp_path / "t.csv").write_text("\n".join(["text,label", *rows[:8], *rows[-2:]]))
+    assert "2 skipped (no label)" in invoke("data", "show", tmp_path / "t.csv").worked().out
+
+
+def test_an_unknown_modality_is_named_with_those_there_are(workspace, tmp_path):
+    data = image_folder(tmp_path / "d", {"a": 3, "b": 3})
+    invoke("query", data, "--modality", "imge").failed("no modality called 'imge'", "image, text", "'image'?")
+
+
+def test_the_folder_of_a_run_is_no_file_for_the_graph(workspace, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text("{}")
+    invoke("export", tmp_path / "run").failed("is the folder of a run", "--format onnx", "--out")
 
 
 def test_the_option_of_the_line_corrects_the_guess(tmp_path):
