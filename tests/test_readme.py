@@ -63,6 +63,19 @@ def test_the_best_expert_is_the_one_shown(tour):
         assert SHORT.findall(commands()[i][1])[0] == SHORT.findall(outputs[i])[0]
 
 
+def test_what_predictions_rest_on_is_shown_as_it_is_printed(tour):
+    _, outputs = tour
+    notes = [
+        (line, output)
+        for (_, shown), output in zip(commands(), outputs, strict=True)
+        for line in shown.splitlines()
+        if line.startswith("predictions ")
+    ]
+    assert len(notes) >= 2
+    for line, output in notes:
+        assert line in output.splitlines()
+
+
 def test_the_warm_start_gains(tour):
     _, outputs = tour
     gain = re.search(r"transfer gain ([+-][\d.]+) points", "".join(outputs))
