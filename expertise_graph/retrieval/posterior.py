@@ -22,6 +22,7 @@ from expertise_graph.retrieval.scale import (
     accuracy_of,
     fine_tuning_shift,
     log_odds,
+    luck,
     scale_of,
 )
 from expertise_graph.retrieval.search import ExpertSearch
@@ -107,9 +108,10 @@ def _usual_gain(sample: Sample) -> Shift | None:
 def _probed(search: ExpertSearch) -> tuple[Array, float]:
     """Return the log-odds (k,) of the accuracy of the probe of each expert that was run, and their doubt.
 
-    An item that is alone in its class is never told from the others, whatever the expert: of such items
-    anything is possible from none to as many as of the rest, so half of that, and an interval from one end to
-    the other. Where all are alone nothing is known, and no log-odds are returned.
+    All were measured on the same items, whose luck they share. An item that is alone in its class is never
+    told from the others, whatever the expert: of such items anything is possible from none to as many as of
+    the rest, so half of that, and an interval from one end to the other. Where all are alone nothing is
+    known, and no log-odds are returned.
     """
     items, supported = len(search.sample.labels), search.sample.supported
     accuracies = np.array([search.evidence[search.pool.experts[i].id][RIDGE] for i in search.were_run()])
@@ -119,7 +121,8 @@ def _probed(search: ExpertSearch) -> tuple[Array, float]:
     middle = accuracies + of_rest * (1.0 - supported / items) / 2.0
     low, odds = (np.array([log_odds(a, items) for a in given]) for given in (accuracies, middle))
     high = np.array([log_odds(a, supported) for a in of_rest])
-    return odds, float(np.mean(np.abs(high - low))) / (2.0 * Z_80) if supported < items else 0.0
+    alone = float(np.mean(np.abs(high - low))) / (2.0 * Z_80) if supported < items else 0.0
+    return odds, math.hypot(alone, math.sqrt(float(np.mean(luck(odds, items)))))
 
 
 def _task_vector(search: ExpertSearch) -> NDArray[np.float32] | None:
