@@ -28,7 +28,11 @@ _ROUNDS = 5
 
 @dataclass(frozen=True)
 class _Fit:
+    """Coefficients (3,), the sizes (3,) that they were fitted between, deviation, number of fine-tunes."""
+
     coefficients: Array
+    smallest: Array
+    largest: Array
     deviation: float
     trainings: int
 
@@ -38,7 +42,7 @@ def usual_gain(modality: str, *, classes: int, trained: int, probed: int) -> Shi
 
     A mixed model of the gains by task: level, doublings of the training items a class, and doublings from the
     items that the probe was measured on to those that are trained on, with an effect of the task and one of
-    the expert on it.
+    the expert on it. A task beyond the sizes that were measured counts as one of the nearest.
 
     Args:
         modality: of the task.
@@ -52,8 +56,8 @@ def usual_gain(modality: str, *, classes: int, trained: int, probed: int) -> Shi
     fit = _fits().get(modality)
     if fit is None or not min(classes, trained, probed):
         return None
-    mean = float(_size(classes, trained, probed) @ fit.coefficients)
-    return Shift(mean=mean, deviation=fit.deviation, shipped=fit.trainings)
+    size = _size(classes, trained, probed).clip(fit.smallest, fit.largest)
+    return Shift(mean=float(size @ fit.coefficients), deviation=fit.deviation, shipped=fit.trainings)
 
 
 def _size(classes: int, trained: int, probed: int) -> Array:
@@ -89,7 +93,13 @@ def _fit(groups: list[list[Mapping[str, str]]]) -> _Fit:
         common = max(float(np.mean(np.square(means - sizes @ coefficients) - noise)), 0.0)
     # So that 80 % intervals hold one more task, of few tasks.
     wider = t_quantile(0.9, max(len(set(tasks.tolist())) - 1, 1)) / Z_80
-    return _Fit(coefficients, wider * math.sqrt(common + own), int(n.sum()))
+    return _Fit(
+        coefficients=coefficients,
+        smallest=sizes.min(axis=0),
+        largest=sizes.max(axis=0),
+        deviation=wider * math.sqrt(common + own),
+        trainings=int(n.sum()),
+    )
 
 
 def _gains(group: list[Mapping[str, str]]) -> tuple[Array, float]:

@@ -69,6 +69,12 @@ def test_larger_tasks_gain_more_where_they_did(table):
     assert large - small == pytest.approx(4 * 0.3, abs=0.3)
 
 
+def test_a_size_that_was_never_measured_counts_as_the_nearest(table):
+    table(planted(0.0, 0.3))
+    largest, beyond = (usual_gain("image", classes=4, trained=n, probed=MANY) for n in (320, 32_000))
+    assert beyond == largest
+
+
 def test_luck_with_the_items_is_no_difference_between_fine_tunes(table):
     rng = np.random.default_rng(1)
     rows = [list(row) for row in planted(0.0, between=0.0, within=0.0, items=50)]
