@@ -36,7 +36,11 @@ if TYPE_CHECKING:
     from expertise_graph import Candidate, Explanation, Query, Ranking
 
 PERCENTILE = "percentile"
-_SCORES = {"affinity": "similarity to the task"}
+# Names of parts and scores as people read them; the JSON keeps its own.
+_IN_WORDS = {
+    "affinity": "similarity to the task",
+    "experts with similar covariates": "experts with similar traits",
+}
 COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why", "params", "bytes", "license")
 
 
@@ -222,7 +226,9 @@ def _show_explanation(found: Explanation) -> None:
         )
     elif found.measured is not None:
         click.echo("measured on this task: what follows explains the prediction without that result")
-    parts = [{"part": p.name, "contribution_sd": f"{p.moves:+.3f}"} for p in found.parts]
+    parts = [
+        {"part": _IN_WORDS.get(p.name, p.name), "contribution_sd": f"{p.moves:+.3f}"} for p in found.parts
+    ]
     emit(parts, None, columns=("part", "contribution_sd"), title="contributions to the prediction")
     columns = ("name", "similarity", "score_sd", "contribution_sd")
     for title, carriers in (
@@ -243,7 +249,7 @@ def _show_explanation(found: Explanation) -> None:
     _line(
         "traits that tell good experts from others (covariates), by share of variance explained", found.traits
     )
-    reliability = {_SCORES.get(name, name): value for name, value in found.reliability.items()}
+    reliability = {_IN_WORDS.get(name, name): value for name, value in found.reliability.items()}
     _line("expected correlation of scores with results", reliability)
     if found.would is not None:
         click.echo(

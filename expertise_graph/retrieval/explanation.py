@@ -168,8 +168,8 @@ def _parts(found: ExpertPrediction, row: int) -> tuple[Contribution, ...]:
     mine = float(by_scores[run == row].sum())
     moves = {
         "its results on other tasks": before.alone[row],
-        "experts with similar traits": before.mean[row] - before.alone[row],
-        "similarity to the task": found.after_unrun[row] - before.mean[row],
+        "experts with similar covariates": before.mean[row] - before.alone[row],
+        "affinity": found.after_unrun[row] - before.mean[row],
         "its scores on this task": mine,
         "scores of other experts on this task": float(by_scores.sum()) - mine,
     }
