@@ -94,8 +94,8 @@ def refuse_taken_name(store: Store, expert: Expert) -> None:
         if other.runnable and other.id != expert.id and function_of(other) != function_of(expert):
             has = "is the name of" if other.name == expert.name else "is another name of"
             raise InvalidInputError(
-                f"{expert.name!r} {has} {other.short} from {other.locator}; choose another "
-                f"{setting('name')}, or free this one first with: expertise-graph rm {expert.name}"
+                f"{expert.name!r} {has} {other.short} from {other.source}:{other.locator}; choose "
+                f"another {setting('name')}, or free this one first with: expertise-graph rm {expert.name}"
             )
 
 
