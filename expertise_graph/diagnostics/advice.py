@@ -125,14 +125,21 @@ def _start_from(findings: DataFindings) -> str:
             "they say, before training anything."
         )
     if findings.expert is None:
+        simple = baselines.simple
+        which = "a linear model on the raw input" if simple is baselines.methods["raw"] else simple.method
+        if simple.value >= SOLVED:
+            return (
+                f"Begin without a network, as {which} reaches {percent(simple.value)}, which leaves little "
+                "to gain."
+            )
         return (
             f"Register experts for {plural_of(findings.summary.modality)} and check again, to see whether "
-            f"they beat the {percent(baselines.methods['raw'].value)} of a linear model on the raw input."
+            f"they beat the {percent(simple.value)} of {which}."
         )
     if not baselines.network_adds:
         return (
             f"Begin without a network, as a simple model on the raw input reaches "
-            f"{percent(baselines.without_network.value)} and {findings.expert} is not clearly better "
+            f"{percent(baselines.simple.value)} and {findings.expert} is not clearly better "
             f"({percent(baselines.methods['expert'].value)})."
         )
     _, why = _strategy(findings)
@@ -166,11 +173,11 @@ def _expect(findings: DataFindings) -> str:
 
 
 def _best(findings: DataFindings) -> Accuracy:
-    """Return the accuracy of the expert where it is better for sure, else that of the best method."""
+    """Return the accuracy of the expert where it is better for sure, else that of the simple model."""
     baselines = findings.baselines
     assert baselines is not None
     sure = baselines.gain_low is not None and baselines.gain_low > 0
-    return baselines.methods.get("expert", baselines.best) if sure else baselines.best
+    return baselines.methods.get("expert", baselines.simple) if sure else baselines.simple
 
 
 def _more_data(findings: DataFindings) -> str:

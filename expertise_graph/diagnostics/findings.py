@@ -178,6 +178,15 @@ class Baselines:
         return max(simple, key=lambda method: method.value)
 
     @property
+    def simple(self) -> Accuracy:
+        """The method without an expert to go by: the linear model on the raw input, unless another is better.
+
+        Better beyond chance, that is: the best of several noisy accuracies is a forecast that is too high.
+        """
+        best, raw = self.without_network, self.methods["raw"]
+        return best if best.low > raw.value else raw
+
+    @property
     def network_adds(self) -> bool:
         """Whether the expert is not, within chance, as good as the raw input alone."""
         return self.gain_low is None or self.gain_low > 0

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from expertise_graph.core import Command
+from expertise_graph.core import Command, count, percent, stats
+from expertise_graph.data import CLASS
 from expertise_graph.diagnostics.finished_run import FinishedRun
 from expertise_graph.training import TrainConfig
 
@@ -30,13 +31,16 @@ _LONGER = 4
 # Test items count as harder from this difference on, or two standard errors where these are more.
 _HARDER = 0.05
 
+# Width of the interval of the accuracy on test items from which on it is told.
+_WIDE = 0.2
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunVerdict:
     """How a run went.
 
     Attributes:
-        kind: diverged, probe, probe-kept, unfinished, over-fitting, gap, under-fitting or good.
+        kind: diverged, probe, probe-kept, unfinished, over-fitting, gap, under-fitting, uncertain or good.
         text: what that means, with the numbers.
         commands: up to three to try next.
     """
@@ -58,7 +62,7 @@ def judge(run: FinishedRun, data: str, settings: Mapping[str, str | bool] | None
     scores = {name: run.said(numbers[name]) for name in ("train", "validation", "test")}
     begun = any(row["epoch"] > 0 for row in run.history)
     said = _TEXTS["unbegun" if kind == "unfinished" and not begun else kind]
-    text = said.format(kept=f"{numbers['kept']:.0f}", **scores) + _shift(run)
+    text = said.format(kept=f"{numbers['kept']:.0f}", **scores) + _shift(run) + _interval(run)
     return RunVerdict(kind=kind, text=text, commands=_commands(run, kind, data, settings or {}))
 
 
@@ -69,7 +73,8 @@ def kind_of_run(run: FinishedRun) -> str:
     the linear probe. unfinished: the last epoch had the best validation accuracy or loss, and the number
     of epochs or the time ended it. over-fitting: training accuracy is a tenth, and two standard errors, above
     validation, whose loss has risen by a tenth from its lowest. gap: it is two tenths above, and the loss
-    has not risen. under-fitting: training accuracy itself stays below 90 %.
+    has not risen. under-fitting: training accuracy itself stays below 90 %. uncertain: it is a tenth above
+    validation or test, of which there are so few items that this may be chance.
     """
     rows = [row for row in run.history if row["epoch"] > 0]
     if run.result["stopped"] == "nan":
@@ -87,7 +92,13 @@ def kind_of_run(run: FinishedRun) -> str:
         return "over-fitting"
     if numbers["gap"] > max(2 * GAP, noise):
         return "gap"
-    return "under-fitting" if numbers["train"] < LOW else "good"
+    if numbers["train"] < LOW:
+        return "under-fitting"
+    if run.kind != CLASS:
+        return "good"  # no share of items, so no interval of one
+    held_out = min(numbers["validation"], numbers["test"])
+    doubt = 2 * math.sqrt(_variance(numbers["test"]) / max(float(run.result["n_test"]), 1.0))
+    return "uncertain" if numbers["train"] - held_out > GAP and doubt > GAP else "good"
 
 
 def _shift(run: FinishedRun) -> str:
@@ -102,6 +113,20 @@ def _shift(run: FinishedRun) -> str:
     return (
         f" The test items are harder ({test}) than the validation items ({held}): they may come from "
         "another source, or validation items have near-duplicates in training."
+    )
+
+
+def _interval(run: FinishedRun) -> str:
+    """Return a sentence on how much the accuracy on few test items says, else nothing."""
+    n = int(run.result["n_test"])
+    if run.kind != CLASS or n < 1:
+        return ""
+    low, high = stats.wilson(round(float(run.result["accuracy"]) * n), n)
+    if high - low <= _WIDE:
+        return ""
+    return (
+        f" Of only {count(n, 'test item')}, the accuracy on new ones may lie anywhere from {percent(low)} to "
+        f"{percent(high)} (95 % interval)."
     )
 
 
@@ -169,6 +194,10 @@ _TEXTS = {
         "The model under-fits: {train} in training, {validation} on validation, so the expert or the "
         "settings limit it rather than the number of items."
     ),
+    "uncertain": (
+        "{train} in training, {validation} on validation, {test} on test: of so few items this gap is "
+        "over-fitting or chance, and only more of them can tell; epoch {kept} was kept."
+    ),
     "good": (
         "Training went well: {train} in training, {validation} on validation, {test} on "
         "test; epoch {kept} was kept."
@@ -210,5 +239,6 @@ def _commands(
         "over-fitting": (look, frozen, gentler),
         "gap": (look, compare, gentler),
         "under-fitting": (compare, longer),
+        "uncertain": (look,),
         "good": (look,),
     }[kind]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -207,3 +209,29 @@ def test_there_are_three_sentences_always():
         advice = advise(findings(**changes))
         assert len(advice) == 3
         assert all(s.endswith(".") and ". " not in s and s[0].isupper() for s in advice)
+
+
+def test_without_experts_one_baseline_is_beaten_and_expected():
+    found = findings(expert=None, gain_low=None)
+    noisy = dict(found.baselines.methods)
+    # The better of two by chance: it is within the interval of the other.
+    noisy["centroid"] = Accuracy(method="centroids", value=0.73, low=0.66, high=0.8)
+    found = dataclasses.replace(found, baselines=dataclasses.replace(found.baselines, methods=noisy))
+    _, start, expect = advise(found)
+    assert "beat the 70 % of a linear model on the raw input" in start
+    assert "an accuracy of about 70 % (65 % to 74 %)" in expect
+    noisy["centroid"] = Accuracy(method="centroids", value=0.85, low=0.8, high=0.9)
+    _, start, expect = advise(found)
+    assert "beat the 85 % of centroids" in start
+    assert "an accuracy of about 85 %" in expect
+
+
+def test_where_a_simple_model_leaves_no_error_no_experts_are_asked_for():
+    found = findings(expert=None, gain_low=None)
+    solved = dict(found.baselines.methods) | {"raw": Accuracy(method="raw", value=1.0, low=0.96, high=1.0)}
+    found = dataclasses.replace(found, baselines=dataclasses.replace(found.baselines, methods=solved))
+    _, start, _ = advise(found)
+    assert start == (
+        "Begin without a network, as a linear model on the raw input reaches 100 %, which leaves little "
+        "to gain."
+    )

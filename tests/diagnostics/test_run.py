@@ -13,6 +13,7 @@ from PIL import Image
 
 from expertise_graph import views
 from expertise_graph.cli.app import command_line
+from expertise_graph.core import stats
 from expertise_graph.core.metrics import log_softmax
 from expertise_graph.data.dataset import Columns
 from expertise_graph.data.reading import read_data
@@ -97,7 +98,7 @@ GOOD = [PROBE, (0.9, 0.75, 0.8), (0.95, 0.8, 0.7), (0.95, 0.79, 0.71)]
         ([PROBE, (0.7, 0.75, 0.8), (0.75, 0.8, 0.7)], {}, "unfinished", "--epochs 40"),
         ([PROBE, (0.7, 0.75, 0.8), (0.75, 0.8, 0.7)], {"stopped": "early"}, "under-fitting", "query"),
         ([PROBE, (0.9, 0.8, 0.7), (1.0, 0.78, 0.9)], {"kept": 1}, "over-fitting", "--strategy linear-probe"),
-        ([PROBE, (0.9, 0.8, 0.7), (1.0, 0.78, 0.9)], {"kept": 1, "n": 10}, "good", "check"),
+        ([PROBE, (0.9, 0.8, 0.7), (1.0, 0.78, 0.9)], {"kept": 1, "n": 10}, "uncertain", "check"),
         ([PROBE, (0.9, 0.8, 0.7), (1.0, 0.78, 0.75)], {"kept": 1}, "gap", "query"),
         ([PROBE, (0.7, 0.5, 0.8), (0.8, 0.5, 0.75)], {"kept": 1, "stopped": "early"}, "gap", "query"),
         ([PROBE, (0.9, 0.8, 0.7), (0.95, 0.78, 0.75)], {"kept": 1}, "good", "check"),
@@ -123,6 +124,24 @@ def test_a_run_that_time_ended_is_proposed_with_more_time():
         assert verdict.kind == "unfinished"
         assert "--time-budget 40 " in f"{command_line(verdict.commands[0])} "
         assert ("before the first epoch" in verdict.text) == (len(rows) == 1)
+
+
+def test_of_few_items_a_verdict_says_how_uncertain_it_is():
+    rows = [PROBE, (0.8, 0.8, 0.7), (0.94, 0.83, 0.68)]
+    verdict = judge(record(rows, test=0.75, validation=10 / 12, n=12), "d")
+    assert verdict.kind == "uncertain"
+    assert "this gap is over-fitting or chance" in verdict.text
+    low, high = stats.wilson(9, 12)
+    assert (
+        f"Of only 12 test items, the accuracy on new ones may lie anywhere from {100 * low:.0f} % to "
+        f"{100 * high:.0f} % (95 % interval)." in verdict.text
+    )
+    many = judge(record(rows, test=0.75, validation=10 / 12, n=1200), "d")
+    assert "interval" not in many.text
+    rows = [PROBE, (0.9, 0.9, 0.7), (0.94, 0.92, 0.68)]
+    near = judge(record(rows, stopped="early", test=11 / 12, validation=0.92, n=12), "d")
+    assert near.kind == "good"
+    assert "Of only 12 test items" in near.text
 
 
 def test_what_to_try_next_keeps_the_settings_of_the_run():
