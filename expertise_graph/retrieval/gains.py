@@ -23,7 +23,7 @@ _ITEMS = 10.0
 # Deviation, in log-odds, of what a doubling of the items is expected to change, before any was measured.
 _BY_DOUBLING = 0.2
 # Rounds of fitting the level and the variance that fine-tunes of a task share: more change nothing.
-_ROUNDS = 5
+_ROUNDS = 20
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,9 @@ def _fit(groups: list[list[Mapping[str, str]]]) -> _Fit:
         covariance = common * (tasks[:, None] == tasks) + np.diag(noise)
         weighted = np.linalg.solve(covariance, sizes).T
         coefficients = np.linalg.solve(weighted @ sizes + shrinking, weighted @ means)
-        common = max(float(np.mean(np.square(means - sizes @ coefficients) - noise)), 0.0)
+        # Maximum likelihood: groups that are mostly luck, such as all right on the test, tell less.
+        counts = (common + noise) ** -2.0
+        common = max(float(np.average(np.square(means - sizes @ coefficients) - noise, weights=counts)), 0.0)
     # So that 80 % intervals hold one more task, of few tasks.
     wider = t_quantile(0.9, max(len(set(tasks.tolist())) - 1, 1)) / Z_80
     return _Fit(
