@@ -388,6 +388,7 @@ def run_json(run: Run, names: Names) -> Json:
         "expert": names.get(run.expert, run.expert),
         "task": names.get(run.task, run.task),
         "strategy": run.strategy,
+        "metric": run.result.get("metric"),
         "accuracy": run.result.get("accuracy"),
         "cold_accuracy": run.result.get("cold_accuracy"),
         "seconds": run.result.get("seconds"),
@@ -441,7 +442,7 @@ def applied_json(applied: Applied) -> Json:
 # Inference
 
 
-def predictions_json(answer: Predictions) -> Json:
+def predictions_json(answer: Predictions, form: Form = PYTHON) -> Json:
     """Return the answers of a model."""
     model = answer.model
     return {
@@ -457,6 +458,7 @@ def predictions_json(answer: Predictions) -> Json:
             for p in answer.predictions
         ],
         "skipped": [{"input": what, "reason": why} for what, why in answer.skipped],
+        "notes": list(map(form.message, answer.notes)),
     }
 
 

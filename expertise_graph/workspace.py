@@ -123,11 +123,12 @@ class KnownTask:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Predictions:
-    """The answers of a model, and the inputs that could not be read, each with the reason."""
+    """The answers of a model, the inputs that could not be read, each with the reason, and what to know."""
 
     model: Model
     predictions: tuple[Prediction, ...]
     skipped: tuple[Skip, ...]
+    notes: tuple[str, ...] = ()
 
 
 class Workspace:
@@ -959,7 +960,9 @@ class Workspace:
         found, unread = inference.predict(
             opened, given.records, top=top, threshold=threshold, progress=self.progress
         )
-        return Predictions(model=opened, predictions=tuple(found), skipped=(*given.skipped, *unread))
+        return Predictions(
+            model=opened, predictions=tuple(found), skipped=(*given.skipped, *unread), notes=opened.cut
+        )
 
     def read_inputs(
         self,

@@ -83,6 +83,8 @@ def predict(
         answer = workspace.predict(opened, found, top=given["top"], threshold=given["threshold"])
     for what, why in answer.skipped:
         click.echo(printable(f"skipped {what}: {in_options(why)}"), err=True)
+    for note in answer.notes:
+        click.echo(printable(f"note: {in_options(note)}"), err=True)
     if not answer.predictions:
         raise DatasetError(f"none of {len(answer.skipped)} inputs could be read")
     _show_predictions(answer, style)
@@ -99,7 +101,7 @@ def _stdin() -> str:
 
 def _show_predictions(answer: Predictions, style: str | None) -> None:
     if style == "json":
-        emit_json(views.predictions_json(answer))
+        emit_json(views.predictions_json(answer, FORM))
         return
     rows = [row for prediction in answer.predictions for row in _rows(answer.model, prediction)]
     if style == "csv":

@@ -294,7 +294,9 @@ def _list_runs(context: CommandContext, style: str | None) -> None:
     emit(
         rows,
         style,
-        columns=("status", "expert", "task", "strategy", "accuracy", "cold_accuracy", "child", "path"),
+        columns=(
+            *("status", "expert", "task", "strategy", "metric", "accuracy", "cold_accuracy", "child", "path"),
+        ),
     )
 
 

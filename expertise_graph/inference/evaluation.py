@@ -106,7 +106,8 @@ def evaluate(
         )
     chosen = choose(model, data, split, recorded)
     found = _measured(model, data, chosen, progress)
-    return dataclasses.replace(found, learnt=chosen.learnt, left_out=chosen.left_out)
+    notes = (*found.notes, *model.cut)
+    return dataclasses.replace(found, notes=notes, learnt=chosen.learnt, left_out=chosen.left_out)
 
 
 def _measured(model: Model, data: LabelledData, chosen: Chosen, progress: Progress) -> Evaluation:

@@ -72,6 +72,12 @@ class Model(ABC):
         """Name of the modality of its inputs."""
         return self.networks[0].backbone.modality
 
+    @property
+    def cut(self) -> tuple[str, ...]:
+        """What share of the texts that it was run on was cut, a line for each network that cut some."""
+        texts = (network.backbone.lengths for network in self.networks)
+        return tuple(dict.fromkeys(of.note for of in texts if of is not None and of.cut))
+
     @abstractmethod
     def logits(self, items: Sequence[Item], *, progress: Progress = silent) -> NDArray[np.float32]:
         """Return logits (n, classes) of undecoded items, in their order.

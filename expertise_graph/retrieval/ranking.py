@@ -214,11 +214,5 @@ def _meaning(search: ExpertSearch, posterior: Posterior) -> str:
         others = f"as {shipped} let expect" if scale.shift.shipped else "of a linear probe"
         return f"{based}; for the other experts they are accuracies {others}"
     if scale.shift.shipped:
-        return (
-            f"predictions are accuracies after fine-tuning, calibrated on {shipped}; no run of "
-            "these experts has been measured here yet"
-        )
-    return (
-        "predictions are accuracies of a linear probe on frozen features, not after fine-tuning: no run of "
-        "these experts has been measured yet"
-    )
+        return f"predictions are accuracies after fine-tuning, calibrated on {shipped}"
+    return "predictions are accuracies of a linear probe on frozen features, not after fine-tuning"

@@ -119,6 +119,23 @@ def test_sentences_are_texts(text, text_run):
     assert list(said(text_run, text)) == [text]
 
 
+def test_texts_longer_than_the_model_reads_are_said_to_be_cut(text_run, glosses, tmp_path):
+    table = tmp_path / "long.csv"
+    table.write_text(f"text,label\n{'a word and another ' * 200},art\n")
+    done = invoke("predict", text_run, table, "--json").worked()
+    (note,) = done.json["notes"]
+    assert "100 % of the texts are longer than the" in note
+    assert f"note: {note}" in done.err
+    assert invoke("predict", text_run, glosses, "--json").worked().json["notes"] == []
+    long = tmp_path / "labelled.csv"
+    rows = glosses.read_text().splitlines()
+    long.write_text(
+        "\n".join([rows[0], *(row.replace(",", " " + "word " * 400 + ",", 1) for row in rows[1:])])
+    )
+    notes = invoke("evaluate", text_run, long, "--json").json["notes"]
+    assert any("were cut" in line for line in notes)
+
+
 def test_what_holds_no_input_is_skipped_beside_what_does(image_run, text_run, letters, tmp_path):
     good = next(letters.rglob("*.png"))
     (tmp_path / "empty").mkdir()
@@ -198,7 +215,7 @@ def test_a_value(run, letters):
 
 def test_json_holds_the_documented_keys(image_run, letters):
     done = invoke("predict", image_run, next(letters.rglob("*.png")), "--json").worked().json
-    assert set(done) == {"model", "kind", "temperature", "predictions", "skipped"}
+    assert set(done) == {"model", "kind", "temperature", "predictions", "skipped", "notes"}
     assert set(done["predictions"][0]) == {"input", "classes", "value"}
     assert (done["kind"], done["temperature"], done["skipped"]) == ("class", 1.0, [])
 
