@@ -263,9 +263,12 @@ def _notes_on_separators(present: Sequence[object]) -> tuple[str, ...]:
     # Not blanks: "good" and "very good" are degrees of one label.
     for mark in (*SEPARATORS, *_WEAK_SEPARATORS[:-1]):
         joined = {text for text in single if mark in text}
-        parts = {part.strip() for text in joined for part in text.split(mark)}
-        # The parts are known as labels by themselves.
-        if joined and len(parts & single) * 2 > len(parts):
+        named = Counter(part for text in joined for part in {one.strip() for one in text.split(mark)})
+        parts = set(named)
+        # The parts are known as labels by themselves, or each stands in several of the joined ones, which
+        # those of decimal numbers do, too.
+        repeated = bool(named) and min(named.values()) > 1 and not any(map(str.isdigit, parts))
+        if joined and (len(parts & single) * 2 > len(parts) or repeated):
             return (
                 f"labels such as {sorted(joined)[0][:60]!r} are read as one class each: set "
                 f"{setting('target', LABELS)} if {mark!r} separates several",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image
 from torch import nn
 
 from expertise_graph.core import UNKNOWN, Expert, SourceError, sha256_of_texts
@@ -194,7 +195,11 @@ def load_checkpoint(root: Path, expert: Expert) -> Backbone:
         fresh=fresh,
         save=lambda module, folder: _save(module, parts, folder),
         lengths=lengths,
-        check=lambda: None if lengths is None else check_vocabulary(layout.model, model),
+        check=lambda: (
+            _check_image_size(layout.model, parts.config, module, collate)
+            if lengths is None
+            else check_vocabulary(layout.model, model)
+        ),
     )
 
 
@@ -224,6 +229,32 @@ def _check_weights(root: Path, expert: Expert, sha: str) -> None:
             f"the weights in {root} are not the registered ones (sha256 {sha[:12]}, registered "
             f"{expert.weights_sha[:12]}); register the folder again"
         )
+
+
+def _check_image_size(
+    folder: Path, config: PretrainedConfig, module: nn.Module, collate: Callable[[Sequence[Any]], Batch]
+) -> None:
+    """Refuse a preprocessing that makes images of a size which the model does not take.
+
+    Raises:
+        SourceError: saying which size it is to make.
+    """
+    size = getattr(config, "image_size", None)
+    if not isinstance(size, int):
+        return
+    # Of another size than any that is usual, so that one which is not changed is seen.
+    batch = collate([Image.new("RGB", (2 * size + 1, 2 * size + 1))])
+    height, width = (int(n) for n in batch[PIXELS].shape[-2:])
+    if (height, width) == (size, size):
+        return
+    try:
+        with torch.inference_mode():
+            module(**batch)
+    except (RuntimeError, ValueError) as error:
+        raise SourceError(
+            f"the model in {folder} takes images of {size} x {size} pixels, and its preprocessing makes them "
+            f"{height} x {width}: set do_resize to true and size to {size} in preprocessor_config.json"
+        ) from error
 
 
 def feature_dim(config: PretrainedConfig, skeleton: nn.Module) -> int:

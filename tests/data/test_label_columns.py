@@ -270,6 +270,14 @@ def test_the_separator_leaves_the_fewest_labels():
     assert choose_separator(["A/B testing", "C++", "law"]) == ";"
 
 
+def test_labels_that_are_never_alone_but_in_several_cells_are_pointed_out(tmp_path):
+    cells = ["law, art", "law; other", "art; other", "art, sport", "sport, law"] * 3
+    (note,) = describe(read_data(csv_of(tmp_path / "t.csv", cells))).notes
+    assert note.endswith("set `target=labels` if ',' separates several")
+    names = ["Lee, Ann", "Smith, Bo", "Jones, Cy"] * 5
+    assert describe(read_data(csv_of(tmp_path / "names.csv", names))).notes == ()
+
+
 def test_cells_that_seem_to_hold_several_labels_are_pointed_out(tmp_path):
     data = read_data(csv_of(tmp_path / "t.csv", [";".join(names) for names in TWO * 3]))
     assert data.kind == CLASS

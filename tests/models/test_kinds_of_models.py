@@ -16,7 +16,7 @@ from transformers import AutoImageProcessor, AutoTokenizer
 
 from expertise_graph import Workspace
 from expertise_graph.core.errors import SourceError
-from expertise_graph.features.running import extract
+from expertise_graph.features.running import extract, try_out
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve, resolve_all
 from expertise_graph.starter.contents import shipped
@@ -158,6 +158,15 @@ def test_a_model_of_grey_images_gets_grey_images(tmp_path):
         model = transformers.ViTModel.from_pretrained(folder).eval()
         expected = model(pixel_values=(grey[:, None] / 255 - 0.5) / 0.5).last_hidden_state[:, 0]
     np.testing.assert_allclose(features(f"dir:{folder}", items), expected.numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("given", [{"size": {"height": 64, "width": 64}}, {"do_resize": False}])
+def test_a_preprocessing_of_another_size_than_the_model_takes_is_refused_with_what_to_do(tmp_path, given):
+    processor = transformers.ViTImageProcessor(**given)
+    folder = made("ViTModel", transformers.ViTConfig(**VISION), tmp_path / "vit", image=processor)
+    said = "takes images of 32 x 32 pixels.*set do_resize to true and size to 32"
+    with pytest.raises(SourceError, match=said):
+        try_out(load(resolve(f"dir:{folder}", SourceOptions())))
 
 
 def test_images_that_stay_of_several_shapes_have_the_features_they_have_alone(tmp_path):
