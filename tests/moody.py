@@ -57,8 +57,8 @@ def c():
 """
 
 
-def register(folder: Path, *names: str, module: str = "") -> str:
-    """Register random networks called a, b or c in the workspace at `folder`, the current one.
+def register(folder: Path, *names: str, module: str = "", more: str = "") -> str:
+    """Register random networks called a, b or c, and `more`, in the workspace at `folder`, the current one.
 
     Returns:
         The name of their module, to register the same ones again.
@@ -73,7 +73,7 @@ def register(folder: Path, *names: str, module: str = "") -> str:
             body = nn.Sequential(nn.Conv2d(1, 6, 3, stride=2), nn.ReLU(), nn.Conv2d(6, 12, 3, stride=2))
         weights = folder / f"{name}.safetensors"
         save_file({f"body.{n}": t for n, t in body.state_dict().items()}, weights)
-        given = ("--weights", weights, "--name", name)
+        given = ("--weights", weights, "--name", f"{name}{more}")
         invoke("register", f"factory:{module}:{name}", *given, *declared).worked()
     return module
 

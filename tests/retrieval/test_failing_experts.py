@@ -94,7 +94,7 @@ def test_a_near_duplicate_of_it_is_a_candidate_again(blank, letters):
     moody.register(blank, "a")
     with Workspace() as opened:
         first = opened.expert("a").id
-    moody.register(blank, "a")
+    moody.register(blank, "a", more="-again")
     with Workspace() as opened:
         (second,) = {e.id for e in opened.experts()} - {first}
     invoke("register", "zoo:hebrew-letters").worked()

@@ -122,7 +122,7 @@ def test_no_file_of_a_run_is_a_pickle(finished):
 
 def test_another_run_in_the_folder_is_named(finished, tiny):
     out, _ = finished
-    with pytest.raises(InvalidInputError, match=r"lr was 0.001, is 0.01.*`force`.*another `out`") as caught:
+    with pytest.raises(InvalidInputError, match=r"lr was 0.001, is 0.01.*another `out`.*`force`") as caught:
         train(backbone(), tiny, out=out, config=dataclasses.replace(CONFIG, lr=0.01), expert=expert())
     assert "seed" not in str(caught.value)
     assert "digest" not in str(caught.value)

@@ -339,7 +339,7 @@ def test_a_child_of_the_same_items_is_no_candidate_and_its_result_no_test(worksp
     assert f"trained on {n} of the 9 test items" in (workspace / "again" / "README.md").read_text()
     assert len(edges(workspace)["transfer"]) == len(before) + 1
     told = invoke("evaluate", "again", renamed, "--json").worked().json["notes"][0]
-    assert f"and its expert was trained on {n} of them before" in told
+    assert f"the test split of the run without {n} that it, or what it was made from, was trained on" in told
     same = start(data, "on", "--expert", child).worked().json
     assert same["note"] == ""
 

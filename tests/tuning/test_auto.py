@@ -148,7 +148,9 @@ def test_the_same_command_reads_back_the_answer(searched, letters):
     with Workspace(folder) as opened:
         again = opened.auto(letters, folder / "out", settings=AutoSettings(time_budget=budget()))
         other = AutoSettings(time_budget=budget(), seed=1)
-        with pytest.raises(InvalidInputError, match=r"another command or other data: set `force`"):
+        with pytest.raises(
+            InvalidInputError, match=r"another command or other data: choose another `out`, or set `force`"
+        ):
             opened.auto(letters, folder / "out", settings=other)
     assert json.dumps(again.as_dict()) == json.dumps(result.as_dict())
 
