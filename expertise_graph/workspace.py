@@ -571,7 +571,7 @@ class Workspace:
 
         Where there is something at that path, or a path is written, however, that counts first.
         """
-        is_path = Path(text).exists() or os.sep in text or text.startswith((".", "~"))
+        is_path = Path(text).exists() or _is_written_path(text)
         found = self.store.tasks(locator=datasets.locator_of(text) if is_path else text)
         return found[-1] if text and found else self.store.find_task(text)
 
@@ -580,9 +580,7 @@ class Workspace:
 
         A folder that happens to have the name counts for nothing: results may be taken back.
         """
-        return (
-            self._task(text) if os.sep in text or text.startswith((".", "~")) else self.store.find_task(text)
-        )
+        return self._task(text) if _is_written_path(text) else self.store.find_task(text)
 
     def backtest(
         self,
@@ -1367,6 +1365,11 @@ class Workspace:
 def _reading(columns: Columns | None, trust_code: bool) -> dict[str, str | bool]:
     """Return the settings that a command needs to read the same data."""
     return {**(columns.settings if columns else {}), **({"trust_code": True} if trust_code else {})}
+
+
+def _is_written_path(text: str) -> bool:
+    """Tell whether a text is a path by how it is written, whatever is there."""
+    return os.sep in text or text.startswith((".", "~"))
 
 
 def _is_same_folder(folder: Path, other: Path) -> bool:

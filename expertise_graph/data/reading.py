@@ -198,7 +198,7 @@ def _names_a_file(word: str) -> bool:
     if len(word.split()) == 1 and any(mark in word for mark in {"/", os.sep}):
         return True
     of_items = {suffix for name in known_modalities for suffix in known_modalities[name].suffixes}
-    of_others = {suffix for _, suffixes in _FIRST.items() for suffix in suffixes}
+    of_others = {suffix for suffixes in _FIRST.values() for suffix in suffixes}
     return Path(word).suffix.lower() in {*of_items, *table_formats, ARRAYS, *of_others}
 
 

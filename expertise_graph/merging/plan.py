@@ -76,8 +76,8 @@ def make_plan(
     seed = settings.seed if settings.seed is not None else (seeds or [0])[0]
     if not settings.force:
         check_unseen(models, data, seed)
-    splits = unseen_splits(context, models, data, seed=seed, force=settings.force)
     drawn = training_splits(data, seed)
+    splits = unseen_splits(context, models, data, drawn, force=settings.force)
     return MergePlan(
         models=models,
         parent=parent,
@@ -91,9 +91,9 @@ def make_plan(
 
 
 def unseen_splits(
-    context: Context, models: Sequence[LoadedModel], data: LabelledData, *, seed: int, force: bool = False
+    context: Context, models: Sequence[LoadedModel], data: LabelledData, splits: Splits, *, force: bool
 ) -> Splits:
-    """Return the splits of `data` without held-out items that one of the models has learnt from.
+    """Return splits of `data` without held-out items that one of the models has learnt from.
 
     Those of the data that a model was trained on are its own; of other data, such as the same with some
     items more or less, what was drawn to measure on may be what it was trained on.
@@ -102,14 +102,12 @@ def unseen_splits(
         context: the registry, where folders of earlier versions say nothing.
         models: to be merged.
         data: to merge on.
-        seed: of the splits.
+        splits: as they were drawn.
         force: keep a split that would be empty as it is, instead of raising.
 
     Raises:
         InvalidInputError: when nothing is left to choose by or to measure on.
-        DatasetError: when a split is empty from the beginning.
     """
-    splits = training_splits(data, seed)
     if not data.digests:
         return splits
     for model in models:

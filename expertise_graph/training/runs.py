@@ -227,7 +227,7 @@ def expert_of_run(store: Store, out: Path) -> Expert | None:
     started = _started_from(store, out)
     if not started:
         return None
-    known = next((expert for e in started if (expert := store.known_expert(e)) is not None), None)
+    known = _first_known(store, started)
     if known is None:
         name, again = _name_of_removed(store, started[0])
         raise InvalidInputError(
@@ -242,7 +242,7 @@ def describe_run(store: Store, out: Path) -> str | None:
     record, started = RunFolder(out).record(), _started_from(store, out)
     if record is None or not started:
         return None
-    known = next((expert for e in started if (expert := store.known_expert(e)) is not None), None)
+    known = _first_known(store, started)
     name = known.short if known else _name_of_removed(store, started[0])[0]
     return f"an unfinished run from {name}" if record.result is None else f"a finished run from {name}"
 
@@ -254,6 +254,11 @@ def _started_from(store: Store, out: Path) -> list[str]:
         return []
     ids = [record.identity.get("expert"), *(run.expert for run in reversed(store.runs(path=str(out))))]
     return [str(expert) for expert in ids if expert]
+
+
+def _first_known(store: Store, ids: Sequence[str]) -> Expert | None:
+    """Return the first of these experts that is registered, None where none is."""
+    return next((expert for e in ids if (expert := store.known_expert(e)) is not None), None)
 
 
 def _name_of_removed(store: Store, expert: str) -> tuple[str, str]:
@@ -270,7 +275,7 @@ def finished_run(
 
     Where the expert is there, `warm_start` reads the result back.
     """
-    if any(store.known_expert(expert) for expert in _started_from(store, out)):
+    if _first_known(store, _started_from(store, out)) is not None:
         return None
     warm = _result_in(out, config, data.task)
     cold = _result_in(out / "cold", config.cold(), data.task) if compare_cold else None
