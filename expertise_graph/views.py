@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expertise_graph import data as datasets
-from expertise_graph import diagnostics, models
+from expertise_graph import diagnostics, models, retrieval
 from expertise_graph.core import Registry, count, listed, setting
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from expertise_graph.tuning import AutoResult
     from expertise_graph.workspace import (
         ExpertDetails,
+        KnownModel,
         KnownTask,
         Predictions,
         ProbeSetContent,
@@ -131,6 +132,50 @@ def _namesakes(expert: Expert, called: Callable[[str], list[Expert]] | None) -> 
             f"{count(len(same), 'expert')} are called {expert.name}: {listed([e.short for e in same])}; "
             "write which one is meant as name@hash"
         )
+
+
+def known_model_json(known: KnownModel) -> Json:
+    """Return a model of the catalogue."""
+    model = known.model
+    return {
+        "model": model.name,
+        "modality": model.modality,
+        "params": model.params or None,
+        "bytes": model.bytes or None,
+        "dim": model.dim or None,
+        "license": model.license,
+        "languages": list(model.meta.get("languages", ())),
+        "released": model.meta.get("released"),
+        "results": len(known.results),
+        "where": "here" if known.experts else where_is(model),
+    }
+
+
+def known_model_details_json(known: KnownModel) -> Json:
+    """Return a model of the catalogue with the public results on it."""
+    model = known.model
+    return {
+        **known_model_json(known),
+        "revision": model.revision,
+        "base_model": model.base_model,
+        "max_tokens": model.meta.get("max_tokens"),
+        "trained_on": list(model.datasets),
+        "pretraining": model.meta.get("pretraining", ""),
+        "gated": bool(model.meta.get("gated")),
+        "remote_code": bool(model.meta.get("remote_code")),
+        "source": model.meta["origin"],
+        "experts": [expert.id for expert in known.experts],
+        "measured": [
+            {
+                "task": edge.meta["task"],
+                "metric": edge.metric,
+                "value": edge.weight,
+                "method": edge.version,
+                "source": edge.meta["origin"],
+            }
+            for edge in known.results
+        ],
+    }
 
 
 def details_json(details: ExpertDetails) -> Json:
@@ -275,6 +320,7 @@ def ranking_json(ranking: Ranking, form: Form = PYTHON) -> Json:
                 "p_best": c.p_best,
                 "ran": c.ran,
                 "runnable": c.expert.runnable,
+                "where": where_is(c.expert),
                 "tied": c.tied,
                 "license": c.expert.license,
                 "params": c.expert.params,
@@ -306,6 +352,15 @@ def ranking_json(ranking: Ranking, form: Form = PYTHON) -> Json:
         "seconds": ranking.seconds,
         "command": form.command(ranking.command),
     }
+
+
+def where_is(expert: Expert) -> str:
+    """Return where the weights of an expert are: here, gated, to fetch, or unknown where only its name is."""
+    if expert.runnable:
+        return "here"
+    if not retrieval.is_known_model(expert):
+        return "name only"
+    return "gated" if expert.meta.get("gated") else "to fetch"
 
 
 def added_columns(candidate: Candidate) -> Json:

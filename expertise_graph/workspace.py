@@ -45,6 +45,7 @@ from expertise_graph.core import (
     Task,
     WarmStart,
     count,
+    did_you_mean,
     setting,
     silent,
 )
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from expertise_graph.merging import Folded, MergeResult, MergeSettings
     from expertise_graph.models import SourceOptions
     from expertise_graph.registry import (
+        Catalogue,
         DistanceOptions,
         File,
         Graph,
@@ -93,6 +95,21 @@ class ExpertDetails:
     covariates: Mapping[str, str | float]
     relations: tuple[Edge, ...]
     names: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KnownModel:
+    """A model of the catalogue.
+
+    Attributes:
+        model: the node.
+        results: public ones, as transfer edges; `meta` names task and origin.
+        experts: those of this registry that were registered from it.
+    """
+
+    model: Expert
+    results: tuple[Edge, ...]
+    experts: tuple[Expert, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -213,6 +230,15 @@ class Workspace:
     def _isolation(self) -> features.Isolation:
         """Where experts from outside are run, one process for all verbs."""
         return features.Isolation(**self._limits)
+
+    @cached_property
+    def catalogue(self) -> Catalogue | None:
+        """The published models that are known from the start, with their results; None where switched off.
+
+        Raises:
+            NotFoundError, DatasetError: when the catalogue that was chosen is missing or damaged.
+        """
+        return registry.find_catalogue(self.folder)
 
     def _end_isolation(self) -> None:
         if "_isolation" in self.__dict__:
@@ -384,6 +410,86 @@ class Workspace:
         self._tidy(False)
         return registry.remove(self.store, experts)
 
+    # Known models
+
+    def known_models(
+        self,
+        *,
+        modality: str | None = None,
+        license: str | None = None,
+        language: str | None = None,
+        max_params: int | None = None,
+        task: str | None = None,
+    ) -> list[KnownModel]:
+        """Return the models of the catalogue, filtered where asked.
+
+        Args:
+            modality: of the models.
+            license: as an SPDX identifier in any case.
+            language: code of ISO 639, of two or three letters.
+            max_params: most parameters; models of unknown size are left out then.
+            task: name of a task that they were measured on.
+
+        Raises:
+            NotFoundError: when there is no such task.
+        """
+        found = self._known(self.catalogue.models) if self.catalogue else []
+        if task is not None:
+            measured = {edge.meta["task"] for model in found for edge in model.results}
+            if task not in measured:
+                raise NotFoundError(f"no known model was measured on {task!r}.{did_you_mean(task, measured)}")
+            found = [m for m in found if any(edge.meta["task"] == task for edge in m.results)]
+        return [
+            m
+            for m in found
+            if (modality is None or m.model.modality == modality)
+            and (license is None or m.model.license == license.lower())
+            and (language is None or registry.speaks(m.model, language))
+            and (max_params is None or 0 < m.model.params <= max_params)
+        ]
+
+    def known_model(self, name: str) -> list[KnownModel]:
+        """Return what is known of a model, for each modality that it takes.
+
+        Raises:
+            NotFoundError: for no such model, or several.
+        """
+        if self.catalogue is None:
+            raise NotFoundError("no catalogue is in use")
+        return self._known(self.catalogue.find(name))
+
+    def _known(self, found: Sequence[Expert]) -> list[KnownModel]:
+        """Return models with the results on them, and the experts that were registered from them."""
+        here: dict[tuple[str, str], list[Expert]] = {}
+        for expert in self.store.experts(where={"locator": {m.name.partition(":")[2] for m in found}}):
+            here.setdefault((f"{expert.source}:{expert.locator}", expert.modality), []).append(expert)
+        return [
+            KnownModel(
+                model=model,
+                results=tuple(self.catalogue.results_of(model) if self.catalogue else ()),
+                experts=tuple(here.get((model.name, model.modality), ())),
+            )
+            for model in found
+        ]
+
+    def update_catalogue(self, source: str) -> tuple[Catalogue | None, Catalogue]:
+        """Use another catalogue in this workspace; return the one before, and the new one.
+
+        Args:
+            source: folder, or ``hf:org/name[@revision]`` of a dataset repository.
+
+        Raises:
+            NotFoundError, OfflineError: when it cannot be had.
+            DatasetError: when it is damaged, or of a later format; nothing changes then.
+        """
+        before = self.catalogue
+        repo, _, revision = source.removeprefix("hf:").partition("@")
+        hub = source.startswith("hf:") and not Path(source).exists()
+        folder = models.download_dataset(repo, revision or None) if hub else Path(source)
+        after = registry.install_catalogue(folder, self.folder)
+        self.__dict__.pop("catalogue", None)
+        return before, after
+
     # Probe sets
 
     def probe_sets(self) -> list[ProbeSetDetails]:
@@ -527,6 +633,7 @@ class Workspace:
             labelled,
             query,
             probes=features.probe_sets.inputs(self.store, probe_set),
+            catalogue=self.catalogue if query.starter_knowledge else None,
             columns=columns,
             race=self._race(labelled, query, trust_code),
         )
@@ -560,11 +667,29 @@ class Workspace:
         Raises:
             NotFoundError: when there is no such task or expert, or nothing is known about the task.
         """
-        known, node = self._task(task), self.store.find_expert(expert)
+        known, node = self._task(task), self._expert_or_known(expert)
         modality = known.modality if known.modality != "unknown" else node.modality
         sets = self.store.probe_sets(modality)
         probe_set = features.probe_sets.current(self.store, modality).id if sets else ""
-        return retrieval.explain(self.store, probe_set, known, node)
+        knowledge = retrieval.Knowledge(self.store, self.catalogue, modality)
+        return retrieval.explain(knowledge, probe_set, known, node)
+
+    def _expert_or_known(self, name: str) -> Expert:
+        """Return the expert, or the known model, that a name means.
+
+        Raises:
+            NotFoundError: for neither, or for several experts.
+        """
+        try:
+            return self.store.find_expert(name)
+        except NotFoundError:
+            if self.catalogue is None or self.store.experts_called(name):
+                raise
+            try:
+                return self.catalogue.find(name)[0]
+            except NotFoundError:
+                pass
+            raise
 
     def _task(self, text: str) -> Task:
         """Return the task that the path it was read from, its name or its id names.
@@ -1161,7 +1286,7 @@ class Workspace:
     ) -> FeatureExtractor:
         chosen, reason = named, "as asked for"
         if chosen is None:
-            query = Query(budget=_CHECK_BUDGET, sample=_CHECK_SAMPLE, seed=seed)
+            query = Query(budget=_CHECK_BUDGET, sample=_CHECK_SAMPLE, seed=seed, starter_knowledge=False)
             ranking = self.query(labelled, query, trust_code=trust_code)
             if ranking.interrupted:
                 raise KeyboardInterrupt

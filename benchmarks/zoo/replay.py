@@ -26,6 +26,7 @@ from expertise_graph.retrieval.evidence import (
     embed_task,
     versions_of,
 )
+from expertise_graph.retrieval.knowledge import Knowledge
 from expertise_graph.retrieval.posterior import Posterior, infer
 from expertise_graph.retrieval.query import explore, open_search
 from expertise_graph.retrieval.reliability import RIDGE
@@ -247,7 +248,8 @@ def opened(zoo: Zoo, store: Store, t: int, *, budget: int, seed: int = 0) -> Exp
         trained=int(zoo.tasks[t]["n_train"]),
         seed=seed,
     )
-    return open_search(store, sample, Query(budget=budget, seed=seed), runner=RecordRunner(zoo, t))
+    known = Knowledge(store, None, zoo.modality)
+    return open_search(known, sample, Query(budget=budget, seed=seed), runner=RecordRunner(zoo, t))
 
 
 def answer(zoo: Zoo, search: ExpertSearch, t: int, *, race: int = 0, start: float | None = None) -> Answer:

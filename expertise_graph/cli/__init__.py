@@ -4,6 +4,7 @@ import gc
 
 from expertise_graph.cli import (
     backtest,
+    catalogue,
     check,
     data,
     demo,
@@ -31,6 +32,7 @@ def main() -> None:
 __all__ = [
     "app",
     "backtest",
+    "catalogue",
     "check",
     "data",
     "demo",

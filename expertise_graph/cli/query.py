@@ -41,7 +41,10 @@ _IN_WORDS = {
     "affinity": "similarity to the task",
     "experts with similar covariates": "experts with similar traits",
 }
-COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why", "params", "bytes", "license")
+COLUMNS = (
+    *("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why", "params", "bytes", "license"),
+    "where",
+)
 
 
 @app.command()
@@ -78,6 +81,12 @@ COLUMNS = ("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why",
     metavar="NAME",
     help="Transferability estimator that scores the experts that are run; repeatable.  [default: logme, "
     "ridge_accuracy, kernel_target_alignment]",
+)
+@click.option(
+    "--starter-knowledge/--no-starter-knowledge",
+    default=True,
+    show_default=True,
+    help="Rank published models that are not registered, too, by their results elsewhere.",
 )
 @click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed.")
 @click.option("--modality", help="image or text; fail if the data are of the other.")
@@ -117,6 +126,7 @@ def _query(given: dict[str, Any]) -> Query:
         budget=given["budget"].experts,
         seconds=given["budget"].seconds,
         sample=given["sample"],
+        starter_knowledge=given["starter_knowledge"],
         seed=given["seed"],
         race=given["race"],
         **({"estimators": given["estimators"]} if given["estimators"] else {}),
@@ -130,9 +140,10 @@ def show_ranking(ranking: Ranking, style: str | None = None) -> None:
     if style is not None:
         emit([{**row, "unit": ranking.unit} for row in rows], style, columns=names)
         return
-    columns = names
+    here = all(candidate.expert.runnable for candidate in ranking.candidates)
+    columns = tuple(name for name in names if name != "where" or not here)
     if ranking.unit == PERCENTILE:
-        columns = tuple(PERCENTILE if name == "predicted" else name for name in names)
+        columns = tuple(PERCENTILE if name == "predicted" else name for name in columns)
         rows = [{**row, PERCENTILE: row["predicted"]} for row in rows]
     else:
         # The baseline is an accuracy: among percentiles it is printed below the table instead.
@@ -149,9 +160,7 @@ def _row(place: int, candidate: Candidate) -> dict[str, Any]:
     return {
         "id": expert.id,
         "rank": f"{place}{' =' if candidate.tied else ''}",
-        "expert": expert.short
-        + (f" (+{len(candidate.same_as)} same)" if candidate.same_as else "")
-        + ("" if expert.runnable else " [not registered]"),
+        "expert": expert.short + (f" (+{len(candidate.same_as)} same)" if candidate.same_as else ""),
         "predicted": candidate.predicted,
         "interval_80": f"{candidate.low:.2f}-{candidate.high:.2f}",
         "p_best": candidate.p_best,
@@ -160,6 +169,7 @@ def _row(place: int, candidate: Candidate) -> dict[str, Any]:
         "params": expert.params,
         "bytes": expert.bytes,
         "license": expert.license + (" [code]" if expert.trusted_code else ""),
+        "where": views.where_is(expert),
         **views.added_columns(candidate),
     }
 

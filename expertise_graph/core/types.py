@@ -218,6 +218,7 @@ class Query:
         kinds: only these of original, fine-tune, adapter, merge, quantised; empty for any.
         race: how many of the most promising are fine-tuned briefly before the answer.
         estimators: names of the transferability estimators that score the experts that are run.
+        starter_knowledge: whether published models and their results elsewhere take part.
     """
 
     top: int = 5
@@ -236,6 +237,7 @@ class Query:
     kinds: tuple[str, ...] = ()
     race: int = 0
     estimators: tuple[str, ...] = ("logme", "ridge_accuracy", "kernel_target_alignment")
+    starter_knowledge: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
         read_inputs,
         read_lines,
     )
+    from expertise_graph.data.row_tables import TableColumn, read_rows, write_rows
     from expertise_graph.data.sampling import DRAW_VERSION, Splits, holdout, stratified_sample
     from expertise_graph.data.splits import SPLITS
 

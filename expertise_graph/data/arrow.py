@@ -45,10 +45,10 @@ def parquet_table(path: Path, *, root: Path | None) -> DataTable:
     Raises:
         DatasetError: when it is no Parquet file.
     """
-    schema = _guard(lambda: pq.read_schema(path), path)
+    schema = guarded(lambda: pq.read_schema(path), path)
 
     def load(name: str, most: int | None) -> list[object]:
-        values: list[object] = _guard(lambda: _parquet_column(path, name, most), path)
+        values: list[object] = guarded(lambda: parquet_column(path, name, most), path)
         return values
 
     return DataTable(path=path, root=root, columns=_columns(schema, {}, load=load, path=path))
@@ -65,7 +65,7 @@ def saved_table(folder: Path, *, root: Path | None) -> DataTable:
     if not names or not all(isinstance(name, str) for name in names):
         raise DatasetError(f"{folder / 'state.json'} lists no data files")
     paths = [below(str(name), folder, root=root) for name in names]
-    table = _guard(lambda: pa.concat_tables([_stream(path) for path in paths]), folder)
+    table = guarded(lambda: pa.concat_tables([_stream(path) for path in paths]), folder)
     features = read_json_in_data(folder / "dataset_info.json").get("features")
 
     limit = _most_bytes(sum(path.stat().st_size for path in paths))
@@ -76,7 +76,7 @@ def saved_table(folder: Path, *, root: Path | None) -> DataTable:
         return _checked(column)
 
     def load(name: str, most: int | None) -> list[object]:
-        values: list[object] = _guard(lambda: cells(name, most), folder)
+        values: list[object] = guarded(lambda: cells(name, most), folder)
         return values
 
     columns = _columns(table.schema, features if isinstance(features, dict) else {}, load=load, path=folder)
@@ -160,8 +160,13 @@ def _embedded_features(schema: Any) -> dict[str, Any]:
     return features if isinstance(features, dict) else {}
 
 
-def _parquet_column(path: Path, name: str, most: int | None) -> list[object]:
-    limit = _most_bytes(path.stat().st_size)
+def parquet_column(path: Path, name: str, most: int | None, *, limit: int | None = None) -> list[object]:
+    """Return the cells of a column, the first ones up to a number, or all.
+
+    Raises:
+        DatasetError: when its values take more memory than `limit`, by default some times the file.
+    """
+    limit = _most_bytes(path.stat().st_size) if limit is None else limit
     # ParquetFile and not read_table, which takes columns from the names of the parent folders.
     with pq.ParquetFile(path) as file:
         if _may_exceed(file.metadata, name, limit):
@@ -306,7 +311,8 @@ def _plain(value: object) -> object:
     return str(value) if isinstance(value, timedelta) else value
 
 
-def _guard(read: Callable[[], Any], path: Path) -> Any:
+def guarded(read: Callable[[], Any], path: Path) -> Any:
+    """Return what is read from a table; what Arrow raises is a DatasetError that names the file."""
     try:
         return read()
     except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError, struct.error) as error:

@@ -5,6 +5,15 @@ from typing import TYPE_CHECKING
 from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
+    from expertise_graph.registry.catalogue import (
+        Catalogue,
+        find_catalogue,
+        install_catalogue,
+        read_catalogue,
+        reference_of,
+        speaks,
+        write_catalogue,
+    )
     from expertise_graph.registry.graph import Graph, build_graph, ego, export, layout
     from expertise_graph.registry.imports.history import import_history
     from expertise_graph.registry.imports.options import (

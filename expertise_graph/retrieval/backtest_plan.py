@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Expert, InvalidInputError, listed, number
+from expertise_graph.core import UNKNOWN, Expert, InvalidInputError, listed, number
 from expertise_graph.registry import File, read_table
 from expertise_graph.retrieval.history import SEEN, History, read_history, trained_by_declaration
+from expertise_graph.retrieval.knowledge import Knowledge
 from expertise_graph.retrieval.results import Results, outcomes_of, results_by_task
 from expertise_graph.store import Store
 
@@ -129,7 +130,7 @@ def read_plan(
         InvalidInputError: when the baseline fits none of the tasks.
     """
     results = results_by_task(store.edges("transfer"))
-    history = read_history(store, [])
+    history = read_history(Knowledge(store, None, UNKNOWN), [])
     names = store.names(history.tasks)
     plan = BacktestPlan(
         by=by,

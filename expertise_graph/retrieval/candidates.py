@@ -13,6 +13,7 @@ from expertise_graph.features import DUPLICATE_CKA, normalise
 from expertise_graph.registry import trained_on
 from expertise_graph.retrieval.evidence import Sample
 from expertise_graph.retrieval.history import SEEN, read_history, trained_by_declaration
+from expertise_graph.retrieval.knowledge import Knowledge
 from expertise_graph.retrieval.search import Pool
 from expertise_graph.retrieval.task_similarity import task_distances, task_vectors
 from expertise_graph.store import Store
@@ -20,13 +21,13 @@ from expertise_graph.store import Store
 Array = NDArray[np.float64]
 
 
-def eligible(store: Store, sample: Sample) -> list[Expert]:
-    """Return the experts of the task's modality that were not trained on its very items.
+def eligible(known: Knowledge, sample: Sample) -> list[Expert]:
+    """Return the experts and known models of the task's modality that were not trained on its very items.
 
     Raises:
         NotFoundError: when there is none.
     """
-    zoo = store.experts(sample.task.modality)
+    zoo, store = known.experts, known.store
     if not zoo:
         shipped = "".join(f"zoo:{name} or " for name in starter.shipped_for(sample.task.modality)[:1])
         raise NotFoundError(
@@ -34,7 +35,7 @@ def eligible(store: Store, sample: Sample) -> list[Expert]:
             f"e.g. {shipped}hf:ORG/NAME"
         )
     seen = trained_on(store, sample.task, seen=store.seen(sample.digests))
-    seen |= trained_by_declaration(store.covariates(names=SEEN), sample.task)
+    seen |= trained_by_declaration(store.covariates(names=SEEN), sample.task) | known.trained_on(sample.task)
     left = [e for e in zoo if e.id not in seen]
     if not left:
         raise NotFoundError(
@@ -84,12 +85,12 @@ def embedded(store: Store, probe_set: str, experts: Iterable[Expert]) -> tuple[l
 
 
 def read_pool(
-    store: Store, probe_set: str, sample: Sample, experts: Sequence[Expert], *, excluded: Set[str]
+    known: Knowledge, probe_set: str, sample: Sample, experts: Sequence[Expert], *, excluded: Set[str]
 ) -> Pool:
     """Return candidates without near-duplicates, and what the registry knows about them.
 
     Args:
-        store: the registry.
+        known: the registry, and published models beside it.
         probe_set: id of the one that embeddings are on.
         sample: of the task.
         experts: the candidates.
@@ -100,9 +101,10 @@ def read_pool(
     """
     # Of near-duplicates one that meets the constraints stands for the others.
     ordered = sorted(experts, key=lambda e: e.id in excluded)
-    known, vectors = embedded(store, probe_set, ordered)
-    kept, stands_for = collapse(known, vectors @ vectors.T)
-    found = [known[i] for i in kept] + [e for e in ordered if not e.runnable]
+    store = known.store
+    placed, vectors = embedded(store, probe_set, ordered)
+    kept, stands_for = collapse(placed, vectors @ vectors.T)
+    found = [placed[i] for i in kept] + [e for e in ordered if not e.runnable]
     if not any(e.id not in excluded for e in found):
         possible = count(sum(e.id not in excluded for e in ordered), "expert")
         raise NotFoundError(
@@ -114,7 +116,7 @@ def read_pool(
     graph = rows @ rows.T
     np.fill_diagonal(graph, 1.0)
     tasks = task_vectors(store, probe_set)
-    history = read_history(store, found, task=sample.task.id, graph=graph, vectors=tasks, computed=False)
+    history = read_history(known, found, task=sample.task.id, graph=graph, vectors=tasks, computed=False)
     return Pool(
         experts=found,
         vectors=rows,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +46,11 @@ class Covariate:
             return np.asarray(alike)
         line = np.nan_to_num(self.values)
         return np.asarray(0.5 * alike + 0.5 * np.outer(line, line))
+
+    def among(self, rows: NDArray[np.bool_]) -> Covariate | None:
+        """Return the covariate of some of the experts, or None where it is known of none of them."""
+        values = self.values[rows]
+        return None if np.isnan(values).all() else replace(self, values=values)
 
 
 def covariates_of(

@@ -15,12 +15,12 @@ from expertise_graph.data import plural_of
 from expertise_graph.retrieval.candidates import embedded
 from expertise_graph.retrieval.forecast import shares
 from expertise_graph.retrieval.history import History, read_history
+from expertise_graph.retrieval.knowledge import Knowledge
 from expertise_graph.retrieval.predict import ExpertPrediction, predict
 from expertise_graph.retrieval.reliability import AFFINITY, EXPECTED, LOGME, RIDGE
 from expertise_graph.retrieval.results import measured
 from expertise_graph.retrieval.scale import standardised_columns
 from expertise_graph.retrieval.task_similarity import task_vectors
-from expertise_graph.store import Store
 
 Array = NDArray[np.float64]
 
@@ -98,10 +98,11 @@ class Explanation:
     would: EffectOfRunning | None
 
 
-def explain(store: Store, probe_set: str, task: Task, expert: Expert) -> Explanation:
-    """Explain the predicted score of an expert on a task that the registry knows.
+def explain(known: Knowledge, probe_set: str, task: Task, expert: Expert) -> Explanation:
+    """Explain the predicted score of an expert, or of a known model, on a task that the registry knows.
 
-    Everything that is stored counts: results, scores of earlier queries, embeddings, covariates.
+    Everything that is stored counts: results, scores of earlier queries, embeddings, covariates; and the
+    published results.
 
     Raises:
         NotFoundError: when nothing at all is known of the task.
@@ -112,18 +113,18 @@ def explain(store: Store, probe_set: str, task: Task, expert: Expert) -> Explana
             f"{task.name} holds {plural_of(task.modality)}, but {expert.short} takes "
             f"{plural_of(expert.modality)}: choose an expert for {plural_of(task.modality)}"
         )
-    history = _history(store, probe_set, task, expert)
+    history = _history(known, probe_set, task, expert)
     target, row = history.tasks.index(task.id), history.experts.index(expert.id)
-    known = any((~np.isnan(a[:, target])).any() for a in history.scores.values())
-    if not known and np.isnan(history.without(target).outcomes).all():
+    scored = any((~np.isnan(a[:, target])).any() for a in history.scores.values())
+    if not scored and np.isnan(history.without(target).outcomes).all():
         raise NotFoundError(
             f"there is no evidence about {task.name!r} yet: no result, and no score of any expert; query its "
             "dataset first"
         )
     found = predict(history, target)
-    names = store.names([*history.experts, *history.tasks])
+    names = known.names([*history.experts, *history.tasks])
     standing = standardised_columns(history.outcomes)[0][row, target]
-    result = measured(store, task).get(expert.id)
+    result = measured(known.store, task).get(expert.id)
     order = np.argsort(-found.mean, kind="stable")
     return Explanation(
         task=task,
@@ -143,15 +144,17 @@ def explain(store: Store, probe_set: str, task: Task, expert: Expert) -> Explana
     )
 
 
-def _history(store: Store, probe_set: str, task: Task, expert: Expert) -> History:
+def _history(known: Knowledge, probe_set: str, task: Task, expert: Expert) -> History:
     """Return what is known, the affinity of every embedded expert to the task included."""
-    zoo = store.experts(where={"modality": {task.modality, expert.modality}})
+    store = known.store
+    others = {task.modality, expert.modality} - {known.modality}
+    zoo = [*known.experts, *store.experts(where={"modality": others})]
     experts, vectors = embedded(store, probe_set, zoo)
     tasks = task_vectors(store, probe_set)
-    known = {e.id for e in experts}
-    rest = [e for e in zoo if e.id not in known]
+    placed = {e.id for e in experts}
+    rest = [e for e in zoo if e.id not in placed]
     graph = vectors @ vectors.T
-    history = read_history(store, [*experts, *rest], task=task.id, graph=graph, vectors=tasks)
+    history = read_history(known, [*experts, *rest], task=task.id, graph=graph, vectors=tasks)
     if task.id not in tasks:
         return history
     affinity = np.full_like(history.outcomes, np.nan)

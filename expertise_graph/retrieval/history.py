@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
@@ -11,11 +12,11 @@ from numpy.typing import NDArray
 
 from expertise_graph.core import UNKNOWN, Expert, Score, Task
 from expertise_graph.retrieval.covariates import Covariate, covariates_of
+from expertise_graph.retrieval.knowledge import Knowledge
 from expertise_graph.retrieval.reliability import NEARNESS, RIDGE
 from expertise_graph.retrieval.results import Results, items_of, outcomes_of, results_by_task
 from expertise_graph.retrieval.scale import ASSUMED_ITEMS, are_fractions, on_open_scale
 from expertise_graph.retrieval.task_similarity import likeness_of, nearness_of, task_distances
-from expertise_graph.store import Store
 
 Array = NDArray[np.float64]
 
@@ -43,6 +44,10 @@ class History:
         modalities: (T,) of the tasks; None if they have one.
         tested: (E, T) items that each outcome was measured on; any number if unknown.
         probed: (E, T) items that the accuracy of each probe was measured on.
+        population: (E,) 1 for published models that results elsewhere tell of, 0 for the others; None if
+            there is one population.
+        gap: by how many deviations the published models are expected to be better where no task compares
+            the two.
     """
 
     experts: tuple[str, ...]
@@ -57,6 +62,8 @@ class History:
     modalities: tuple[str, ...] | None = None
     tested: Array | float = np.inf
     probed: Array | float = np.inf
+    population: NDArray[np.int64] | None = None
+    gap: float = 0.0
 
     def accuracies(self, target: int) -> Array:
         """Return the log-odds (E, T) of accuracies on tasks of the target's modality; NaN for the others."""
@@ -81,7 +88,7 @@ class History:
 
 
 def read_history(
-    store: Store,
+    known: Knowledge,
     experts: Sequence[Expert],
     *,
     task: str | None = None,
@@ -95,7 +102,7 @@ def read_history(
     them.
 
     Args:
-        store: the registry.
+        known: the registry, and published models beside it.
         experts: come first, in this order.
         task: id of a task to be there even if nothing was measured on it.
         graph: cosine of the embeddings of the first so many experts; the rest have none.
@@ -104,17 +111,17 @@ def read_history(
             that fit it as evidence.
     """
     modality = _common({e.modality for e in experts})
-    results, scores = _of_modality(store, modality)
+    results, scores = _of_modality(known, modality)
     tasks = sorted({*results, *(s.task for s in scores), *([task] if task else [])})
     given = [e.id for e in experts]
-    known = {e for r in results.values() for e in r.values} | {s.expert for s in scores}
-    ids = [*given, *sorted(known - set(given))]
+    measured = {e for r in results.values() for e in r.values} | {s.expert for s in scores}
+    ids = [*given, *sorted(measured - set(given))]
     scores = [s for s in scores if computed or s.task != task or not s.n]
     score_arrays = _scores(scores, ids, tasks)
-    nodes, known_tasks = store.experts(where={"id": ids}), store.tasks()
+    nodes, known_tasks = known.nodes(ids), known.tasks()
     of_task = {t.id: t.modality for t in known_tasks}
-    values = _covariates(ids, nodes, store.covariates(ids))
-    distances = store.distances()
+    values = _covariates(ids, nodes, known.covariates(ids))
+    population, distances = known.population(ids), known.store.distances()
     nearness = nearness_of(ids, tasks, values, known_tasks, distances)
     if nearness is not None:
         score_arrays[NEARNESS] = nearness
@@ -126,13 +133,15 @@ def read_history(
         outcomes=np.stack(columns, axis=1) if tasks else oriented,
         scores=score_arrays,
         likeness=likeness_of(score_arrays, task_distances(distances, tasks), tasks, vectors or {}),
-        covariates=covariates_of(ids, values),
+        covariates=_by_population(ids, values, population),
         graph=_padded(graph, len(ids)),
         fractional=np.array([are_fractions(column) for column in oriented.T], dtype=bool),
         metrics=tuple(results[t].metric if t in results else "" for t in tasks),
         modalities=_modalities(tasks, {task or "": modality, **of_task}, results, nodes),
         tested=tested,
         probed=_probed(scores, ids, tasks),
+        population=population,
+        gap=known.gap(_in_order(ids, nodes), population),
     )
 
 
@@ -142,11 +151,11 @@ def _common(modalities: Set[str]) -> str:
     return next(iter(known)) if len(known) == 1 else UNKNOWN
 
 
-def _of_modality(store: Store, modality: str) -> tuple[dict[str, Results], list[Score]]:
+def _of_modality(known: Knowledge, modality: str) -> tuple[dict[str, Results], list[Score]]:
     """Return results by task and scores, without those of nodes known to be of another modality."""
-    edges, scores = store.edges("transfer"), store.scores()
+    edges, scores = known.results(), known.store.scores()
     if modality != UNKNOWN:
-        nodes: list[Expert | Task] = [*store.experts(), *store.tasks()]
+        nodes: list[Expert | Task] = [*known.store.experts(), *known.tasks()]
         others = {node.id for node in nodes if node.modality not in (modality, UNKNOWN)}
         edges = [e for e in edges if e.source not in others and e.target not in others]
         scores = [s for s in scores if s.expert not in others and s.task not in others]
@@ -203,12 +212,40 @@ def _covariates(
     for expert in ids:
         own: dict[str, str | float] = {}
         node = nodes.get(expert)
-        if node is not None and node.runnable:
+        if node is not None:
             own = {"params": float(node.params), "dim": float(node.dim), "architecture": node.architecture}
-            own |= {"base_model": node.base_model} if node.base_model else {}
-            own |= {"datasets": " ".join(node.datasets)} if node.datasets else {}
+            own |= {"base_model": node.base_model or "", "datasets": " ".join(node.datasets)}
+            own |= {"released": _year(str(node.meta.get("released") or ""))}
+            own = {name: value for name, value in own.items() if value and value != UNKNOWN}
         found[expert] = own | dict(given.get(expert, {}))
     return found
+
+
+def _by_population(
+    ids: Sequence[str],
+    values: Mapping[str, Mapping[str, str | float]],
+    population: NDArray[np.int64] | None,
+) -> tuple[Covariate, ...]:
+    """Return the covariates of each population, in its own units; NaN for the experts of the other."""
+    if population is None:
+        return covariates_of(ids, values)
+    found: list[Covariate] = []
+    for one in np.unique(population):
+        inside = {e: values[e] for e, of in zip(ids, population, strict=True) if of == one}
+        found += covariates_of(ids, inside)
+    return tuple(found)
+
+
+def _year(date: str) -> float:
+    """Return the year of a date as it is written in ISO 8601, with the month as a fraction; 0 if none is."""
+    match = re.match(r"(\d{4})(?:-(\d{2}))?", date)
+    return float(match[1]) + (float(match[2] or 1) - 1.0) / 12.0 if match else 0.0
+
+
+def _in_order(ids: Sequence[str], nodes: Iterable[Expert]) -> list[Expert | None]:
+    """Return the node of each expert, None where it is not known."""
+    by_id = {node.id: node for node in nodes}
+    return [by_id.get(expert) for expert in ids]
 
 
 def _padded(graph: Array | None, n: int) -> Array | None:

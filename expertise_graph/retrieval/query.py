@@ -26,6 +26,7 @@ from expertise_graph.core import (
 )
 from expertise_graph.data import Columns, Inputs, LabelledData
 from expertise_graph.features import SKETCH_SEED, Context
+from expertise_graph.registry import Catalogue
 from expertise_graph.retrieval.acquisition import next_expert, run_landmarks
 from expertise_graph.retrieval.baseline import raw_baseline
 from expertise_graph.retrieval.candidates import draw, eligible, embedded, read_pool, recall
@@ -39,6 +40,7 @@ from expertise_graph.retrieval.evidence import (
     draw_sample,
     stored_evidence,
 )
+from expertise_graph.retrieval.knowledge import Knowledge
 from expertise_graph.retrieval.posterior import Posterior, infer
 from expertise_graph.retrieval.ranking import rank
 from expertise_graph.retrieval.results import Measured, measured, results_of_removed
@@ -96,16 +98,18 @@ def answer_query(
     query: Query,
     *,
     probes: Inputs,
+    catalogue: Catalogue | None = None,
     columns: Columns | None = None,
     race: RaceFunction | None = None,
 ) -> Ranking:
-    """Return the ranking of the registered experts for a dataset.
+    """Return the ranking of the registered experts, and of known models, for a dataset.
 
     Args:
         context: the store is read, and keeps the task, its embedding, scores and features.
         data: a stratified sample of it is looked at, test items left out.
         query: budget, constraints, estimators.
         probes: the current probe set of the modality; its hash is its id.
+        catalogue: published models that take part by their results elsewhere; None for none.
         columns: how the dataset is read, for the command to go on with.
         race: called when the budget is used up, and not when the search was interrupted.
 
@@ -117,15 +121,16 @@ def answer_query(
     """
     runner = ProbeRunner(context=context, probes=probes, estimators=query.estimators)
     store, sample = context.store, draw_sample(data, query)
-    search = open_search(store, sample, query, runner=runner, progress=context.progress, size=POOL)
-    posterior = without_failed(store, search, explore(search))
+    known = Knowledge(store, catalogue, sample.task.modality)
+    search = open_search(known, sample, query, runner=runner, progress=context.progress, size=POOL)
+    posterior = without_failed(search, explore(search))
     _store_task(store, search, posterior)
     if race is not None and not search.interrupted:
-        posterior = without_failed(store, search, _after_race(search, posterior, race))
+        posterior = without_failed(search, _after_race(search, posterior, race))
     notes = [*runner.unmeasured.values(), *results_of_removed(store, sample.task)]
     if data.stand_in:
         notes.append(f"experts were ranked by how well they tell apart {data.stand_in}")
-    posterior = _without_changed(store, search, posterior)
+    posterior = _without_changed(search, posterior)
     ranking = rank(search, posterior, raw_baseline(store, sample), columns=columns, notes=notes)
     cut = context.prober.note(ranking.best.expert, sample.inputs)
     return replace(ranking, notes=(*ranking.notes, cut)) if cut else ranking
@@ -142,6 +147,8 @@ def ask_within(ask: Ask, data: LabelledData, query: Query, *, left: float) -> tu
     """
     short = min(SHORT_SHARE * left, SHORT_SECONDS)
     seconds = min(max(QUERY_SHARE * left, short, LEAST_SECONDS), QUERY_MOST)
+    # A training starts from what is here.
+    query = replace(query, starter_knowledge=False)
     timed = replace(query, budget=None, seconds=seconds)
     try:
         return ask(data, timed), timed
@@ -153,7 +160,7 @@ def ask_within(ask: Ask, data: LabelledData, query: Query, *, left: float) -> tu
 
 
 def open_search(
-    store: Store,
+    known: Knowledge,
     sample: Sample,
     query: Query,
     *,
@@ -170,7 +177,7 @@ def open_search(
         NotFoundError: as `answer_query`.
     """
     started = time.perf_counter()
-    zoo = eligible(store, sample)
+    zoo, store = eligible(known, sample), known.store
     failed = store.failures(sample.task.id)
     failed = {e.id: failed[e.id] for e in zoo if e.id in failed}
     zoo = [e for e in zoo if e.id not in failed]
@@ -192,7 +199,8 @@ def open_search(
         runner=runner,
         sample=sample,
         query=query,
-        pool=read_pool(store, runner.probe_set, sample, drawn, excluded=excluded.keys()),
+        known=known,
+        pool=read_pool(known, runner.probe_set, sample, drawn, excluded=excluded.keys()),
         excluded=excluded,
         evidence=stored,
         results=results,
@@ -202,18 +210,18 @@ def open_search(
     )
     if len(zoo) > size:
         run_landmarks(search)
-        recalled = _recalled(store, search, zoo, size)
-        search.change_pool(read_pool(store, runner.probe_set, sample, recalled, excluded=excluded.keys()))
+        recalled = _recalled(search, zoo, size)
+        search.change_pool(read_pool(known, runner.probe_set, sample, recalled, excluded=excluded.keys()))
     return search
 
 
-def _recalled(store: Store, search: ExpertSearch, zoo: list[Expert], size: int) -> list[Expert]:
+def _recalled(search: ExpertSearch, zoo: list[Expert], size: int) -> list[Expert]:
     """Return the experts of a large zoo that promise most, and a few of those that a constraint excludes."""
     posterior = infer(search)
-    known, vectors = embedded(store, search.runner.probe_set, zoo)
+    placed, vectors = embedded(search.known.store, search.runner.probe_set, zoo)
     near: dict[str, float] = {}
     if posterior.task_vector is not None:
-        near = dict(zip((e.id for e in known), (vectors @ posterior.task_vector).tolist(), strict=True))
+        near = dict(zip((e.id for e in placed), (vectors @ posterior.task_vector).tolist(), strict=True))
     results = posterior.prediction.forecast.results
     means = posterior.prediction.mean.tolist()
     promise = {e: m for e, m, n in zip(search.pool.history.experts, means, results, strict=True) if n}
@@ -247,7 +255,7 @@ def explore(search: ExpertSearch) -> Posterior:
     return posterior
 
 
-def without_failed(store: Store, search: ExpertSearch, posterior: Posterior) -> Posterior:
+def without_failed(search: ExpertSearch, posterior: Posterior) -> Posterior:
     """Return the posterior without the experts that failed; their near-duplicates are candidates again.
 
     Raises:
@@ -257,15 +265,17 @@ def without_failed(store: Store, search: ExpertSearch, posterior: Posterior) -> 
     if not any(e.id in search.failed for e in pool.experts):
         return posterior
     ids = {e.id for e in pool.experts} | {name for names in pool.stands_for.values() for name in names}
-    left = store.experts(where={"id": ids - search.failed.keys()})
+    left = search.known.nodes(ids - search.failed.keys())
     if not any(e.id not in search.excluded for e in left):
         raise _none_left(search.unusable)
     excluded = search.excluded.keys()
-    search.change_pool(read_pool(store, search.runner.probe_set, search.sample, left, excluded=excluded))
+    search.change_pool(
+        read_pool(search.known, search.runner.probe_set, search.sample, left, excluded=excluded)
+    )
     return infer(search)
 
 
-def _without_changed(store: Store, search: ExpertSearch, posterior: Posterior) -> Posterior:
+def _without_changed(search: ExpertSearch, posterior: Posterior) -> Posterior:
     """Return the posterior without experts that would be listed and whose files are others now."""
     while True:
         experts, unsound = search.pool.experts, False
@@ -276,7 +286,7 @@ def _without_changed(store: Store, search: ExpertSearch, posterior: Posterior) -
             unsound |= not search.is_sound(expert)
         if not unsound:
             return posterior
-        posterior = without_failed(store, search, posterior)
+        posterior = without_failed(search, posterior)
 
 
 def _none_left(reasons: Mapping[str, str]) -> SourceError:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from expertise_graph.core import Baseline, Candidate, Command, Excluded, Expert, Ranking, count
 from expertise_graph.data import Columns
+from expertise_graph.retrieval.knowledge import is_known_model
 from expertise_graph.retrieval.posterior import Posterior
 from expertise_graph.retrieval.predict import complementary, listing, tied
 from expertise_graph.retrieval.reliability import LOGME, RIDGE
@@ -155,7 +156,8 @@ def _evidence(search: ExpertSearch, posterior: Posterior, index: int) -> tuple[s
     if not np.isnan(posterior.affinity[index]):
         reasons.append(f"similarity to the task {posterior.affinity[index]:.2f}")
     if not expert.runnable:
-        reasons.append("known from imported metadata only")
+        published = is_known_model(expert)
+        reasons.append("published results only" if published else "known from imported metadata only")
     return tuple(reasons) or ("no evidence yet",)
 
 

@@ -27,6 +27,7 @@ from expertise_graph.core import (
 from expertise_graph.retrieval.evidence import Evidence, Runner, Sample
 from expertise_graph.retrieval.forecast import residuals_of
 from expertise_graph.retrieval.history import History
+from expertise_graph.retrieval.knowledge import Knowledge
 from expertise_graph.retrieval.results import Measured
 
 Array = NDArray[np.float64]
@@ -75,6 +76,7 @@ class ExpertSearch:
     """One query under way.
 
     Attributes:
+        known: the registry, and published models beside it.
         excluded: the constraints that keep an expert out of the answer, by id.
         evidence: scores of the experts that were run on the sample, here or in an earlier query.
         results: of fine-tuning on the very task, by expert.
@@ -89,6 +91,7 @@ class ExpertSearch:
     runner: Runner
     sample: Sample
     query: Query
+    known: Knowledge
     pool: Pool
     excluded: Mapping[str, tuple[str, ...]]
     evidence: dict[str, Evidence]

@@ -6,6 +6,7 @@ from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
     from expertise_graph.starter.contents import (
+        catalogue_folder,
         fine_tunes,
         probe_files,
         shipped,

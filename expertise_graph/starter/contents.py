@@ -1,4 +1,4 @@
-"""The files that come with the package: small experts, probe sets, example tasks, results of fine-tunes."""
+"""The files that come with the package: small experts, probe sets, example tasks, results, known models."""
 
 from __future__ import annotations
 
@@ -49,6 +49,12 @@ def fine_tunes() -> Path:
     """
     with as_file(files(__package__)) as root:
         return root / "results" / "fine-tunes.csv"
+
+
+def catalogue_folder() -> Path:
+    """Return the folder of the catalogue of known models (scripts/build_catalogue)."""
+    with as_file(files(__package__)) as root:
+        return root / "catalogue"
 
 
 def _entries(folder_name: str) -> list[Path]:

@@ -10,6 +10,7 @@ from expertise_graph.features.context import Context
 from expertise_graph.features.probing import Prober
 from expertise_graph.retrieval.evidence import ProbeRunner, Sample
 from expertise_graph.retrieval.history import History
+from expertise_graph.retrieval.knowledge import Knowledge
 from expertise_graph.retrieval.reliability import ALIGNMENT, LOGME, RIDGE
 from expertise_graph.retrieval.search import ExpertSearch, Pool
 from tests.nodes import expert, task
@@ -59,13 +60,13 @@ def search(
     experts = experts or [expert(f"e{i}") for i in range(len(vectors))]
     graph = vectors @ vectors.T
     np.fill_diagonal(graph, 1.0)
-    known = history(experts, outcomes, graph=graph)
+    found = history(experts, outcomes, graph=graph)
     pool = Pool(
         experts=experts,
         vectors=vectors,
         stands_for=stands_for or {},
-        history=known,
-        target=len(known.tasks) - 1,
+        history=found,
+        target=len(found.tasks) - 1,
         distances=None,
         task_vectors={},
     )
@@ -73,6 +74,7 @@ def search(
         runner=runner(store),
         sample=sample(),
         query=query or Query(),
+        known=Knowledge(store, None, "image"),
         pool=pool,
         excluded=excluded or {},
         evidence={},

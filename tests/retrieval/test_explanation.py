@@ -11,6 +11,7 @@ from expertise_graph.core.types import Edge, Query
 from expertise_graph.features import probe_sets as probes
 from expertise_graph.registry.imports.options import HistoryOptions
 from expertise_graph.retrieval.explanation import explain
+from expertise_graph.retrieval.knowledge import Knowledge
 from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.conftest import IMAGE_EXPERTS
@@ -41,7 +42,8 @@ def remember(zoo):
 
 
 def asked(zoo, task, name):
-    return explain(zoo.store, probes.current(zoo.store, "image").id, task, zoo.store.find_expert(name))
+    known = Knowledge(zoo.store, None, "image")
+    return explain(known, probes.current(zoo.store, "image").id, task, zoo.store.find_expert(name))
 
 
 def test_parts_add_up_to_the_prediction(zoo, letters):

@@ -15,6 +15,7 @@ from expertise_graph.registry.imports.options import (
 )
 from expertise_graph.registry.imports.values import import_distances, import_meta, import_scores
 from expertise_graph.retrieval.history import History, read_history, trained_by_declaration
+from expertise_graph.retrieval.knowledge import Knowledge
 from expertise_graph.retrieval.reliability import NEARNESS
 from expertise_graph.retrieval.results import RACE, results_by_task, results_of
 from expertise_graph.retrieval.task_similarity import task_distances
@@ -82,7 +83,7 @@ def test_a_race_counts_where_there_is_nothing_else():
 def test_results_become_log_odds_and_losses_stay(store, given):
     text = "expert,task,metric,value\na,x,accuracy,0.5\nb,x,accuracy,0.9\na,y,loss,2.5\n"
     given(import_history, text, HistoryOptions(lower_is_better=("loss",)))
-    found = read_history(store, [])
+    found = read_history(Knowledge(store, None, "image"), [])
     assert found.experts == ("meta:a", "meta:b")
     assert found.tasks == ("task:meta:x", "task:meta:y")
     np.testing.assert_allclose(found.outcomes, [[0.0, -2.5], [np.log(9.0), NAN]], atol=1e-12)
@@ -97,7 +98,7 @@ def test_the_experts_asked_for_come_first_and_a_new_task_is_there(store, given):
     store.put_expert(expert("z"))
     store.put_task(task("new"))
     given(import_history, "expert,task,metric,value\na,x,accuracy,0.5\n", HistoryOptions())
-    found = read_history(store, [expert("z")], task="task:new", graph=np.eye(1))
+    found = read_history(Knowledge(store, None, "image"), [expert("z")], task="task:new", graph=np.eye(1))
     assert found.experts == ("dir:z", "meta:a")
     assert found.tasks == ("task:meta:x", "task:new")
     np.testing.assert_array_equal(found.outcomes, [[NAN, NAN], [0.0, NAN]])
@@ -105,7 +106,7 @@ def test_the_experts_asked_for_come_first_and_a_new_task_is_there(store, given):
 
 
 def test_an_empty_registry_gives_empty_arrays(store):
-    found = read_history(store, [])
+    found = read_history(Knowledge(store, None, "image"), [])
     assert (found.experts, found.tasks, found.outcomes.shape) == ((), (), (0, 0))
 
 
@@ -120,7 +121,7 @@ def test_scores_are_arrays_by_estimator_and_order_the_tasks(store, given):
         if (i, j) != (11, 2)
     ]
     given(import_scores, "\n".join(["expert,task,estimator,value", *rows]), ScoreOptions())
-    found = read_history(store, [])
+    found = read_history(Knowledge(store, None, "image"), [])
     np.testing.assert_array_equal(found.scores["logme"][:11], values[:11])
     assert np.isnan(found.scores["logme"][11, 2])
     alike = found.likeness["scores"]
@@ -136,7 +137,7 @@ def test_distances_become_likeness_above_the_usual(store, given):
         "expert,task,metric,value\na,x,accuracy,0.5\na,y,accuracy,0.5\na,z,accuracy,0.5\na,w,accuracy,0.5\n"
     )
     given(import_history, rows, HistoryOptions())
-    found = read_history(store, [])
+    found = read_history(Knowledge(store, None, "image"), [])
     names = [t.removeprefix("task:meta:") for t in found.tasks]
     w, x, y, z = (names.index(name) for name in "wxyz")
     # Both directions have the mean of both; the unit is the median distance.
@@ -153,7 +154,7 @@ def test_distances_that_are_all_equal_or_zero_tell_nothing_alike(store, given):
     given(import_distances, "task,other,distance\nx,y,0\nx,z,0\ny,z,0\n", DistanceOptions())
     rows = "\n".join(f"a,{t},accuracy,0.5" for t in "xyz")
     given(import_history, f"expert,task,metric,value\n{rows}\n", HistoryOptions())
-    found = read_history(store, [])
+    found = read_history(Knowledge(store, None, "image"), [])
     assert np.isfinite(found.likeness["distance"]).all()
 
 
@@ -163,7 +164,7 @@ def test_an_experts_source_is_as_near_as_its_data(store, given):
     given(import_history, "\n".join(["expert,task,metric,value", *rows]), HistoryOptions())
     about = "expert,trained,kind\na,source,q\nb,other,q\nc,unheard-of,q\n"
     given(import_meta, about, ImportOptions())
-    found = read_history(store, [])
+    found = read_history(Knowledge(store, None, "image"), [])
     np.testing.assert_array_equal(found.scores[NEARNESS], [[-1.0, -2.0], [-7.0, NAN], [NAN, NAN]])
     # It is no score of features: tasks are not alike for it.
     assert "scores" not in found.likeness
@@ -181,7 +182,7 @@ def test_task_embeddings_are_a_likeness(store, given):
     rows = "expert,task,metric,value\na,x,accuracy,0.5\na,y,accuracy,0.5\na,z,accuracy,0.5\n"
     given(import_history, rows, HistoryOptions())
     vectors = {"task:meta:x": np.array([1.0, 0.0]), "task:meta:y": np.array([0.6, 0.8])}
-    alike = read_history(store, [], vectors=vectors).likeness["embedding"]
+    alike = read_history(Knowledge(store, None, "image"), [], vectors=vectors).likeness["embedding"]
     assert alike[0, 1] == pytest.approx(0.6)
     assert np.isnan(alike[0, 2])
     np.testing.assert_array_equal(np.diag(alike), np.ones(3))
@@ -213,7 +214,7 @@ def test_the_items_metric_and_modality_of_a_result_are_read(store, given):
     text = header + "z,y,r2,.9,40,0\nz,w,accuracy,.9,40,0\nz,w,accuracy,.5,60,1\n"
     given(import_history, text, HistoryOptions())
     given(import_scores, "expert,task,estimator,value\nz,w,ridge_accuracy,.8\n", ScoreOptions())
-    found = read_history(store, [])
+    found = read_history(Knowledge(store, None, "image"), [])
     assert found.tasks == ("task:meta:w", "task:meta:x", "task:meta:y")
     assert (found.metrics, found.modalities) == (("accuracy", "accuracy", "r2"), ("text", "unknown", "text"))
     row = [found.experts.index(name) for name in ("meta:a", "meta:b", "dir:z")]

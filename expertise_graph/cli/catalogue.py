@@ -1,0 +1,135 @@
+"""Commands about published models that are known without being registered: catalogue ls, show, update."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from expertise_graph import views
+from expertise_graph.cli.app import CommandContext, app, pass_context
+from expertise_graph.cli.output import emit, emit_json, listing_options, shown
+from expertise_graph.cli.parameters import Count
+from expertise_graph.core import count, printable
+
+_SORTS = ("model", "params", "bytes", "released", "results")
+
+
+@app.group()
+def catalogue() -> None:
+    """Published models that are known from the start, with public results on them."""
+
+
+@catalogue.command("ls")
+@click.option("--modality", help="Only models of this modality, e.g. image, text.")
+@click.option("--license", "license_", metavar="SPDX", help="Only models with this licence, e.g. apache-2.0.")
+@click.option("--language", metavar="CODE", help="Only models for this language, e.g. de or deu.")
+@click.option("--max-params", type=Count(), help="Only models with at most this many parameters, e.g. 150M.")
+@click.option("--task", metavar="NAME", help="Only models with a result on this task, e.g. mteb/EuroSAT.")
+@click.option(
+    "--sort",
+    type=click.Choice(_SORTS),
+    default="model",
+    show_default=True,
+    help="Column to sort by: names and parameters ascending, dates and results descending.",
+)
+@listing_options
+@pass_context
+def catalogue_ls(context: CommandContext, /, style: str | None, sort: str, **given: Any) -> None:
+    """List the known models.
+
+    RESULTS counts the public results on a model; with --task the value of that one is shown instead.
+
+    \b
+    Example:
+      expertise-graph catalogue ls --modality image --license apache-2.0 --sort params
+    """
+    with context.workspace() as workspace:
+        found = workspace.known_models(
+            modality=given["modality"],
+            license=given["license_"],
+            language=given["language"],
+            max_params=given["max_params"],
+            task=given["task"],
+        )
+    rows = [views.known_model_json(model) for model in found]
+    rows.sort(key=lambda row: _order(row, sort))
+    emit(
+        [{**row, "id": row["model"], "languages": _languages(row["languages"])} for row in rows]
+        if style is None
+        else [{**row, "id": row["model"]} for row in rows],
+        style,
+        columns=(
+            "model",
+            "modality",
+            "params",
+            "bytes",
+            "license",
+            "languages",
+            "released",
+            "results",
+            "where",
+        ),
+    )
+
+
+def _order(row: dict[str, Any], sort: str) -> tuple[Any, ...]:
+    value = row[sort]
+    if sort == "released":
+        # The newest first; text cannot be negated.
+        return (value is None, tuple(-ord(letter) for letter in value or ""), row["model"])
+    return (value is None, -value if sort == "results" else value, row["model"])
+
+
+def _languages(codes: list[str]) -> str:
+    return ", ".join(codes) if len(codes) <= 3 else count(len(codes), "language")
+
+
+@catalogue.command("show")
+@click.argument("model")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def catalogue_show(context: CommandContext, model: str, as_json: bool) -> None:
+    """Show a known model with the public results on it.
+
+    \b
+    Example:
+      expertise-graph catalogue show hf:facebook/dinov2-small
+    """
+    with context.workspace() as workspace:
+        found = [views.known_model_details_json(m) for m in workspace.known_model(model)]
+    if as_json:
+        emit_json(found)
+        return
+    for content in found:
+        results = content.pop("measured")
+        emit(
+            [{"field": k, "value": shown(k, v)} for k, v in content.items()], None, columns=("field", "value")
+        )
+        if results:
+            emit(results, None, columns=("task", "metric", "value", "source"), title="results elsewhere")
+
+
+@catalogue.command("update")
+@click.argument("source")
+@pass_context
+def catalogue_update(context: CommandContext, source: str) -> None:
+    """Use the catalogue at SOURCE in this workspace.
+
+    SOURCE is a folder, or hf:ORG/DATASET[@REVISION], with a catalogue.json and its tables. It is verified and
+    copied to catalogue/ of the workspace; remove that folder to go back to the catalogue of the package.
+
+    \b
+    Example:
+      expertise-graph catalogue update ./our-catalogue
+    """
+    with context.workspace() as workspace:
+        before, after = workspace.update_catalogue(source)
+    old = "none" if before is None else before.version
+    click.echo(
+        printable(
+            f"catalogue {after.version} instead of {old}: {count(len(after.models), 'model')}, "
+            f"{count(len(after.results), 'result')}"
+        ),
+        err=True,
+    )

@@ -1,0 +1,323 @@
+"""The catalogue: published models that are known by what is written about them, with public results."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from expertise_graph import starter
+from expertise_graph.core import (
+    METADATA,
+    UNKNOWN,
+    DatasetError,
+    Edge,
+    Expert,
+    InvalidInputError,
+    NotFoundError,
+    Task,
+    did_you_mean,
+    new_folder,
+    read_json,
+    setting,
+    sha256_of_file,
+    write_json,
+)
+from expertise_graph.data import TableColumn, read_rows, write_rows
+from expertise_graph.registry.imports.names import named_task
+
+CATALOGUE_VARIABLE, NO_CATALOGUE = "EXPERTISE_GRAPH_CATALOGUE", "none"
+"""Environment variable that names the folder of a catalogue, and its value for none."""
+
+FORMAT = 1
+METHOD = "published"
+"""Method of edges from the catalogue; where each is from stands in its `meta`."""
+
+_MANIFEST = "catalogue.json"
+# Rows and bytes of a column that a catalogue may have: ten times what ships, as others may be made elsewhere.
+_MOST_ROWS, _MOST_BYTES = 1_000_000, 1 << 28
+_TABLES: Mapping[str, tuple[TableColumn, ...]] = {
+    "models": (
+        TableColumn("model"),
+        TableColumn("modality"),
+        TableColumn("params", "whole", optional=True),
+        TableColumn("bytes", "whole", optional=True),
+        TableColumn("dim", "whole", optional=True),
+        TableColumn("license"),
+        TableColumn("revision", optional=True),
+        TableColumn("languages", "strings"),
+        TableColumn("max_tokens", "whole", optional=True),
+        TableColumn("trained_on", "strings"),
+        TableColumn("pretraining"),
+        TableColumn("gated", "flag"),
+        TableColumn("remote_code", "flag"),
+        TableColumn("base_model", optional=True),
+        TableColumn("released", optional=True),
+        TableColumn("safetensors", "flag", optional=True),
+        TableColumn("source"),
+    ),
+    "results": (
+        TableColumn("model"),
+        TableColumn("modality"),
+        TableColumn("task"),
+        TableColumn("metric"),
+        TableColumn("value", "number"),
+        TableColumn("method"),
+        TableColumn("source"),
+    ),
+    "tasks": (TableColumn("task"), TableColumn("kind"), TableColumn("license")),
+}
+# What a node keeps of a row beside its own fields.
+_META = ("languages", "max_tokens", "trained_on", "pretraining", "gated", "remote_code", "released")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Catalogue:
+    """Known models as nodes without weights, the tasks they were measured on, and the results as edges.
+
+    Attributes:
+        version: date of what it was made from.
+        models: a node for each modality of a model; its name is what `register` takes.
+        tasks: known by name only.
+        results: transfer edges; `meta["origin"]` says where each is from.
+    """
+
+    version: str
+    models: tuple[Expert, ...]
+    tasks: tuple[Task, ...]
+    results: tuple[Edge, ...]
+
+    @cached_property
+    def by_name(self) -> dict[tuple[str, str], Expert]:
+        """The models by name and modality."""
+        return {(m.name, m.modality): m for m in self.models}
+
+    @cached_property
+    def _by_model(self) -> dict[str, list[Edge]]:
+        found: dict[str, list[Edge]] = {}
+        for edge in self.results:
+            found.setdefault(edge.source, []).append(edge)
+        return found
+
+    def results_of(self, model: Expert) -> list[Edge]:
+        """Return the results of a model."""
+        return self._by_model.get(model.id, [])
+
+    def find(self, text: str) -> list[Expert]:
+        """Return the nodes of the one model that a name, or its part after the scheme or the owner, means.
+
+        Raises:
+            NotFoundError: for none or several.
+        """
+        wanted = text.casefold()
+        for called in (str, _without_scheme, _without_owner):
+            found = {m.name for m in self.models if called(m.name).casefold() == wanted}
+            if len(found) > 1:
+                raise NotFoundError(f"{text!r} names {', '.join(sorted(found))}: give the whole name")
+            if found:
+                return [m for m in self.models if m.name in found]
+        names = sorted({m.name for m in self.models} | {m.name.rpartition("/")[2] for m in self.models})
+        raise NotFoundError(
+            f"no known model {text!r} among {len({m.name for m in self.models})}.{did_you_mean(text, names)}"
+        )
+
+
+def _without_scheme(name: str) -> str:
+    return name.partition(":")[2]
+
+
+def _without_owner(name: str) -> str:
+    return name.rpartition("/")[2]
+
+
+def find_catalogue(workspace: Path | None = None) -> Catalogue | None:
+    """Return the catalogue in use: that of the environment, of the workspace, or the shipped one.
+
+    Args:
+        workspace: folder whose ``catalogue/`` counts before the shipped one.
+
+    Raises:
+        NotFoundError, DatasetError: when it is not there, or damaged.
+    """
+    given = os.environ.get(CATALOGUE_VARIABLE)
+    if given == NO_CATALOGUE:
+        return None
+    if given:
+        return read_catalogue(Path(given).expanduser())
+    own = None if workspace is None else workspace / "catalogue"
+    return read_catalogue(own if own and (own / _MANIFEST).is_file() else starter.catalogue_folder())
+
+
+def write_catalogue(
+    folder: Path,
+    *,
+    models: Iterable[Mapping[str, Any]],
+    results: Iterable[Mapping[str, Any]],
+    tasks: Iterable[Mapping[str, Any]],
+    version: str,
+) -> None:
+    """Write a catalogue: three tables, and a manifest with their checksums.
+
+    Args:
+        folder: made where it is missing.
+        models: rows, see docs/catalogue.md for the columns.
+        results: rows; of models that are among them.
+        tasks: rows.
+        version: date of what it was made from.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    given = {"models": list(models), "results": list(results), "tasks": list(tasks)}
+    manifest: dict[str, Any] = {"format": FORMAT, "version": version, "tables": {}}
+    for name, rows in given.items():
+        path = folder / f"{name}.parquet"
+        write_rows(path, _TABLES[name], rows)
+        manifest["tables"][name] = {"rows": len(rows), "sha256": sha256_of_file(path)}
+    write_json(folder / _MANIFEST, manifest)
+
+
+def read_catalogue(folder: Path) -> Catalogue:
+    """Return the catalogue in a folder, its checksums verified; read once a process.
+
+    Raises:
+        NotFoundError: when there is none.
+        DatasetError: when a file is not what was written, or a later version wrote it.
+    """
+    path = folder / _MANIFEST
+    if not path.is_file():
+        raise NotFoundError(f"{folder} holds no catalogue: there is no {_MANIFEST}")
+    return _read(folder, sha256_of_file(path))
+
+
+@lru_cache(maxsize=2)
+def _read(folder: Path, _: str) -> Catalogue:
+    manifest = read_json(folder / _MANIFEST)
+    if manifest.get("format") != FORMAT:
+        raise DatasetError(
+            f"the catalogue in {folder} has format {manifest.get('format')!r}, this version reads {FORMAT}: "
+            "update the package, or the catalogue"
+        )
+    rows = {name: _rows(folder, name, manifest["tables"].get(name, {})) for name in _TABLES}
+    models = {(m["model"], m["modality"]): _node(m) for m in rows["models"]}
+    results = [r for r in rows["results"] if (r["model"], r["modality"]) in models]
+    tasks = {r["task"]: _task(r["task"], r["modality"]) for r in results}
+    return Catalogue(
+        version=str(manifest.get("version")),
+        models=tuple(models.values()),
+        tasks=tuple(tasks.values()),
+        results=tuple(_edge(r, models[r["model"], r["modality"]], tasks[r["task"]]) for r in results),
+    )
+
+
+def _rows(folder: Path, name: str, expected: Mapping[str, Any]) -> list[dict[str, Any]]:
+    path, count = folder / f"{name}.parquet", expected.get("rows")
+    whole = isinstance(count, int) and 0 <= count <= _MOST_ROWS
+    if not whole or not path.is_file() or sha256_of_file(path) != expected.get("sha256"):
+        raise DatasetError(
+            f"the catalogue in {folder} is damaged: {path.name} is not what was written; "
+            "update it, or remove it"
+        )
+    return read_rows(path, _TABLES[name], rows=int(str(count)), most_bytes=_MOST_BYTES)
+
+
+def _node(row: Mapping[str, Any]) -> Expert:
+    meta = {name: row[name] for name in _META if row[name] not in (None, "", [], False)}
+    return Expert(
+        id=f"known:{row['modality']}:{row['model']}",
+        name=row["model"],
+        source=METADATA,
+        locator=row["model"],
+        modality=row["modality"],
+        architecture=UNKNOWN,
+        params=row["params"] or 0,
+        bytes=row["bytes"] or 0,
+        dim=row["dim"] or 0,
+        weights_sha="",
+        preprocessing_sha="",
+        revision=row["revision"],
+        license=row["license"],
+        base_model=row["base_model"],
+        datasets=tuple(row["trained_on"]),
+        weights_format="safetensors" if row["safetensors"] else UNKNOWN,
+        meta={**meta, "origin": row["source"]},
+    )
+
+
+def _task(name: str, modality: str) -> Task:
+    node = named_task(name)
+    return Task(id=node.id, name=name, modality=modality, classes=(), n=0, locator="")
+
+
+def _edge(row: Mapping[str, Any], model: Expert, task: Task) -> Edge:
+    return Edge(
+        kind="transfer",
+        source=model.id,
+        target=task.id,
+        weight=row["value"],
+        metric=row["metric"],
+        method=METHOD,
+        version=row["method"],
+        meta={"origin": row["source"], "task": row["task"]},
+    )
+
+
+def install_catalogue(source: Path, workspace: Path) -> Catalogue:
+    """Copy a catalogue, verified, to the ``catalogue/`` of a workspace, whole or not at all; return it.
+
+    Raises:
+        NotFoundError, DatasetError: as `read_catalogue`.
+    """
+    found, target = read_catalogue(source), workspace / "catalogue"
+    with new_folder(workspace / "catalogue.new") as folder:
+        for name in (_MANIFEST, *(f"{table}.parquet" for table in _TABLES)):
+            shutil.copyfile(source / name, folder / name)
+        read_catalogue(folder)
+    # Between the two the shipped catalogue is in use.
+    shutil.rmtree(target, ignore_errors=True)
+    (workspace / "catalogue.new").rename(target)
+    return found
+
+
+# Codes of two letters (ISO 639-1) of what the catalogue has in three (639-3).
+_TWO_LETTERS: Mapping[str, tuple[str, ...]] = {
+    "ar": ("ara", "arb"), "bg": ("bul",), "bn": ("ben",), "cs": ("ces",), "da": ("dan",), "de": ("deu",),
+    "el": ("ell",), "en": ("eng",), "es": ("spa",), "et": ("est",), "fa": ("fas", "pes"), "fi": ("fin",),
+    "fr": ("fra",), "he": ("heb",), "hi": ("hin",), "hr": ("hrv",), "hu": ("hun",), "id": ("ind",),
+    "it": ("ita",), "ja": ("jpn",), "ko": ("kor",), "lt": ("lit",), "lv": ("lav", "lvs"), "ms": ("msa", "zsm"),
+    "nl": ("nld",), "no": ("nor", "nob"), "pl": ("pol",), "pt": ("por",), "ro": ("ron",), "ru": ("rus",),
+    "sk": ("slk",), "sl": ("slv",), "sr": ("srp",), "sv": ("swe",), "ta": ("tam",), "te": ("tel",),
+    "th": ("tha",), "tr": ("tur",), "uk": ("ukr",), "ur": ("urd",), "vi": ("vie",), "zh": ("zho", "cmn"),
+}  # fmt: skip
+
+
+def speaks(model: Expert, language: str) -> bool:
+    """Tell whether a model is known to be made for a language.
+
+    Args:
+        model: its `meta["languages"]` are codes of ISO 639-3; of one without nothing is known.
+        language: code of two or three letters, a region after a dash is ignored.
+
+    Raises:
+        InvalidInputError: when it is no such code.
+    """
+    code = language.casefold().partition("-")[0]
+    wanted = _TWO_LETTERS.get(code, (code,))
+    if len(wanted[0]) != 3 or not wanted[0].isalpha():
+        raise InvalidInputError(
+            f"{setting('language', language)} is not known: give a code of ISO 639, e.g. de or deu"
+        )
+    return not set(wanted).isdisjoint(model.meta.get("languages", ()))
+
+
+def reference_of(model: Expert) -> str:
+    """Return what `register` takes to make a known model an expert.
+
+    Raises:
+        InvalidInputError: when its name does not say where it is.
+    """
+    if ":" not in model.name and "/" not in model.name:
+        raise InvalidInputError(f"nothing says where {model.name!r} is: register it by scheme:locator")
+    return model.name if ":" in model.name else f"hf:{model.name}"
