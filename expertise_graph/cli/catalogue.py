@@ -12,6 +12,9 @@ from expertise_graph.cli.output import emit, emit_json, listing_options, shown
 from expertise_graph.cli.parameters import Count
 from expertise_graph.core import count, printable
 
+_COLUMNS = (
+    *("model", "modality", "params", "bytes", "license", "languages", "released", "results", "where"),
+)
 _SORTS = ("model", "params", "bytes", "released", "results")
 
 
@@ -59,17 +62,7 @@ def catalogue_ls(context: CommandContext, /, style: str | None, sort: str, **giv
         if style is None
         else [{**row, "id": row["model"]} for row in rows],
         style,
-        columns=(
-            "model",
-            "modality",
-            "params",
-            "bytes",
-            "license",
-            "languages",
-            "released",
-            "results",
-            "where",
-        ),
+        columns=_COLUMNS,
     )
 
 
@@ -103,9 +96,8 @@ def catalogue_show(context: CommandContext, model: str, as_json: bool) -> None:
         return
     for content in found:
         results = content.pop("measured")
-        emit(
-            [{"field": k, "value": shown(k, v)} for k, v in content.items()], None, columns=("field", "value")
-        )
+        rows = [{"field": k, "value": shown(k, v)} for k, v in content.items()]
+        emit(rows, None, columns=("field", "value"))
         if results:
             emit(results, None, columns=("task", "metric", "value", "source"), title="results elsewhere")
 

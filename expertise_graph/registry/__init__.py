@@ -6,6 +6,7 @@ from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
     from expertise_graph.registry.catalogue import (
+        MULTILINGUAL,
         Catalogue,
         find_catalogue,
         install_catalogue,

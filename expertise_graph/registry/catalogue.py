@@ -34,6 +34,8 @@ CATALOGUE_VARIABLE, NO_CATALOGUE = "EXPERTISE_GRAPH_CATALOGUE", "none"
 """Environment variable that names the folder of a catalogue, and its value for none."""
 
 FORMAT = 1
+MULTILINGUAL = "mul"
+"""Language of models that are made for many, where the list of them is not known."""
 METHOD = "published"
 """Method of edges from the catalogue; where each is from stands in its `meta`."""
 
@@ -286,9 +288,10 @@ _TWO_LETTERS: Mapping[str, tuple[str, ...]] = {
     "ar": ("ara", "arb"), "bg": ("bul",), "bn": ("ben",), "cs": ("ces",), "da": ("dan",), "de": ("deu",),
     "el": ("ell",), "en": ("eng",), "es": ("spa",), "et": ("est",), "fa": ("fas", "pes"), "fi": ("fin",),
     "fr": ("fra",), "he": ("heb",), "hi": ("hin",), "hr": ("hrv",), "hu": ("hun",), "id": ("ind",),
-    "it": ("ita",), "ja": ("jpn",), "ko": ("kor",), "lt": ("lit",), "lv": ("lav", "lvs"), "ms": ("msa", "zsm"),
-    "nl": ("nld",), "no": ("nor", "nob"), "pl": ("pol",), "pt": ("por",), "ro": ("ron",), "ru": ("rus",),
-    "sk": ("slk",), "sl": ("slv",), "sr": ("srp",), "sv": ("swe",), "ta": ("tam",), "te": ("tel",),
+    "it": ("ita",), "ja": ("jpn",), "ko": ("kor",), "lt": ("lit",), "lv": ("lav", "lvs"),
+    "ms": ("msa", "zsm"), "nl": ("nld",), "no": ("nor", "nob"), "pl": ("pol",),
+    "pt": ("por",), "ro": ("ron",), "ru": ("rus",), "sk": ("slk",), "sl": ("slv",), "sr": ("srp",),
+    "sv": ("swe",), "ta": ("tam",), "te": ("tel",),
     "th": ("tha",), "tr": ("tur",), "uk": ("ukr",), "ur": ("urd",), "vi": ("vie",), "zh": ("zho", "cmn"),
 }  # fmt: skip
 
@@ -309,7 +312,7 @@ def speaks(model: Expert, language: str) -> bool:
         raise InvalidInputError(
             f"{setting('language', language)} is not known: give a code of ISO 639, e.g. de or deu"
         )
-    return not set(wanted).isdisjoint(model.meta.get("languages", ()))
+    return not {*wanted, MULTILINGUAL}.isdisjoint(model.meta.get("languages", ()))
 
 
 def reference_of(model: Expert) -> str:
