@@ -40,6 +40,19 @@ class Count(click.ParamType[int]):
         return int(float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]])
 
 
+class Size(click.ParamType[int]):
+    """A size on disk: 500MB, 2GB, or bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return bytes."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|k|M|G|T)B?", str(value))
+        if not found:
+            self.fail(f"{value!r} is not a size like 500MB or 2GB", param, ctx)
+        return int(float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[found[2]])
+
+
 class Seconds(click.ParamType[float]):
     """A duration: 90, 90s, 10m, 2h."""
 

@@ -23,6 +23,7 @@ from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, r
 from expertise_graph.cli.parameters import (
     SEED,
     Budget,
+    Size,
     column_options,
     columns_from,
     constraint_options,
@@ -88,6 +89,26 @@ COLUMNS = (
     show_default=True,
     help="Rank published models that are not registered, too, by their results elsewhere.",
 )
+@click.option(
+    "--fetch",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="N",
+    help="Download, register and run up to N published models that promise most, in addition to --budget.",
+)
+@click.option(
+    "--max-download",
+    default="2GB",
+    show_default=True,
+    type=Size(),
+    help="Size of all downloads of --fetch together, e.g. 500MB.",
+)
+@click.option(
+    "--evict",
+    is_flag=True,
+    help="Delete downloaded weights again once their features are known; scores and embeddings stay.",
+)
 @click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed.")
 @click.option("--modality", help="image or text; fail if the data are of the other.")
 @constraint_options
@@ -127,6 +148,9 @@ def _query(given: dict[str, Any]) -> Query:
         seconds=given["budget"].seconds,
         sample=given["sample"],
         starter_knowledge=given["starter_knowledge"],
+        fetch=given["fetch"],
+        max_download=given["max_download"],
+        evict=given["evict"],
         seed=given["seed"],
         race=given["race"],
         **({"estimators": given["estimators"]} if given["estimators"] else {}),

@@ -219,6 +219,9 @@ class Query:
         race: how many of the most promising are fine-tuned briefly before the answer.
         estimators: names of the transferability estimators that score the experts that are run.
         starter_knowledge: whether published models and their results elsewhere take part.
+        fetch: how many of them may be downloaded, registered and run, beside the budget.
+        max_download: bytes that these downloads may take together.
+        evict: whether the weights are deleted again once their features are known.
     """
 
     top: int = 5
@@ -238,6 +241,9 @@ class Query:
     race: int = 0
     estimators: tuple[str, ...] = ("logme", "ridge_accuracy", "kernel_target_alignment")
     starter_knowledge: bool = True
+    fetch: int = 0
+    max_download: int = 2_000_000_000
+    evict: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

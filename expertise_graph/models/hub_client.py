@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import HfApi, scan_cache_dir, snapshot_download
+from huggingface_hub import HfApi, scan_cache_dir, snapshot_download, try_to_load_from_cache
+from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import (
     CacheNotFound,
     EntryNotFoundError,
@@ -129,6 +131,32 @@ def fetch_commit(repo: str, sha: str) -> Path:
     root = Path(snapshot_download(repo, revision=sha, allow_patterns=patterns))
     check_blobs(root, repo)
     return root
+
+
+def cache_room() -> int:
+    """Return the bytes that are free where downloads are kept."""
+    folder = Path(HF_HUB_CACHE)
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def is_cached(repo: str, sha: str | None) -> bool:
+    """Tell whether a commit of a model is in the cache, at least in part."""
+    return sha is not None and isinstance(try_to_load_from_cache(repo, "config.json", revision=sha), str)
+
+
+def evict(repo: str, sha: str) -> int:
+    """Delete a commit of a model from the cache, and return the bytes that this freed."""
+    try:
+        found = scan_cache_dir()
+    except CacheNotFound:
+        return 0
+    if not any(r.commit_hash == sha for of in found.repos if of.repo_id == repo for r in of.revisions):
+        return 0
+    plan = found.delete_revisions(sha)
+    plan.execute()
+    return int(plan.expected_freed_size)
 
 
 @contextmanager

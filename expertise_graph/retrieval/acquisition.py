@@ -97,11 +97,12 @@ def next_expert(search: ExpertSearch, posterior: Posterior) -> int | None:
 
 
 def chance_of_change(search: ExpertSearch, posterior: Posterior) -> float:
-    """Return the probability that the best expert with weights is one that may still be run."""
-    draws = posterior.draws(_DRAWS, search.query.seed)
-    barred = [i for i, e in enumerate(search.pool.experts) if e.id in search.excluded or not e.runnable]
+    """Return the probability that the best expert that can be had is one that may still be run."""
+    draws, left = posterior.draws(_DRAWS, search.query.seed), search.not_run()
+    here = [i for i, e in enumerate(search.pool.experts) if e.runnable and e.id not in search.excluded]
+    barred = np.setdiff1d(np.arange(draws.shape[1]), [*here, *left])
     draws[:, barred] = -np.inf
-    return float(np.isin(draws.argmax(axis=1), search.not_run()).mean())
+    return float(np.isin(draws.argmax(axis=1), left).mean())
 
 
 def expected_improvement(posterior: Posterior, n: int) -> Array:

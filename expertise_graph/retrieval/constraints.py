@@ -34,7 +34,7 @@ def violations(expert: Expert, query: Query, *, latency: Latency, kind: str) -> 
     found = (*_too_large(expert, query), *_wrong_terms(expert, query), *_wrong_form(expert, query, kind))
     if found or query.max_latency is None:
         return found
-    milliseconds = latency(expert)
+    milliseconds = latency(expert) if expert.runnable else None
     met = milliseconds is not None and milliseconds <= query.max_latency
     return () if met else (setting("max_latency", f"{query.max_latency:g}"),)
 
@@ -114,7 +114,7 @@ def apply_constraints(
     to_measure = [e for e in zoo if not found[e.id]] if query.max_latency is not None else []
     milliseconds: dict[str, float | None] = {}
     for done, expert in enumerate(to_measure, 1):
-        milliseconds[expert.id] = latency(expert)
+        milliseconds[expert.id] = latency(expert) if expert.runnable else None
         found[expert.id] = violations(
             expert, query, latency=lambda e: milliseconds[e.id], kind=kinds[expert.id]
         )

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph import features, transferability
+from expertise_graph import features, models, transferability
 from expertise_graph.core import (
     LENGTHS,
     Expert,
@@ -20,13 +20,17 @@ from expertise_graph.core import (
     InvalidInputError,
     Query,
     Score,
+    SourceError,
     Task,
+    byte_size,
     count,
     expert_errors,
     setting,
 )
 from expertise_graph.data import DRAW_VERSION, Inputs, LabelledData, holdout, stratified_sample
 from expertise_graph.features import Context
+from expertise_graph.registry import reference_of, register
+from expertise_graph.retrieval.knowledge import is_known_model
 from expertise_graph.retrieval.reliability import RIDGE
 from expertise_graph.store import Store, features_key, response_key
 
@@ -35,6 +39,8 @@ TASK_METHOD, TASK_VERSION = "landmark-ridge", "2"
 # A sample that has to grow for two items of each class grows up to this many: a few times what is usual, and
 # the one-hot labels of half as many classes still take little memory.
 _LARGEST = 4096
+# Where the registry keeps how many bytes a second the last download had, and what is expected before one.
+_RATE, _USUAL_RATE = "download bytes a second", 10e6
 
 Evidence = Mapping[str, float]
 """Scores of one expert on the task sample, by estimator."""
@@ -167,6 +173,16 @@ class Runner(Protocol):
     def latency(self, expert: Expert) -> float | None:
         """Return the milliseconds that one input takes an expert, or None for one that cannot be run."""
 
+    def fetch(self, model: Expert) -> Expert:
+        """Download a known model and register it; return the expert.
+
+        Raises:
+            SourceError, UntrustedError, NotFoundError, MissingExtraError: when it cannot be had or run.
+        """
+
+    def evict(self, expert: Expert) -> int:
+        """Delete the weights of a downloaded expert, and return the bytes that this freed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeRunner:
@@ -177,12 +193,14 @@ class ProbeRunner:
         probes: the probe set that experts are embedded on; its hash is its id.
         estimators: names of those that score the features.
         unmeasured: a line for each expert whose latency could not be measured, by id.
+        downloaded: ids of experts that were not in the cache of the Hub before.
     """
 
     context: Context
     probes: Inputs
     estimators: tuple[str, ...]
     unmeasured: dict[str, str] = field(default_factory=dict)
+    downloaded: set[str] = field(default_factory=set)
 
     @property
     def probe_set(self) -> str:
@@ -238,10 +256,42 @@ class ProbeRunner:
         return response
 
     def seconds(self, expert: Expert, sample: Sample) -> float:
-        """Return how long running an expert is expected to take on this machine."""
+        """Return how long running an expert is expected to take on this machine, its download included."""
+        if is_known_model(expert):
+            known = self.context.store.state(_RATE)
+            rate = float(known) if known else _USUAL_RATE
+            return expert.bytes / rate + features.predicted_seconds(
+                expert, len(sample.inputs.items), self.timings
+            )
         if self.context.store.features.path(features_key(expert, sample.inputs.sha256)).is_file():
             return 0.0
         return features.predicted_seconds(expert, len(sample.inputs.items), self.timings)
+
+    def fetch(self, model: Expert) -> Expert:
+        """Download a known model at the commit that was measured, and register it; return the expert."""
+        room = models.cache_room()
+        if model.bytes > room:
+            raise SourceError(
+                f"it takes {byte_size(model.bytes)}, and {byte_size(room)} are free where downloads are kept"
+            )
+        there = models.is_cached(model.name.removeprefix("hf:"), model.revision)
+        options = models.SourceOptions(modality=model.modality, revision=model.revision)
+        started = time.perf_counter()
+        self.context.progress(f"fetching {model.name}", 0, model.bytes)
+        found, *_ = self.context.prober.resolve(reference_of(model), options)
+        seconds = time.perf_counter() - started
+        self.context.progress(f"fetching {model.name}", model.bytes, model.bytes)
+        if found.bytes > 0:
+            self.context.store.set_state(_RATE, repr(found.bytes / max(seconds, 1e-3)))
+        if not there:
+            self.downloaded.add(found.id)
+        return register(self.context.store, self.context.prober, found)
+
+    def evict(self, expert: Expert) -> int:
+        """Delete the weights of an expert that this query downloaded; features and scores stay."""
+        if expert.id not in self.downloaded or expert.revision is None:
+            return 0
+        return models.evict(expert.locator, expert.revision)
 
     def latency(self, expert: Expert) -> float | None:
         """Return the milliseconds that one input takes an expert on this machine, measured once."""

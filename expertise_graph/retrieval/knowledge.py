@@ -33,10 +33,14 @@ class Knowledge:
     """
 
     def __init__(self, store: Store, catalogue: Catalogue | None, modality: str) -> None:
-        self.store, self.modality = store, modality
+        self.store, self.modality, self._catalogue = store, modality, catalogue
         self._models = [m for m in catalogue.models if m.modality == modality] if catalogue else []
         self._tasks = list(catalogue.tasks) if catalogue else []
         self._results = catalogue.results if catalogue else ()
+
+    def renewed(self) -> Knowledge:
+        """Return the same of the registry as it is now."""
+        return Knowledge(self.store, self._catalogue, self.modality)
 
     @cached_property
     def registered(self) -> list[Expert]:
@@ -127,6 +131,11 @@ class Knowledge:
 def _plain(name: str) -> str:
     """Return the name of a data set without owner, split, case and punctuation."""
     return re.sub(r"[^a-z0-9]", "", name.rpartition("/")[2].casefold())
+
+
+def is_free(model: Expert) -> bool:
+    """Tell whether anybody may download a known model and run it: ungated, and without code of its own."""
+    return not model.meta.get("gated") and not model.meta.get("remote_code")
 
 
 def is_known_model(expert: Expert) -> bool:

@@ -26,11 +26,11 @@ from expertise_graph.core import (
 )
 from expertise_graph.data import Columns, Inputs, LabelledData
 from expertise_graph.features import SKETCH_SEED, Context
-from expertise_graph.registry import Catalogue
+from expertise_graph.registry import Catalogue, kind_of
 from expertise_graph.retrieval.acquisition import next_expert, run_landmarks
 from expertise_graph.retrieval.baseline import raw_baseline
 from expertise_graph.retrieval.candidates import draw, eligible, embedded, read_pool, recall
-from expertise_graph.retrieval.constraints import apply_constraints
+from expertise_graph.retrieval.constraints import apply_constraints, violations
 from expertise_graph.retrieval.evidence import (
     TASK_METHOD,
     TASK_VERSION,
@@ -244,7 +244,7 @@ def explore(search: ExpertSearch) -> Posterior:
         run_landmarks(search)
         posterior = infer(search)
         while (index := next_expert(search, posterior)) is not None:
-            search.run(index)
+            _run(search, index)
             posterior = infer(search)
     except KeyboardInterrupt:
         if not search.evidence:
@@ -253,6 +253,36 @@ def explore(search: ExpertSearch) -> Posterior:
         posterior = infer(search)
     _check_evidence(search)
     return posterior
+
+
+def _run(search: ExpertSearch, index: int) -> None:
+    """Run one expert; a known model is downloaded for it, and its weights go again where that is asked."""
+    expert = search.pool.experts[index]
+    if expert.runnable:
+        search.run(index)
+        return
+    fetched = search.fetch(expert)
+    if fetched is None:
+        return
+    search.known = search.known.renewed()
+    kind = kind_of(fetched, search.known.store.edges("lineage", target=fetched.id))
+    if broken := violations(fetched, search.query, latency=search.runner.latency, kind=kind):
+        # What its card says now is not what the catalogue said.
+        search.excluded = {**search.excluded, fetched.id: broken}
+    pool = search.pool
+    ids = {e.id for e in pool.experts} | {name for names in pool.stands_for.values() for name in names}
+    known = search.known.nodes((ids - {expert.id}) | {fetched.id})
+    search.change_pool(
+        read_pool(
+            search.known, search.runner.probe_set, search.sample, known, excluded=search.excluded.keys()
+        )
+    )
+    for place, candidate in enumerate(search.pool.experts):
+        if candidate.id == fetched.id and fetched.id not in search.excluded:
+            search.run(place)
+            search.respond(fetched)
+    if search.query.evict:
+        search.runner.evict(fetched)
 
 
 def without_failed(search: ExpertSearch, posterior: Posterior) -> Posterior:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Baseline, Candidate, Command, Excluded, Expert, Ranking, count
+from expertise_graph.core import Baseline, Candidate, Command, Excluded, Expert, Ranking, byte_size, count
 from expertise_graph.data import Columns
 from expertise_graph.retrieval.knowledge import is_known_model
 from expertise_graph.retrieval.posterior import Posterior
@@ -184,6 +184,9 @@ def _nearest_evidence(search: ExpertSearch, index: int) -> list[str]:
 
 def _notes(search: ExpertSearch, posterior: Posterior, baseline: Baseline) -> tuple[str, ...]:
     notes = [*search.unusable.values(), *search.sample.notes]
+    if search.fetched:
+        size = byte_size(sum(search.fetched.values()))
+        notes.append(f"{count(len(search.fetched), 'model')} fetched, {size}")
     if search.interrupted:
         notes.append("interrupted: the ranking is based on the experts run until then")
     if search.stopped and search.not_run():

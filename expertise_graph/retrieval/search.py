@@ -27,7 +27,7 @@ from expertise_graph.core import (
 from expertise_graph.retrieval.evidence import Evidence, Runner, Sample
 from expertise_graph.retrieval.forecast import residuals_of
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.knowledge import Knowledge
+from expertise_graph.retrieval.knowledge import Knowledge, is_free, is_known_model
 from expertise_graph.retrieval.results import Measured
 
 Array = NDArray[np.float64]
@@ -85,6 +85,9 @@ class ExpertSearch:
         unusable: why an expert could not be run, one line each, by id.
         failed: those of them that cannot be the answer: they raised something on this task, or are gone.
         ran: how many experts this query ran.
+        fetched: bytes of each expert that was downloaded, by its id.
+        asked_for: ids of the known models that were to be downloaded.
+        offline: whether the network was missing when one was to be.
         stopped: why the search ended before the budget was used up.
     """
 
@@ -101,6 +104,9 @@ class ExpertSearch:
     unusable: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     ran: int = 0
+    fetched: dict[str, int] = field(default_factory=dict)
+    asked_for: set[str] = field(default_factory=set)
+    offline: bool = False
     stopped: str | None = None
     interrupted: bool = False
     measured: Mapping[str, Measured] = field(init=False)
@@ -119,12 +125,41 @@ class ExpertSearch:
         """Return the same search with other results on the task."""
         return replace(self, results=results)
 
+    def fetchable(self, model: Expert) -> bool:
+        """Tell whether a known model may be downloaded: what is allowed for it, and what there is room for.
+
+        One may take half of what is left, the last one all, so that a single large one does not end it.
+        """
+        left = self.query.fetch - len(self.fetched)
+        # As many may fail as succeed, or a whole catalogue would be tried where something else is wrong.
+        if left <= 0 or len(self.asked_for) >= 2 * self.query.fetch or self.offline:
+            return False
+        if not is_known_model(model) or not is_free(model):
+            return False
+        allowed = self.query.max_download - sum(self.fetched.values())
+        return 0 < model.bytes <= (allowed if left == 1 else allowed / 2)
+
+    def fetch(self, model: Expert) -> Expert | None:
+        """Download and register a known model, and return it as an expert; None where that failed."""
+        self.asked_for.add(model.id)
+        try:
+            found = self.runner.fetch(model)
+        except _OF_EXPERTS as error:
+            self._note(model, error, f"{model.name} was not fetched: {error}")
+            self.offline |= isinstance(error, OfflineError)
+            return None
+        self.fetched[found.id] = found.bytes or model.bytes
+        return found
+
     def affordable(self, index: int) -> bool:
         """Tell whether the budget allows to run one expert."""
+        if is_known_model(self.pool.experts[index]) and self.query.seconds is None:
+            return True
         if self.query.seconds is not None:
             spent = time.perf_counter() - self.started
             return spent + self.cost(index) <= self.query.seconds
-        return len(self.evidence) + len(self.unusable) < (self.query.budget or 0)
+        beside = self.fetched.keys() | self.asked_for
+        return len({*self.evidence, *self.unusable} - beside) < (self.query.budget or 0)
 
     def cost(self, index: int) -> float:
         """Return the seconds that running one expert is expected to take."""
@@ -160,14 +195,21 @@ class ExpertSearch:
     def give_up(self, expert: Expert, error: ExpertiseError) -> None:
         """Note why an expert cannot be run."""
         line = str(error) if isinstance(error, FailedError) else f"{expert.name} was not run: {error}"
+        self._note(expert, error, line)
+
+    def _note(self, expert: Expert, error: ExpertiseError, line: str) -> None:
         self.unusable[expert.id] = line
         if not isinstance(error, _TAKEN_AWAY):
             self.failed[expert.id] = line
 
     def not_run(self) -> list[int]:
-        """Return the indices of the experts that may be run and were not yet."""
+        """Return the indices of the experts that may be run and were not yet, be it after a download."""
         done = {*self.evidence, *self.unusable, *self.excluded}
-        return [i for i, e in enumerate(self.pool.experts) if e.runnable and e.id not in done]
+        return [
+            i
+            for i, e in enumerate(self.pool.experts)
+            if e.id not in done and (e.runnable or self.fetchable(e))
+        ]
 
     def were_run(self) -> list[int]:
         """Return the indices of the experts that were run."""

@@ -127,9 +127,10 @@ def test_an_expert_known_by_name_only_can_be_best_and_is_to_be_registered(worksp
     assert [c["runnable"] for c in answer["candidates"][1:]] == [True] * 4
     assert best["expert"] not in answer["together"]
     assert answer["command"] == "expertise-graph register hf:org/net"
-    marked = [line for line in done.lines if "[not registered]" in line]
+    marked = [line for line in done.lines if "name only" in line]
     assert len(marked) == 1
-    assert "org/net [not registered]" in marked[0]
+    assert "org/net" in marked[0]
+    assert [c["where"] for c in answer["candidates"]] == ["name only", *["here"] * 4]
     second = answer["candidates"][1]["name"]
     assert f"Rank 1 has no weights here (best registered: {second}@" in done.lines[-2]
     assert done.lines[-1] == "  expertise-graph register hf:org/net"
@@ -144,7 +145,7 @@ def test_an_expert_known_by_name_only_can_be_best_and_is_to_be_registered(worksp
 def test_names_only_are_all_there_is(blank, letters):
     tell({"t0": {"a": 0.9, "timm:b": 0.8}, "t1": {"a": 0.1, "timm:b": 0.95}, "t2": {"a": 0.2, "timm:b": 0.9}})
     done = invoke("query", letters, "--budget", 3).worked()
-    assert "[not registered]" in done.out
+    assert "name only" in done.out
     assert done.lines[-1] == "  expertise-graph register timm:b"
     assert "0 experts run" in done.lines[-2]
     invoke("warm-start", letters, "--out", "out").failed("metadata only", "register")

@@ -2,25 +2,16 @@
 
 import json
 import shutil
-import subprocess
-import sys
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from expertise_graph.workspace import Workspace
 from tests import materials
+from tests.hub_program import commands_in
 from tests.hub_server import HubServer
-from tests.program import ROOT, environment
 
 TOKEN = "hf_secret_marker_0123456789"
-# Several commands in one process: loading the libraries takes longer than they do.
-SCRIPT = """
-import json, sys
-from tests.program import invoke
-done = [invoke(*arguments) for arguments in json.loads(sys.argv[1])]
-print("\\n" + json.dumps([[d.code, d.out, d.err] for d in done]))
-"""
 CARD = "---\nlicense: mit\nbase_model: acme/parent\ndatasets: [acme/letters]\n---\n# Tiny\n"
 
 
@@ -53,23 +44,7 @@ def hub(content, tmp_path):
 
 @pytest.fixture
 def program(hub, blank, tmp_path):
-    """Run commands in one process of the real client; returns (code, out, err) of each."""
-
-    def commands(*commands, **more):
-        variables = {**hub.environment(tmp_path / "hf"), **more}
-        done = subprocess.run(
-            [sys.executable, "-c", SCRIPT, json.dumps(commands)],
-            cwd=blank,
-            env=environment(tmp_path, variables) | {"PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout.splitlines()[-1])
-
-    return commands
+    return commands_in(blank, hub, tmp_path)
 
 
 @pytest.mark.slow

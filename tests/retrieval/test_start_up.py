@@ -25,10 +25,10 @@ print(json.dumps([ranking.experts_run, found, [m for m in sys.argv[4:] if m in s
 """
 
 
-def asked(workspace, data, home, budget):
+def asked(workspace, data, home, budget, **more):
     """Ask in a new process; return the experts run, the candidates and the heavy libraries imported."""
     command = [sys.executable, "-c", ASK, str(workspace), str(data), str(budget), *HEAVY]
-    done = subprocess.run(command, env=environment(home), capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=environment(home, more), capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
@@ -37,7 +37,9 @@ def letters(tmp_path):
     return materials.pictures(tmp_path / "letters", 3, 8)
 
 
-def test_a_query_that_was_asked_before_is_answered_without_torch(workspace, letters, tmp_path):
+def test_a_query_that_was_asked_before_is_answered_without_torch(workspace, letters, tmp_path, monkeypatch):
+    # As users ask: published models take part.
+    monkeypatch.delenv("EXPERTISE_GRAPH_CATALOGUE")
     with Workspace(workspace) as zoo:
         first = zoo.query(letters, Query(budget=3))
     assert first.experts_run == 3
@@ -55,7 +57,7 @@ def test_a_query_that_runs_nothing_is_answered_from_history_without_torch(worksp
     )
     with Workspace(workspace) as zoo:
         zoo.import_history(io.BytesIO(table), HistoryOptions(modality="image"))
-    run, found, heavy = asked(workspace, letters, tmp_path, 0)
+    run, found, heavy = asked(workspace, letters, tmp_path, 0, EXPERTISE_GRAPH_CATALOGUE="none")
     assert (run, found[0][0], heavy) == (0, "emoji", [])
     with Workspace(workspace) as zoo:
         again = zoo.query(letters, Query(budget=0))

@@ -1,0 +1,240 @@
+"""Published models that are not registered: ranked by their results elsewhere, downloaded where asked."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from expertise_graph import starter
+from expertise_graph.core.errors import DatasetError, NotFoundError
+from expertise_graph.core.types import Edge, Query
+from expertise_graph.registry.catalogue import (
+    find_catalogue,
+    install_catalogue,
+    read_catalogue,
+    speaks,
+    write_catalogue,
+)
+from expertise_graph.retrieval.knowledge import Knowledge
+from expertise_graph.workspace import Workspace
+from tests import materials
+from tests.hub_program import commands_in
+from tests.hub_server import HubServer
+from tests.nodes import expert
+
+TASKS = tuple(f"lab/task-{i}" for i in range(6))
+
+
+def row(name, **given):
+    """A row of a catalogue about a model of images."""
+    about = {
+        "model": f"hf:acme/{name}", "modality": "image", "params": 300_000, "bytes": 1_300_000, "dim": 128,
+        "license": "mit", "revision": None, "languages": [], "max_tokens": None, "trained_on": [],
+        "pretraining": "", "gated": False, "remote_code": False, "base_model": None,
+        "released": "2025-03-01", "safetensors": True, "source": "a lab",
+    }  # fmt: skip
+    return {**about, **given}
+
+
+def results(qualities):
+    """Results of models on six tasks: as good as given, with a fit of model and task."""
+    rng = np.random.default_rng(0)
+    return [
+        {
+            "model": f"hf:acme/{name}", "modality": "image", "task": task, "metric": "accuracy",
+            "value": float(np.clip(quality + 0.08 * rng.standard_normal(), 0.02, 0.98)),
+            "method": "probe", "source": "a lab",
+        }
+        for name, quality in qualities.items()
+        for task in TASKS
+    ]  # fmt: skip
+
+
+def catalogue_in(folder, models, qualities):
+    tasks = [{"task": task, "kind": "classification", "license": "mit"} for task in TASKS]
+    write_catalogue(folder, models=models, results=results(qualities), tasks=tasks, version="2026-01-01")
+    return folder
+
+
+@pytest.fixture
+def shipped(monkeypatch):
+    monkeypatch.delenv("EXPERTISE_GRAPH_CATALOGUE")
+    return find_catalogue()
+
+
+def test_an_empty_workspace_answers_with_real_models(blank, tmp_path, shipped):
+    letters = materials.pictures(tmp_path / "letters", 3, 8)
+    with Workspace(blank) as zoo:
+        ranking = zoo.query(letters, Query(top=200))
+    assert ranking.experts_run == 0
+    assert len(ranking.candidates) >= 100
+    assert {c.expert.modality for c in ranking.candidates} == {"image"}
+    assert all(c.expert.license for c in ranking.candidates)
+    assert sum(c.expert.params > 0 for c in ranking.candidates) >= 100
+    assert "published results only" in ranking.best.evidence
+    assert str(ranking.command) == f"register({ranking.best.expert.name!r})"
+    first, last = ranking.candidates[0].predicted, ranking.candidates[-1].predicted
+    assert first > last
+
+
+def test_what_ships_is_whole_and_says_where_it_is_from(shipped):
+    assert len({m.name for m in shipped.models}) >= 500
+    assert {m.modality for m in shipped.models} == {"image", "text", "audio"}
+    assert all(m.meta["origin"] for m in shipped.models)
+    assert all(0.0 <= edge.weight <= 1.0 and edge.meta["origin"] for edge in shipped.results)
+    ids = {m.id for m in shipped.models}
+    assert {edge.source for edge in shipped.results} <= ids
+    size = sum(path.stat().st_size for path in starter.catalogue_folder().iterdir())
+    assert size <= 3_000_000
+    (small,) = shipped.find("dinov2-small")
+    assert (small.params, small.license, small.dim) == (22_056_576, "apache-2.0", 384)
+    assert small.revision == "ed25f3a31f01632728cabb09d1542f84ab7b0056"
+
+
+def test_names_that_are_nearly_right_are_answered_with_the_right_one(shipped):
+    with pytest.raises(NotFoundError, match="Did you mean 'dinov2-small'"):
+        shipped.find("dinov2-smal")
+
+
+def test_models_are_found_by_the_language_that_they_are_made_for(shipped):
+    german = {m.name for m in shipped.models if speaks(m, "de")}
+    assert german == {m.name for m in shipped.models if speaks(m, "deu-Latn")}
+    assert "hf:intfloat/multilingual-e5-small" in german
+    assert "hf:sentence-transformers/all-MiniLM-L6-v2" not in german
+
+
+def test_a_result_counts_for_every_expert_from_the_model_and_imported_ones_replace_it(store, tmp_path):
+    found = read_catalogue(catalogue_in(tmp_path / "known", [row("a"), row("b")], {"a": 0.9, "b": 0.6}))
+    here = expert("a", id="hf:acme/a@1", source="hf", locator="acme/a")
+    store.put_expert(here)
+    of_task = {t.name: t.id for t in found.tasks}
+    known = Knowledge(store, found, "image")
+    assert [e.id for e in known.experts] == ["hf:acme/a@1", "known:image:hf:acme/b"]
+    edges = known.results()
+    assert {e.source for e in edges} == {"hf:acme/a@1", "known:image:hf:acme/b"}
+    assert len(edges) == 12
+    mine = Edge(
+        kind="transfer", source=here.id, target=of_task[TASKS[0]], weight=0.31, metric="accuracy",
+        method="imported", version="1",
+    )  # fmt: skip
+    store.put_edges([mine])
+    again = {(e.source, e.target): e.weight for e in Knowledge(store, found, "image").results()}
+    assert len(again) == 12
+    assert again[here.id, of_task[TASKS[0]]] == pytest.approx(0.31)
+    assert known.population([here.id, "dir:x"]).tolist() == [1, 0]
+
+
+def test_a_model_that_learnt_from_the_data_is_not_ranked_on_them(blank, tmp_path, monkeypatch):
+    models = [row("a", trained_on=["Lab_Letters"]), row("b"), row("c")]
+    folder = catalogue_in(tmp_path / "known", models, {"a": 0.9, "b": 0.6, "c": 0.3})
+    monkeypatch.setenv("EXPERTISE_GRAPH_CATALOGUE", str(folder))
+    with Workspace(blank) as zoo:
+        other = zoo.query(materials.pictures(tmp_path / "others", 3, 8), Query(budget=0))
+        mine = zoo.query(materials.pictures(tmp_path / "lab-letters", 3, 8), Query(budget=0))
+        without = Query(budget=0, starter_knowledge=False)
+        with pytest.raises(NotFoundError, match="no expert of modality"):
+            zoo.query(tmp_path / "others", without)
+    assert [c.expert.name for c in other.candidates] == ["hf:acme/a", "hf:acme/b", "hf:acme/c"]
+    assert [c.expert.name for c in mine.candidates] == ["hf:acme/b", "hf:acme/c"]
+
+
+def test_constraints_hold_for_known_models(blank, tmp_path, shipped):
+    letters = materials.pictures(tmp_path / "letters", 3, 8)
+    with Workspace(blank) as zoo:
+        asked = Query(budget=0, top=300, max_params=30_000_000, licenses=("apache-2.0",))
+        ranking = zoo.query(letters, asked)
+    assert len(ranking.candidates) > 10
+    assert all(0 < c.expert.params <= 30_000_000 for c in ranking.candidates)
+    assert {c.expert.license for c in ranking.candidates} == {"apache-2.0"}
+
+
+def test_a_damaged_or_newer_catalogue_is_refused_and_the_old_one_stays(tmp_path, blank):
+    folder = catalogue_in(tmp_path / "known", [row("a")], {"a": 0.9})
+    install_catalogue(folder, blank)
+    assert (blank / "catalogue" / "models.parquet").read_bytes() == (folder / "models.parquet").read_bytes()
+    for name in ("models.parquet", "results.parquet", "tasks.parquet"):
+        broken = tmp_path / f"broken-{name}"
+        shutil.copytree(folder, broken)
+        content = bytearray((broken / name).read_bytes())
+        content[len(content) // 2] ^= 1
+        (broken / name).write_bytes(content)
+        with pytest.raises(DatasetError, match=f"{name} is not what was written"):
+            install_catalogue(broken, blank)
+    newer = tmp_path / "newer"
+    shutil.copytree(folder, newer)
+    manifest = json.loads((newer / "catalogue.json").read_text())
+    (newer / "catalogue.json").write_text(json.dumps({**manifest, "format": 2}))
+    with pytest.raises(DatasetError, match="format 2, this version reads 1"):
+        install_catalogue(newer, blank)
+    assert read_catalogue(blank / "catalogue").version == "2026-01-01"
+    with pytest.raises(NotFoundError, match="holds no catalogue"):
+        install_catalogue(tmp_path, blank)
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """A hub with four of the shipped experts under other names, one gated and one that is broken."""
+    root = tmp_path / "root"
+    for name, source in (("a", "clipart"), ("b", "emoji"), ("c", "hebrew-letters"), ("d", "digits-in-fonts")):
+        shutil.copytree(starter.shipped()[source], root / "models" / "acme" / name)
+    shutil.copytree(starter.shipped()["fashion"], root / "models" / "acme" / "broken")
+    weights = root / "models" / "acme" / "broken" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with HubServer(root) as server:
+        yield server
+
+
+@pytest.mark.slow
+def test_what_is_fetched_and_run_corrects_what_was_published(blank, tmp_path, hub):
+    """Elsewhere the experts for clip art and emoji are better; the data are letters."""
+    qualities = {"broken": 0.8, "a": 0.77, "b": 0.76, "gated": 0.9, "c": 0.73, "d": 0.7, "e": 0.4, "f": 0.3}
+    models = [row(name, gated=name == "gated") for name in qualities]
+    known = str(catalogue_in(tmp_path / "known", models, qualities))
+    letters = str(materials.pictures(tmp_path / "letters", 6, 14))
+    program = commands_in(blank, hub, tmp_path)
+    before, after, again, offline = program(
+        ["query", letters, "--json"],
+        ["query", letters, "--top", "9", "--fetch", "4", "--max-download", "20MB", "--evict", "--json"],
+        ["query", letters, "--top", "9", "--json"],
+        ["ls", "--json"],
+        EXPERTISE_GRAPH_CATALOGUE=known,
+    )
+    assert [before[0], after[0], again[0]] == [0, 0, 0], (before, after, again)
+    first, found, later = (json.loads(done[1]) for done in (before, after, again))
+    assert first["experts_run"] == 0
+    where = {c["name"]: c["where"] for c in first["candidates"]}
+    assert first["candidates"][0]["name"] == "hf:acme/gated"
+    assert (where["hf:acme/gated"], where["hf:acme/a"]) == ("gated", "to fetch")
+    ran = {c["name"]: c for c in found["candidates"] if c["ran"]}
+    assert found["experts_run"] == 4
+    assert {"a", "b", "c"} <= ran.keys()
+    best = max((c for c in found["candidates"] if c["where"] == "here"), key=lambda c: c["predicted"])
+    assert best["name"] in {"c", "d"}
+    assert "hf:acme/broken" not in {c["name"] for c in found["candidates"]}
+    assert "hf:acme/broken was not fetched" in found["failed"][0]["reason"]
+    assert any("4 models fetched" in note for note in found["notes"])
+    assert not [request for request in hub.log if "gated" in request.path]
+    # The weights are gone again, what was found out stays.
+    left = {path.parts[-4] for path in (tmp_path / "hf").rglob("*.safetensors")}
+    assert left <= {"models--acme--broken"}
+    assert later["experts_run"] == 0
+    assert {c["name"] for c in later["candidates"] if c["ran"]} == ran.keys()
+    assert len(json.loads(offline[1])) == 4
+
+
+@pytest.mark.slow
+def test_without_a_network_the_answer_says_so_and_stands(blank, tmp_path, hub):
+    known = str(catalogue_in(tmp_path / "known", [row("a"), row("b")], {"a": 0.9, "b": 0.8}))
+    letters = str(materials.pictures(tmp_path / "letters", 3, 8))
+    program = commands_in(blank, hub, tmp_path)
+    ((code, out, err),) = program(
+        ["query", letters, "--fetch", "2", "--json"], EXPERTISE_GRAPH_CATALOGUE=known, HF_HUB_OFFLINE="1"
+    )
+    assert code == 0, err
+    answer = json.loads(out)
+    assert [c["name"] for c in answer["candidates"]] == ["hf:acme/a", "hf:acme/b"]
+    refused = [note for note in answer["notes"] if "was not fetched" in note]
+    assert len(refused) == 1
+    assert "network" in refused[0]
+    assert hub.log == []
