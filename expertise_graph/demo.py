@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import zipfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from expertise_graph.core import (
@@ -26,6 +26,9 @@ from expertise_graph.training import TrainConfig, TrainingProgress
 from expertise_graph.workspace import Workspace
 
 # Fewer than there are image experts, so that the ranking shows measured and predicted ones side by side.
+KNOWN_PARAMS = 100_000_000
+"""Most parameters of the published models that are named first: what a processor can fine-tune."""
+
 BUDGET = 6
 
 # Few, so that the demo takes minutes. From scratch more would help, which is what the comparison is to show.
@@ -114,7 +117,11 @@ class Demo:
 
     def ask(self, task: str) -> Ranking:
         """Query with an example task."""
-        return self.workspace.query(self.data(task), Query(budget=BUDGET))
+        return self.workspace.query(self.data(task), Query(budget=BUDGET, starter_knowledge=False))
+
+    def known(self, task: str) -> Ranking:
+        """Query before anything is registered: published models, ranked by their results elsewhere."""
+        return self.workspace.query(self.data(task), Query(budget=0, top=3, max_params=KNOWN_PARAMS))
 
     def run(self, task: str) -> Chapter:
         """Query twice, fine-tune from the expert of rank 1, and train from scratch on the same budget.
@@ -124,8 +131,9 @@ class Demo:
         start = time.perf_counter()
         started = RunFolder(self.out / task).is_run
         data = self.workspace.read(self.data(task))
-        ranking = self.workspace.query(data, Query(budget=BUDGET))
-        again = self.workspace.query(data, Query(budget=BUDGET, top=len(self.workspace.experts())))
+        local = Query(budget=BUDGET, starter_knowledge=False)
+        ranking = self.workspace.query(data, local)
+        again = self.workspace.query(data, replace(local, top=len(self.workspace.experts())))
         result = self.workspace.warm_start(
             data,
             self.out / task,

@@ -310,28 +310,10 @@ def ranking_json(ranking: Ranking, form: Form = PYTHON) -> Json:
         "experts_run": ranking.experts_run,
         "unit": ranking.unit,
         "baseline": {"name": ranking.baseline.name, "predicted": ranking.baseline.predicted},
-        "candidates": [
-            {
-                "expert": c.expert.id,
-                "name": c.expert.name,
-                "predicted": c.predicted,
-                "low": c.low,
-                "high": c.high,
-                "p_best": c.p_best,
-                "ran": c.ran,
-                "runnable": c.expert.runnable,
-                "where": where_is(c.expert),
-                "tied": c.tied,
-                "license": c.expert.license,
-                "params": c.expert.params,
-                "bytes": c.expert.bytes,
-                "trusted_code": c.expert.trusted_code,
-                "evidence": list(c.evidence),
-                "same_as": list(c.same_as),
-                **added_columns(c),
-            }
-            for c in ranking.candidates
-        ],
+        "candidates": [candidate_json(c) for c in ranking.candidates],
+        "best_here": None
+        if ranking.here is None
+        else {"rank": ranking.here[0], **candidate_json(ranking.here[1])},
         "together": [expert.id for expert in ranking.together],
         "excluded": [
             {
@@ -361,6 +343,30 @@ def where_is(expert: Expert) -> str:
     if not retrieval.is_known_model(expert):
         return "name only"
     return "gated" if expert.meta.get("gated") else "to fetch"
+
+
+def candidate_json(candidate: Candidate) -> Json:
+    """Return one expert in an answer."""
+    expert = candidate.expert
+    return {
+        "expert": expert.id,
+        "name": expert.name,
+        "predicted": candidate.predicted,
+        "low": candidate.low,
+        "high": candidate.high,
+        "p_best": candidate.p_best,
+        "ran": candidate.ran,
+        "runnable": expert.runnable,
+        "where": where_is(expert),
+        "tied": candidate.tied,
+        "license": expert.license,
+        "params": expert.params,
+        "bytes": expert.bytes,
+        "trusted_code": expert.trusted_code,
+        "evidence": list(candidate.evidence),
+        "same_as": list(candidate.same_as),
+        **added_columns(candidate),
+    }
 
 
 def added_columns(candidate: Candidate) -> Json:

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+FIRST = re.compile(r"^ 1 +(\S+)", re.MULTILINE)
 SHORT = re.compile(r"[\w.-]+@[0-9a-f]{8}")
 
 
@@ -39,6 +40,8 @@ def tour(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("COLUMNS", "400")
+        # As users have it: published models are known.
+        patch.delenv("EXPERTISE_GRAPH_CATALOGUE")
         outputs = []
         for line, _ in commands():
             done = invoke(*shlex.split(line)[1:])
@@ -58,9 +61,11 @@ def test_commands_name_the_experts_shown(tour):
 def test_the_best_expert_is_the_one_shown(tour):
     _, outputs = tour
     queries = [i for i, (line, _) in enumerate(commands()) if " query " in line]
-    assert queries
+    assert len(queries) >= 3
     for i in queries:
-        assert SHORT.findall(commands()[i][1])[0] == SHORT.findall(outputs[i])[0]
+        first = [FIRST.search(text) for text in (commands()[i][1], outputs[i])]
+        assert None not in first
+        assert first[0][1] == first[1][1]
 
 
 def test_what_predictions_rest_on_is_shown_as_it_is_printed(tour):

@@ -42,6 +42,10 @@ def demo(out: Path, tasks: tuple[str, ...]) -> None:
         story = Demo(out, bars.update, reporter(bars))
         if set(tasks) - set(story.tasks()):
             raise click.BadParameter(f"example tasks: {', '.join(story.tasks())}", param_hint="--task")
+        first = next(iter(story.tasks()))
+        click.echo(f"0. Nothing is registered: published models for {first}")
+        show_ranking(story.known(first))
+        click.echo()
         _tell_experts(story)
         trained = tasks or [task for task in story.tasks() if task not in ASKED_ONLY]
         chapters = [_tell_task(story, task) for task in trained]

@@ -90,6 +90,12 @@ COLUMNS = (
     help="Rank published models that are not registered, too, by their results elsewhere.",
 )
 @click.option(
+    "--fits/--no-fits",
+    default=True,
+    show_default=True,
+    help="Leave out published models that take more memory to fine-tune (16 bytes a parameter) than is free.",
+)
+@click.option(
     "--fetch",
     default=0,
     show_default=True,
@@ -147,6 +153,7 @@ def _query(given: dict[str, Any]) -> Query:
         budget=given["budget"].experts,
         seconds=given["budget"].seconds,
         sample=given["sample"],
+        fits=given["fits"],
         starter_knowledge=given["starter_knowledge"],
         fetch=given["fetch"],
         max_download=given["max_download"],
@@ -160,11 +167,13 @@ def _query(given: dict[str, Any]) -> Query:
 def show_ranking(ranking: Ranking, style: str | None = None) -> None:
     """Print a ranking in the style asked for."""
     rows = [_row(place, c) for place, c in enumerate(ranking.candidates, 1)]
+    if ranking.here is not None:
+        rows.append(_row(*ranking.here))
     names = (*COLUMNS, *views.query_columns)
     if style is not None:
         emit([{**row, "unit": ranking.unit} for row in rows], style, columns=names)
         return
-    here = all(candidate.expert.runnable for candidate in ranking.candidates)
+    here = all(row["where"] == "here" for row in rows)
     columns = tuple(name for name in names if name != "where" or not here)
     if ranking.unit == PERCENTILE:
         columns = tuple(PERCENTILE if name == "predicted" else name for name in columns)

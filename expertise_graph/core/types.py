@@ -218,6 +218,7 @@ class Query:
         kinds: only these of original, fine-tune, adapter, merge, quantised; empty for any.
         race: how many of the most promising are fine-tuned briefly before the answer.
         estimators: names of the transferability estimators that score the experts that are run.
+        fits: whether published models are left out whose fine-tuning needs more memory than is free here.
         starter_knowledge: whether published models and their results elsewhere take part.
         fetch: how many of them may be downloaded, registered and run, beside the budget.
         max_download: bytes that these downloads may take together.
@@ -240,6 +241,7 @@ class Query:
     kinds: tuple[str, ...] = ()
     race: int = 0
     estimators: tuple[str, ...] = ("logme", "ridge_accuracy", "kernel_target_alignment")
+    fits: bool = True
     starter_knowledge: bool = True
     fetch: int = 0
     max_download: int = 2_000_000_000
@@ -306,6 +308,7 @@ class Ranking:
     Attributes:
         command: the step to take next: a warm start from the best, or its registration.
         unit: of the predictions: accuracy, or percentile where the level of the task is unknown.
+        here: place and prediction of the best expert with weights, where it is not among the candidates.
         together: a few experts to try side by side, chosen to complement each other.
         excluded: the best expert that each constraint alone keeps out.
         failed: experts that cannot be run on the data, by id: a line that says why.
@@ -319,6 +322,7 @@ class Ranking:
     candidates: tuple[Candidate, ...]
     command: Command | None = None
     unit: str = "accuracy"
+    here: tuple[int, Candidate] | None = None
     together: tuple[Expert, ...] = ()
     excluded: tuple[Excluded, ...] = ()
     failed: Mapping[str, str] = field(default_factory=dict)
@@ -338,8 +342,9 @@ class Ranking:
 
     @property
     def start(self) -> Expert | None:
-        """The first candidate that has weights here, or None when all are known by name only."""
-        return next((c.expert for c in self.candidates if c.expert.runnable), None)
+        """The best expert that has weights here, or None when all are known by name only."""
+        found = next((c.expert for c in self.candidates if c.expert.runnable), None)
+        return self.here[1].expert if found is None and self.here is not None else found
 
 
 @dataclass(frozen=True, kw_only=True)

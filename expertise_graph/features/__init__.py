@@ -34,5 +34,6 @@ if TYPE_CHECKING:
         normalise,
         sketch,
     )
+    from expertise_graph.features.watch import free_memory
 
 __getattr__, __dir__, __all__ = door(__name__)

@@ -79,7 +79,7 @@ class Worker:
         finally:
             os.close(asks)
             os.close(answers)
-        self.memory = memory or max(_LEAST_MEMORY, _SHARE * _free())
+        self.memory = memory or max(_LEAST_MEMORY, _SHARE * free_memory())
         self.started = False
         self.inbox: IO[bytes] = os.fdopen(self_asks, "wb")
         self.outbox: io.BufferedReader = os.fdopen(self_answers, "rb")
@@ -223,7 +223,7 @@ def _resident(process: int) -> int:
         return 0
 
 
-def _free() -> int:
+def free_memory() -> int:
     """Return the bytes of main memory that are free or can be made so; half of all where that is not told."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
@@ -18,20 +19,30 @@ from expertise_graph.core import (
     silent,
 )
 from expertise_graph.registry import KINDS, kind_of
+from expertise_graph.retrieval.knowledge import is_known_model
 
 Latency = Callable[[Expert], float | None]
 """Milliseconds for one input on this machine; None for an expert that cannot be run."""
 
+# Bytes a parameter that fine-tuning of all weights takes in float32: weights, gradients, two moments of Adam.
+TRAINING_BYTES = 16
+
 MEASURING = "measuring latency"
 
 
-def violations(expert: Expert, query: Query, *, latency: Latency, kind: str) -> tuple[str, ...]:
+def violations(
+    expert: Expert, query: Query, *, latency: Latency, kind: str, memory: float = math.inf
+) -> tuple[str, ...]:
     """Return the constraints that keep an expert out, as settings with their values.
 
     What is unknown about an expert does not meet a constraint on it. The latency is asked for only
     when nothing else keeps the expert out, because it has to be measured.
     """
-    found = (*_too_large(expert, query), *_wrong_terms(expert, query), *_wrong_form(expert, query, kind))
+    found = (
+        *_too_large(expert, query, memory),
+        *_wrong_terms(expert, query),
+        *_wrong_form(expert, query, kind),
+    )
     if found or query.max_latency is None:
         return found
     milliseconds = latency(expert) if expert.runnable else None
@@ -39,7 +50,9 @@ def violations(expert: Expert, query: Query, *, latency: Latency, kind: str) -> 
     return () if met else (setting("max_latency", f"{query.max_latency:g}"),)
 
 
-def _too_large(expert: Expert, query: Query) -> Iterator[str]:
+def _too_large(expert: Expert, query: Query, memory: float) -> Iterator[str]:
+    if query.fits and is_known_model(expert) and expert.params * TRAINING_BYTES > memory:
+        yield setting("fits")
     if query.max_params is not None and not 0 < expert.params <= query.max_params:
         yield setting("max_params", exact_number(query.max_params))
     if query.max_bytes is not None and not 0 < expert.bytes <= query.max_bytes:
@@ -93,6 +106,7 @@ def apply_constraints(
     *,
     latency: Latency,
     lineage: Iterable[Edge],
+    memory: float = math.inf,
     progress: Progress = silent,
 ) -> Filtered:
     """Separate the experts that meet the constraints of a query from those that do not.
@@ -102,6 +116,7 @@ def apply_constraints(
         query: only its constraints count.
         latency: asked for experts that meet all other constraints, if there is one on it.
         lineage: the lineage edges of the registry.
+        memory: bytes that fine-tuning may take on this machine.
         progress: called for each expert whose latency is asked for.
 
     Raises:
@@ -110,7 +125,7 @@ def apply_constraints(
     zoo = list(experts)
     kinds = _kinds(zoo, lineage) if query.kinds else dict.fromkeys((e.id for e in zoo), KINDS[0])
     unmeasured = dataclasses.replace(query, max_latency=None)
-    found = {e.id: violations(e, unmeasured, latency=latency, kind=kinds[e.id]) for e in zoo}
+    found = {e.id: violations(e, unmeasured, latency=latency, kind=kinds[e.id], memory=memory) for e in zoo}
     to_measure = [e for e in zoo if not found[e.id]] if query.max_latency is not None else []
     milliseconds: dict[str, float | None] = {}
     for done, expert in enumerate(to_measure, 1):

@@ -35,9 +35,10 @@ _LARGEST_SHARE = 0.9
 # .3 and .6 gain on TransferGraph and lose as much on our texts (LOG.md).
 _UNTRIED_SHARE = 0.9
 _ENOUGH = 5
-# Deviation of how much better or worse the experts of another population are on a task than their size lets
-# expect: so far apart were two published networks and 98 tiny ones on 36 tasks, in deviations of these.
-_GAP_DEVIATION = 1.0
+# Deviation of how much better published models are on a task than their size lets expect. A published
+# network of images was .6 deviations above the mean of 51 tiny ones on 27 tasks and 1.1 below the best of
+# them, one of texts 2.4 and .5 above on nine (benchmarks/zoo): what a user has registered may be either.
+_GAP_DEVIATION = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,8 @@ class Forecast:
 
     Attributes:
         mean: (E,).
-        alone: (E,) the same from the expert's own results only.
+        gap: (E,) the part of it that is due to the size of published models, where no task compares them.
+        alone: (E,) the mean from the expert's own results only.
         covariance: (E, E) of what the experts are worth; experts of similar covariates share it.
         noise: variance of a measured result around that: seeds, settings, luck.
         results: (E,) how many results of other tasks stand behind each.
@@ -54,6 +56,7 @@ class Forecast:
     """
 
     mean: Array
+    gap: Array
     alone: Array
     covariance: Array
     noise: float
@@ -81,14 +84,16 @@ def forecast(history: History, target: int, residuals: Array | None = None) -> F
     population = np.zeros(len(values), dtype=np.int64) if history.population is None else history.population
     prior, weights = _prior(history.covariates, mean, 1.0 / variance - 1.0 / worth, population)
     joined, covariance = _join(mean, variance, worth, prior)
+    gap: Array = np.zeros(len(values))
     if not _compared(values, population):
-        joined = joined + history.gap * population
+        gap = np.asarray(history.gap * population)
         covariance = covariance + _GAP_DEVIATION**2 * np.outer(population, population)
     # What other tasks say nothing about: mostly how well expert and task fit, which scores can tell.
     fit = max(float(factors.noise[target]) - NOISE, 0.0)
     residuals = residual_covariance(values) if residuals is None else residuals
     return Forecast(
-        mean=joined,
+        mean=joined + gap,
+        gap=gap,
         alone=mean,
         covariance=covariance + fit * residuals,
         noise=NOISE,

@@ -16,8 +16,8 @@ from expertise_graph.store import Store
 
 # How many deviations better an expert of ten times the parameters is expected to be. Of 51 networks of images
 # and 11 of texts on 36 tasks, log-odds rise by .7 and 1.0 a decade, those of published encoders by .2
-# (benchmarks/zoo, MIEB): .6 deviations lie between, over three decades at most.
-_GAP_A_DECADE, _MOST_DECADES = 0.6, 3.0
+# (benchmarks/zoo, MIEB): half a deviation lies between, over three decades at most.
+_GAP_A_DECADE, _MOST_DECADES = 0.5, 3.0
 
 
 class Knowledge:

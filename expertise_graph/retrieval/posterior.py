@@ -24,6 +24,7 @@ from expertise_graph.retrieval.scale import (
     log_odds,
     luck,
     scale_of,
+    usual_level,
 )
 from expertise_graph.retrieval.search import ExpertSearch
 from expertise_graph.retrieval.task_similarity import likeness_of
@@ -82,6 +83,8 @@ def infer(search: ExpertSearch) -> Posterior:
     scale = scale_of(history, search.pool.target, prediction.mean[indices[: len(odds)]], odds, shift)
     scale = dataclasses.replace(scale, doubt=math.hypot(scale.doubt, doubt))
     mean, covariance = _in_odds(prediction, scale, n)
+    if indices:
+        mean, covariance = _as_usual(search, mean, covariance)
     mean, covariance, scale = _with_results(search, mean, covariance, scale)
     seen = [*indices, *(i for i, e in enumerate(search.pool.experts) if e.id in search.measured)]
     return Posterior(
@@ -168,6 +171,31 @@ def _in_odds(prediction: ExpertPrediction, scale: Scale, n: int) -> tuple[Array,
     own = scale.slope**2 * prediction.noise
     covariance = scale.slope**2 * prediction.covariance[:n, :n] + own * np.eye(n) + scale.doubt**2
     return scale.level + scale.slope * prediction.mean[:n], covariance
+
+
+def _as_usual(search: ExpertSearch, mean: Array, covariance: Array) -> tuple[Array, Array]:
+    """Return mean and covariance once the level that published models usually reach is an observation, too.
+
+    Where others were run and none of them, what the others reach says little of them: a specialist may be as
+    good as any. So their mean is expected near that of their results on other tasks.
+    """
+    history, n = search.pool.history, len(mean)
+    if history.population is None:
+        return mean, covariance
+    known = {*search.evidence, *search.measured}
+    published = [i for i, e in enumerate(search.pool.experts) if history.population[i]]
+    measured = [i for i in published if not np.isnan(history.outcomes[i]).all()]
+    if not measured or any(search.pool.experts[i].id in known for i in published):
+        return mean, covariance
+    theirs = history.without_experts(history.population == 0)
+    level, deviation = usual_level(theirs, search.pool.target)
+    if math.isnan(level):
+        return mean, covariance
+    weights = np.zeros(n)
+    weights[measured] = 1.0 / len(measured)
+    shared = covariance @ weights
+    gain = shared / (weights @ shared + deviation**2)
+    return mean + gain * (level - weights @ mean), covariance - np.outer(gain, shared)
 
 
 def _with_results(

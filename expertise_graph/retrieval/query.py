@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from expertise_graph import features
 from expertise_graph.core import (
     DatasetError,
     Embedding,
@@ -189,6 +190,7 @@ def open_search(
         query,
         latency=runner.latency,
         lineage=lineage,
+        memory=features.free_memory(),
         progress=progress,
     ).excluded
     stored = stored_evidence(store, sample, query.estimators)

@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from expertise_graph.core import Baseline, Candidate, Command, Excluded, Expert, Ranking, byte_size, count
+from expertise_graph.core import (
+    Baseline,
+    Candidate,
+    Command,
+    Excluded,
+    Expert,
+    Ranking,
+    byte_size,
+    count,
+    setting,
+)
 from expertise_graph.data import Columns
 from expertise_graph.retrieval.knowledge import is_known_model
 from expertise_graph.retrieval.posterior import Posterior
@@ -77,16 +87,24 @@ def rank(
         experts_run=search.ran,
         baseline=baseline,
         candidates=listed[: search.query.top],
+        here=_best_here(listed, search.query.top),
         command=_next_step(search, experts[admitted[0]], columns),
         unit="accuracy" if posterior.scale.known else PERCENTILE,
         together=tuple(experts[runnable[i]] for i in together),
         excluded=_best_excluded(search, order, candidates),
         failed=dict(search.failed),
         interrupted=search.interrupted,
-        notes=(*_notes(search, posterior, baseline), *notes),
+        notes=(*_notes(search, posterior, baseline), *_on_known(listed[: search.query.top]), *notes),
         seconds=seconds,
         shared_names=search.pool.shared_names,
     )
+
+
+def _best_here(listed: Sequence[Candidate], top: int) -> tuple[int, Candidate] | None:
+    """Return place and candidate of the best expert with weights, where the first `top` have none."""
+    if any(candidate.expert.runnable for candidate in listed[:top]):
+        return None
+    return next(((i, c) for i, c in enumerate(listed, 1) if c.expert.runnable), None)
 
 
 def _next_step(search: ExpertSearch, best: Expert, columns: Columns | None) -> Command:
@@ -151,13 +169,14 @@ def _evidence(search: ExpertSearch, posterior: Posterior, index: int) -> tuple[s
         reasons += _nearest_evidence(search, index)
     results = int(posterior.prediction.forecast.results[index])
     if results:
-        standing = posterior.prediction.forecast.mean[index]
+        before = posterior.prediction.forecast
+        standing = before.mean[index] - before.gap[index]
         reasons.append(f"history {standing:+.2f} SD from {count(results, 'task')}")
     if not np.isnan(posterior.affinity[index]):
         reasons.append(f"similarity to the task {posterior.affinity[index]:.2f}")
     if not expert.runnable:
-        published = is_known_model(expert)
-        reasons.append("published results only" if published else "known from imported metadata only")
+        by_results = "not run here" if results else "no published results: by size and age"
+        reasons.append(by_results if is_known_model(expert) else "known from imported metadata only")
     return tuple(reasons) or ("no evidence yet",)
 
 
@@ -196,6 +215,16 @@ def _notes(search: ExpertSearch, posterior: Posterior, baseline: Baseline) -> tu
     if probe is not None and probe <= baseline.predicted and search.sample.supported:
         notes.append("no expert that was run beats the raw input; training from scratch may do as well")
     return tuple(notes)
+
+
+def _on_known(listed: Sequence[Candidate]) -> tuple[str, ...]:
+    """Say what the predictions for models that are not registered rest on, if any are listed."""
+    if not any(is_known_model(candidate.expert) for candidate in listed):
+        return ()
+    return (
+        "models to fetch were not run: they are ranked by published results on other tasks "
+        f"({setting('fetch', 4)} downloads and runs the most promising)",
+    )
 
 
 def _meaning(search: ExpertSearch, posterior: Posterior) -> str:

@@ -272,6 +272,16 @@ def scale_of(history: History, target: int, values: Array, odds: Array, shift: S
     )
 
 
+def usual_level(history: History, target: int) -> tuple[float, float]:
+    """Return mean and deviation of the level, in log-odds, to expect of accuracies on a task; NaN if unknown.
+
+    Args:
+        history: its results on the target are not looked at.
+        target: column of the task.
+    """
+    return _usual(history, target)[:2]
+
+
 def _usual(history: History, target: int) -> tuple[float, float, float]:
     """Return mean and deviation of the level to expect, NaN where unknown, and the usual spread.
 

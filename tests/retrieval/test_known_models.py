@@ -72,7 +72,7 @@ def test_an_empty_workspace_answers_with_real_models(blank, tmp_path, shipped):
     assert {c.expert.modality for c in ranking.candidates} == {"image"}
     assert all(c.expert.license for c in ranking.candidates)
     assert sum(c.expert.params > 0 for c in ranking.candidates) >= 100
-    assert "published results only" in ranking.best.evidence
+    assert "not run here" in ranking.best.evidence
     assert str(ranking.command) == f"register({ranking.best.expert.name!r})"
     first, last = ranking.candidates[0].predicted, ranking.candidates[-1].predicted
     assert first > last
