@@ -642,6 +642,8 @@ class Workspace:
         """Return what answers queries before a training, which may need the memory that experts took."""
 
         def ask(labelled: LabelledData, query: Query) -> Ranking:
+            # A training starts from what is here.
+            query = dataclasses.replace(query, starter_knowledge=False)
             try:
                 return self.query(labelled, query, trust_code=trust_code)
             finally:

@@ -148,8 +148,6 @@ def ask_within(ask: Ask, data: LabelledData, query: Query, *, left: float) -> tu
     """
     short = min(SHORT_SHARE * left, SHORT_SECONDS)
     seconds = min(max(QUERY_SHARE * left, short, LEAST_SECONDS), QUERY_MOST)
-    # A training starts from what is here.
-    query = replace(query, starter_knowledge=False)
     timed = replace(query, budget=None, seconds=seconds)
     try:
         return ask(data, timed), timed

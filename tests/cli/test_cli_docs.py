@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
+from expertise_graph import starter
 from expertise_graph.cli.app import app
 from tests.program import invoke
 
@@ -17,6 +18,9 @@ REFERENCE = (ROOT / "docs" / "reference.md").read_text()
 # The order in which the examples make a story; every command must be in it.
 STORY = (
     "init",
+    "catalogue ls",
+    "catalogue show",
+    "catalogue update",
     "register",
     "ls",
     "show",
@@ -123,6 +127,8 @@ def test_examples_run(tmp_path, monkeypatch):
     (tmp_path / "scores.csv").write_text("expert,task,estimator,value\nemoji,pets,LogME,0.5\n")
     (tmp_path / "models.csv").write_text("model,dataset\nemoji,openmoji\n")
     (tmp_path / "distances.csv").write_text("task,other,distance\npets,openmoji,2.5\n")
+    monkeypatch.delenv("EXPERTISE_GRAPH_CATALOGUE")
+    shutil.copytree(starter.catalogue_folder(), tmp_path / "our-catalogue")
     for name in STORY:
         if name == "merge":
             (first,) = invoke("runs", "--json").worked().json
