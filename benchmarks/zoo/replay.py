@@ -203,6 +203,15 @@ def _score(zoo: Zoo, i: int, t: int, name: str) -> Score:
     )  # fmt: skip
 
 
+def alone(store: Store, modality: str) -> Knowledge:
+    """Return what is known without published models."""
+    return Knowledge(store, None, modality)
+
+
+# How a registry is read; benchmarks/catalogue puts published models beside it.
+KNOWN = alone
+
+
 def held_out(built: Path, folder: Path, task: str, *, history: bool, unmeasured: Sequence[str] = ()) -> Store:
     """Return a copy of the registry that knows nothing of one task, or of any, and no result of some."""
     shutil.rmtree(folder, ignore_errors=True)
@@ -248,8 +257,9 @@ def opened(zoo: Zoo, store: Store, t: int, *, budget: int, seed: int = 0) -> Exp
         trained=int(zoo.tasks[t]["n_train"]),
         seed=seed,
     )
-    known = Knowledge(store, None, zoo.modality)
-    return open_search(known, sample, Query(budget=budget, seed=seed), runner=RecordRunner(zoo, t))
+    return open_search(
+        KNOWN(store, zoo.modality), sample, Query(budget=budget, seed=seed), runner=RecordRunner(zoo, t)
+    )
 
 
 def answer(zoo: Zoo, search: ExpertSearch, t: int, *, race: int = 0, start: float | None = None) -> Answer:
@@ -259,10 +269,12 @@ def answer(zoo: Zoo, search: ExpertSearch, t: int, *, race: int = 0, start: floa
     if race:
         posterior = raced(zoo, search, posterior, t, race)
     row = {zoo.node(i).id: i for i in range(len(zoo.experts))}
+    # Published models that are known beside the zoo were measured on none of its tasks.
+    own = [i for i, e in enumerate(search.pool.experts) if e.id in row]
     return Answer(
-        rows=[row[e.id] for e in search.pool.experts],
-        mean=posterior.mean,
-        deviation=np.sqrt(np.diag(posterior.covariance)),
+        rows=[row[search.pool.experts[i].id] for i in own],
+        mean=posterior.mean[own],
+        deviation=np.sqrt(np.diag(posterior.covariance))[own],
         runs=search.ran,
         seconds=time.perf_counter() - start,
     )
