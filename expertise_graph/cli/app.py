@@ -29,6 +29,7 @@ _IRREGULAR = {
     "excluded_licenses": "exclude_license",
     "head": "include_head",
     "kinds": "kind",
+    "languages": "language",
     "licenses": "license",
     "strategies": "strategy",
     "tags": "tag",

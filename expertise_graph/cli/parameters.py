@@ -249,6 +249,13 @@ _CONSTRAINTS = (
         help="Only experts of this kind; repeatable.",
     ),
     click.option(
+        "--language",
+        "languages",
+        multiple=True,
+        metavar="CODE",
+        help="Only experts that are known to be made for this language, e.g. de or deu; repeatable.",
+    ),
+    click.option(
         "--license",
         "licenses",
         multiple=True,
@@ -288,6 +295,7 @@ def constraints_from(given: dict[str, Any]) -> Query:
         min_dim=narrow,
         max_dim=wide,
         kinds=given["kinds"],
+        languages=given["languages"],
     )
 
 

@@ -216,6 +216,7 @@ class Query:
         min_dim: least width of the features.
         max_dim: largest width of the features.
         kinds: only these of original, fine-tune, adapter, merge, quantised; empty for any.
+        languages: only experts known to be made for one of these codes of ISO 639; empty for any.
         race: how many of the most promising are fine-tuned briefly before the answer.
         estimators: names of the transferability estimators that score the experts that are run.
         fits: whether published models are left out whose fine-tuning needs more memory than is free here.
@@ -239,6 +240,7 @@ class Query:
     min_dim: int | None = None
     max_dim: int | None = None
     kinds: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
     race: int = 0
     estimators: tuple[str, ...] = ("logme", "ridge_accuracy", "kernel_target_alignment")
     fits: bool = True

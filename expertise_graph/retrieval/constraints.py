@@ -18,7 +18,7 @@ from expertise_graph.core import (
     setting,
     silent,
 )
-from expertise_graph.registry import KINDS, kind_of
+from expertise_graph.registry import KINDS, kind_of, speaks
 from expertise_graph.retrieval.knowledge import is_known_model
 
 Latency = Callable[[Expert], float | None]
@@ -64,6 +64,8 @@ def _wrong_terms(expert: Expert, query: Query) -> Iterator[str]:
         yield setting("licenses", ", ".join(query.licenses))
     if expert.license in query.excluded_licenses:
         yield setting("excluded_licenses", expert.license)
+    if query.languages and not any(speaks(expert, language) for language in query.languages):
+        yield setting("languages", ", ".join(query.languages))
     yield from (setting("tags", tag) for tag in query.tags if tag not in expert.tags)
 
 

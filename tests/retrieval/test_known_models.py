@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from expertise_graph import starter
-from expertise_graph.core.errors import DatasetError, NotFoundError
+from expertise_graph.core.errors import DatasetError, InvalidInputError, NotFoundError
 from expertise_graph.core.types import Edge, Query
 from expertise_graph.registry.catalogue import (
     find_catalogue,
@@ -147,6 +147,18 @@ def test_constraints_hold_for_known_models(blank, tmp_path, shipped):
     assert len(ranking.candidates) > 10
     assert all(0 < c.expert.params <= 30_000_000 for c in ranking.candidates)
     assert {c.expert.license for c in ranking.candidates} == {"apache-2.0"}
+
+
+def test_a_language_leaves_what_is_made_for_it(blank, tmp_path, shipped):
+    lines = [f'{{"text": "Satz {i} {"gut" if i % 2 else "schlecht"}", "label": {i % 2}}}' for i in range(40)]
+    (tmp_path / "tickets.jsonl").write_text("\n".join(lines))
+    with Workspace(blank) as zoo:
+        german = zoo.query(tmp_path / "tickets.jsonl", Query(budget=0, top=400, languages=("de",)))
+        with pytest.raises(InvalidInputError, match="give a code of ISO 639"):
+            zoo.query(tmp_path / "tickets.jsonl", Query(budget=0, languages=("german",)))
+    names = {c.expert.name for c in german.candidates}
+    assert "hf:intfloat/multilingual-e5-small" in names
+    assert "hf:sentence-transformers/all-MiniLM-L6-v2" not in names
 
 
 def test_a_damaged_or_newer_catalogue_is_refused_and_the_old_one_stays(tmp_path, blank):
