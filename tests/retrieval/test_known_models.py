@@ -150,7 +150,8 @@ def test_constraints_hold_for_known_models(blank, tmp_path, shipped):
 
 
 def test_a_language_leaves_what_is_made_for_it(blank, tmp_path, shipped):
-    lines = [f'{{"text": "Satz {i} {"gut" if i % 2 else "schlecht"}", "label": {i % 2}}}' for i in range(40)]
+    rows = [{"text": f"Satz {i} {'gut' if i % 2 else 'schlecht'}", "label": i % 2} for i in range(40)]
+    lines = [json.dumps(row) for row in rows]
     (tmp_path / "tickets.jsonl").write_text("\n".join(lines))
     with Workspace(blank) as zoo:
         german = zoo.query(tmp_path / "tickets.jsonl", Query(budget=0, top=400, languages=("de",)))
