@@ -244,7 +244,11 @@ def _node(row: Mapping[str, Any]) -> Expert:
         base_model=row["base_model"],
         datasets=tuple(row["trained_on"]),
         weights_format="safetensors" if row["safetensors"] else UNKNOWN,
-        meta={**meta, "origin": row["source"]},
+        meta={
+            **meta,
+            "origin": row["source"],
+            **({"safetensors": False} if row["safetensors"] is False else {}),
+        },
     )
 
 

@@ -134,8 +134,12 @@ def _plain(name: str) -> str:
 
 
 def is_free(model: Expert) -> bool:
-    """Tell whether anybody may download a known model and run it: ungated, and without code of its own."""
-    return not model.meta.get("gated") and not model.meta.get("remote_code")
+    """Tell whether anybody can download a known model and run it.
+
+    It must be ungated, without code of its own, and not known to have no weights in safetensors.
+    """
+    meta = model.meta
+    return not meta.get("gated") and not meta.get("remote_code") and meta.get("safetensors") is not False
 
 
 def is_known_model(expert: Expert) -> bool:
