@@ -438,6 +438,8 @@ def warm_start_json(result: WarmStart, form: Form = PYTHON) -> Json:
         "seconds": result.seconds,
         "path": result.path,
         "note": form.message(result.note),
+        "lr": result.lr,
+        "lr_search": [dict(row) for row in result.lr_search],
     }
 
 

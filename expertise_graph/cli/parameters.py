@@ -132,6 +132,21 @@ class Positive(click.ParamType[float]):
         return number
 
 
+class LearningRate(click.ParamType[float | str]):
+    """A number: 0.003, 1e-4; or auto."""
+
+    name = "number|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | str:
+        """Return the number, whose bounds are those of the settings, or auto."""
+        if value == "auto":
+            return "auto"
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            self.fail(f"{value!r} is neither a number like 0.003 nor auto", param, ctx)
+
+
 class Numbers(click.ParamType[tuple[float, ...]]):
     """Numbers with commas between them: 1,1,2."""
 

@@ -33,6 +33,7 @@ from expertise_graph.cli.parameters import (
     SEED,
     STRATEGY,
     TRACKER,
+    LearningRate,
     Seconds,
     column_options,
     columns_from,
@@ -104,8 +105,9 @@ _TRIAL_COLUMNS = (
     "--lr",
     default=1e-3,
     show_default=True,
-    type=float,
-    help="Peak learning rate of the head; pretrained layers use less.",
+    type=LearningRate(),
+    help="Peak learning rate of the head, pretrained layers use less; auto for the best of 0.001, 0.003 and "
+    "0.01 in a short search on the validation split.",
 )
 @click.option(
     "--seed", default=0, show_default=True, type=int, help="Random seed of splits, batches and new weights."

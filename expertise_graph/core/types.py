@@ -354,6 +354,8 @@ class WarmStart:
     """The result of a fine-tune from an expert; `accuracy` is the value of `metric` on the test split.
 
     `note` says what went wrong or was special, e.g. that the loss became NaN and which epoch was kept.
+    `lr` is the peak learning rate of the head, None for a linear probe; `lr_search` has what was measured to
+    choose it, see `TrainResult`.
     """
 
     run: str
@@ -369,6 +371,8 @@ class WarmStart:
     seconds: float
     path: str
     note: str = ""
+    lr: float | None = None
+    lr_search: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def transfer_gain(self) -> float | None:

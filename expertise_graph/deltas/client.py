@@ -184,8 +184,11 @@ def _trainer(
         [
             {"params": list(parameters), "peak": rate, "opens": 0.0}
             for parameters, rate in (
-                ((p for p in classifier.backbone.parameters() if p.requires_grad), config.way.lr * config.lr),
-                (classifier.head.parameters(), config.lr),
+                (
+                    (p for p in classifier.backbone.parameters() if p.requires_grad),
+                    config.way.lr * config.peak_lr,
+                ),
+                (classifier.head.parameters(), config.peak_lr),
             )
         ],
         weight_decay=WEIGHT_DECAY,

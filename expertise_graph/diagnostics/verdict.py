@@ -10,7 +10,7 @@ from typing import Any
 from expertise_graph.core import Command, count, percent, stats
 from expertise_graph.data import CLASS
 from expertise_graph.diagnostics.finished_run import FinishedRun
-from expertise_graph.training import TrainConfig
+from expertise_graph.training import DEFAULT_LR, TrainConfig
 
 # Training accuracy above that of validation from which on items are memorised; smaller gaps are usual with
 # frozen features and harmless.
@@ -211,6 +211,11 @@ def _given(run: FinishedRun) -> dict[str, str | float | bool | None]:
     return {name: value for name, value in run.config.items() if name not in usual or value != usual[name]}
 
 
+def _lr(run: FinishedRun) -> float:
+    """Return the peak learning rate of a run, which results of earlier versions leave out."""
+    return float(run.result.get("lr") or run.config.get("lr", DEFAULT_LR))
+
+
 def _commands(
     run: FinishedRun, kind: str, data: str, settings: Mapping[str, str | bool]
 ) -> tuple[Command, ...]:
@@ -220,7 +225,7 @@ def _commands(
         out = {"out": f"{run.folder}-{name}"}
         return Command("warm_start", (data,), {**settings, **expert, **_given(run), **changes, **out})
 
-    epochs, lr = int(run.config.get("epochs", 20)), float(run.config.get("lr", 1e-3))
+    epochs, lr = int(run.config.get("epochs", 20)), _lr(run)
     gentler = again("gentle", lr=f"{lr / 3:.2g}")
     budget = run.config.get("time_budget")
     longer = (

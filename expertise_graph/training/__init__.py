@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         restore,
         trained_tensors,
     )
-    from expertise_graph.training.config import TrainConfig
+    from expertise_graph.training.config import DEFAULT_LR, TrainConfig
     from expertise_graph.training.device import private_rng
     from expertise_graph.training.linear_probe import fit_probe
     from expertise_graph.training.objective import METRICS, Objective, objective_of

@@ -41,6 +41,9 @@ class TrainingState:
         temperature: where it was fitted before, on validation items that were trained on since.
         clock: of the time budget.
         scaler: of the gradients, in fp16.
+        head_scale: factor of the linear probe's weights that training started from.
+        lr: the peak learning rate that was chosen, None where none was.
+        lr_search: what was measured to choose it, a row a rate.
     """
 
     epoch: int = 0
@@ -53,6 +56,9 @@ class TrainingState:
     temperature: float | None = None
     clock: dict[str, float] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
+    head_scale: float = 1.0
+    lr: float | None = None
+    lr_search: list[dict[str, Any]] = field(default_factory=list)
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -131,7 +137,9 @@ class Checkpoints:
         name = "model.safetensors" if best is temporary else "best.safetensors"
         _link(best / name, temporary / "best.safetensors")
         write_json(temporary / "state.json", asdict(state))
-        temporary.rename(self.folder / f"epoch-{state.epoch:05d}")
+        # Before the first epoch there is one for each rate that was tried, too.
+        tried = f".{len(state.lr_search)}" if state.lr_search and not state.epoch else ""
+        temporary.rename(self.folder / f"epoch-{state.epoch:05d}{tried}")
         sync(self.folder)
         self._clean()
 

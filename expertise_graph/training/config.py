@@ -26,6 +26,8 @@ PRECISIONS = ("auto", "no", "bf16", "fp16")
 TENSORBOARD = "tensorboard"
 TRACKERS = (TENSORBOARD, "trackio", "mlflow", "wandb")
 CLASS_WEIGHTS = ("auto", "balanced", "none")
+AUTO = "auto"
+DEFAULT_LR = 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,8 @@ class TrainConfig:
         time_budget: seconds the whole run may take; None for no limit.
         batch_size: items per optimiser step.
         accumulate: gradient-accumulation steps: a batch is computed in this many parts.
-        lr: peak learning rate of the head; other layers have a fraction of it.
+        lr: peak learning rate of the head, other layers have a fraction of it; or auto for the best of a few
+            on the validation split, see `choose_lr`.
         weight_decay: of AdamW, on weight matrices only.
         prior: L2 strength towards the pretrained weights, of the l2-sp strategy.
         rank: of the adapters, of the lora strategy.
@@ -60,7 +63,7 @@ class TrainConfig:
     time_budget: float | None = None
     batch_size: int = 32
     accumulate: int = 1
-    lr: float = 1e-3
+    lr: float | str = DEFAULT_LR
     weight_decay: float = 0.01
     prior: float = 0.01
     rank: int = 8
@@ -78,7 +81,7 @@ class TrainConfig:
         least = {"epochs": 1, "batch_size": 1, "accumulate": 1, "rank": 1, "seed": 0, "patience": 1}
         for name, bound in least.items():
             _check_integer(name, getattr(self, name), bound)
-        _check_number("lr", self.lr, positive=True)
+        _check_lr(self.lr)
         _check_number("weight_decay", self.weight_decay, positive=False)
         _check_number("prior", self.prior, positive=False)
         _check_number("distill_temperature", self.distill_temperature, positive=True)
@@ -122,6 +125,16 @@ class TrainConfig:
         """The strategy that `strategy` names."""
         return strategies[self.strategy]
 
+    @property
+    def peak_lr(self) -> float:
+        """The peak learning rate; where it is yet to be chosen, the default."""
+        return DEFAULT_LR if isinstance(self.lr, str) else self.lr
+
+    @property
+    def searches_lr(self) -> bool:
+        """Whether a learning rate is to be chosen; a linear probe has none."""
+        return self.lr == AUTO and self.way.fine_tunes
+
     def as_dict(self) -> dict[str, Any]:
         """Return the settings as plain values for JSON; those of later versions where they were given."""
         return {n: v for n, v in asdict(self).items() if n not in _ADDED or v != _ADDED[n]}
@@ -147,6 +160,13 @@ def _check_number(name: str, value: object, *, positive: bool) -> None:
         raise InvalidInputError(f"{name} is {value!r}: give a number {least} 0")
     if value > MOST:  # type: ignore[operator]
         raise InvalidInputError(f"{name} is {value!r}: give a number of at most {MOST:g}")
+
+
+def _check_lr(value: float | str) -> None:
+    if isinstance(value, str) and value != AUTO:
+        raise InvalidInputError(f"lr is {value!r}: give a number above 0, or {AUTO}")
+    if value != AUTO:
+        _check_number("lr", value, positive=True)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

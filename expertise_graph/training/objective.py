@@ -65,6 +65,15 @@ class Objective:
         """Return the mean loss of logits (n, k) of the items at `rows`."""
         return self.loss_of(logits, self.targets[rows].to(logits.device))
 
+    def losses(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss (n,) of each item, without class weights, given outputs (n, k)."""
+        if self.kind == CLASS:
+            return functional.cross_entropy(outputs, targets, reduction="none")
+        if self.kind == VALUE:
+            return (outputs - targets).square().mean(dim=1)
+        loss = functional.binary_cross_entropy_with_logits(outputs, targets.to(outputs), reduction="none")
+        return loss.mean(dim=1)
+
     def weight(self, rows: IntArray) -> float:
         """Return what the items at `rows` count for together in a mean loss."""
         if self.class_weights is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import nn
@@ -65,18 +65,26 @@ def depths(module: nn.Module) -> dict[str, float]:
 def parameter_groups(model: Classifier, config: TrainConfig) -> list[dict[str, Any]]:
     """Return one group for AdamW per learning rate, decay and start, the head's last.
 
-    "peak" holds the peak learning rate of a group, "opens" the fraction of the training after which
-    it is unfrozen. Weight decay acts on matrices only, not on biases and scales.
+    "peak" holds the peak learning rate of a group, "share" what it is of the head's, "opens" the fraction of
+    the training after which it is unfrozen. Weight decay acts on matrices only, not on biases and scales.
     """
     groups: dict[tuple[float, float, float], list[nn.Parameter]] = {}
     for parameter, share, opens in _rates(model, config.way):
         if parameter.requires_grad:
             decay = config.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((config.lr * share, decay, opens), []).append(parameter)
-    return [
-        {"params": parameters, "lr": peak, "peak": peak, "weight_decay": decay, "opens": opens}
-        for (peak, decay, opens), parameters in groups.items()
+            groups.setdefault((share, decay, opens), []).append(parameter)
+    found = [
+        {"params": parameters, "share": share, "weight_decay": decay, "opens": opens}
+        for (share, decay, opens), parameters in groups.items()
     ]
+    set_peaks(found, config.peak_lr)
+    return found
+
+
+def set_peaks(groups: Iterable[dict[str, Any]], lr: float) -> None:
+    """Set the peak learning rate of each group of `parameter_groups`, for that of the head."""
+    for group in groups:
+        group["lr"] = group["peak"] = lr * group["share"]
 
 
 def _rates(model: Classifier, way: Strategy) -> Iterator[tuple[nn.Parameter, float, float]]:

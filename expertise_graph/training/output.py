@@ -133,6 +133,7 @@ def _rows(result: TrainResult, data: LabelledData, expert: Expert | None) -> Map
         "items trained on": result.n_train,
         "classes" if data.kind == CLASS else data.kind: len(data.outputs),
         "strategy": f"{result.strategy} ({strategies[result.strategy].summary})",
+        **({} if result.lr is None else {"peak learning rate": f"{result.lr:g}"}),
         "augmentation": result.augmentation,
         "temperature": f"{result.temperature:.3f}",
         "architecture from": f"`{expert.id}`" if expert else "no registered expert",

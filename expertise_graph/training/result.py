@@ -16,7 +16,7 @@ class TrainingProgress:
 
     Attributes:
         strategy: name of the training strategy.
-        phase: features, head, train or test.
+        phase: features, head, learning rate, train or test.
         loss: training loss of the last step, None outside of training.
         validation_accuracy: of the last finished epoch, None before there is one.
         seconds: since the run began, those before it was resumed included.
@@ -56,6 +56,9 @@ class TrainResult:
         peak_memory: of the GPU, or without one of the process, in bytes.
         seen: items of the test split that the expert was trained on before.
         note: one line about anything unusual, or an empty text.
+        lr: peak learning rate of the head; None for a linear probe, and of runs of earlier versions.
+        lr_search: where it was searched for, a row a rate: lr; steps; loss, the mean on the validation split
+            after a temperature was fitted, None where training diverged.
         history: per epoch: epoch, step, loss, train_accuracy, validation_accuracy,
             validation_loss, lr, seconds.
     """
@@ -80,6 +83,8 @@ class TrainResult:
     note: str
     history: tuple[Mapping[str, Any], ...]
     seen: int = 0
+    lr: float | None = None
+    lr_search: tuple[Mapping[str, Any], ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
@@ -88,7 +93,8 @@ class TrainResult:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> TrainResult:
         """Return the result that `as_dict` gave."""
-        return cls(**{**values, "history": tuple(values["history"])})
+        rows = {name: tuple(values.get(name, ())) for name in ("history", "lr_search")}
+        return cls(**{**values, **rows})
 
 
 def worth_keeping(history: Sequence[Mapping[str, Any]], one_item: float) -> bool:

@@ -403,6 +403,7 @@ def _summary(result: WarmCold) -> dict[str, Any]:
         "n_test": result.warm.n_test,
         "seconds": result.warm.seconds,
         "stopped": result.warm.stopped,
+        "lr": result.warm.lr,
     }
 
 
@@ -449,4 +450,6 @@ def _answer(run: str, expert: str, child: str, task: Task, out: Path, result: Wa
         seconds=warm.seconds,
         path=str(out),
         note=warm.note,
+        lr=warm.lr,
+        lr_search=warm.lr_search,
     )

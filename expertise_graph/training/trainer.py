@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ from expertise_graph.training.objective import check_distillation, objective_of
 from expertise_graph.training.optimizer import cosine_schedule
 from expertise_graph.training.output import write_outputs
 from expertise_graph.training.preparation import ask_teacher, prepare_head, probe, set_head
+from expertise_graph.training.rate_search import choose_lr, described
 from expertise_graph.training.result import (
     OnProgress,
     TrainingProgress,
@@ -117,7 +118,8 @@ def train(
             if config.time_budget is not None and started is not None:
                 trainer.budget.budget = config.time_budget - (time.perf_counter() - started)
             trainer.begin()
-            shown = open_tracker(tracker, out, config, step=trainer.state.step) if leads else None
+            chosen = config if trainer.state.lr is None else replace(config, lr=trainer.state.lr)
+            shown = open_tracker(tracker, out, chosen, step=trainer.state.step) if leads else None
             try:
                 trainer.run_epochs(tracker=shown)
             finally:
@@ -178,7 +180,6 @@ class Trainer:
         schedule: the learning rate after a fraction of the training, as a fraction of its peak.
         state: how far the training is.
         best: the weights of the kept epoch.
-        head_scale: factor of the linear probe's weights that training started from.
     """
 
     model: TrainableModel
@@ -192,7 +193,6 @@ class Trainer:
     schedule: Callable[[float], float] = cosine_schedule
     state: TrainingState = field(default_factory=TrainingState)
     best: Tensors = field(default_factory=dict)
-    head_scale: float = 1.0
 
     @classmethod
     def for_data(
@@ -249,21 +249,22 @@ class Trainer:
     def begin(self) -> None:
         """Resume from the newest checkpoint, or make the head and validate it as epoch 0.
 
+        Where the learning rate is to be chosen, that comes next.
+
         Raises:
             SourceError: when features are not finite.
         """
-        if self._resume():
-            return
-        self._report("head")
-        ask_teacher(self.model, self.rows, self.teacher)
-        self.head_scale = prepare_head(self.model, self.rows, self.expert)
-        self.state.mirror = self.model.mirror
-        self._validate(loss=None, train_accuracy=None)
-        for name in self.best.keys() & {"head.weight", "head.bias"}:
-            # A probe that is kept in the end is kept as it was fitted.
-            self.best[name] = self.best[name] / self.head_scale
-        self.budget.since = self.budget.seconds
-        self._save()
+        if not self._resume():
+            self._report("head")
+            ask_teacher(self.model, self.rows, self.teacher)
+            self.state.head_scale = prepare_head(self.model, self.rows, self.expert)
+            self.state.mirror = self.model.mirror
+            self._validate(loss=None, train_accuracy=None)
+            self.budget.since = self.budget.seconds
+            self.save()
+            self._unscale_probe()
+        if self.config.searches_lr and not self.state.stopped:
+            choose_lr(self)
 
     def run_epochs(self, *, tracker: Tracker | None = None, after_epoch: AfterEpoch | None = None) -> None:
         """Run epochs until one of these stops the training; then `state.stopped` says which.
@@ -312,7 +313,7 @@ class Trainer:
                 return
             if late and not state.stopped:
                 state.stopped = "time"
-            self._save()
+            self.save()
             self._log(tracker)
             if after_epoch is not None and not state.stopped and after_epoch(state):
                 state.stopped = "pruned"
@@ -334,6 +335,7 @@ class Trainer:
             seen_note(seen, len(rows["test"])),
             state.note,
             untrained or self._probe_note(),
+            described(state.lr, state.lr_search) if config.searches_lr else "",
             f"memory was short: each batch was computed in {model.parts} parts"
             if model.parts > config.accumulate
             else "",
@@ -360,6 +362,8 @@ class Trainer:
             note="; ".join(filter(None, notes)),
             history=tuple(state.history),
             seen=seen,
+            lr=(state.lr or config.peak_lr) if config.way.fine_tunes else None,
+            lr_search=tuple({name: row[name] for name in ("lr", "steps", "loss")} for row in state.lr_search),
         ), model.objective.natural(logits)
 
     def restore_best(self) -> None:
@@ -382,12 +386,19 @@ class Trainer:
         if not loaded:
             return False
         self.state, self.best = loaded
+        self._unscale_probe()
         self.budget.resume(self.state.clock)
         model.mirror, model.parts = self.state.mirror, self.state.parts
         ask_teacher(self.model, self.rows, self.teacher)
         if model.accelerator.scaler is not None:
             model.accelerator.scaler.load_state_dict(self.state.scaler)
         return True
+
+    def _unscale_probe(self) -> None:
+        """Keep a probe that is the best so far as it was fitted, not as short as training starts from it."""
+        if self.state.kept == 0:
+            for name in self.best.keys() & {"head.weight", "head.bias"}:
+                self.best[name] = self.best[name] / self.state.head_scale
 
     def _validate(self, *, loss: float | None, train_accuracy: float | None) -> bool:
         """End an epoch: validate it, keep the weights if they are the best so far, decide whether to go on.
@@ -433,7 +444,7 @@ class Trainer:
         if reason:
             self.state.note = f"{reason} in epoch {self.state.epoch + 1}; epoch {self.state.kept} was kept"
 
-    def _save(self) -> None:
+    def save(self) -> None:
         """Write the checkpoint of the epoch that has just ended; the first of several processes does."""
         if self.checkpoints is None or not self.model.leads:
             return

@@ -146,4 +146,5 @@ def _measured(
         seconds=result.seconds,
         path=str(output.out),
         note=result.note,
+        lr=result.lr,
     )

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from expertise_graph.core import Edge
+from expertise_graph.core import Edge, Run
 from expertise_graph.data import LabelledData
 from expertise_graph.features import probe_sets as probes
 from expertise_graph.retrieval import AUTO, task_vectors
 from expertise_graph.store import Store
-from expertise_graph.training import TrainConfig
+from expertise_graph.training import DEFAULT_LR, TrainConfig
 from expertise_graph.tuning.model_selection import scratch_gain
 from expertise_graph.tuning.settings import SCRATCH
 from expertise_graph.tuning.space import ADAPTERS_FROM, Contender, Space
@@ -48,7 +48,7 @@ def _best(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
         if accuracy is None or run.strategy == SCRATCH:
             continue
         if run.task not in runs or accuracy > runs[run.task][0]:
-            runs[run.task] = (float(accuracy), dict(run.config))
+            runs[run.task] = (float(accuracy), _settings(run))
     trials: dict[str, Edge] = {}
     for edge in store.edges("transfer"):
         # An imported result may be called so as well; it has no settings.
@@ -58,6 +58,14 @@ def _best(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
                 trials[edge.target] = edge
     yield from ((task, {**e.meta["settings"], "strategy": e.meta["strategy"]}) for task, e in trials.items())
     yield from ((task, config) for task, (_, config) in runs.items() if task not in trials)
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """Return the settings of a run, with the learning rate that was chosen where it was searched for."""
+    values = dict(run.config)
+    if isinstance(values.get("lr"), str):
+        values["lr"] = run.result.get("lr") or DEFAULT_LR
+    return values
 
 
 def _config(values: dict[str, Any], usual: TrainConfig) -> TrainConfig:

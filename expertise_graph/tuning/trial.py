@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import load_file
 
 from expertise_graph.core import FloatArray, IntArray
-from expertise_graph.data import CLASS, VALUE, LabelledData, Splits
+from expertise_graph.data import LabelledData, Splits
 from expertise_graph.models import Backbone, write_tensors
 from expertise_graph.training import (
+    DEFAULT_LR,
     OnProgress,
     Tensors,
     TrainConfig,
@@ -34,7 +35,7 @@ ENOUGH = 0.7
 
 The learning rate is a quarter of its peak by then; less would keep weights that still change quickly.
 """
-HOT = TrainConfig.lr
+HOT = DEFAULT_LR
 """Above the default a learning rate looks worse than it is until it has fallen."""
 JUDGED = 1000
 """At most this many validation items are compared one by one, and kept on record."""
@@ -73,7 +74,7 @@ def may_be_judged(config: TrainConfig, epochs: int) -> bool:
 
     One at a high learning rate may not until its schedule has cooled down.
     """
-    return config.lr <= HOT or epochs >= ENOUGH * config.epochs
+    return config.peak_lr <= HOT or epochs >= ENOUGH * config.epochs
 
 
 def visible_rows(splits: Splits) -> IntArray:
@@ -197,7 +198,7 @@ def measure(trainer: Trainer) -> tuple[float, float, float, FloatArray]:
     rows, objective = trainer.rows["validation"], trainer.model.objective
     logits, targets = trainer.model.predict(rows), objective.targets[rows]
     temperature = trainer.temperature(logits)
-    losses = _losses(logits.double() / temperature, targets, objective.kind)
+    losses: FloatArray = objective.losses(logits.double() / temperature, targets).double().numpy()
     accuracy = objective.score(logits, targets)
     return accuracy, float(losses.mean()), temperature, np.exp(-losses[:JUDGED])
 
@@ -239,17 +240,3 @@ def _outcome(trainer: Trainer) -> Outcome:
         parts=trainer.model.parts,
         forward=trainer.budget.forward,
     )
-
-
-def _losses(outputs: torch.Tensor, targets: torch.Tensor, kind: str) -> FloatArray:
-    """Return the loss (n,) of each item."""
-    if kind == CLASS:
-        losses = torch.nn.functional.cross_entropy(outputs, targets, reduction="none")
-    elif kind == VALUE:
-        losses = (outputs - targets).square().mean(dim=1)
-    else:
-        losses = torch.nn.functional.binary_cross_entropy_with_logits(
-            outputs, targets.double(), reduction="none"
-        ).mean(dim=1)
-    values: FloatArray = losses.double().numpy()
-    return values

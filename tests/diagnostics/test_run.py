@@ -126,6 +126,15 @@ def test_a_run_that_time_ended_is_proposed_with_more_time():
         assert ("before the first epoch" in verdict.text) == (len(rows) == 1)
 
 
+def test_a_rate_that_was_searched_for_is_lowered_from_what_was_found():
+    given = record([PROBE, (0.5, 0.6, 1.0)], stopped="nan", kept=0)
+    given = dataclasses.replace(
+        given, config={"epochs": 20, "lr": "auto"}, result={**given.result, "lr": 0.03}
+    )
+    line = command_line(judge(given, "d").commands[0])
+    assert "--lr 0.01 " in f"{line} "
+
+
 def test_of_few_items_a_verdict_says_how_uncertain_it_is():
     rows = [PROBE, (0.8, 0.8, 0.7), (0.94, 0.83, 0.68)]
     verdict = judge(record(rows, test=0.75, validation=10 / 12, n=12), "d")

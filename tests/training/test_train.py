@@ -241,7 +241,7 @@ def test_only_a_probe_that_is_sure_of_items_that_stay_the_same_begins_short(lati
     def length(data, **given):
         trainer = Trainer.for_data(latin, data, TrainConfig(**given))
         trainer.begin()
-        return trainer.head_scale
+        return trainer.state.head_scale
 
     shuffled = dataclasses.replace(tiny, labels=np.random.default_rng(0).permutation(tiny.labels))
     assert length(tiny, augment=False) == SHORTENED
@@ -256,6 +256,20 @@ def test_a_probe_that_is_kept_has_its_own_length(latin, tiny, tmp_path):
         assert train(latin, tiny, out=tmp_path / strategy, config=config).kept_epoch == 0
     found, probe = (load_file(tmp_path / name / "head.safetensors") for name in ("lp-ft", "linear-probe"))
     assert all(torch.allclose(found[name], probe[name]) for name in probe)
+
+
+def test_a_probe_that_is_kept_of_an_interrupted_run_has_its_own_length_too(latin, tiny, tmp_path):
+    config = TrainConfig(augment=False, batch_size=8, lr=1e30)
+
+    def interrupt(progress):
+        if progress.step:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(latin, tiny, out=tmp_path / "cut", config=config, progress=interrupt)
+    assert train(latin, tiny, out=tmp_path / "cut", config=config).kept_epoch == 0
+    assert train(latin, tiny, out=tmp_path / "whole", config=config).stopped == "nan"
+    assert same_weights(tmp_path / "cut", tmp_path / "whole")
 
 
 @pytest.mark.slow

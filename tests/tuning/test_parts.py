@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from expertise_graph.core.types import Query
+from expertise_graph.core.types import Query, Run
 from expertise_graph.data.reading import read_data
 from expertise_graph.features.cost import Timings
 from expertise_graph.models.base import SourceOptions
@@ -26,7 +26,7 @@ from expertise_graph.tuning.model_selection import (
     choose,
     compare,
 )
-from expertise_graph.tuning.priors import first_trials
+from expertise_graph.tuning.priors import first_trials, settings_of_similar_tasks
 from expertise_graph.tuning.record import failed_outcome
 from expertise_graph.tuning.space import Between, Contender, OneOf, Space, differences
 from expertise_graph.tuning.study import RUNGS, Study
@@ -34,6 +34,7 @@ from expertise_graph.tuning.time_budget import LEAST_WORK, MARGIN, SearchBudget,
 from expertise_graph.tuning.trial import all_to_train, may_be_judged, train_on_all, without_test
 from expertise_graph.workspace import Workspace
 from tests import materials
+from tests.nodes import task
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,31 @@ def tried(contender, fits, data, *, status="done", config=OTHER):
     outcome = dataclasses.replace(failed_outcome(data, ""), fits=np.asarray(fits), kept=1)
     run = f"{contender.expert.id} {np.sum(fits)}"
     return TrialRecord(run=run, contender=contender, config=config, outcome=outcome, status=status)
+
+
+@pytest.mark.parametrize(
+    ("result", "rates"), [({"lr": 3e-3}, [3e-3]), ({"lr": 1e-3}, []), ({"lr": None}, []), ({}, [])]
+)
+def test_a_rate_that_was_searched_for_on_another_task_is_tried_as_found(tmp_path, letters, result, rates):
+    with Workspace.init(tmp_path) as workspace:
+        workspace.store.put_task(task("other"))
+        done = Run(
+            id="run:other",
+            expert="dir:base",
+            task="task:other",
+            child=None,
+            status="done",
+            strategy="lp-ft",
+            seed=0,
+            path="",
+            config=TrainConfig(lr="auto").as_dict(),
+            result={"accuracy": 0.9, **result},
+            started_at="t",
+            finished_at="t",
+        )
+        workspace.store.put_run(done)
+        found = settings_of_similar_tasks(workspace.store, letters, 0)
+    assert [config.lr for config in found] == rates
 
 
 def test_parameters_mean_the_settings_they_stand_for(experts, letters):
