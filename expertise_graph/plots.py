@@ -96,7 +96,8 @@ def draw_graph(graph: Graph, path: Path, *, title: str = "") -> None:
     axes.set_axis_off()
     axes.margins(0.12)
     axes.set_title(title, loc="left")
-    axes.legend(frameon=False, loc="lower left")
+    if drawn:
+        axes.legend(frameon=False, loc="lower left")
     _save(figure, path)
 
 

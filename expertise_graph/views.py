@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from expertise_graph.merging import Folded, MergeResult
     from expertise_graph.registry import ImportReport, Withdrawn
     from expertise_graph.retrieval import Backtest, Explanation, HeldOutTask
+    from expertise_graph.sharing import Pulled, Pushed
     from expertise_graph.tuning import AutoResult
     from expertise_graph.workspace import (
         ExpertDetails,
@@ -618,3 +619,57 @@ def task_json(known: KnownTask) -> Json:
 def import_json(report: ImportReport) -> Json:
     """Return what an import read, added and left out."""
     return dataclasses.asdict(report)
+
+
+# Sharing
+
+ROWS: Mapping[str, str] = {
+    "experts": "expert",
+    "tasks": "task",
+    "probe_sets": "probe set",
+    "embeddings": "embedding",
+    "edges": "result or relation",
+    "scores": "score",
+    "covariates": "covariate",
+    "distances": "distance",
+}
+"""What people call a row of each table that is shared."""
+
+
+def pushed_json(pushed: Pushed) -> Json:
+    """Return what was pushed."""
+    return {
+        "place": pushed.place,
+        "revision": pushed.revision,
+        "changed": pushed.changed,
+        "bytes": pushed.bytes,
+        "rows": {name: n for name, n in pushed.rows.items() if name in ROWS},
+    }
+
+
+def pulled_json(pulled: Pulled) -> Json:
+    """Return what was merged."""
+    return {
+        "place": pulled.place,
+        "revision": pulled.revision,
+        "origin": pulled.origin,
+        "tables": {name: dataclasses.asdict(counts) for name, counts in pulled.tables.items()},
+        "conflicts": [dataclasses.asdict(conflict) for conflict in pulled.conflicts],
+        "notes": list(pulled.notes),
+    }
+
+
+def shared_line(rows: Mapping[str, int]) -> str:
+    """Return what rows of tables are, for people.
+
+    Example:
+        >>> shared_line({"experts": 2, "edges": 1, "scores": 0})
+        '2 experts, 1 result or relation'
+    """
+    plurals = {"edges": "results and relations"}
+    parts = [
+        f"{n:,} {plurals[name]}" if n != 1 and name in plurals else count(n, ROWS[name])
+        for name, n in rows.items()
+        if n and name in ROWS
+    ]
+    return ", ".join(parts) or "nothing"

@@ -25,6 +25,7 @@ from expertise_graph import (
     models,
     registry,
     retrieval,
+    sharing,
     starter,
     training,
     tuning,
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
         Withdrawn,
     )
     from expertise_graph.retrieval import Backtest, Explanation
+    from expertise_graph.sharing import Draw, Pulled, Pushed
     from expertise_graph.training import OnProgress, TrainConfig
     from expertise_graph.tuning import AutoResult, AutoSettings
 
@@ -1454,6 +1456,51 @@ class Workspace:
     def import_distances(self, file: File, options: DistanceOptions | None = None) -> ImportReport:
         """Store a table of distances between tasks; raises as `import_history`."""
         return registry.import_distances(self.store, file, options or registry.DistanceOptions())
+
+    # Sharing
+
+    def push(
+        self, target: str | Path, *, public: bool = False, anonymous: bool = False, draw: Draw | None = None
+    ) -> Pushed:
+        """Show the registry to others: what it knows of experts and tasks, and no data, paths or weights.
+
+        Args:
+            target: ``ORG/NAME``, a repository of data on the Hub; or a folder, written as a path: ./graph.
+            public: whether a repository that is made is public; one that is there stays as it is.
+            anonymous: whether names of tasks and classes are replaced by hashes.
+            draw: writes a picture of the graph to a file, for the card.
+
+        Raises:
+            InvalidInputError: when the target holds something else, or what others have pushed since the last
+                pull.
+            SourceError: when the Hub refuses it.
+        """
+        self._tidy(False)
+        options = sharing.SharingOptions(anonymous=anonymous, draw=draw)
+        return sharing.push(self.store, str(target), options, public=public, progress=self.progress)
+
+    def pull(self, source: str | Path, *, revision: str | None = None) -> Pulled:
+        """Merge a registry that was pushed; what is measured here stays, and what is merged bears its origin.
+
+        Args:
+            source: as for `push`.
+            revision: commit, branch or tag of a repository.
+
+        Raises:
+            NotFoundError: when it is not there.
+            InvalidInputError: when it is not a whole registry; nothing is merged then.
+        """
+        self._tidy(False)
+        return sharing.pull(self.store, str(source), revision=revision, progress=self.progress)
+
+    def merge_registry(self, source: str | Path) -> Pulled:
+        """Merge another workspace on this machine, or a pushed folder; as `pull`.
+
+        Raises:
+            NotFoundError, InvalidInputError: as `pull`.
+        """
+        self._tidy(False)
+        return sharing.merge_folder(self.store, Path(source).expanduser(), progress=self.progress)
 
     def _tidy(self, trust_code: bool) -> None:
         """Finish what a process that was killed had begun, before the graph is changed again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -13,7 +14,7 @@ from urllib.parse import parse_qs
 
 import yaml
 
-from tests.hub_repos import Blob, Repository, Revision
+from tests.hub_repos import LFS_SUFFIXES, Blob, Repository, Revision
 
 
 def describe(repository: Repository, revision: Revision, *, blobs: bool = False) -> dict[str, Any]:
@@ -169,3 +170,30 @@ def byte_range(content: bytes, asked: str | None) -> tuple[int, bytes, dict[str,
     if start >= size or start >= stop:
         return 416, b"", {"Content-Range": f"bytes */{size}"}
     return 206, content[start:stop], {"Content-Range": f"bytes {start}-{stop - 1}/{size}"}
+
+
+def upload_modes(revision: Revision, files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """How the hub wants each file: large ones and those of some suffixes by way of the large file storage."""
+    found = []
+    for file in files:
+        large = Path(file["path"]).suffix in LFS_SUFFIXES
+        there = revision.blobs.get(file["path"])
+        oid = None if there is None else there.etag
+        mode = {"uploadMode": "lfs" if large else "regular", "shouldIgnore": False, "oid": oid}
+        found.append({"path": file["path"], **mode})
+    return found
+
+
+def changes(lines: list[dict[str, Any]], uploads: Path) -> tuple[dict[str, bytes], list[str]]:
+    """The files that the lines of a commit add, and those that they delete."""
+    files, deleted = {}, []
+    for line in lines:
+        value = line["value"]
+        match line["key"]:
+            case "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            case "lfsFile":
+                files[value["path"]] = (uploads / value["oid"]).read_bytes()
+            case "deletedFile":
+                deleted.append(value["path"])
+    return files, deleted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import socketserver
@@ -15,6 +16,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlencode, urlsplit
 from tests.hub_answers import (
     Query,
     byte_range,
+    changes,
     describe,
     expanded,
     matches,
@@ -22,6 +24,7 @@ from tests.hub_answers import (
     refs,
     tree,
     tree_entry,
+    upload_modes,
 )
 from tests.hub_repos import Blob, Repository, Revision, find_repository, list_repositories
 
@@ -30,11 +33,13 @@ if TYPE_CHECKING:
 
 API = re.compile(
     r"/api/(?P<kind>models|datasets)"
-    r"(?:/(?P<org>[^/]+)/(?P<name>[^/]+)(?:/(?P<verb>revision|tree|refs|paths-info)(?:/(?P<rev>[^/]+)(?:/(?P<path>.+))?)?)?)?"
+    r"(?:/(?P<org>[^/]+)/(?P<name>[^/]+)(?:/(?P<verb>revision|tree|refs|paths-info|preupload|commit)(?:/(?P<rev>[^/]+)(?:/(?P<path>.+))?)?)?)?"
 )
 FILE = re.compile(
     r"/(?:(?P<kind>datasets)/)?(?P<org>[^/]+)/(?P<name>[^/]+)/resolve/(?P<rev>[^/]+)/(?P<path>.+)"
 )
+LFS = re.compile(r"/(?:(?P<kind>datasets)/)?(?P<org>[^/]+)/(?P<name>[^/]+)\.git/info/lfs/objects/batch")
+UPLOAD = re.compile(r"/upload/(?P<sha>[0-9a-f]{64})")
 STORAGE = re.compile(r"/storage/(?P<sha>[0-9a-f]{64})")
 
 
@@ -88,12 +93,15 @@ class HubHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_PUT(self) -> None:
+        self._answer()
+
     def _answer(self) -> None:
         hub, headers = self.server.hub, self.headers
         host = headers.get("Host", "")
         authorized = "Authorization" in headers
         hub.log.append(Request(self.command, self.path, host, authorized, headers.get("Range")))
-        posted = self.rfile.read(int(headers.get("Content-Length", 0)))
+        posted = self._body()
         try:
             if fault := hub.fault(self.path, body=False):
                 raise Refused(fault.status, "told to fail")
@@ -101,9 +109,27 @@ class HubHandler(BaseHTTPRequestHandler):
         except Refused as refused:
             self._send_json({"error": str(refused)}, status=refused.status, headers=refused.headers)
 
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        parts = []
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            parts.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(parts)
+
     def _route(self, url: SplitResult, posted: bytes) -> None:
         query = parse_qs(url.query)
-        if matched := API.fullmatch(url.path):
+        if url.path == "/api/repos/create":
+            self._create(json.loads(posted))
+        elif url.path == "/api/validate-yaml":
+            self._send_json({"errors": [], "warnings": []})
+        elif matched := LFS.fullmatch(url.path):
+            self._batch(_parts(matched), json.loads(posted))
+        elif matched := UPLOAD.fullmatch(url.path):
+            self._upload(matched["sha"], posted)
+        elif matched := API.fullmatch(url.path):
             self._api(_parts(matched), query, posted)
         elif matched := FILE.fullmatch(url.path):
             self._resolve(_parts(matched))
@@ -124,6 +150,12 @@ class HubHandler(BaseHTTPRequestHandler):
             case "tree":
                 deep = query.get("recursive", [""])[0].lower() == "true"
                 self._send_json(tree(revision, asked.get("path", ""), recursive=deep))
+            case "preupload":
+                self._check_writer()
+                self._send_json({"files": upload_modes(revision, json.loads(posted)["files"])})
+            case "commit":
+                self._check_writer()
+                self._commit(repository, revision, [json.loads(line) for line in posted.splitlines()])
             case "refs":
                 self._send_json(refs(repository))
             case _:
@@ -142,6 +174,56 @@ class HubHandler(BaseHTTPRequestHandler):
         self._send_json(
             infos[start : start + limit], headers={"Link": link} if infos[start + limit :] else {}
         )
+
+    def _check_writer(self) -> None:
+        hub, token = self.server.hub, self._token()
+        if token is None or token not in {*hub.writers, *hub.readers}:
+            raise Refused(401, "Invalid username or password.")
+        if token not in hub.writers:
+            raise Refused(403, "You do not have the rights to write here.")
+
+    def _create(self, asked: Mapping[str, Any]) -> None:
+        self._check_writer()
+        hub, kind = self.server.hub, f"{asked['type']}s"
+        name = f"{asked['organization']}/{asked['name']}"
+        with hub.writing:
+            if find_repository(hub.root, kind, name) is not None:
+                raise Refused(409, "You already created this repository")
+            folder = hub.root / kind / name
+            folder.mkdir(parents=True)
+            (folder / ".gitattributes").write_text("*.parquet filter=lfs diff=lfs merge=lfs -text\n")
+            if asked.get("visibility") == "private":
+                (folder / ".private").write_text("\n".join([*hub.writers, *hub.readers]))
+        self._send_json({"url": f"{hub.url}/{'datasets/' if kind == 'datasets' else ''}{name}"})
+
+    def _batch(self, asked: Mapping[str, str], wanted: Mapping[str, Any]) -> None:
+        self._check_writer()
+        self._repository(asked)
+        hub = self.server.hub
+        objects = []
+        for one in wanted["objects"]:
+            href = {"href": f"{hub.url}/upload/{one['oid']}", "header": {}}
+            there = (hub.uploads / one["oid"]).is_file()
+            objects.append({**one, **({} if there else {"actions": {"upload": href}})})
+        self._send_json({"transfer": "basic", "objects": objects})
+
+    def _upload(self, sha: str, content: bytes) -> None:
+        if hashlib.sha256(content).hexdigest() != sha:
+            raise Refused(400, "the content has another hash")
+        self.server.hub.uploads.mkdir(exist_ok=True)
+        (self.server.hub.uploads / sha).write_bytes(content)
+        self._send(b"", status=200, headers={})
+
+    def _commit(self, repository: Repository, revision: Revision, lines: list[Any]) -> None:
+        hub = self.server.hub
+        with hub.writing:
+            repository = find_repository(hub.root, repository.kind, repository.id) or repository
+            head = repository.revisions()["main"].commit
+            (header,) = [line["value"] for line in lines if line["key"] == "header"]
+            if header.get("parentCommit") not in (None, head):
+                raise Refused(412, "A commit has happened since. Please refresh and try again.")
+            commit = hub.move_main(f"{repository.kind}/{repository.id}", *changes(lines, hub.uploads))
+        self._send_json({"commitUrl": f"{hub.url}/{repository.id}/commit/{commit}", "commitOid": commit})
 
     def _token(self) -> str | None:
         scheme, _, token = self.headers.get("Authorization", "").partition(" ")

@@ -17,7 +17,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -39,6 +39,7 @@ class Fault:
 class HubServer:
     """The server; as a context manager it listens in a thread until the block ends.
 
+    Tokens in `writers` may make repositories and commit, those in `readers` are known and may not.
     With `redirect_storage` large files are answered by a redirect to another host name, as the
     public hub does.
     """
@@ -46,8 +47,11 @@ class HubServer:
     root: Path
     port: int = 0
     redirect_storage: bool = False
+    writers: set[str] = field(default_factory=set)
+    readers: set[str] = field(default_factory=set)
     log: list[Request] = field(default_factory=list)
     _faults: list[Fault] = field(default_factory=list)
+    writing: threading.Lock = field(default_factory=threading.Lock)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> HubServer:
@@ -82,11 +86,18 @@ class HubServer:
             raise KeyError(f"{repository}@{revision}")
         return pinned.commit
 
-    def move_main(self, repository: str, files: Mapping[str, bytes]) -> str:
+    @property
+    def uploads(self) -> Path:
+        """Where large files are, by their hash, before and after they are committed."""
+        return self.root / ".uploads"
+
+    def move_main(self, repository: str, files: Mapping[str, bytes], delete: Iterable[str] = ()) -> str:
         """Add `files` to ``main`` and return its new commit; the old one stays reachable."""
         folder = self.root / repository
         old = folder / f"@{self.commit(repository)}"
         shutil.copytree(folder, old, ignore=shutil.ignore_patterns("@*"), dirs_exist_ok=True)
+        for path in delete:
+            (folder / path).unlink()
         for path, content in files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_bytes(content)

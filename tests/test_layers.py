@@ -26,6 +26,7 @@ RANKS = {
     "features": 3,
     "registry": 4,
     "retrieval": 5,
+    "sharing": 5,
     "training": 6,
     # Beside training, so that using a model cannot come to need what trains one.
     "inference": 6,

@@ -14,6 +14,7 @@ from expertise_graph.cli import (
     merging,
     probe,
     query,
+    sharing,
     training,
 )
 from expertise_graph.cli.app import app
@@ -43,5 +44,6 @@ __all__ = [
     "merging",
     "probe",
     "query",
+    "sharing",
     "training",
 ]

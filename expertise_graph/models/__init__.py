@@ -15,11 +15,12 @@ if TYPE_CHECKING:
         SourceOptions,
         sources,
     )
-    from expertise_graph.models.card import FinishedCard, pipeline_tag
+    from expertise_graph.models.card import FinishedCard, dataset_card, pipeline_tag
     from expertise_graph.models.checkpoint import verify_checkpoint
     from expertise_graph.models.classifier import Classifier, Head, read_head, write_model
     from expertise_graph.models.descriptions import ModelDescription
     from expertise_graph.models.hub_client import cache_room, download_dataset, evict, is_cached
+    from expertise_graph.models.hub_sharing import HubRepository, RemoteState, hub_token, missing
     from expertise_graph.models.layout import existing_folder
     from expertise_graph.models.learnt_items import (
         LearntItems,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import DatasetCardData, EvalResult, ModelCard, ModelCardData
 
 from expertise_graph.core import UNKNOWN, inline
 from expertise_graph.data import VALUE
@@ -106,6 +106,36 @@ class FinishedCard:
             metric_name=f"{metric.replace('_', ' ')} on held-out items",
             metric_value=round(score, 6),
         )
+
+
+def dataset_card(
+    *,
+    title: str,
+    tags: Sequence[str],
+    tables: Mapping[str, str],
+    rows: Mapping[str, object],
+    prose: Sequence[str],
+) -> str:
+    """Return the card of a repository of tables.
+
+    Args:
+        title: one line.
+        tags: beside "expertise-graph".
+        tables: pattern of the files of each table, by its name, for the viewer of the Hub.
+        rows: of the table in the card, by name.
+        prose: paragraphs below it.
+    """
+    metadata = DatasetCardData(
+        pretty_name=title,
+        tags=["expertise-graph", *tags],
+        configs=[
+            {"config_name": name, "data_files": [{"split": "train", "path": pattern}]}
+            for name, pattern in tables.items()
+        ],
+    )
+    table = [f"| {inline(str(name))} | {_cell(str(value))} |" for name, value in rows.items()]
+    body = [f"# {inline(title)}", "", "| | |", "|---|---|", *table, "", *prose, ""]
+    return "\n".join(["---", metadata.to_yaml(), "---", "", *body])
 
 
 def pipeline_tag(modality: str, kind: str) -> str:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
         write_catalogue,
     )
     from expertise_graph.registry.graph import Graph, build_graph, ego, export, layout
-    from expertise_graph.registry.imports.history import import_history
+    from expertise_graph.registry.imports.history import import_history, same_result, setting_of_result
     from expertise_graph.registry.imports.options import (
         DistanceOptions,
         HistoryOptions,

@@ -20,7 +20,7 @@ def joined(store: Store, expert: Expert) -> Expert:
     old = _same(store, expert)
     if old is None:
         return expert
-    gone = old.source == "dir" and not Path(old.locator).is_dir()
+    gone = not old.runnable or (old.source == "dir" and not Path(old.locator).is_dir())
     kept = old
     if gone:
         kept = dataclasses.replace(

@@ -92,7 +92,8 @@ def trained_on(store: Store, task: Task, *, seen: Mapping[Split, BoolArray]) -> 
     """
     leaking = {split for split, items in seen.items() if items.mean() > LEAKAGE_SHARE}
     runs = [*store.runs(task=task.id), *(r for t, s in leaking for r in store.runs(task=t) if r.seed == s)]
-    return store.with_descendants(run.child for run in runs if run.child)
+    children = [run.child for run in runs if run.child]
+    return store.with_descendants([*children, *store.trained_elsewhere(task.id)])
 
 
 def learnt_from(store: Store, experts: Iterable[str], digests: Sequence[str]) -> BoolArray:

@@ -24,7 +24,7 @@ from expertise_graph.features import SKETCH_METHOD, SKETCH_SEED, SKETCH_VERSION,
 from expertise_graph.features import probe_sets as probes
 from expertise_graph.registry.aliases import function_of, joined
 from expertise_graph.registry.neighbours import refresh
-from expertise_graph.store import AS_ADDED, Store
+from expertise_graph.store import AS_ADDED, ORIGIN, Store
 
 LINEAGE_METHOD, LINEAGE_VERSION = "model card, self-reported", "1"
 
@@ -56,6 +56,8 @@ def registering(store: Store) -> Iterator[Callable[[Expert, Prober], Expert]]:
 
     def add(expert: Expert, prober: Prober) -> Expert:
         given, expert = expert, joined(store, _as_registered(store, expert))
+        pulled = ORIGIN in expert.meta
+        expert = dataclasses.replace(expert, meta={k: v for k, v in expert.meta.items() if k != ORIGIN})
         while True:
             probe_set = probes.current(store, expert.modality)
             embedding = embed(store, prober, expert, probe_set, new=True)
@@ -68,7 +70,8 @@ def registering(store: Store) -> Iterator[Callable[[Expert, Prober], Expert]]:
                 store.put_expert(expert)
                 store.forget_failures(expert.id)
                 _take_over_metadata(store, given, expert)
-                if not store.has_embedding(expert.id, probe_set.id):
+                # The vector of one that was pulled is another's word for it until it is registered here.
+                if pulled or not store.has_embedding(expert.id, probe_set.id):
                     store.put_embedding(embedding)
                 store.put_edges(_declared_lineage(store, expert))
                 return store.expert(expert.id)
@@ -172,7 +175,9 @@ def _take_over_metadata(store: Store, given: Expert, expert: Expert) -> None:
     """Give the expert what was imported under the name or place that it is registered by now."""
     names = {given.name, given.locator, given.id, f"{given.source}:{given.locator}"}
     for node in store.experts(where={"source": METADATA, "name": names}):
-        store.move_history(node.id, expert.id)
+        # One with a hash of its weights is another expert of that name, which somebody shared.
+        if not node.weights_sha:
+            store.move_history(node.id, expert.id)
 
 
 def _declared_lineage(store: Store, expert: Expert) -> list[Edge]:

@@ -205,7 +205,9 @@ def _only_there(store: Store, results: Sequence[Edge]) -> tuple[list[Expert], li
     experts = [
         expert
         for expert in store.experts(where={"source": METADATA, "id": of_expert})
-        if expert.id not in told
+        # Of one that somebody shared the size and the embedding are known, too.
+        if not expert.weights_sha
+        and expert.id not in told
         and not store.scores(expert=expert.id)
         and len(store.edges(node=expert.id)) == of_expert[expert.id]
     ]

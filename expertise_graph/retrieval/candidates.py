@@ -99,12 +99,14 @@ def read_pool(
     Raises:
         NotFoundError: when none that meets the constraints has an embedding.
     """
-    # Of near-duplicates one that meets the constraints stands for the others.
-    ordered = sorted(experts, key=lambda e: e.id in excluded)
+    # Of near-duplicates one that meets the constraints, and can be run, stands for the others.
+    ordered = sorted(experts, key=lambda e: (e.id in excluded, not e.runnable))
     store = known.store
     placed, vectors = embedded(store, probe_set, ordered)
     kept, stands_for = collapse(placed, vectors @ vectors.T)
-    found = [placed[i] for i in kept] + [e for e in ordered if not e.runnable]
+    # Of what others share, an expert may be known by its name and its embedding.
+    there = {e.id for e in placed}
+    found = [placed[i] for i in kept] + [e for e in ordered if not e.runnable and e.id not in there]
     if not any(e.id not in excluded for e in found):
         possible = count(sum(e.id not in excluded for e in ordered), "expert")
         raise NotFoundError(

@@ -246,7 +246,9 @@ class ProbeRunner:
         keys = (features_key(expert, inputs.sha256) for inputs in (sample.inputs, self.probes))
         key = response_key(TASK_METHOD, TASK_VERSION, *keys)
         stored = arrays.get(key)
-        if stored is not None and stored.shape == (LENGTHS[TASK_METHOD],):
+        # One with a note was pulled: it counts until the expert is run on the sample here.
+        measured_here = arrays.note(key) and prober.stored(expert, sample.inputs) is not None
+        if stored is not None and stored.shape == (LENGTHS[TASK_METHOD],) and not measured_here:
             return stored
         on_sample = prober.features(expert, sample.inputs)
         on_probes = prober.features(expert, self.probes)

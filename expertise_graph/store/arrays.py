@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,8 @@ from expertise_graph.core import (
 
 _NAME = "features"
 _CHECKSUM, _NOTE, _KEY = "sha256", "note", "key"
+# Bytes that name, shape, checksum and note of an array take at most.
+_DESCRIPTION = 4096
 
 
 def features_key(expert: Expert, inputs: str) -> str:
@@ -71,6 +74,17 @@ class Arrays:
                 return str((stored.metadata() or {}).get(_NOTE, ""))
         except (OSError, SafetensorError):
             return ""
+
+    def keys_of_length(self, length: int, *, most: int) -> list[str]:
+        """Return the keys of up to `most` vectors of a length, in the order of the keys."""
+        found: list[str] = []
+        for path in sorted(self.folder.glob("??/*.safetensors")):
+            # A file that is far larger than the vector and its description is not looked into.
+            if len(found) < most and path.stat().st_size < 4 * length + _DESCRIPTION:
+                with contextlib.suppress(OSError, SafetensorError), safe_open(path, framework="np") as stored:
+                    if stored.get_slice(_NAME).get_shape() == [length]:
+                        found.append(path.stem)
+        return found
 
     def discard(self, key: str) -> None:
         """Delete the array stored under `key`, if there is one."""

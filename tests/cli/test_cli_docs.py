@@ -46,6 +46,9 @@ STORY = (
     "tasks ls",
     "explain",
     "backtest",
+    "push",
+    "pull",
+    "merge-registry",
     "export",
     "history rm",
     "rm",
@@ -93,7 +96,8 @@ def test_commands_of_a_page_are_understood(page, tmp_path, monkeypatch):
     lines = re.findall(r"^(?:\$ )?expertise-graph (.*)$", "\n".join(blocks), re.MULTILINE)
     for line in lines:
         words, group = shlex.split(line, comments=True), app
-        words = words[: words.index(">")] if ">" in words else words
+        ends = [words.index(end) for end in (">", "&&") if end in words]
+        words = words[: min(ends)] if ends else words
         while isinstance(command := group.commands[words[0]], click.Group):
             group, words = command, words[1:]
         command.make_context(words[0], words[1:]).close()
@@ -109,6 +113,9 @@ def test_every_option_has_help():
 
 @pytest.mark.slow
 def test_examples_run(tmp_path, monkeypatch):
+    invoke("init", tmp_path / "other-workspace").worked()
+    tmp_path = tmp_path / "workspace"
+    tmp_path.mkdir()
     monkeypatch.chdir(tmp_path)
     source = ROOT / "examples" / "emoji-redrawn" / "train"
     for folder in sorted(source.iterdir())[:3]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -194,11 +194,19 @@ def _new(given: Iterable[Edge], known: Iterable[Edge]) -> tuple[list[Edge], int]
 
 
 def _setting(edge: Edge) -> tuple[Any, ...]:
-    """Return what two measurements of the same thing agree in."""
-    n_train = edge.meta.get("n_train")
-    return (edge.source, edge.target, edge.metric, edge.method, edge.seed, edge.n, n_train)
+    return setting_of_result(vars(edge))
 
 
 def _identity(edge: Edge) -> tuple[Any, ...]:
-    """Return what the same measurement agrees in, whichever file it came in."""
-    return (*_setting(edge), edge.weight, edge.seconds, edge.meta.get("date"))
+    return same_result(vars(edge))
+
+
+def setting_of_result(edge: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what two measurements of the same thing agree in, by the fields of an edge."""
+    names = ("source", "target", "metric", "method", "seed", "n")
+    return (*(edge[name] for name in names), edge["meta"].get("n_train"))
+
+
+def same_result(edge: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what the same measurement agrees in, wherever it comes from."""
+    return (*setting_of_result(edge), edge["weight"], edge["seconds"], edge["meta"].get("date"))

@@ -180,7 +180,7 @@ def _write(store: Store, new: Mapping[tuple[str, str], str | float], origin: str
         store.put_covariates(expert, values, origin)
     for node in store.experts(where={"source": METADATA, "id": given}):
         described = describe(node, given[node.id])
-        if described != node:
+        if described != node and not node.weights_sha:
             store.put_expert(described)
 
 

@@ -1,0 +1,13 @@
+"""Sharing a registry: as a folder or a repository of data, and merged into another one."""
+
+from typing import TYPE_CHECKING
+
+from expertise_graph.core.door import door
+
+if TYPE_CHECKING:
+    from expertise_graph.sharing.card import Draw
+    from expertise_graph.sharing.folders import Pulled, Pushed, SharingOptions, merge_folder
+    from expertise_graph.sharing.merge import Conflict, TableCounts
+    from expertise_graph.sharing.places import pull, push
+
+__getattr__, __dir__, __all__ = door(__name__)
