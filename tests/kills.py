@@ -11,10 +11,15 @@ import time
 from tests.program import environment
 
 
-def kill_when(done, words, cwd, *, after=0.0):
+def kill_when(done, words, cwd, *, after=0.0, more=None):
     """Start a command and kill it as soon as `done()`; tell whether it was still running."""
     process = subprocess.Popen(
-        words, cwd=cwd, env=environment(cwd), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        words,
+        cwd=cwd,
+        env=environment(cwd, more or {}),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 120
     while not done() and process.poll() is None and time.monotonic() < deadline:
