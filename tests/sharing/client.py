@@ -1,4 +1,4 @@
-"""Commands one after another in one process: the client of the Hub reads where that is when it is imported."""
+"""Commands one after another in one process: the client of the Hub reads where that is at its import."""
 
 from __future__ import annotations
 
