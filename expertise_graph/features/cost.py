@@ -21,6 +21,9 @@ _PRIOR = np.array([math.log(5e-3), 0.8])
 _PRIOR_DEVIATION = np.array([1.2, 0.2])
 _SPREAD = 0.4
 
+# Seconds of runs from which on they tell how fast the machine is; shorter ones are mostly their beginning.
+_LEAST_RUN = 0.1
+
 # Loading an expert: constant and per megabyte of weights, of a file that is in the page cache. If too
 # small, a budget in seconds is overrun by that much.
 _OPENING_SECONDS = 0.05
@@ -28,13 +31,43 @@ _SECONDS_PER_MB = 0.003
 
 
 class Timings:
-    """How long experts took on this machine; `note` adds to it and to the registry."""
+    """How long experts took on this machine; `note` adds to it and to the registry.
+
+    What is on record may have been measured while the machine was busy, or idle. After `mark`, runs of this
+    process say how it is now: see `measured` and `pace`.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[tuple[str, str], Timing] = {}
+        self._marked: dict[tuple[str, str], Timing] = {}
         self._seen = -1
         self._fits: dict[str, Fit] = {}
+
+    def mark(self) -> None:
+        """Tell runs from now on apart from those on record."""
+        self._marked = dict(self._all())
+
+    def measured(self, expert: Expert) -> float | None:
+        """Return the mean seconds an item of an expert's runs since `mark`, None where there was none."""
+        key = _key(expert)
+        now = self._all().get(key)
+        if now is None:
+            return None
+        items, seconds = _since(now, self._marked.get(key))
+        return seconds / items if items else None
+
+    @property
+    def pace(self) -> float | None:
+        """How many times as long runs took since `mark` as on record before; None where too little tells."""
+        took = expected = 0.0
+        for key, before in self._marked.items():
+            now = self._all().get(key)
+            if now is not None:
+                items, seconds = _since(now, before)
+                took += seconds
+                expected += items * before.seconds / before.items
+        return took / expected if took > _LEAST_RUN and expected > 0 else None
 
     def note(self, expert: Expert, items: int, seconds: float) -> None:
         """Add that an expert, once loaded, took `seconds` for its features of `items` inputs."""
@@ -43,9 +76,12 @@ class Timings:
         self._store.add_timing(expert, features.machine(), items=items, seconds=seconds)
 
     def seconds_per_item(self, expert: Expert) -> float:
-        """Return the mean of an expert's own runs, or what its size and kind make likely."""
-        known = self._all()
-        own = known.get((expert.weights_sha, expert.preprocessing_sha))
+        """Return the mean of an expert's own runs, or what its size and kind make likely.
+
+        After `mark` that is what was on record then, where anything was.
+        """
+        known = {**self._all(), **self._marked}
+        own = known.get(_key(expert))
         if own is not None:
             return own.seconds / own.items
         if expert.modality not in self._fits:
@@ -101,6 +137,19 @@ def predicted_seconds(expert: Expert, n_items: int, timings: Timings) -> float:
 def cached(expert: Expert, inputs: Inputs, arrays: Arrays) -> bool:
     """Tell whether the features of the inputs are stored, so that running the expert costs nothing."""
     return arrays.path(features_key(expert, inputs.sha256)).is_file()
+
+
+def _key(expert: Expert) -> tuple[str, str]:
+    return expert.weights_sha, expert.preprocessing_sha
+
+
+def _since(now: Timing, before: Timing | None) -> tuple[int, float]:
+    """Return items and seconds that were added to a timing."""
+    return (
+        (now.items, now.seconds)
+        if before is None
+        else (now.items - before.items, now.seconds - before.seconds)
+    )
 
 
 def _log_size(params: int) -> float:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from expertise_graph.core import (
+    Expert,
     FailedError,
     Ranking,
     SourceError,
@@ -18,17 +20,19 @@ from expertise_graph.core import (
     setting,
 )
 from expertise_graph.data import LabelledData, Splits, known_modalities
-from expertise_graph.features import Context, probe_sets
+from expertise_graph.features import Context, Timings, probe_sets
+from expertise_graph.models import raw_expert
 from expertise_graph.retrieval import Ask, Sample, ask_within, draw_sample
 from expertise_graph.training import TrainConfig, training_splits
 from expertise_graph.tuning.final import FinalModel, finish
 from expertise_graph.tuning.model_selection import TrialRecord
+from expertise_graph.tuning.opening import Foreseen, Step, opening
 from expertise_graph.tuning.output_folder import OutputFolder
 from expertise_graph.tuning.priors import first_trials, settings_of_similar_tasks
 from expertise_graph.tuning.record import RecordedTrials
 from expertise_graph.tuning.report import report_of
 from expertise_graph.tuning.result import DONE, PRUNED, AutoResult, TrialResult
-from expertise_graph.tuning.search import TrialSearch
+from expertise_graph.tuning.search import MOST_RAW, SHORTEST, FirstTrial, TrialSearch
 from expertise_graph.tuning.settings import SCRATCH, STRATEGIES, AutoSettings
 from expertise_graph.tuning.space import Contender, Space, contenders_of, differences
 from expertise_graph.tuning.time_budget import SearchBudget, TrainingSpeed
@@ -75,6 +79,8 @@ def auto(
         SourceError: when no expert can be trained.
     """
     budget = SearchBudget(settings.time_budget, time.perf_counter() if started is None else started)
+    timings = Timings(context.store)
+    timings.mark()
     splits = training_splits(data, settings.seed)
     output = OutputFolder(out, context.store.folder, settings.digest(data.sha256, str(out)))
     finished = output.result()
@@ -85,9 +91,15 @@ def auto(
         ranking, asked = ask_within(ask, data, query, left=budget.left)
     output.begin()
     context.store.put_task(data.task)
-    search = _Auto(context, data, splits, settings, budget, ranking, output)
-    search.recall_features(draw_sample(data, asked))
-    return search.run()
+    speed = TrainingSpeed(
+        timings,
+        budget,
+        train=len(splits.train),
+        measured=len(splits.validation) + len(splits.test),
+        probes=probe_sets.current(context.store, data.modality).n,
+        outputs=len(data.outputs),
+    )
+    return _Auto(context, data, splits, settings, speed, ranking, draw_sample(data, asked), output).run()
 
 
 class _Auto:
@@ -99,38 +111,41 @@ class _Auto:
         data: LabelledData,
         splits: Splits,
         settings: AutoSettings,
-        budget: SearchBudget,
+        speed: TrainingSpeed,
         ranking: Ranking,
+        sample: Sample,
         output: OutputFolder,
     ) -> None:
-        self.context, self.data, self.settings, self.budget = context, data, settings, budget
-        self.ranking, self.output = ranking, output
-        self.speed = TrainingSpeed(
-            context.store,
-            budget,
-            train=len(splits.train),
-            measured=len(splits.validation) + len(splits.test),
-            probes=probe_sets.current(context.store, data.modality).n,
-        )
+        self.context, self.data, self.settings, self.speed = context, data, settings, speed
+        self.budget = budget = speed.budget
+        self.ranking, self.output, self.visible = ranking, output, without_test(data, splits)
+        self.known: dict[str, dict[int, torch.Tensor]] = defaultdict(dict)
         self.contenders = contenders_of(ranking.candidates, settings.experts)
         if not self.contenders:
             raise SourceError(
                 "the query knows experts by name only; register one: expertise-graph register hf:ORG/NAME"
             )
+        self._recall_features(self.contenders, sample, splits)
         usual = TrainConfig(strategy=settings.strategies[0])
-        least = usual.epochs if known_modalities[data.modality].augmented else LEAST_EPOCHS
+        self.augmented = known_modalities[data.modality].augmented
         self.tuned = self.contenders
-        for epochs in (LEAST_EPOCHS, least):
-            left, seconds = budget.left, self.speed.trial_seconds
-            possible = [c for c in ranking.candidates if seconds(c.expert, usual, epochs) < left]
+        for epochs in (LEAST_EPOCHS, usual.epochs if self.augmented else LEAST_EPOCHS):
+            left = budget.left
+            possible = [
+                c
+                for c in ranking.candidates
+                if speed.trial_seconds(c.expert, usual, epochs, known=len(self.known.get(c.expert.id, ())))
+                < left
+            ]
             self.tuned = contenders_of(possible, settings.experts) or self.tuned
+        self._recall_features(self.tuned, sample, splits)
         self.usual_ways = settings.strategies == STRATEGIES
         strategies = (*STRATEGIES, SCRATCH) if self.usual_ways else settings.strategies
         self.space = Space(self.tuned, data, strategies, settings.seed)
         self.search = TrialSearch(
             recorded=RecordedTrials(context.store, data, splits),
             data=data,
-            visible=without_test(data, splits),
+            visible=self.visible,
             splits=splits,
             settings=settings,
             space=self.space,
@@ -140,16 +155,17 @@ class _Auto:
             trust_code=context.trust_code,
             progress=context.progress,
             raw_accuracy=ranking.baseline.predicted if ranking.unit == ACCURACY else None,
+            known=self.known,
             interrupted=ranking.interrupted,
         )
 
-    def recall_features(self, sample: Sample) -> None:
+    def _recall_features(self, contenders: Sequence[Contender], sample: Sample, splits: Splits) -> None:
         """Take over the features that the query worked out, so that probes need not do so again."""
-        places = np.searchsorted(visible_rows(self.search.splits), sample.rows).tolist()
-        for expert in {c.expert.id: c.expert for c in (*self.contenders, *self.tuned)}.values():
+        places = np.searchsorted(visible_rows(splits), sample.rows).tolist()
+        for expert in (c.expert for c in contenders if not self.known.get(c.expert.id)):
             stored = self.context.prober.stored(expert, sample.inputs)
             if stored is not None:
-                self.search.known[expert.id] |= dict(zip(places, torch.tensor(stored), strict=True))
+                self.known[expert.id] |= dict(zip(places, torch.tensor(stored), strict=True))
 
     def run(self) -> AutoResult:
         """Search, choose and finish."""
@@ -157,7 +173,9 @@ class _Auto:
         with self.budget.spending("trials"):
             proven = settings_of_similar_tasks(self.context.store, self.data, self.settings.seed)
             first = first_trials(self.space, proven, search.raw_accuracy)
-            search.run(self._opening(), first, raw=self.usual_ways)
+            before = list(self._opening())
+            done = {(contender.expert.id, config) for _, contender, config in before}
+            search.run(before, [trial for trial in first if (trial[1].expert.id, trial[2]) not in done])
         while any(trial.usable for trial in search.trials):
             chosen, reason = search.choice()
             try:
@@ -169,12 +187,40 @@ class _Auto:
             return self._answer(dataclasses.replace(found, composition=f"{reason}; {found.composition}"))
         raise SourceError("no model can be trained: " + "; ".join(search.unusable.values()))
 
-    def _opening(self) -> Contender | None:
-        """Return the best expert where there is time for its linear probe, but not to fine-tune it."""
-        best, usual = self.contenders[0], self.space.defaults
-        whole = self.speed.trial_seconds(best.expert, usual, usual.epochs) < self.budget.left
-        same = best.expert.id == self.tuned[0].expert.id
-        return None if (same and whole) or self.settings.strategies == (SCRATCH,) else best
+    def _opening(self) -> Iterator[FirstTrial]:
+        """Yield what comes before all that the sampler suggests."""
+        best, usual, raw = self.contenders[0], self.space.defaults, self.search.raw_accuracy
+        probe = TrainConfig(strategy="linear-probe", seed=self.settings.seed)
+        steps = opening(
+            self._foreseen(best.expert, usual, probe),
+            epochs=usual.epochs,
+            # What is augmented needs all of its epochs.
+            least=usual.epochs if self.augmented else SHORTEST,
+            raw_promises=raw is not None and raw >= best.predicted,
+        )
+        for step in steps:
+            if step is Step.RAW and self.usual_ways:
+                yield self.search.raw_input()
+            elif step is Step.PROBE and self.settings.strategies != (SCRATCH,):
+                yield step.value, best, probe
+            elif step is Step.TUNE and usual.way.fine_tunes and usual.way.pretrained:
+                yield step.value, best, usual
+
+    def _foreseen(self, expert: Expert, usual: TrainConfig, probe: TrainConfig) -> Foreseen:
+        """Return what the first trials of an expert are expected to take."""
+        speed, splits = self.speed, self.visible.splits
+        both = np.union1d(splits["train"], splits["validation"])
+        new = int((~np.isin(both, list(self.known[expert.id]))).sum())
+        raw = raw_expert(self.data.modality)
+        return Foreseen(
+            left=self.budget.left,
+            raw=speed.head_seconds(raw, min(len(both), MOST_RAW)),
+            # Validation items are run once more, with the head.
+            probe=speed.head_seconds(expert, new + len(splits["validation"])),
+            probe_end=speed.finishing_seconds((expert, probe)),
+            epoch=speed.epoch_seconds(expert),
+            tune_end=speed.finishing_seconds((expert, usual)),
+        )
 
     def _needed(self) -> Iterator[str]:
         """Say what time a fine-tune would have needed, where none was finished."""

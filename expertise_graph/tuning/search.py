@@ -28,6 +28,7 @@ from expertise_graph.retrieval import AUTO
 from expertise_graph.training import OnProgress, OutOfTime, TrainConfig, TrainingProgress, trial_id
 from expertise_graph.tuning.ensemble import select, weights_of, within
 from expertise_graph.tuning.model_selection import RAW_DEVIATION, SEARCH, TrialRecord, choose
+from expertise_graph.tuning.opening import Step
 from expertise_graph.tuning.record import VERSION, RecordedTrials, failed_outcome, status_of
 from expertise_graph.tuning.result import DONE, FAILED, PRUNED
 from expertise_graph.tuning.settings import AutoSettings
@@ -47,9 +48,15 @@ MOST_RAW = 2000
 # Share of the time left that the head of a training may take; where it takes more, it is fitted on fewer
 # items, but at least on so many an output.
 HEAD_SHARE, LEAST_ITEMS = 0.5, 3
+# Epochs that a fine-tune has to have time for after its head: with less it is not begun. Texts gain from half
+# an epoch (MiniLM, verb-fields: .463, the probe .369), augmented images lose by few (run.py: LEAST_EPOCHS).
+SHORTEST, SHORTEST_AUGMENTED = 0.5, 2.0
 # A model that is expected to take more than this times the time left to be measured and written is not
 # chosen; not less, since the time was kept for it, and expectations vary.
 TOO_LATE = 2.0
+
+FirstTrial = tuple[str, Contender, TrainConfig]
+"""Why it is tried, expert and settings."""
 
 PruningRule = Callable[[int, float], bool]
 """Called with epochs and the lowest validation loss so far; returns whether to stop the trial."""
@@ -94,17 +101,16 @@ class TrialSearch:
 
     def run(
         self,
-        first_probe: Contender | None,
-        first: Sequence[tuple[str, Contender, TrainConfig]],
-        *,
-        raw: bool = True,
+        opening: Sequence[FirstTrial],
+        first: Sequence[FirstTrial],
     ) -> None:
         """Run the first trials, then what the sampler suggests, for as long as there is time.
 
+        Where nothing else could be used, the raw input is.
+
         Args:
-            first_probe: an expert whose linear probe is tried before all else.
-            first: why, expert and settings. The very first trial is the one that others have to beat.
-            raw: whether a linear model on the raw input takes part; where nothing else can be used, it does.
+            opening: what is tried before all else.
+            first: what the sampler suggests first.
         """
         study = Study(self.space.dimensions, self.settings.seed)
         for _, contender, config in first:
@@ -112,11 +118,9 @@ class TrialSearch:
         origins = [origin for origin, *_ in first]
         failed = 0
         try:
-            if raw:
-                self._try_raw_input()
-            if first_probe is not None:
-                probe = TrainConfig(strategy="linear-probe", seed=self.settings.seed)
-                self._try(first_probe, probe, "linear probe", _never)
+            for origin, contender, config in opening:
+                if not self.interrupted:
+                    self._try(contender, config, origin, _never)
             while not self.interrupted and failed < GIVE_UP and self._has_room():
                 suggestion = study.ask()
                 contender, config = self.space.meaning(suggestion.params)
@@ -131,15 +135,19 @@ class TrialSearch:
         except KeyboardInterrupt:
             self.interrupted = True
         if not any(t.usable for t in self.trials):
-            self._try_raw_input()
+            origin, contender, config = self.raw_input()
+            self._try(contender, config, origin, _never)
 
-    def _try_raw_input(self) -> None:
-        """Run the trial that needs no expert, a linear model on the raw input: it is there in any case."""
+    def raw_input(self) -> FirstTrial:
+        """Return the trial that needs no expert, a linear model on the raw input."""
         predicted = self.raw_accuracy or 0.0
         raw = Contender(raw_expert(self.data.modality), 0.0, predicted, RAW_DEVIATION)
         # It describes inputs as they are, so there is nothing to augment.
-        config = TrainConfig(strategy="linear-probe", augment=False, seed=self.settings.seed)
-        self._try(raw, config, "raw input", _never)
+        return (
+            Step.RAW.value,
+            raw,
+            TrainConfig(strategy="linear-probe", augment=False, seed=self.settings.seed),
+        )
 
     def backbone(self, expert: Expert) -> Backbone:
         """Return an expert in memory, loaded once.
@@ -268,6 +276,9 @@ class TrialSearch:
 
         Where there is no time left for that, none is kept: further trials use the rest.
         """
+        if not any(t.usable and t.expert is not None for t in self.trials):
+            # An expert is worth more than a second fit of the raw input.
+            return 0.0
         once = self.refit_seconds(ensemble[0])
         if self.budget.left - self.finishing_seconds(ensemble) < ENOUGH * once:
             return 0.0
@@ -293,9 +304,7 @@ class TrialSearch:
         recorded = outcome is not None
         if outcome is None:
             seconds = self._available(expert, config)
-            # Loading it would take the time that the end of the search needs.
-            late = expert.id not in self._backbones and seconds < self.speed.head_seconds(expert, 0)
-            if late or self._items_within(expert, config, seconds) is None:
+            if self._too_late(expert, config, seconds) or self._items_within(expert, config, seconds) is None:
                 return None
             try:
                 self.backbone(expert)
@@ -328,6 +337,15 @@ class TrialSearch:
         )
         self.trials.append(trial)
         return trial
+
+    def _too_late(self, expert: Expert, config: TrainConfig, seconds: float) -> bool:
+        """Tell whether a trial would take the time that the end of the search needs."""
+        if expert.source == RAW and not any(t.usable for t in self.trials):
+            return False
+        augmented = config.augment and known_modalities[self.data.modality].augmented
+        epochs = SHORTEST_AUGMENTED if augmented else SHORTEST
+        steps = epochs * self.speed.epoch_seconds(expert) if config.way.fine_tunes else 0.0
+        return seconds < self.speed.head_seconds(expert, 0) + steps
 
     def _available(self, expert: Expert, config: TrainConfig) -> float:
         """Return the seconds that a trial may take."""

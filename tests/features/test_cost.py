@@ -87,6 +87,34 @@ def test_an_expert_that_was_run_takes_what_it_took(store):
     assert more == pytest.approx(1000 * 12 / 400)
 
 
+def test_runs_since_a_mark_tell_the_pace_and_what_each_takes_now(store):
+    slow, quick, idle, new = (expert(name, params=10**6) for name in "abcd")
+    for each in (slow, quick, idle, new):
+        store.put_expert(each)
+    Timings(store).note(slow, 384, 19.2)
+    Timings(store).note(quick, 100, 0.1)
+    Timings(store).note(idle, 100, 1.0)
+    timings = Timings(store)
+    timings.mark()
+    assert timings.pace is None
+    assert [timings.measured(e) for e in (slow, quick, idle, new)] == [None] * 4
+    timings.note(quick, 50, 0.04)
+    # Too short to tell how fast the machine is.
+    assert timings.pace is None
+    # Another asks and notes as well: a query.
+    Timings(store).note(slow, 200, 2.0)
+    assert timings.measured(slow) == pytest.approx(0.01)
+    assert timings.measured(quick) == pytest.approx(0.0008)
+    assert timings.pace == pytest.approx(2.04 / (200 * 0.05 + 50 * 0.001))
+    Timings(store).note(new, 10, 0.5)
+    assert timings.measured(new) == pytest.approx(0.05)
+    assert timings.measured(idle) is None
+    # What was on record stays what the pace is measured by.
+    assert timings.seconds_per_item(slow) == pytest.approx(0.05)
+    assert timings.seconds_per_item(idle) == pytest.approx(0.01)
+    assert Timings(store).seconds_per_item(slow) == pytest.approx(21.2 / 584)
+
+
 def test_loading_takes_longer_the_larger_the_file(store):
     timings = Timings(store)
     small, large = (predicted_seconds(expert("a", bytes=b), 0, timings) for b in (10**6, 10**9))

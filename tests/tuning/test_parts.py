@@ -9,7 +9,8 @@ import torch
 
 from expertise_graph.core.types import Query, Run
 from expertise_graph.data.reading import read_data
-from expertise_graph.features.cost import Timings
+from expertise_graph.features.cost import Timings, predicted_seconds
+from expertise_graph.features.running import machine
 from expertise_graph.models.base import SourceOptions
 from expertise_graph.models.loading import load, resolve
 from expertise_graph.models.raw_input import raw_expert
@@ -22,6 +23,7 @@ from expertise_graph.tuning.ensemble import select, weights_of, within
 from expertise_graph.tuning.model_selection import (
     SETTINGS_DEVIATION,
     SETTINGS_GAIN,
+    TUNING_GAIN,
     TrialRecord,
     choose,
     compare,
@@ -30,7 +32,14 @@ from expertise_graph.tuning.priors import first_trials, settings_of_similar_task
 from expertise_graph.tuning.record import failed_outcome
 from expertise_graph.tuning.space import Between, Contender, OneOf, Space, differences
 from expertise_graph.tuning.study import RUNGS, Study
-from expertise_graph.tuning.time_budget import LEAST_WORK, MARGIN, SearchBudget, TrainingSpeed
+from expertise_graph.tuning.time_budget import (
+    FITTING,
+    FITTING_EACH,
+    LEAST_WORK,
+    MARGIN,
+    SearchBudget,
+    TrainingSpeed,
+)
 from expertise_graph.tuning.trial import all_to_train, may_be_judged, train_on_all, without_test
 from expertise_graph.workspace import Workspace
 from tests import materials
@@ -174,6 +183,26 @@ def test_the_comparison_is_the_mean_of_what_was_known_and_measured_by_precision(
     alike = tried(other, fits + change, letters, config=TrainConfig())
     unknown = compare(first, alike, raw_accuracy=None)
     assert unknown.advantage == pytest.approx((0.05 / measured) / (1 / measured + 1 / (2 * 0.05**2)))
+
+
+def test_a_probe_is_expected_to_be_worse_than_fine_tuned_texts_and_no_worse_than_images(experts, letters):
+    probe, usual = TrainConfig(strategy="linear-probe"), TrainConfig()
+    fits = np.linspace(0.1, 0.9, 30)
+    text = dataclasses.replace(experts[0], modality="text")
+    for expert, gain in ((experts[0], 0.0), (text, TUNING_GAIN)):
+        contender = Contender(expert, 0.5, 0.7, 0.05)
+        first = tried(contender, fits, letters, config=probe)
+        tuned = tried(contender, fits, letters, status="cut", config=usual)
+        # Equal fits: one item's worth of error.
+        weight = SETTINGS_DEVIATION**2 / (SETTINGS_DEVIATION**2 + (1 / 30) ** 2 / 30)
+        found = compare(first, tuned, raw_accuracy=0.5).advantage
+        assert found == pytest.approx((1 - weight) * gain)
+        # Cut before an epoch was better, it is the probe, which is not fitted on validation items any more.
+        outcome = dataclasses.replace(tuned.outcome, kept=0, stopped="time")
+        cut = dataclasses.replace(tuned, outcome=outcome)
+        found = compare(first, cut, raw_accuracy=0.5).advantage
+        assert found == pytest.approx((1 - weight) * SETTINGS_GAIN)
+        assert choose([first, cut], raw_accuracy=0.5)[0] is first
 
 
 NO_LIMITS = Query()
@@ -334,7 +363,7 @@ def test_items_that_take_longer_than_those_timed_before_have_their_time_kept(exp
     setting = (experts[0], TrainConfig())
     with Workspace.init(tmp_path / "zoo") as workspace:
         budget = SearchBudget(100.0, time.perf_counter())
-        speed = TrainingSpeed(workspace.store, budget, train=100, measured=50, probes=0)
+        speed = TrainingSpeed(Timings(workspace.store), budget, train=100, measured=50, probes=0, outputs=4)
         usual = Timings(workspace.store).seconds_per_item(experts[0])
         before = speed.finishing_seconds(setting)
         speed.add(experts[0], epochs=2, seconds=3.0, forward=usual)
@@ -345,6 +374,42 @@ def test_items_that_take_longer_than_those_timed_before_have_their_time_kept(exp
         whole, two = (speed.trial_seconds(*setting, epochs) for epochs in (20, 2))
         assert whole - two == pytest.approx(18 * 1.5)
         assert speed.trial_seconds(raw_expert("image"), TrainConfig(strategy="linear-probe"), 0) < 3.0
+
+
+def test_what_the_query_measured_counts_and_not_what_a_busy_machine_left_on_record(experts, tmp_path):
+    """Registered beside other work, an expert took five times as long."""
+    run, other = experts
+    setting = (run, TrainConfig())
+    with Workspace.init(tmp_path / "zoo") as workspace:
+        store = workspace.store
+        for expert in experts:
+            store.put_expert(expert)
+            store.add_timing(expert, machine(), items=400, seconds=20.0)
+        timings = Timings(store)
+        timings.mark()
+        speed = TrainingSpeed(
+            timings,
+            SearchBudget(100.0, time.perf_counter()),
+            train=100,
+            measured=50,
+            probes=400,
+            outputs=4,
+        )
+        before, longer = speed.finishing_seconds(setting), speed.trial_seconds(*setting, 2)
+        store.add_timing(run, machine(), items=200, seconds=2.0)
+        assert speed.item_seconds(run) == pytest.approx(0.01)
+        # The other was not run: it is as much faster as this one.
+        assert speed.item_seconds(other) == pytest.approx(0.05 * 0.2)
+        assert before - speed.finishing_seconds(setting) == pytest.approx(MARGIN * 450 * 0.04, rel=0.02)
+        saved = (MARGIN * (450 + 100) + 2 * 3 * 100) * 0.04
+        assert longer - speed.trial_seconds(*setting, 2) == pytest.approx(saved, rel=0.02)
+        known = speed.trial_seconds(*setting, 2) - speed.trial_seconds(*setting, 2, known=80)
+        assert known == pytest.approx(MARGIN * 80 * 0.01, rel=0.05)
+        fit = MARGIN * (FITTING + FITTING_EACH * 100 * min(run.dim, 100) * 4)
+        loading = MARGIN * predicted_seconds(run, 0, timings)
+        assert speed.head_seconds(run, 0) == pytest.approx(fit + loading, rel=0.05)
+        speed.add(run, epochs=0, seconds=1.0, forward=0.02)
+        assert speed.item_seconds(run) == 0.02
 
 
 def test_a_busy_machine_is_told_by_the_time_that_passes_without_work():
