@@ -57,8 +57,12 @@ if TYPE_CHECKING:
     from expertise_graph.registry import HistoryOptions as HistoryOptions
     from expertise_graph.registry import ImportOptions as ImportOptions
     from expertise_graph.registry import ImportReport as ImportReport
+    from expertise_graph.registry import Lineage as Lineage
+    from expertise_graph.registry import Relative as Relative
     from expertise_graph.registry import Removed as Removed
     from expertise_graph.registry import ScoreOptions as ScoreOptions
+    from expertise_graph.registry import Stated as Stated
+    from expertise_graph.registry import Suspicion as Suspicion
     from expertise_graph.registry import Withdrawn as Withdrawn
     from expertise_graph.retrieval import Backtest as Backtest
     from expertise_graph.retrieval import Explanation as Explanation

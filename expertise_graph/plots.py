@@ -22,7 +22,7 @@ _COUNTED, _LARGEST = 40, 24.0
 
 _DOTS_PER_INCH = 120
 _COLOURS = {"expert": "#3b6fb6", "task": "#d1495b", "reference": "#9a9a9a"}
-_EDGES = {"similarity": "#9db4d0", "lineage": "#2e8b57", "transfer": "#d1495b"}
+_EDGES = {"similarity": "#9db4d0", "lineage": "#2e8b57", "suspected": "#a9d3b8", "transfer": "#d1495b"}
 
 
 def draw_histories(runs: Mapping[str, Path], path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from expertise_graph import data as datasets
-from expertise_graph import diagnostics, models, retrieval
+from expertise_graph import diagnostics, models, registry, retrieval
 from expertise_graph.core import Registry, count, listed, setting
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from expertise_graph.diagnostics import DataFindings, Report, RunFindings
     from expertise_graph.inference import Evaluation, Model
     from expertise_graph.merging import Folded, MergeResult
-    from expertise_graph.registry import ImportReport, Withdrawn
+    from expertise_graph.registry import ImportReport, Lineage, Relative, Stated, Suspicion, Withdrawn
     from expertise_graph.retrieval import Backtest, Explanation, HeldOutTask
     from expertise_graph.sharing import Pulled, Pushed
     from expertise_graph.tuning import AutoResult
@@ -182,6 +182,7 @@ def known_model_details_json(known: KnownModel) -> Json:
 def details_json(details: ExpertDetails) -> Json:
     """Return an expert with its covariates and relations."""
     names = details.names
+    lineage = [edge for edge in details.relations if edge.kind == "lineage"]
     return {
         **expert_json(details.expert),
         "meta": dict(details.expert.meta),
@@ -194,10 +195,129 @@ def details_json(details: ExpertDetails) -> Json:
                 "metric": edge.metric,
                 "method": edge.method,
                 "created_at": edge.created_at,
+                "origin": registry.origin_of(edge) if edge.kind in _OF_LINEAGE else None,
             }
             for edge in details.relations
         ],
+        "parents": [
+            _named_relation(edge, edge.source, names) for edge in lineage if edge.target == details.expert.id
+        ],
+        "children": [
+            _named_relation(edge, edge.target, names) for edge in lineage if edge.source == details.expert.id
+        ],
         "covariates": dict(details.covariates),
+    }
+
+
+def _named_relation(edge: Edge, far: str, names: Names) -> Json:
+    return {
+        "id": far,
+        "expert": names.get(far, far),
+        "relation": registry.relation_of(edge),
+        "origin": registry.origin_of(edge),
+    }
+
+
+# Lineage
+
+# Kinds of edges that say something about lineage.
+_OF_LINEAGE = ("lineage", "suspected")
+
+
+def lineage_json(found: Lineage) -> Json:
+    """Return the line of an expert."""
+    into = [one.edge for one in found.ancestors if one.generation == -1]
+    return {
+        "id": found.expert.id,
+        "expert": found.expert.short,
+        "kind": registry.kind_of(found.expert, into),
+        "measured": _measured(found, found.expert.id),
+        "ancestors": [_relative_json(found, one) for one in found.ancestors],
+        "descendants": [_relative_json(found, one) for one in found.descendants],
+        "suspected": [_suspected_json(found, edge) for edge in found.suspected],
+        "claims_itself": found.claims_itself,
+        "circular": found.circular,
+        "left_out": found.left_out,
+    }
+
+
+def _relative_json(found: Lineage, one: Relative) -> Json:
+    known, edge = found.experts.get(one.id), one.edge
+    return {
+        "id": one.id,
+        "expert": known.short if known else one.id,
+        "registered": known is not None,
+        "generation": one.generation,
+        "again": one.again,
+        "relation": registry.relation_of(edge),
+        "origin": registry.origin_of(edge),
+        "run": edge.run,
+        "claimed": edge.meta.get("claimed"),
+        "distance": edge.meta.get("distance"),
+        "confirmed": edge.meta.get("confirmed"),
+        "method": edge.method,
+        "version": edge.version,
+        "created_at": edge.created_at,
+        "measured": _measured(found, one.id),
+    }
+
+
+def _measured(found: Lineage, expert: str) -> list[Json]:
+    return [
+        {
+            "task": edge.target,
+            "task_name": found.tasks.get(edge.target, edge.target),
+            "metric": edge.metric,
+            "value": edge.weight,
+            "method": edge.method,
+            "run": edge.run,
+        }
+        for edge in found.results.get(expert, ())
+    ]
+
+
+def _suspected_json(found: Lineage, edge: Edge) -> Json:
+    is_child = edge.target == found.expert.id
+    far = edge.source if is_child else edge.target
+    known, relation = found.experts.get(far), edge.meta.get("relation")
+    told = bool(relation or edge.meta.get("between"))
+    return {
+        "id": far,
+        "expert": known.short if known else far,
+        "distance": edge.meta.get("distance"),
+        "first": (far if is_child else found.expert.id) if told else None,
+        "relation": relation,
+        "reason": edge.meta.get("reason"),
+        "between": bool(edge.meta.get("between")),
+        "method": edge.method,
+        "version": edge.version,
+        "created_at": edge.created_at,
+    }
+
+
+def suspicion_json(one: Suspicion) -> Json:
+    """Return two experts whose weights are close; the child first, where that is known."""
+    return {
+        "id": one.expert.id,
+        "expert": one.expert.short,
+        "other_id": one.other.id,
+        "other": one.other.short,
+        "distance": one.distance,
+        "relation": one.relation,
+        "reason": one.reason or None,
+        "between": one.between,
+    }
+
+
+def stated_json(stated: Stated) -> Json:
+    """Return what the user said about the parent of an expert, and what else is said of the expert."""
+    return {
+        "child": stated.child.id,
+        "parent": stated.parent,
+        "relation": registry.relation_of(stated.edge) if stated.edge else None,
+        "origin": registry.origin_of(stated.edge) if stated.edge else None,
+        "before": stated.before,
+        "others": [_named_relation(edge, edge.source, {}) for edge in stated.others],
     }
 
 
@@ -366,6 +486,7 @@ def candidate_json(candidate: Candidate) -> Json:
         "trusted_code": expert.trusted_code,
         "evidence": list(candidate.evidence),
         "same_as": list(candidate.same_as),
+        "family": list(candidate.family),
         **added_columns(candidate),
     }
 

@@ -67,8 +67,11 @@ if TYPE_CHECKING:
         HistoryOptions,
         ImportOptions,
         ImportReport,
+        Lineage,
         Removed,
         ScoreOptions,
+        Stated,
+        Suspicion,
         Withdrawn,
     )
     from expertise_graph.retrieval import Backtest, Explanation
@@ -355,7 +358,8 @@ class Workspace:
             NotFoundError: when there is no such expert.
         """
         expert = self.store.find_expert(name)
-        relations = self.store.edges(node=expert.id)
+        # What is no relation, by what the user said, is none here either.
+        relations = [edge for edge in self.store.edges(node=expert.id) if edge.kind != "unset"]
         ends = {end for edge in relations for end in (edge.source, edge.target)}
         return ExpertDetails(
             expert=expert,
@@ -491,6 +495,66 @@ class Workspace:
         after = registry.install_catalogue(folder, self.folder)
         self.__dict__.pop("catalogue", None)
         return before, after
+
+    # Lineage
+
+    def lineage(self, expert: str, *, depth: int | None = None, most: int | None = None) -> Lineage:
+        """Return whom an expert descends from, who descends from it, and what its weights make suspect.
+
+        Args:
+            expert: as for `expert`.
+            depth: generations in each direction; by default all.
+            most: relatives in each direction; by default 200.
+
+        Raises:
+            NotFoundError: when there is no such expert.
+        """
+        return registry.lineage_of(self.store, self.store.find_expert(expert), depth=depth, most=most)
+
+    def set_lineage(self, child: str, parent: str, *, relation: str | None = None) -> Stated:
+        """Say that an expert is a child of another one; that counts more than cards, and stays.
+
+        Args:
+            child: as for `expert`.
+            parent: the same, or the reference of one that is not registered: ``hf:org/name``.
+            relation: fine-tune, adapter, merge or quantised; by default what the card of the child says.
+
+        Raises:
+            NotFoundError: when one of them is not there.
+            InvalidInputError: when the parent is the child, or descends from it.
+        """
+        node = self.store.find_expert(child)
+        return registry.set_parent(self.store, node, parent, relation=relation)
+
+    def unset_lineage(self, child: str, parent: str) -> Stated:
+        """Say that an expert is no child of another one; claims and suspicions of that do not come back.
+
+        Args:
+            child: as for `expert`.
+            parent: the same, or as the card of the child names it.
+
+        Raises:
+            NotFoundError: when nothing says that it is one.
+            InvalidInputError: when a run of ours trained the one from the other.
+        """
+        return registry.unset_parent(self.store, self.store.find_expert(child), parent)
+
+    def suspect_lineage(self, expert: str | None = None) -> list[Suspicion]:
+        """Compare weights of experts with the same shapes, and record who is close though nobody states it.
+
+        Args:
+            expert: as for `expert`; by default all are compared.
+
+        Returns:
+            Of one expert all that are close, nearest first; of all what was recorded.
+
+        Raises:
+            NotFoundError: when there is no such expert.
+            InvalidInputError: when its weights cannot be read here.
+        """
+        if expert is None:
+            return registry.suspect_all(self.store, progress=self.progress)
+        return registry.suspect(self.store, self.store.find_runnable(expert), progress=self.progress)
 
     # Probe sets
 

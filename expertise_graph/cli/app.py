@@ -59,6 +59,18 @@ class Group(click.Group):
     command_class = Verb
 
 
+class DefaultGroup(Group):
+    """A group of verbs in which the first word, where it is none of them, is an argument of `show`."""
+
+    DEFAULT = "show"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default verb before arguments that name none."""
+        if args and args[0] not in self.commands and args[0] not in ctx.help_option_names:
+            args = [self.DEFAULT, *args]
+        return super().parse_args(ctx, args)
+
+
 class ListingGroup(Verb, Group):
     """A group of verbs that lists what it is about when no verb is given."""
 

@@ -296,6 +296,10 @@ def show(context: CommandContext, expert: str, as_json: bool) -> None:
         emit_json(content)
         return
     relations, covariates = content.pop("relations"), content.pop("covariates")
+    for key in ("parents", "children"):
+        content[key] = (
+            listed([f"{e['expert']} ({e['relation']}, {e['origin']})" for e in content[key]]) or None
+        )
     emit([{"field": k, "value": shown(k, v)} for k, v in content.items()], None, columns=("field", "value"))
     if covariates:
         known = [{"covariate": k, "value": v} for k, v in covariates.items()]

@@ -115,6 +115,11 @@ COLUMNS = (
     is_flag=True,
     help="Delete downloaded weights again once their features are known; scores and embeddings stay.",
 )
+@click.option(
+    "--one-per-family",
+    is_flag=True,
+    help="Of experts that lineage connects, stated or suspected, list only the best; see lineage.",
+)
 @click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed.")
 @click.option("--modality", help="image or text; fail if the data are of the other.")
 @constraint_options
@@ -160,6 +165,7 @@ def _query(given: dict[str, Any]) -> Query:
         evict=given["evict"],
         seed=given["seed"],
         race=given["race"],
+        one_per_family=given["one_per_family"],
         **({"estimators": given["estimators"]} if given["estimators"] else {}),
     )
 
@@ -193,7 +199,9 @@ def _row(place: int, candidate: Candidate) -> dict[str, Any]:
     return {
         "id": expert.id,
         "rank": f"{place}{' =' if candidate.tied else ''}",
-        "expert": expert.short + (f" (+{len(candidate.same_as)} same)" if candidate.same_as else ""),
+        "expert": expert.short
+        + (f" (+{len(candidate.same_as)} same)" if candidate.same_as else "")
+        + (f" (+{len(candidate.family)} of its family)" if candidate.family else ""),
         "predicted": candidate.predicted,
         "interval_80": f"{candidate.low:.2f}-{candidate.high:.2f}",
         "p_best": candidate.p_best,

@@ -77,9 +77,11 @@ if TYPE_CHECKING:
         with_settings,
     )
     from expertise_graph.core.types import (
+        CARD_METHOD,
         LENGTHS,
         METADATA,
         UNKNOWN,
+        USER_METHOD,
         Baseline,
         BoolArray,
         Candidate,

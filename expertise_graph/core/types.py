@@ -137,11 +137,22 @@ class Embedding:
     created_at: str = ""
 
 
+CARD_METHOD = "model card, self-reported"
+"""Method of a lineage edge that only the child's card, or the configuration beside it, stands behind."""
+
+
+USER_METHOD = "user"
+"""Method of what the user says of two experts."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Edge:
-    """A weighted relation of two nodes; `kind` is similarity, lineage or transfer.
+    """A weighted relation of two nodes.
 
-    `weight` is debiased CKA for similarity, one for lineage, the metric's value for transfer.
+    `kind` is similarity, lineage (parent to child), transfer, suspected (the weights are close, and nobody
+    says why), or unset (the user says that `target` is no child of `source`). `weight` is debiased CKA for
+    similarity, one for lineage, the metric's value for transfer, and for suspected one less the relative
+    distance of the weights.
     """
 
     kind: str
@@ -224,6 +235,8 @@ class Query:
         fetch: how many of them may be downloaded, registered and run, beside the budget.
         max_download: bytes that these downloads may take together.
         evict: whether the weights are deleted again once their features are known.
+        one_per_family: whether of experts that lineage connects, be it claimed or suspected, only the best is
+            listed, which names the others.
     """
 
     top: int = 5
@@ -248,6 +261,7 @@ class Query:
     fetch: int = 0
     max_download: int = 2_000_000_000
     evict: bool = False
+    one_per_family: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,7 +274,11 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One expert in an answer: predicted accuracy with its 80 % interval, and why."""
+    """One expert in an answer: predicted accuracy with its 80 % interval, and why.
+
+    `same_as` are ids of near-duplicates that it stands for; `family`, where one of each was asked for, those
+    of other candidates that lineage connects it with.
+    """
 
     expert: Expert
     predicted: float
@@ -271,6 +289,7 @@ class Candidate:
     tied: bool = False
     evidence: tuple[str, ...] = ()
     same_as: tuple[str, ...] = ()
+    family: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from expertise_graph.models.adapters import adaptable, add_adapter, is_adapter, save_adapter
     from expertise_graph.models.base import (
         ALIASES,
+        BASES,
+        RELATION,
         Backbone,
         Batch,
         InputSpec,
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
         read_learnt_items,
         write_learnt_items,
     )
-    from expertise_graph.models.loading import ZOO, fetch, load, resolve, resolve_all, verify
+    from expertise_graph.models.loading import ZOO, fetch, load, resolve, resolve_all, verify, weight_files
     from expertise_graph.models.networks import new_network
     from expertise_graph.models.pooled import PIXELS, SIZES, image_batch
     from expertise_graph.models.raw_input import RAW, RawInput, raw_backbone, raw_expert, read_raw
@@ -37,6 +39,13 @@ if TYPE_CHECKING:
     from expertise_graph.models.tensors import write_tensors
     from expertise_graph.models.transformers_export import native_features
     from expertise_graph.models.variants import read_settings, reconfigured, settings_of
+    from expertise_graph.models.weight_sketch import (
+        WEIGHT_SKETCH_VERSION,
+        WeightSketch,
+        is_half_of,
+        relative_distance,
+        sketch_weights,
+    )
     from expertise_graph.models.weights import inspect
     from expertise_graph.models.zoo import installed, starter_names
 

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from expertise_graph.core import Expert, ExpertiseError, SourceError, sha256_of_texts, write_json
-from expertise_graph.models.base import Backbone, SourceOptions, sources
+from expertise_graph.models.base import ALIASES, BASES, RELATION, Backbone, SourceOptions, sources
 from expertise_graph.models.card import read_card
 from expertise_graph.models.layout import PARENT, existing_folder
 from expertise_graph.models.lora import merge_lora
@@ -122,6 +122,8 @@ def _describe(root: Path, options: SourceOptions) -> Expert:
         datasets=card.datasets,
         tags=tuple(dict.fromkeys((*options.tags, *card.tags))),
         weights_format=FORMAT,
+        # Names and claims of the parent are not the adapter's.
+        meta={**{k: v for k, v in parent.meta.items() if k not in (ALIASES, BASES)}, RELATION: "adapter"},
         created_at="",
     )
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 ALIASES = "aliases"
 """In the meta of an expert: other names and places of the same one."""
 
+BASES, RELATION = "base_models", "base_model_relation"
+"""In the meta of an expert: all base models that its card names, and what it says it is to them."""
+
 Batch = dict[str, "torch.Tensor"]
 """What a network is called with: tensors by the name of its input."""
 
@@ -152,6 +155,15 @@ class Fetching(Protocol):
 
     def fetch(self, locator: str, options: SourceOptions) -> Path | None:
         """Bring what is read to this machine; return where, or None where more may be downloaded later."""
+        ...
+
+
+@runtime_checkable
+class OnDisk(Protocol):
+    """A source that knows in which files the weights of an expert are."""
+
+    def weight_files(self, expert: Expert) -> Sequence[Path]:
+        """Return the safetensors files of an expert on this machine; none where they would be downloaded."""
         ...
 
 

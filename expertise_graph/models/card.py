@@ -9,11 +9,15 @@ from typing import Any
 
 from huggingface_hub import DatasetCardData, EvalResult, ModelCard, ModelCardData
 
-from expertise_graph.core import UNKNOWN, inline
+from expertise_graph.core import UNKNOWN, inline, printable
 from expertise_graph.data import VALUE
+from expertise_graph.models.base import BASES, RELATION
 
 # Cards are a few kB; a larger file under this name is something else.
 _LIMIT = 2 << 20
+
+# Merges name a dozen base models at most; names of the Hub have 96 characters, paths may be longer.
+_MOST_BASES, _LONGEST = 32, 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +25,21 @@ class CardData:
     """What the author of a model states about it; unverified."""
 
     license: str = UNKNOWN
-    base_model: str | None = None
+    base_models: tuple[str, ...] = ()
+    relation: str | None = None
     datasets: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+
+    @property
+    def base_model(self) -> str | None:
+        """The first of the base models."""
+        return next(iter(self.base_models), None)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What is kept of the lineage beside the first base model, in the meta of an expert."""
+        bases = {BASES: list(self.base_models)} if self.base_models else {}
+        return {**bases, **({RELATION: self.relation} if self.relation else {})}
 
 
 def read_card(path: Path) -> CardData:
@@ -37,7 +53,8 @@ def read_card(path: Path) -> CardData:
     name = _first(data.get("license_name")) if data.get("license") == "other" else _first(data.get("license"))
     return CardData(
         license=(name or UNKNOWN).lower(),
-        base_model=_first(data.get("base_model")),
+        base_models=_names(data.get("base_model")),
+        relation=next(iter(_names(data.get("base_model_relation"))), None),
         datasets=_strings(data.get("datasets")),
         tags=_strings(data.get("tags")),
     )
@@ -152,6 +169,13 @@ def _cell(text: str) -> str:
 def _strings(value: Any) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     return tuple(v for v in values if isinstance(v, str))
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    """Return the names in a cell of the metadata, each once; what cannot be one is left out."""
+    named = (text.strip() for text in _strings(value))
+    fit = (name for name in named if name and len(name) <= _LONGEST and printable(name) == name)
+    return tuple(dict.fromkeys(fit))[:_MOST_BASES]
 
 
 def _first(value: Any) -> str | None:

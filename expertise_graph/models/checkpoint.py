@@ -144,6 +144,7 @@ def describe_checkpoint(
         datasets=card.datasets,
         tags=tuple(dict.fromkeys((*options.tags, *card.tags))),
         meta={
+            **card.meta,
             **chosen.meta,
             **former,
             **({"towers": list(possible)} if towers else {}),

@@ -6,6 +6,7 @@ Nothing of the user's code is imported unless it is trusted, and that is recorde
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from expertise_graph.core import Expert, InvalidInputError, setting
@@ -42,6 +43,11 @@ class FactorySource:
         """Build the network and load the registered weights into it."""
         require_trust(expert.meta, trust_code)
         return load_network(expert.meta, Path(expert.meta["weights"]), expert)
+
+    def weight_files(self, expert: Expert) -> Sequence[Path]:
+        """Return the file of the weights, if it is one of safetensors."""
+        weights = Path(expert.meta["weights"])
+        return (weights,) if weights.suffix == ".safetensors" and weights.is_file() else ()
 
 
 source = FactorySource()

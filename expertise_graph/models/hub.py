@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from expertise_graph.core import Expert
 from expertise_graph.models.adapters import is_adapter
 from expertise_graph.models.base import Backbone, Pin, SourceOptions, sources
 from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
-from expertise_graph.models.hub_client import fetch, fetch_commit, fetch_model, hub_errors
+from expertise_graph.models.hub_client import cached_commit, fetch, fetch_commit, fetch_model, hub_errors
+from expertise_graph.models.layout import read_layout
+from expertise_graph.models.weights import weight_paths
 
 
 class HubSource:
@@ -43,6 +46,11 @@ class HubSource:
         with hub_errors(expert.locator):
             root = fetch_commit(expert.locator, str(expert.revision))
         return load_checkpoint(root, expert)
+
+    def weight_files(self, expert: Expert) -> Sequence[Path]:
+        """Return the files of the pinned commit, if it is in the cache."""
+        root = cached_commit(expert.locator, str(expert.revision))
+        return () if root is None or is_adapter(root) else weight_paths(read_layout(root).model)
 
 
 def split_revision(locator: str, revision: str | None) -> tuple[str, str | None]:

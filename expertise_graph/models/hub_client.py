@@ -159,6 +159,16 @@ def evict(repo: str, sha: str) -> int:
     return int(plan.expected_freed_size)
 
 
+def cached_commit(repo: str, sha: str) -> Path | None:
+    """Return the folder of a commit in the cache, or None; the network is not asked."""
+    try:
+        return Path(
+            snapshot_download(repo, revision=sha, allow_patterns=list(ALLOWED), local_files_only=True)
+        )
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
 @contextmanager
 def hub_errors(repo: str) -> Iterator[None]:
     """Turn the Hub client's errors into one-line ones of this package."""

@@ -20,6 +20,7 @@ from expertise_graph.models.base import (
     Backbone,
     Fetching,
     InputSpec,
+    OnDisk,
     Source,
     SourceOptions,
     sources,
@@ -119,6 +120,20 @@ def _elsewhere(expert: Expert) -> list[Expert]:
     places = {(a["source"], a["locator"], a["revision"]): None for a in expert.meta.get(ALIASES, ())}
     places.pop((expert.source, expert.locator, expert.revision), None)
     return [replace(expert, source=s, locator=place, revision=r) for s, place, r in places]
+
+
+def weight_files(expert: Expert) -> list[Path]:
+    """Return the safetensors files with the weights of an expert, as far as they are on this machine.
+
+    None where its source does not tell, or the folder is gone or was touched since.
+    """
+    for one in [expert, *_elsewhere(expert)]:
+        with contextlib.suppress(ExpertiseError, OSError, KeyError):
+            source = sources[one.source]
+            found = list(source.weight_files(one)) if isinstance(source, OnDisk) else []
+            if found and not is_touched(one):
+                return found
+    return []
 
 
 def verify(expert: Expert) -> None:

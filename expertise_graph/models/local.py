@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from expertise_graph.core import Expert
 from expertise_graph.models.adapters import is_adapter
 from expertise_graph.models.base import Backbone, Pin, SourceOptions, sources
 from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
-from expertise_graph.models.layout import existing_folder
+from expertise_graph.models.layout import existing_folder, read_layout
 from expertise_graph.models.networks import describe_network_folder, is_network_folder, load_network_folder
 from expertise_graph.models.raw_input import refuse_raw
+from expertise_graph.models.weights import weight_paths
 
 
 class LocalSource:
@@ -43,6 +45,13 @@ class LocalSource:
         if is_network_folder(root):
             return load_network_folder(root, expert, trust_code=trust_code)
         return load_checkpoint(root, expert)
+
+    def weight_files(self, expert: Expert) -> Sequence[Path]:
+        """Return the files in the folder the expert was registered from."""
+        root = existing_folder(expert.locator)
+        if is_adapter(root):
+            return ()
+        return weight_paths(root if is_network_folder(root) else read_layout(root).model)
 
 
 source = LocalSource()

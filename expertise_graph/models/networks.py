@@ -144,7 +144,7 @@ def describe_network(
         tags=tuple(dict.fromkeys((*options.tags, *card.tags))),
         trusted_code=kind == "factory",
         weights_format="safetensors" if weights.suffix == ".safetensors" else "state dict (weights only)",
-        meta={**spec, "weights": str(weights)},
+        meta={**card.meta, **spec, "weights": str(weights)},
     )
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from expertise_graph.core import Expert, NotFoundError, SourceError, did_you_mean
 from expertise_graph.models.base import Backbone, InputSpec, Pin, SourceOptions
 from expertise_graph.models.card import read_card
-from expertise_graph.models.hub_client import fetch, fetch_commit, fetch_model, hub_errors
+from expertise_graph.models.hub_client import cached_commit, fetch, fetch_commit, fetch_model, hub_errors
 from expertise_graph.models.networks import describe_network, import_timm, load_network
-from expertise_graph.models.weights import WEIGHTS, read_object
+from expertise_graph.models.weights import WEIGHTS, read_object, weight_paths
 
 
 class TimmSource:
@@ -31,7 +32,7 @@ class TimmSource:
         spec = {"timm": locator, "input": dataclasses.asdict(_input(read_object(root / "config.json")))}
         named = options if options.name else dataclasses.replace(options, name=locator)
         pin = Pin(source="timm", locator=locator, revision=sha, id=f"timm:{locator}@{sha}")
-        card = dataclasses.replace(read_card(root / "README.md"), base_model=None)
+        card = dataclasses.replace(read_card(root / "README.md"), base_models=(), relation=None)
         return describe_network(spec, root / WEIGHTS, named, pin=pin, card=card)
 
     def fetch(self, locator: str, options: SourceOptions) -> Path | None:
@@ -43,6 +44,11 @@ class TimmSource:
         with hub_errors(f"timm/{expert.locator}"):
             root: Path = fetch_commit(f"timm/{expert.locator}", str(expert.revision))
         return load_network(expert.meta, root / WEIGHTS, expert)
+
+    def weight_files(self, expert: Expert) -> Sequence[Path]:
+        """Return the file of the pinned commit, if it is in the cache."""
+        root = cached_commit(f"timm/{expert.locator}", str(expert.revision))
+        return () if root is None else weight_paths(root)
 
 
 def _input(config: dict[str, Any]) -> InputSpec:

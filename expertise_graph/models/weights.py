@@ -85,6 +85,15 @@ def find_weights(folder: Path) -> WeightFiles:
     return WeightFiles(tuple(files), params, size, sha256_of(files))
 
 
+def weight_paths(folder: Path) -> list[Path]:
+    """Return the safetensors files of a checkpoint folder, which are not opened; none where there are none.
+
+    Raises:
+        SourceError: when an index names a file that is not there.
+    """
+    return _weight_files(folder)
+
+
 def inspect(path: Path) -> int:
     """Return the number of parameters that the header of a safetensors file declares.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from expertise_graph.core import (
@@ -18,7 +19,7 @@ from expertise_graph.models.base import Backbone, Pin, SourceOptions
 from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
 from expertise_graph.models.layout import read_layout
 from expertise_graph.models.recipe import FIRST_RECIPE
-from expertise_graph.models.weights import read_object
+from expertise_graph.models.weights import read_object, weight_paths
 from expertise_graph.starter import PUBLISHED, Published, package_root, shipped
 
 CACHE_VARIABLE = "EXPERTISE_GRAPH_CACHE"
@@ -48,6 +49,10 @@ class ZooSource:
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the starter expert."""
         return load_checkpoint(_root(expert.locator), expert)
+
+    def weight_files(self, expert: Expert) -> Sequence[Path]:
+        """Return the files of the starter expert."""
+        return weight_paths(read_layout(_root(expert.locator)).model)
 
 
 def starter_names() -> list[str]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
+    from expertise_graph.registry.ancestry import Lineage, Relative, lineage_of
     from expertise_graph.registry.catalogue import (
         MULTILINGUAL,
         Catalogue,
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
         speaks,
         write_catalogue,
     )
+    from expertise_graph.registry.families import families_of
     from expertise_graph.registry.graph import Graph, build_graph, ego, export, layout
     from expertise_graph.registry.imports.history import import_history, same_result, setting_of_result
     from expertise_graph.registry.imports.options import (
@@ -26,11 +28,22 @@ if TYPE_CHECKING:
     )
     from expertise_graph.registry.imports.table import File, read_table
     from expertise_graph.registry.imports.values import import_distances, import_meta, import_scores
-    from expertise_graph.registry.lineage import KINDS, kind_of, learnt_from, trained_on
+    from expertise_graph.registry.lineage import (
+        KINDS,
+        RELATIONS,
+        RUN,
+        kind_of,
+        learnt_from,
+        origin_of,
+        relation_of,
+        trained_on,
+    )
     from expertise_graph.registry.nearest import similar
     from expertise_graph.registry.neighbours import use_index
+    from expertise_graph.registry.parents import Stated, set_parent, unset_parent
     from expertise_graph.registry.registration import embed_missing, refuse_taken_name, register, registering
     from expertise_graph.registry.removal import Removed, remove
+    from expertise_graph.registry.suspicion import Suspicion, suspect, suspect_all
     from expertise_graph.registry.unfinished import (
         PROBE_SET,
         Finisher,

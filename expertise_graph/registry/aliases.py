@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from expertise_graph.core import UNKNOWN, Expert
-from expertise_graph.models import ALIASES
+from expertise_graph.models import ALIASES, BASES, RELATION
 from expertise_graph.store import Store
+
+# What the meta of an expert holds of its card.
+_OF_CARDS = (BASES, RELATION)
 
 
 def joined(store: Store, expert: Expert) -> Expert:
@@ -31,11 +34,17 @@ def joined(store: Store, expert: Expert) -> Expert:
     for found in (_alias(old), _alias(expert)):
         if found != own and found not in aliases:
             aliases.append(found)
-    meta = {**old.meta, **(expert.meta if _place(own) == _place(_alias(expert)) else {})}
+    here = _place(own) == _place(_alias(expert))
+    # The card that is there now counts as it is; that of another place where nothing was said before.
+    said = expert if here or BASES not in old.meta else old
+    meta = {name: value for name, value in old.meta.items() if name not in _OF_CARDS}
+    meta |= expert.meta if here else {}
+    meta |= {name: said.meta[name] for name in _OF_CARDS if name in said.meta}
+    said_before = old.base_model in old.meta.get(BASES, ())
     return dataclasses.replace(
         kept,
         license=old.license if expert.license == UNKNOWN else expert.license,
-        base_model=old.base_model or expert.base_model,
+        base_model=(expert.base_model if here and said_before else old.base_model) or expert.base_model,
         datasets=tuple(dict.fromkeys((*old.datasets, *expert.datasets))),
         tags=tuple(dict.fromkeys((*old.tags, *expert.tags))),
         meta={**meta, **({ALIASES: aliases} if aliases else {})},

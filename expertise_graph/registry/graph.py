@@ -23,6 +23,7 @@ from expertise_graph.core import (
     setting,
     write_json,
 )
+from expertise_graph.registry.lineage import origin_of, relation_of
 
 Graph: TypeAlias = nx.MultiDiGraph
 
@@ -34,7 +35,8 @@ _LARGE = 500
 def build_graph(experts: Iterable[Expert], tasks: Iterable[Task], edges: Iterable[Edge]) -> Graph:
     """Return the multigraph: experts and tasks as nodes, one edge for each relation.
 
-    Nodes that only edges know (a removed expert, a base model elsewhere) are kept as `reference`.
+    Nodes that only edges know (a removed expert, a base model elsewhere) are kept as `reference`. What the
+    user said to be no lineage is no relation.
     """
     graph = nx.MultiDiGraph()
     for expert in experts:
@@ -42,6 +44,8 @@ def build_graph(experts: Iterable[Expert], tasks: Iterable[Task], edges: Iterabl
     for task in tasks:
         graph.add_node(task.id, kind="task", name=task.name, modality=task.modality, n=task.n)
     for edge in edges:
+        if edge.kind == "unset":
+            continue
         for end in (edge.source, edge.target):
             if end not in graph:
                 graph.add_node(end, kind="reference", name=end)
@@ -95,8 +99,12 @@ def _expert_attributes(expert: Expert) -> dict[str, Any]:
 
 
 def _edge_attributes(edge: Edge) -> dict[str, Any]:
+    of_lineage = edge.kind in ("lineage", "suspected")
     values = {
         "kind": edge.kind,
+        "origin": origin_of(edge) if of_lineage else None,
+        "relation": relation_of(edge) if edge.kind == "lineage" else None,
+        "distance": edge.meta.get("distance") if of_lineage else None,
         "weight": edge.weight,
         "method": edge.method,
         "metric": edge.metric,

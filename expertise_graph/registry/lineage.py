@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from expertise_graph.core import BoolArray, Edge, Expert, Task
+from expertise_graph.core import CARD_METHOD, USER_METHOD, BoolArray, Edge, Expert, Task
 from expertise_graph.store import Split, Store
 
 KINDS = ("original", "fine-tune", "adapter", "merge", "quantised")
+RELATIONS = KINDS[1:]
+"""What a child can be to its parent."""
+
+RUN, CARD, USER, WEIGHTS = "run", "card", "user", "weights"
+"""Where a relation of two experts is known from: a run, the child's card, the user, the weights alone."""
 
 # An expert that has learnt from more than this share of a task's items counts as trained on the task. A few
 # items that two datasets have in common do not exclude an expert; from many its score would be inflated.
@@ -60,6 +66,33 @@ def kind_of(expert: Expert, lineage: Iterable[Edge]) -> str:
     words = [str(e.meta.get(key) or "") for e in parents for key in _RELATION_KEYS]
     noted = _relation([*words, *(e.method for e in parents), *map(_without_base, expert.tags)])
     return noted or ("fine-tune" if parents or expert.base_model else "original")
+
+
+def stated_relation(expert: Expert, *, parents: int) -> str:
+    """Return what an expert is to the base models of its card, by its card, its tags and their number."""
+    kind = kind_of(dataclasses.replace(expert, base_model=None), ())
+    if kind != "original":
+        return kind
+    return "merge" if parents > 1 else "fine-tune"
+
+
+def origin_of(edge: Edge) -> str:
+    """Return where a relation is known from: run, card, user or weights."""
+    if edge.run is not None:
+        return RUN
+    if edge.method == CARD_METHOD:
+        return CARD
+    if edge.kind == "suspected":
+        return WEIGHTS
+    # Edges of a run whose record is gone keep the strategy as their method.
+    return USER if edge.method == USER_METHOD else RUN
+
+
+def relation_of(edge: Edge) -> str:
+    """Return what the child is to the parent: one of `RELATIONS`."""
+    words = [str(edge.meta.get(key) or "") for key in _RELATION_KEYS]
+    found = _relation([*words, edge.method])
+    return found if found in RELATIONS else RELATIONS[0]
 
 
 def _relation(words: Iterable[str]) -> str | None:

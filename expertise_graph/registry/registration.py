@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 from expertise_graph.core import (
     METADATA,
-    Edge,
     Embedding,
     Expert,
     FailedError,
@@ -23,10 +22,10 @@ from expertise_graph.core import (
 from expertise_graph.features import SKETCH_METHOD, SKETCH_SEED, SKETCH_VERSION, Prober, centred_gram, sketch
 from expertise_graph.features import probe_sets as probes
 from expertise_graph.registry.aliases import function_of, joined
+from expertise_graph.registry.claims import connect
 from expertise_graph.registry.neighbours import refresh
-from expertise_graph.store import AS_ADDED, ORIGIN, Store
-
-LINEAGE_METHOD, LINEAGE_VERSION = "model card, self-reported", "1"
+from expertise_graph.registry.suspicion import suspect_new
+from expertise_graph.store import ORIGIN, Store
 
 
 def register(store: Store, prober: Prober, expert: Expert) -> Expert:
@@ -73,8 +72,9 @@ def registering(store: Store) -> Iterator[Callable[[Expert, Prober], Expert]]:
                 # The vector of one that was pulled is another's word for it until it is registered here.
                 if pulled or not store.has_embedding(expert.id, probe_set.id):
                     store.put_embedding(embedding)
-                store.put_edges(_declared_lineage(store, expert))
-                return store.expert(expert.id)
+                connect(store, expert)
+            suspect_new(store, store.expert(expert.id))
+            return store.expert(expert.id)
 
     try:
         yield add
@@ -178,31 +178,3 @@ def _take_over_metadata(store: Store, given: Expert, expert: Expert) -> None:
         # One with a hash of its weights is another expert of that name, which somebody shared.
         if not node.weights_sha:
             store.move_history(node.id, expert.id)
-
-
-def _declared_lineage(store: Store, expert: Expert) -> list[Edge]:
-    """Return the edges to and from an expert that cards declare and that are not there yet."""
-    own_names = [expert.id, *([expert.locator] if expert.source == "hf" else [])]
-    children = store.experts(where={"base_model": own_names})
-    pairs = [(expert.id, child.id) for child in children]
-    parent = _named(store, expert.base_model) if expert.base_model else None
-    if parent:
-        pairs.append((parent.id, expert.id))
-    return [
-        Edge(
-            kind="lineage",
-            source=source,
-            target=target,
-            weight=1.0,
-            method=LINEAGE_METHOD,
-            version=LINEAGE_VERSION,
-        )
-        for source, target in pairs
-        if source != target and not store.edges("lineage", source=source, target=target)
-    ]
-
-
-def _named(store: Store, base_model: str) -> Expert | None:
-    """Return the registered expert that a card means: by its id, or the newest from a repository."""
-    by_repository = store.experts(where={"source": "hf", "locator": base_model}, order=AS_ADDED)
-    return by_repository[-1] if by_repository else store.known_expert(base_model)

@@ -27,7 +27,7 @@ from expertise_graph.core import (
 )
 from expertise_graph.data import Columns, Inputs, LabelledData
 from expertise_graph.features import SKETCH_SEED, Context
-from expertise_graph.registry import Catalogue, kind_of
+from expertise_graph.registry import Catalogue, families_of, kind_of
 from expertise_graph.retrieval.acquisition import next_expert, run_landmarks
 from expertise_graph.retrieval.baseline import raw_baseline
 from expertise_graph.retrieval.candidates import draw, eligible, embedded, read_pool, recall
@@ -132,7 +132,14 @@ def answer_query(
     if data.stand_in:
         notes.append(f"experts were ranked by how well they tell apart {data.stand_in}")
     posterior = _without_changed(search, posterior)
-    ranking = rank(search, posterior, raw_baseline(store, sample), columns=columns, notes=notes)
+    ranking = rank(
+        search,
+        posterior,
+        raw_baseline(store, sample),
+        columns=columns,
+        notes=notes,
+        families=_families(search),
+    )
     cut = context.prober.note(ranking.best.expert, sample.inputs)
     return replace(ranking, notes=(*ranking.notes, cut)) if cut else ranking
 
@@ -312,11 +319,20 @@ def _without_changed(search: ExpertSearch, posterior: Posterior) -> Posterior:
         order = [
             i for i in np.argsort(-posterior.mean, kind="stable") if experts[i].id not in search.excluded
         ]
-        for expert in (experts[i] for i in order[: search.query.top]):
+        kin, listed = _families(search), set[str]()
+        for expert in (experts[i] for i in order):
+            listed.add(kin.get(expert.id, expert.id))
+            if len(listed) > search.query.top:
+                break
             unsound |= not search.is_sound(expert)
         if not unsound:
             return posterior
         posterior = without_failed(search, posterior)
+
+
+def _families(search: ExpertSearch) -> dict[str, str]:
+    """Return what stands for the family of each candidate, by id, where one of each is asked for."""
+    return families_of(search.known.store, search.pool.experts) if search.query.one_per_family else {}
 
 
 def _none_left(reasons: Mapping[str, str]) -> SourceError:

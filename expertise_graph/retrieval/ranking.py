@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,6 +55,7 @@ def rank(
     *,
     columns: Columns | None = None,
     notes: Sequence[str] = (),
+    families: Mapping[str, str] | None = None,
 ) -> Ranking:
     """Return the ranking, best first, of as many experts as the query asks for.
 
@@ -64,6 +65,7 @@ def rank(
         baseline: what the task yields without any expert.
         columns: how the dataset is read, for the command to go on with.
         notes: more of them.
+        families: what stands for the family of each candidate, by id; of each only the first is listed.
     """
     seconds = time.perf_counter() - search.started
     experts = search.pool.experts
@@ -77,8 +79,11 @@ def rank(
     ) / len(numbers.draws)
     candidates = {i: _candidate(search, posterior, numbers, i, float(share[i])) for i in order}
     equal = tied(numbers.draws, admitted[0])
+    others = _others(experts, admitted, families or {})
+    admitted = [i for i in admitted if i in others]
     listed = tuple(
-        replace(candidates[i], tied=position > 0 and bool(equal[i])) for position, i in enumerate(admitted)
+        replace(candidates[i], tied=position > 0 and bool(equal[i]), family=others[i])
+        for position, i in enumerate(admitted)
     )
     runnable = [i for i in admitted if experts[i].runnable]
     together = complementary(posterior.mean[runnable], accuracy_of(numbers.draws[:, runnable]), _TOGETHER)
@@ -105,6 +110,16 @@ def _best_here(listed: Sequence[Candidate], top: int) -> tuple[int, Candidate] |
     if any(candidate.expert.runnable for candidate in listed[:top]):
         return None
     return next(((i, c) for i, c in enumerate(listed, 1) if c.expert.runnable), None)
+
+
+def _others(
+    experts: Sequence[Expert], order: Sequence[int], families: Mapping[str, str]
+) -> dict[int, tuple[str, ...]]:
+    """Return the first of each family in an order, with the ids of the others of it."""
+    members: dict[str, list[int]] = {}
+    for i in order:
+        members.setdefault(families.get(experts[i].id, experts[i].id), []).append(i)
+    return {first: tuple(experts[i].id for i in rest) for first, *rest in members.values()}
 
 
 def _next_step(search: ExpertSearch, best: Expert, columns: Columns | None) -> Command:

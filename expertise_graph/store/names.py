@@ -25,6 +25,14 @@ HAS_ALIAS = (
 )
 
 
+# An expert that was registered from this place after it had been from another one.
+_HAS_PLACE = (
+    f"{ALIASED} AND CASE WHEN json_valid(meta) THEN EXISTS (SELECT 1 FROM "
+    "json_each(experts.meta, '$.aliases') AS alias WHERE json_extract(alias.value, '$.source') = :source "
+    "AND json_extract(alias.value, '$.locator') = :locator) ELSE 0 END"
+)
+
+
 class NameStore(StoreBase):
     """The part of the store that knows who is called what."""
 
@@ -38,6 +46,15 @@ class NameStore(StoreBase):
             if found:
                 return found
         return []
+
+    def experts_from(self, source: str, locator: str) -> list[Expert]:
+        """Return the experts that were registered from a place, as first or later, in that order."""
+        values = {"source": source, "locator": locator}
+        sql = (
+            "SELECT * FROM experts WHERE id IN (SELECT id FROM experts WHERE locator = :locator AND "
+            f"source = :source UNION ALL SELECT id FROM experts WHERE {_HAS_PLACE}) ORDER BY rowid"
+        )
+        return readable(Expert, self.db.query(sql, values))
 
     def shared_names(self, names: Iterable[str]) -> set[str]:
         """Return those of some names that more than one expert has."""

@@ -166,7 +166,7 @@ class NodeStore(NameStore):
             self.db.execute("DELETE FROM unlinked WHERE expert = ?", [expert_id])
             self.db.execute("DELETE FROM embeddings WHERE owner = ?", [expert_id])
             self.db.execute(
-                "DELETE FROM edges WHERE kind = 'similarity' AND (source = ? OR target = ?)",
+                "DELETE FROM edges WHERE kind IN ('similarity', 'suspected') AND (source = ? OR target = ?)",
                 [expert_id, expert_id],
             )
             self.db.execute("DELETE FROM experts WHERE id = ?", [expert_id])

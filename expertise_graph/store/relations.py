@@ -1,4 +1,4 @@
-"""Relations of nodes: edges, lineage, scores, and distances of tasks."""
+"""Relations of nodes: edges, scores, and distances of tasks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SAME_RESULT = """
         WHERE later.source = ? AND later.kind = 'transfer' AND later.run IS NULL)"""
 
 # Edges with a node at either end, each end looked up by its own index.
-_AT_NODE = """id IN (WITH given (node) AS (VALUES (?))
+AT_NODE = """id IN (WITH given (node) AS (VALUES (?))
     SELECT id FROM edges JOIN given ON source = node
     UNION SELECT id FROM edges JOIN given ON target = node)"""
 
@@ -55,7 +55,7 @@ class RelationStore(StoreBase):
         """Return the edges that meet all conditions given, in the order they came in.
 
         Args:
-            kind: similarity, lineage or transfer.
+            kind: similarity, lineage, transfer, suspected or unset.
             node: at either end.
             source: where they begin.
             target: where they end.
@@ -64,7 +64,7 @@ class RelationStore(StoreBase):
         """
         where = {
             "kind = ?": kind,
-            _AT_NODE: node,
+            AT_NODE: node,
             "source = ?": source,
             "target = ?": target,
             "run = ?": run,
@@ -76,16 +76,8 @@ class RelationStore(StoreBase):
         """Delete the edges of one kind on one probe set that touch any of the nodes."""
         with self.transaction():
             self.db.conn.executemany(
-                f"DELETE FROM edges WHERE {_AT_NODE} AND kind = ? AND probe_set = ?",
+                f"DELETE FROM edges WHERE {AT_NODE} AND kind = ? AND probe_set = ?",
                 [(node, kind, probe_set) for node in nodes],
-            )
-
-    def drop_declared_lineage(self, parent: str, child: str) -> None:
-        """Delete the lineage edge that no run of ours stands behind, if there is one."""
-        with self.transaction():
-            self.db.execute(
-                "DELETE FROM edges WHERE kind = 'lineage' AND source = ? AND target = ? AND run IS NULL",
-                [parent, child],
             )
 
     def drop_run_edges(self, run: str) -> None:
@@ -125,25 +117,6 @@ class RelationStore(StoreBase):
                 self.db.execute(f"UPDATE OR IGNORE {table} SET expert = ? WHERE expert = ?", [new, old])
             self.db.execute(_SAME_RESULT, [new])
             self.db.execute("DELETE FROM experts WHERE id = ?", [old])
-
-    # Lineage
-
-    def with_ancestors(self, nodes: Iterable[str]) -> set[str]:
-        """Return the nodes and all that they descend from by lineage; cycles do no harm."""
-        return self._line(nodes, "target", "source")
-
-    def with_descendants(self, nodes: Iterable[str]) -> set[str]:
-        """Return the nodes and all that descends from them by lineage; cycles do no harm."""
-        return self._line(nodes, "source", "target")
-
-    def _line(self, nodes: Iterable[str], near: str, far: str) -> set[str]:
-        rows = self.db.execute(
-            "WITH RECURSIVE line (id) AS (SELECT value FROM json_each(?) "
-            f"UNION SELECT edges.{far} FROM line JOIN edges ON edges.{near} = line.id AND kind = 'lineage') "
-            "SELECT id FROM line",
-            [json_list(nodes)],
-        )
-        return {row[0] for row in rows}
 
     # Scores and distances
 

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from expertise_graph.store.base import among, json_list
 from expertise_graph.store.exchange import ExchangeStore
+from expertise_graph.store.lineage import LineageStore
 from expertise_graph.store.nodes import NodeStore
 from expertise_graph.store.pending import PendingStore
-from expertise_graph.store.relations import RelationStore
 from expertise_graph.store.runs import RunStore
 from expertise_graph.store.vectors import VectorStore
 
 
-class Store(NodeStore, VectorStore, RelationStore, RunStore, PendingStore, ExchangeStore):
+class Store(NodeStore, VectorStore, LineageStore, RunStore, PendingStore, ExchangeStore):
     """Nodes, vectors, relations, runs and unfinished work of one workspace, each in a module of its own.
 
     It answers questions by SQL, and reads a whole table only for those that ask for all of it. Every

@@ -9,7 +9,7 @@ import click
 import pytest
 
 from expertise_graph import starter
-from expertise_graph.cli.app import app
+from expertise_graph.cli.app import DefaultGroup, app
 from tests.program import invoke
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +25,10 @@ STORY = (
     "ls",
     "show",
     "similar",
+    "lineage suspect",
+    "lineage set",
+    "lineage show",
+    "lineage unset",
     "data show",
     "query",
     "warm-start",
@@ -100,6 +104,8 @@ def test_commands_of_a_page_are_understood(page, tmp_path, monkeypatch):
         words = words[: min(ends)] if ends else words
         while isinstance(command := group.commands[words[0]], click.Group):
             group, words = command, words[1:]
+            if isinstance(group, DefaultGroup) and words[0] not in group.commands:
+                words = [group.DEFAULT, *words]
         command.make_context(words[0], words[1:]).close()
     assert lines or page != "warm-start.md"
 

@@ -7,9 +7,9 @@ import networkx as nx
 import numpy as np
 import pytest
 
+from expertise_graph.core.types import CARD_METHOD as LINEAGE_METHOD
 from expertise_graph.core.types import Edge, Run
 from expertise_graph.registry.lineage import KINDS, LEAKAGE_SHARE, kind_of, learnt_from, trained_on
-from expertise_graph.registry.registration import LINEAGE_METHOD
 from expertise_graph.store.store import Store
 from tests.nodes import expert, task
 

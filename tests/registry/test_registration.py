@@ -109,14 +109,17 @@ def test_lineage_follows_cards_in_any_order_and_survives_a_cycle(blank, models):
     assert invoke("export", "--format", "json", blank / "g.json").worked().code == 0
 
 
-def test_a_card_that_names_itself_or_nothing_known_makes_no_edge(blank, models):
+def test_a_card_that_names_itself_makes_no_edge_and_nobody_known_a_claim(blank, models):
     card(models[0], resolve(f"dir:{models[0]}", SourceOptions()).id)
     card(models[1], "somebody/else")
     card(models[2], ["a", 3, None])
     with Workspace() as workspace:
         for model in models:
             workspace.register(f"dir:{model}")
-        assert workspace.store.edges("lineage") == []
+        assert [(e.source, e.target.partition(":")[0]) for e in workspace.store.edges("lineage")] == [
+            ("hf:somebody/else", "dir"),
+            ("hf:a", "dir"),
+        ]
         assert workspace.store.find_expert("m1").base_model == "somebody/else"
 
 
