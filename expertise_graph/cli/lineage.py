@@ -183,10 +183,10 @@ def lineage_set(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def lineage_unset(context: CommandContext, child: str, parent: str, as_json: bool) -> None:
-    """State that CHILD was not made from PARENT, whatever its model card says.
+    """State that CHILD was not made from PARENT.
 
-    The claim, or the suspicion, does not come back when CHILD is registered again; lineage set takes that
-    back. What a run of this workspace left is on record and stays.
+    Whatever its model card says: the claim, or the suspicion, does not come back when CHILD is registered
+    again; lineage set takes that back. What a run of this workspace left is on record and stays.
 
     \b
     Example:
@@ -227,11 +227,12 @@ def _others(stated: Stated, content: dict[str, Any], names: dict[str, str]) -> I
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def lineage_suspect(context: CommandContext, expert: str | None, as_json: bool) -> None:
-    """Find related experts by their weights, where model cards are silent.
+    """Find experts that are related by their weights.
 
-    Compares a sample of the weights of EXPERT, or of all experts, with those of others whose tensors have the
-    same names and shapes. Weights that differ by less than 47 % have an ancestor in common; unrelated ones
-    differ by 141 %. A new expert is compared with 256 others when it is registered; here with all.
+    For where model cards are silent: compares a sample of the weights of EXPERT, or of all experts, with
+    those of others whose tensors have the same names and shapes. Weights that differ by less than 47 % have
+    an ancestor in common; unrelated ones differ by 141 %. A new expert is compared with 256 others when it is
+    registered; here with all.
 
     \b
     Example:
