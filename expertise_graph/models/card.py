@@ -29,6 +29,7 @@ class CardData:
     relation: str | None = None
     datasets: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
+    languages: tuple[str, ...] = ()
 
     @property
     def base_model(self) -> str | None:
@@ -37,9 +38,13 @@ class CardData:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What is kept of the lineage beside the first base model, in the meta of an expert."""
-        bases = {BASES: list(self.base_models)} if self.base_models else {}
-        return {**bases, **({RELATION: self.relation} if self.relation else {})}
+        """What is kept beside the fields of an expert, in its meta: lineage and languages."""
+        kept = {
+            BASES: list(self.base_models),
+            RELATION: self.relation,
+            "languages": list(self.languages),
+        }
+        return {name: value for name, value in kept.items() if value}
 
 
 def read_card(path: Path) -> CardData:
@@ -57,6 +62,7 @@ def read_card(path: Path) -> CardData:
         relation=next(iter(_names(data.get("base_model_relation"))), None),
         datasets=_strings(data.get("datasets")),
         tags=_strings(data.get("tags")),
+        languages=_strings(data.get("language")),
     )
 
 

@@ -304,7 +304,7 @@ def speaks(model: Expert, language: str) -> bool:
     """Tell whether a model is known to be made for a language.
 
     Args:
-        model: its `meta["languages"]` are codes of ISO 639-3; of one without nothing is known.
+        model: its `meta["languages"]` are codes of ISO 639, or "multilingual"; without any nothing is known.
         language: code of two or three letters, a region after a dash is ignored.
 
     Raises:
@@ -316,7 +316,12 @@ def speaks(model: Expert, language: str) -> bool:
         raise InvalidInputError(
             f"{setting('language', language)} is not known: give a code of ISO 639, e.g. de or deu"
         )
-    return not {*wanted, MULTILINGUAL}.isdisjoint(model.meta.get("languages", ()))
+    made_for = {
+        name
+        for given in model.meta.get("languages", ())
+        for name in _TWO_LETTERS.get(str(given).casefold().partition("-")[0], (str(given).casefold()[:3],))
+    }
+    return not {*wanted, MULTILINGUAL}.isdisjoint(made_for)
 
 
 def reference_of(model: Expert) -> str:

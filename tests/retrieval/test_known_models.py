@@ -101,6 +101,14 @@ def test_models_are_found_by_the_language_that_they_are_made_for(shipped):
     german = {m.name for m in shipped.models if speaks(m, "de")}
     assert german == {m.name for m in shipped.models if speaks(m, "deu-Latn")}
     assert "hf:intfloat/multilingual-e5-small" in german
+    for card, made in (
+        (["de"], True),
+        (["en", "de-CH"], True),
+        (["multilingual"], True),
+        (["en"], False),
+        ([], False),
+    ):
+        assert speaks(expert("a", meta={"languages": card}), "deu") is made
     assert "hf:sentence-transformers/all-MiniLM-L6-v2" not in german
 
 
