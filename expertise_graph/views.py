@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from expertise_graph.merging import Folded, MergeResult
     from expertise_graph.registry import ImportReport, Lineage, Relative, Stated, Suspicion, Withdrawn
     from expertise_graph.retrieval import Backtest, Explanation, HeldOutTask
-    from expertise_graph.sharing import Pulled, Pushed
+    from expertise_graph.sharing import Published, Pulled, Pushed, Reprobed
     from expertise_graph.tuning import AutoResult
     from expertise_graph.workspace import (
         ExpertDetails,
@@ -778,6 +778,23 @@ def pulled_json(pulled: Pulled) -> Json:
         "conflicts": [dataclasses.asdict(conflict) for conflict in pulled.conflicts],
         "notes": list(pulled.notes),
     }
+
+
+def reprobed_json(one: Reprobed) -> Json:
+    """Return an expert that was run again."""
+    return {
+        "id": one.expert.id,
+        "expert": one.expert.short,
+        "origin": one.origin,
+        "cosine": one.cosine,
+        "confirmed": one.confirmed,
+        "error": one.error,
+    }
+
+
+def published_json(published: Published) -> Json:
+    """Return what was published."""
+    return dataclasses.asdict(published)
 
 
 def shared_line(rows: Mapping[str, int]) -> str:

@@ -75,7 +75,7 @@ if TYPE_CHECKING:
         Withdrawn,
     )
     from expertise_graph.retrieval import Backtest, Explanation
-    from expertise_graph.sharing import Draw, Pulled, Pushed
+    from expertise_graph.sharing import Draw, Published, Pulled, Pushed, Reprobed
     from expertise_graph.training import OnProgress, TrainConfig
     from expertise_graph.tuning import AutoResult, AutoSettings
 
@@ -1565,6 +1565,42 @@ class Workspace:
         """
         self._tidy(False)
         return sharing.merge_folder(self.store, Path(source).expanduser(), progress=self.progress)
+
+    def reprobe(self, n: int, *, seed: int = 0) -> list[Reprobed]:
+        """Run experts that were pulled on the probe set again, and compare their embeddings with what was said.
+
+        Args:
+            n: how many, drawn at random.
+            seed: of the draw.
+
+        Raises:
+            NotFoundError: when none was pulled that can be run.
+        """
+        return sharing.reprobe(self._context(False), n, seed=seed)
+
+    def publish(
+        self, model: str | Path, repository: str, *, public: bool = True, license: str | None = None
+    ) -> Published:
+        """Commit a finished model to a model repository on the Hub, with a card.
+
+        Args:
+            model: the folder of a run, its id, or the name of its child in the registry.
+            repository: ``ORG/NAME``, made if it is not there.
+            public: whether a repository that is made is public.
+            license: of the model; by default that of what it was made from.
+
+        Raises:
+            NotFoundError: when there is no such model.
+            InvalidInputError: when its licence is not known or not allowed, or the repository holds other files.
+            SourceError: when the Hub refuses it.
+        """
+        name = repository.removeprefix("hf:")
+        if not sharing.is_repository(name):
+            raise InvalidInputError(f"{repository!r} is not the name of a repository; the form is ORG/NAME")
+        folder = Path(model).expanduser()
+        folder = folder.absolute() if folder.is_dir() else self._model_folder(str(model))
+        known = self.store if self.exists else None
+        return sharing.publish(known, folder, name, public=public, license=license, progress=self.progress)
 
     def _tidy(self, trust_code: bool) -> None:
         """Finish what a process that was killed had begun, before the graph is changed again."""

@@ -1,7 +1,8 @@
-"""Commands about registries of others: push, pull, merge-registry."""
+"""Commands about sharing: push, pull, merge-registry, verify, publish."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,7 +10,8 @@ import click
 from expertise_graph import views
 from expertise_graph.cli.app import CommandContext, app, in_options, pass_context
 from expertise_graph.cli.output import Bars, emit_json, table
-from expertise_graph.core import byte_size, count, printable
+from expertise_graph.cli.parameters import SEED, isolation_options
+from expertise_graph.core import byte_size, count, listed, printable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,3 +124,79 @@ def _show(done: Pulled, as_json: bool) -> None:
         table(rows, ("table", "of", "here", "there", "from"), title)
     for note in done.notes:
         click.echo(f"note: {printable(in_options(note))}", err=True)
+
+
+@app.command()
+@click.option(
+    "--reprobe",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Run N of the pulled experts on the probe set, drawn at random.",
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Random seed of the draw.")
+@isolation_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def verify(context: CommandContext, *, reprobe: int, seed: int, as_json: bool) -> None:
+    """Run pulled experts again, and compare their embeddings with what was pulled.
+
+    Where the two differ by more than other machines do (cosine below 0.9998), or an expert cannot be run, it
+    is named, and the exit code is 1. Nothing is changed: rm takes an expert out, register embeds it here.
+
+    \b
+    Example:
+      expertise-graph verify --reprobe 3
+    """
+    with Bars() as bars, context.workspace(bars) as workspace:
+        found = workspace.reprobe(reprobe, seed=seed)
+    rows = [views.reprobed_json(one) for one in found]
+    if as_json:
+        emit_json(rows)
+    else:
+        shown = [{**r, "cosine": "" if r["cosine"] is None else f"{r['cosine']:.6f}"} for r in rows]
+        table(shown, ("expert", "origin", "cosine", "confirmed", "error"))
+    if wrong := [r for r in rows if r["confirmed"] is False]:
+        names = listed([r["expert"] for r in wrong])
+        click.echo(printable(f"not what was said: {names}"), err=True)
+    if not all(r["confirmed"] for r in rows):
+        sys.exit(1)
+
+
+@app.command()
+@click.argument("model", metavar="MODEL")
+@click.argument("repository", metavar="ORG/NAME")
+@click.option("--private", is_flag=True, help="Make a new repository private.  [default: public]")
+@click.option(
+    "--license", "license_", metavar="ID", help="Licence of the model.  [default: that of its parent]"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_context
+def publish(
+    context: CommandContext,
+    model: str,
+    repository: str,
+    *,
+    private: bool,
+    license_: str | None,
+    as_json: bool,
+) -> None:
+    """Publish a fine-tuned model on the Hugging Face Hub, with a model card.
+
+    MODEL is the folder of a run, or what a warm start left. The card has licence, base model and the measured
+    score as model-index. A licence that the parent does not allow is refused. No checkpoints, states of
+    optimisers, predictions or paths go there.
+
+    \b
+    Example:
+      expertise-graph publish runs/first our-lab/pets
+    """
+    with Bars() as bars, context.workspace(bars, must_exist=False) as workspace:
+        done = workspace.publish(model, repository, public=not private, license=license_)
+    if as_json:
+        emit_json(views.published_json(done))
+        return
+    score = "" if done.value is None else f", {done.metric} {done.value:.3f} on {done.dataset}"
+    told = f"published as {done.repository}@{done.revision[:12]}, licence {done.license}{score}"
+    click.echo(printable(told))

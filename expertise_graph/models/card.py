@@ -128,6 +128,7 @@ class FinishedCard:
             metric_type=metric,
             metric_name=f"{metric.replace('_', ' ')} on held-out items",
             metric_value=round(score, 6),
+            dataset_split="test",
         )
 
 

@@ -41,7 +41,13 @@ if TYPE_CHECKING:
     from expertise_graph.registry.nearest import similar
     from expertise_graph.registry.neighbours import use_index
     from expertise_graph.registry.parents import Stated, set_parent, unset_parent
-    from expertise_graph.registry.registration import embed_missing, refuse_taken_name, register, registering
+    from expertise_graph.registry.registration import (
+        embed,
+        embed_missing,
+        refuse_taken_name,
+        register,
+        registering,
+    )
     from expertise_graph.registry.removal import Removed, remove
     from expertise_graph.registry.suspicion import Suspicion, suspect, suspect_all
     from expertise_graph.registry.unfinished import (

@@ -34,6 +34,11 @@ def pull(store: Store, source: str, *, revision: str | None = None, progress: Pr
     return pull_hub(store, repository, revision=revision, progress=progress)
 
 
+def is_repository(name: str) -> bool:
+    """Tell whether a text is the name of a repository, ``ORG/NAME``."""
+    return _REPOSITORY.fullmatch(name) is not None
+
+
 def repository_of(text: str) -> str | None:
     """Return the repository on the Hub that a place is; None for a folder.
 

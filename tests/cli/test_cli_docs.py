@@ -53,6 +53,7 @@ STORY = (
     "push",
     "pull",
     "merge-registry",
+    "verify",
     "export",
     "history rm",
     "rm",
@@ -61,7 +62,8 @@ STORY = (
     "probe create",
     "probe use",
 )
-LONG = ("demo",)
+# Too long, or not without the Hub; each has tests of its own.
+LONG = ("demo", "publish")
 
 
 def commands(group: click.Group, prefix: str = "") -> dict[str, click.Command]:
@@ -120,6 +122,7 @@ def test_every_option_has_help():
 @pytest.mark.slow
 def test_examples_run(tmp_path, monkeypatch):
     invoke("init", tmp_path / "other-workspace").worked()
+    invoke("--workspace", tmp_path / "other-workspace", "register", "zoo:fashion").worked()
     tmp_path = tmp_path / "workspace"
     tmp_path.mkdir()
     monkeypatch.chdir(tmp_path)
