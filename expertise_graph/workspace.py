@@ -1567,7 +1567,7 @@ class Workspace:
         return sharing.merge_folder(self.store, Path(source).expanduser(), progress=self.progress)
 
     def reprobe(self, n: int, *, seed: int = 0) -> list[Reprobed]:
-        """Run experts that were pulled on the probe set again, and compare their embeddings with what was said.
+        """Run pulled experts on the probe set again, and compare their embeddings with what was said.
 
         Args:
             n: how many, drawn at random.
@@ -1591,7 +1591,7 @@ class Workspace:
 
         Raises:
             NotFoundError: when there is no such model.
-            InvalidInputError: when its licence is not known or not allowed, or the repository holds other files.
+            InvalidInputError: when its licence is not known or not allowed, or the repository is of others.
             SourceError: when the Hub refuses it.
         """
         name = repository.removeprefix("hf:")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from expertise_graph.core import LENGTHS, METADATA, MOST_SEED, InvalidInputError, shorten
-from expertise_graph.sharing.format import KEYS, TABLES, Snapshot
+from expertise_graph.sharing.format import KEYS, KINDS_OF_EDGES, TABLES, Snapshot
 from expertise_graph.sharing.privacy import META, PUBLIC_SOURCES, is_public
 from expertise_graph.store import LEARNT_TASKS
 
@@ -24,7 +24,6 @@ _LARGEST, _LARGEST_WHOLE = 1e30, 2**62
 _TIME = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)?)?")
 _SHA = re.compile(r"[0-9a-f]{64}|")
 _KEY = re.compile(r"[0-9a-f]{64}")
-_KINDS_OF_EDGES = ("similarity", "lineage", "transfer")
 # The fields of the recipe of an expert with their types.
 _RECIPE: Mapping[str, tuple[type, ...]] = {
     "version": (int,),
@@ -141,7 +140,7 @@ def _has_fields(value: Any, fields: Mapping[str, tuple[type, ...]]) -> bool:
 
 
 def _edge(row: Mapping[str, Any]) -> Iterator[str]:
-    if row["kind"] not in _KINDS_OF_EDGES:
+    if row["kind"] not in KINDS_OF_EDGES:
         yield f"kind is {row['kind']!r}"
     if (row["kind"] == "transfer") != (row["metric"] is not None):
         yield f"a relation of the kind {row['kind']} with the metric {row['metric']!r}"

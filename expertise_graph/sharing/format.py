@@ -103,6 +103,9 @@ KEYS: Mapping[str, tuple[str, ...]] = {
 
 _FILE = re.compile(rf"{DATA}/({'|'.join([*TABLES, VECTORS])})-[0-9a-f]{{12}}\.(parquet|safetensors)")
 
+KINDS_OF_EDGES = ("similarity", "lineage", "transfer")
+"""Relations that are shared."""
+
 MEASURED, IMPORTED, SELF_REPORTED = "measured", "imported", "self-reported"
 """Origins: measured where it was pushed from; of a file that its owner imported; stated by a model card."""
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from expertise_graph.core import LENGTHS
 from expertise_graph.sharing.format import (
     IMPORTED,
+    KINDS_OF_EDGES,
     MEASURED,
     MOST_RESPONSES,
     SELF_REPORTED,
@@ -55,7 +56,11 @@ def _is_whole(table: str, row: SharedRow, nodes: set[str]) -> bool:
         return False
     if table == "embeddings":
         return row["owner"] in nodes
-    return table != "edges" or row["kind"] != "similarity" or {row["source"], row["target"]} <= nodes
+    if table != "edges":
+        return True
+    # Suspicions about parents are worked out from weights, which stay here.
+    shared = row["kind"] in KINDS_OF_EDGES
+    return shared and (row["kind"] != "similarity" or {row["source"], row["target"]} <= nodes)
 
 
 def _shown(

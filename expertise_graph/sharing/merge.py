@@ -221,7 +221,7 @@ class _Merging:
 
     def results(self, rows: Iterable[SharedRow]) -> None:
         """Add lineage and measured results; how near experts are to each other is found out here."""
-        here = [row for row in self.rows_here("edges") if row["kind"] != "similarity"]
+        here = [row for row in self.rows_here("edges") if row["kind"] in ("lineage", "transfer")]
         same = {_identity(row): row for row in here}
         by_setting = {_setting(row): row for row in here if row["seed"] is not None}
         put = []

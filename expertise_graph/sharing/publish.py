@@ -31,7 +31,7 @@ from expertise_graph.models import (
     pipeline_tag,
 )
 from expertise_graph.sharing.licences import licence_of_child
-from expertise_graph.sharing.privacy import Cleaner, refuse_secrets
+from expertise_graph.sharing.privacy import PUBLIC_SOURCES, Cleaner, refuse_secrets
 from expertise_graph.store import Store
 
 _STEPS = 3
@@ -137,13 +137,13 @@ def _finished(run: RunFolder) -> tuple[RunRecord, ModelDescription]:
         )
     if run.ensemble() is not None:
         raise InvalidInputError(
-            f"{run.path} holds several networks that answer together: publish one of members/, or the model of "
-            "a run with one"
+            f"{run.path} holds several networks that answer together: publish one of members/, or the model "
+            "of a run with one"
         )
     if is_adapter(run.model):
         raise InvalidInputError(
-            f"{run.path} is an adapter, whose base stays where it is: fold it first, with: expertise-graph fold "
-            f"{run.path} {setting('out', 'FOLDER')}"
+            f"{run.path} is an adapter, whose base stays where it is: fold it first, with: "
+            f"expertise-graph fold {run.path} {setting('out', 'FOLDER')}"
         )
     return record, description
 
@@ -170,7 +170,7 @@ def _repository(expert: Expert) -> str | None:
 
 
 def _copied(run: RunFolder, target: Path) -> Iterator[str]:
-    """Copy what makes the model: the backbone to the root, where libraries look for it, and its classifier."""
+    """Copy what makes the model: the backbone to the root, where libraries look for it, and the head."""
     sources = [(p, p.relative_to(run.model).as_posix()) for p in sorted(run.model.rglob("*"))]
     for path, name in [*sources, *((run.path / head, head) for head in _HEAD)]:
         if path.is_symlink() or not path.is_file() or path.suffix not in _SUFFIXES or name == "README.md":
@@ -214,7 +214,7 @@ def _card(
         f"{metric} on the test split": f"{description.accuracy:.4f} ({result.get('n_test')} items)"
         if description.accuracy is not None
         else None,
-        "made from": ", ".join(f"`{p.id}`" if p.source in ("hf", "timm", "zoo") else p.name for p in parents)
+        "made from": ", ".join(f"`{p.id}`" if p.source in PUBLIC_SOURCES else p.name for p in parents)
         or None,
         "items trained on": result.get("n_train"),
         "outputs": len(description.classes),
@@ -234,7 +234,7 @@ def _card(
         rows=rows,
         prose=[
             "The test split took no part in the training. `head.safetensors` is the linear classifier on the",
-            "features, `head.json` names its outputs. To rank it among others for your data, and to start from it:",
+            "features, `head.json` names its outputs. To rank it for your data, and to start from it:",
             "",
             f"```\nexpertise-graph register hf:{name}\n```",
         ],
@@ -251,7 +251,7 @@ def _commit(repository: HubRepository, folder: Path, files: list[str], *, public
     others = sorted({*state.files} - _OF_HUB)
     if others and not {*_HEAD} <= {*state.files}:
         raise InvalidInputError(
-            f"{repository.name} holds other files ({', '.join(others[:3])}): give the name of a new repository"
+            f"{repository.name} holds other files ({', '.join(others[:3])}): give the name of a new one"
         )
     commit = repository.commit(
         folder,

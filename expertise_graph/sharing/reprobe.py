@@ -13,8 +13,8 @@ from expertise_graph.features import Context, normalise, probe_sets
 from expertise_graph.registry import embed
 from expertise_graph.store import ORIGIN, Arrays, Store
 
-# Of five shipped experts, features in float64 instead of float32 move the cosine of the embedding by 2e-13 at
-# most, in bfloat16 by 6e-5, noise of 1 % by 1e-5; weights drawn at random bring it down to .13 to .62 (LOG.md).
+# Of five shipped experts, features in float64 instead of float32 move the cosine of the embedding by 2e-13
+# at most, in bfloat16 by 6e-5, noise of 1 % by 1e-5; random weights bring it down to .13 to .62 (LOG.md).
 # Three times what the coarsest arithmetic does is left to other machines.
 LEAST_COSINE = 0.9998
 """Cosine of two embeddings below which they are not of one expert."""

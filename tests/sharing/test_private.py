@@ -64,6 +64,18 @@ def folder(source, pets, tmp_path):
                 )
             ]
         )
+        store.put_edges(
+            [
+                Edge(
+                    kind="suspected",
+                    source=expert.id,
+                    target=local.id,
+                    weight=0.1,
+                    method="weights",
+                    version="1",
+                )
+            ]
+        )
     more = {"USER": USER, "LOGNAME": USER, "HF_TOKEN": TOKEN}
     words = ("--workspace", source, "push", tmp_path / "graph")
     assert program.run(*words, cwd=source.parent, more=more).worked().out.startswith("pushed to")
@@ -97,6 +109,7 @@ def test_what_replaces_a_path_keeps_its_numbers(folder):
     assert values["size"] == 3.0
     assert values["folder"].startswith("path:")
     (race,) = [row for row in rows["edges"] if row["method"] == "race"]
+    assert "suspected" not in {row["kind"] for row in rows["edges"]}
     assert (race["weight"], json.loads(race["meta"])) == (0.5, {"epochs": 2})
     (local,) = [row for row in rows["experts"] if row["name"] == "greek-letters"]
     assert (local["source"], local["locator"]) == ("metadata", local["id"])
