@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from expertise_graph.registry import Withdrawn as Withdrawn
     from expertise_graph.retrieval import Backtest as Backtest
     from expertise_graph.retrieval import Explanation as Explanation
-    from expertise_graph.sharing import Published as Published
+    from expertise_graph.sharing import PublishedModel as PublishedModel
     from expertise_graph.sharing import Pulled as Pulled
     from expertise_graph.sharing import Pushed as Pushed
     from expertise_graph.sharing import Reprobed as Reprobed

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from expertise_graph.merging import Folded, MergeResult
     from expertise_graph.registry import ImportReport, Lineage, Relative, Stated, Suspicion, Withdrawn
     from expertise_graph.retrieval import Backtest, Explanation, HeldOutTask
-    from expertise_graph.sharing import Published, Pulled, Pushed, Reprobed
+    from expertise_graph.sharing import PublishedModel, Pulled, Pushed, Reprobed
     from expertise_graph.tuning import AutoResult
     from expertise_graph.workspace import (
         ExpertDetails,
@@ -792,7 +792,7 @@ def reprobed_json(one: Reprobed) -> Json:
     }
 
 
-def published_json(published: Published) -> Json:
+def published_json(published: PublishedModel) -> Json:
     """Return what was published."""
     return dataclasses.asdict(published)
 

@@ -75,7 +75,7 @@ if TYPE_CHECKING:
         Withdrawn,
     )
     from expertise_graph.retrieval import Backtest, Explanation
-    from expertise_graph.sharing import Draw, Published, Pulled, Pushed, Reprobed
+    from expertise_graph.sharing import Draw, PublishedModel, Pulled, Pushed, Reprobed
     from expertise_graph.training import OnProgress, TrainConfig
     from expertise_graph.tuning import AutoResult, AutoSettings
 
@@ -1580,7 +1580,7 @@ class Workspace:
 
     def publish(
         self, model: str | Path, repository: str, *, public: bool = True, license: str | None = None
-    ) -> Published:
+    ) -> PublishedModel:
         """Commit a finished model to a model repository on the Hub, with a card.
 
         Args:

@@ -46,7 +46,7 @@ _SUFFIXES = (".json", ".safetensors", ".txt", ".model", ".md")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class PublishedModel:
     """What was published.
 
     Attributes:
@@ -78,7 +78,7 @@ def publish(
     public: bool = True,
     license: str | None = None,
     progress: Progress = silent,
-) -> Published:
+) -> PublishedModel:
     """Commit the model of a finished run to a model repository, which is made if it is not there.
 
     Neither checkpoints nor states of optimisers go there, nor hashes or predictions of the data.
@@ -114,7 +114,7 @@ def publish(
         progress("publishing", 1, _STEPS)
         revision = _commit(HubRepository(name, "model"), target, [*files, "README.md"], public=public)
     progress("publishing", _STEPS, _STEPS)
-    return Published(
+    return PublishedModel(
         repository=name,
         revision=revision,
         license=licence,
