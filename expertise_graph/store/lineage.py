@@ -16,7 +16,8 @@ from expertise_graph.store.rows import readable, to_row
 _OF_OTHERS = f"method = '{USER_METHOD}' AND json_valid(meta) AND json_extract(meta, '$.{ORIGIN}') IS NOT NULL"
 _KNOWN = (
     f"(run IS NOT NULL OR (method <> '{CARD_METHOD}' AND NOT ({_OF_OTHERS})) OR "
-    "(json_valid(meta) AND json_extract(meta, '$.confirmed') = 1))"
+    "(json_valid(meta) AND json_extract(meta, '$.confirmed') = 1 "
+    f"AND json_extract(meta, '$.{ORIGIN}') IS NULL))"
 )
 
 # A claim that the weights speak against connects nobody.

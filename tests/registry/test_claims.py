@@ -16,6 +16,8 @@ from expertise_graph.registry.families import families_of
 from expertise_graph.registry.lineage import learnt_from, origin_of, relation_of, trained_on
 from expertise_graph.registry.parents import set_parent, unset_parent
 from expertise_graph.registry.removal import remove
+from expertise_graph.sharing.gather import gather
+from expertise_graph.sharing.privacy import Cleaner
 from expertise_graph.store.store import Store
 from tests.nodes import expert, task
 
@@ -418,3 +420,13 @@ def test_what_others_say_is_a_claim(store):
     assert trained_on(store, task("pets"), seen={}) == {"dir:famous"}
     enter(store, claiming("x", "org/base"))
     assert ("hf:org/base", "card", "fine-tune") in parents(store, "x")
+
+
+def test_suspicions_and_denials_do_not_leave_the_workspace(store):
+    """Who pulls a registry checks the kinds of its relations, and compares the weights anew."""
+    for node in (expert("a"), claiming("x", "org/base", "/home/me/secret")):
+        enter(store, node)
+    store.put_edges([edge("suspected", "dir:a", "dir:x"), edge("unset", "dir:a", "dir:x", method="user")])
+    shared = gather(store, Cleaner(store.folder, "salt", anonymous=False)).tables["edges"]
+    assert {row["kind"] for row in shared} == {"lineage"}
+    assert "secret" not in json.dumps(shared)
