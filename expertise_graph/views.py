@@ -463,6 +463,8 @@ def where_is(expert: Expert) -> str:
         return "here"
     if not retrieval.is_known_model(expert):
         return "name only"
+    if not retrieval.is_loadable(expert):
+        return "not loadable"
     return "gated" if expert.meta.get("gated") else "to fetch"
 
 

@@ -151,6 +151,14 @@ class RecordRunner:
     def latency(self, expert: Expert) -> None:
         """No query of the replay limits the latency."""
 
+    def fetch(self, model: Expert) -> Expert:
+        """No query of the replay downloads a model."""
+        raise NotImplementedError(model.name)
+
+    def evict(self, expert: Expert) -> int:
+        """Delete nothing."""
+        return 0
+
 
 def evidence(zoo: Zoo, i: int, t: int) -> Evidence:
     """Return the scores of one expert on one task."""

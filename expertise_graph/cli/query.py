@@ -197,7 +197,8 @@ def show_ranking(ranking: Ranking, style: str | None = None) -> None:
 def _row(place: int, candidate: Candidate) -> dict[str, Any]:
     expert = candidate.expert
     return {
-        "id": expert.id,
+        # What other commands take: the id of a known model is of queries alone.
+        "id": expert.id if expert.runnable else expert.name,
         "rank": f"{place}{' =' if candidate.tied else ''}",
         "expert": expert.short
         + (f" (+{len(candidate.same_as)} same)" if candidate.same_as else "")

@@ -142,8 +142,8 @@ def cache_room() -> int:
 
 
 def is_cached(repo: str, sha: str | None) -> bool:
-    """Tell whether a commit of a model is in the cache, at least in part."""
-    return sha is not None and isinstance(try_to_load_from_cache(repo, "config.json", revision=sha), str)
+    """Tell whether a commit of a model, by default that of main, is in the cache, at least in part."""
+    return isinstance(try_to_load_from_cache(repo, "config.json", revision=sha), str)
 
 
 def evict(repo: str, sha: str) -> int:

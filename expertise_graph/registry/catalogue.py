@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -22,7 +23,7 @@ from expertise_graph.core import (
     Task,
     did_you_mean,
     new_folder,
-    read_json,
+    read_json_object,
     setting,
     sha256_of_file,
     write_json,
@@ -196,16 +197,21 @@ def read_catalogue(folder: Path) -> Catalogue:
 
 @lru_cache(maxsize=2)
 def _read(folder: Path, _: str) -> Catalogue:
-    manifest = read_json(folder / _MANIFEST)
+    manifest = read_json_object(folder / _MANIFEST)
     if manifest.get("format") != FORMAT:
         raise DatasetError(
             f"the catalogue in {folder} has format {manifest.get('format')!r}, this version reads {FORMAT}: "
             "update the package, or the catalogue"
         )
-    rows = {name: _rows(folder, name, manifest["tables"].get(name, {})) for name in _TABLES}
+    tables = manifest.get("tables")
+    rows = {n: _rows(folder, n, tables.get(n) if isinstance(tables, dict) else None) for n in _TABLES}
     models = {(m["model"], m["modality"]): _node(m) for m in rows["models"]}
     results = [r for r in rows["results"] if (r["model"], r["modality"]) in models]
-    tasks = {r["task"]: _task(r["task"], r["modality"]) for r in results}
+    modalities: dict[str, set[str]] = {}
+    for r in results:
+        modalities.setdefault(r["task"], set()).add(r["modality"])
+    # A task that models of several modalities were measured on is of none of them alone.
+    tasks = {t: _task(t, next(iter(of)) if len(of) == 1 else UNKNOWN) for t, of in modalities.items()}
     return Catalogue(
         version=str(manifest.get("version")),
         models=tuple(models.values()),
@@ -214,15 +220,23 @@ def _read(folder: Path, _: str) -> Catalogue:
     )
 
 
-def _rows(folder: Path, name: str, expected: Mapping[str, Any]) -> list[dict[str, Any]]:
-    path, count = folder / f"{name}.parquet", expected.get("rows")
-    whole = isinstance(count, int) and 0 <= count <= _MOST_ROWS
-    if not whole or not path.is_file() or sha256_of_file(path) != expected.get("sha256"):
+def _rows(folder: Path, name: str, expected: object) -> list[dict[str, Any]]:
+    path, given = folder / f"{name}.parquet", expected if isinstance(expected, dict) else {}
+    count = given.get("rows")
+    whole = type(count) is int and 0 <= count <= _MOST_ROWS
+    if not whole or not path.is_file() or sha256_of_file(path) != given.get("sha256"):
         raise DatasetError(
             f"the catalogue in {folder} is damaged: {path.name} is not what was written; "
             "update it, or remove it"
         )
-    return read_rows(path, _TABLES[name], rows=int(str(count)), most_bytes=_MOST_BYTES)
+    rows = read_rows(path, _TABLES[name], rows=int(str(count)), most_bytes=_MOST_BYTES)
+    for column in _TABLES[name]:
+        values = [row[column.name] for row in rows if row[column.name] is not None]
+        if column.kind == "number" and not all(math.isfinite(v) for v in values):
+            raise DatasetError(f"{path.name} in {folder} has a {column.name} that is no finite number")
+        if column.kind == "whole" and any(v < 0 for v in values):
+            raise DatasetError(f"{path.name} in {folder} has negative {column.name}")
+    return rows
 
 
 def _node(row: Mapping[str, Any]) -> Expert:

@@ -51,7 +51,7 @@ def violations(
 
 
 def _too_large(expert: Expert, query: Query, memory: float) -> Iterator[str]:
-    if query.fits and is_known_model(expert) and expert.params * TRAINING_BYTES > memory:
+    if query.fits and is_known_model(expert) and not 0 < expert.params * TRAINING_BYTES <= memory:
         yield setting("fits")
     if query.max_params is not None and not 0 < expert.params <= query.max_params:
         yield setting("max_params", exact_number(query.max_params))
@@ -164,7 +164,9 @@ def _possible(zoo: Iterable[Expert], query: Query) -> str:
 def _nothing_left(found: Filtered, milliseconds: Iterable[float | None]) -> str:
     """Return the line that says how many experts would be there without each constraint."""
     alone = found.alone()
-    counts = [f"{name} alone excludes {len(ids)}" for name, ids in alone.items()]
+    # That memory is looked at goes without saying where it excludes none by itself.
+    named = {name: ids for name, ids in alone.items() if ids or name != setting("fits")}
+    counts = [f"{name} alone excludes {len(ids)}" for name, ids in named.items()]
     measured = list(milliseconds)
     if measured:
         fastest = min((ms for ms in measured if ms is not None), default=None)

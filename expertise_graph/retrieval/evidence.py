@@ -276,7 +276,8 @@ class ProbeRunner:
             raise SourceError(
                 f"it takes {byte_size(model.bytes)}, and {byte_size(room)} are free where downloads are kept"
             )
-        there = models.is_cached(model.name.removeprefix("hf:"), model.revision)
+        hub, _, repo = model.name.partition(":")
+        there = hub != "hf" or models.is_cached(repo, model.revision)
         options = models.SourceOptions(modality=model.modality, revision=model.revision)
         started = time.perf_counter()
         self.context.progress(f"fetching {model.name}", 0, model.bytes)

@@ -58,8 +58,8 @@ class Knowledge:
 
     @cached_property
     def experts(self) -> list[Expert]:
-        """The experts of the modality: those of the registry, then the known models that are not there."""
-        return [*self.registered, *(m for m in self._models if m.id not in self._here)]
+        """The experts of the modality: those of the registry, then the known models that could be there."""
+        return [*self.registered, *(m for m in self._models if m.id not in self._here and is_loadable(m))]
 
     def nodes(self, ids: Iterable[str]) -> list[Expert]:
         """Return the experts with these ids, of any modality; those of the registry first."""
@@ -134,12 +134,18 @@ def _plain(name: str) -> str:
 
 
 def is_free(model: Expert) -> bool:
-    """Tell whether anybody can download a known model and run it.
+    """Tell whether anybody can download a known model and run it: it must be ungated, too."""
+    return is_loadable(model) and not model.meta.get("gated")
 
-    It must be ungated, without code of its own, and not known to have no weights in safetensors.
+
+def is_loadable(model: Expert) -> bool:
+    """Tell whether a known model can be registered.
+
+    It must be published on the Hub or by timm, without code of its own, and not be known to have no weights
+    in safetensors. A catalogue from elsewhere could else name a file of this machine, or code.
     """
-    meta = model.meta
-    return not meta.get("gated") and not meta.get("remote_code") and meta.get("safetensors") is not False
+    meta, from_hub = model.meta, model.name.startswith(("hf:", "timm:"))
+    return from_hub and not meta.get("remote_code") and meta.get("safetensors") is not False
 
 
 def is_known_model(expert: Expert) -> bool:

@@ -275,7 +275,12 @@ def _run(search: ExpertSearch, index: int) -> None:
     kind = kind_of(fetched, search.known.store.edges("lineage", target=fetched.id))
     if broken := violations(fetched, search.query, latency=search.runner.latency, kind=kind):
         # What its card says now is not what the catalogue said.
-        search.excluded = {**search.excluded, fetched.id: broken}
+        line = f"{expert.name} was fetched and registered, but does not meet {', '.join(broken)}"
+        search.refuse(expert, line, for_good=True)
+        return
+    if fetched.id in search.evidence:
+        search.refuse(expert, f"{expert.name} is the same as {fetched.name}, which was run", for_good=True)
+        return
     pool = search.pool
     ids = {e.id for e in pool.experts} | {name for names in pool.stands_for.values() for name in names}
     known = search.known.nodes((ids - {expert.id}) | {fetched.id})
@@ -285,7 +290,7 @@ def _run(search: ExpertSearch, index: int) -> None:
         )
     )
     for place, candidate in enumerate(search.pool.experts):
-        if candidate.id == fetched.id and fetched.id not in search.excluded:
+        if candidate.id == fetched.id:
             search.run(place)
             search.respond(fetched)
     if search.query.evict:

@@ -190,7 +190,8 @@ def _evidence(search: ExpertSearch, posterior: Posterior, index: int) -> tuple[s
     if not np.isnan(posterior.affinity[index]):
         reasons.append(f"similarity to the task {posterior.affinity[index]:.2f}")
     if not expert.runnable:
-        by_results = "not run here" if results else "no published results: by size and age"
+        measured = not np.isnan(search.pool.history.outcomes[index]).all()
+        by_results = "not run here" if measured else "no published results: by size and age"
         reasons.append(by_results if is_known_model(expert) else "known from imported metadata only")
     return tuple(reasons) or ("no evidence yet",)
 

@@ -35,6 +35,7 @@ Array = NDArray[np.float64]
 # Errors of one expert. Those that a flag, the network or an installation takes away do not bar it from the
 # answer.
 _OF_EXPERTS = (SourceError, UntrustedError, NotFoundError, MissingExtraError, InvalidInputError)
+_LATER = (MissingExtraError, OfflineError)
 _TAKEN_AWAY = (UntrustedError, MissingExtraError, OfflineError)
 
 
@@ -85,9 +86,10 @@ class ExpertSearch:
         unusable: why an expert could not be run, one line each, by id.
         failed: those of them that cannot be the answer: they raised something on this task, or are gone.
         ran: how many experts this query ran.
-        fetched: bytes of each expert that was downloaded, by its id.
+        fetched: bytes of each known model that was downloaded, by its id.
         asked_for: ids of the known models that were to be downloaded.
-        offline: whether the network was missing when one was to be.
+        from_fetch: ids of the experts that they became.
+        unreachable: how many downloads in a row failed because the network was missing.
         stopped: why the search ended before the budget was used up.
     """
 
@@ -106,7 +108,8 @@ class ExpertSearch:
     ran: int = 0
     fetched: dict[str, int] = field(default_factory=dict)
     asked_for: set[str] = field(default_factory=set)
-    offline: bool = False
+    from_fetch: set[str] = field(default_factory=set)
+    unreachable: int = 0
     stopped: str | None = None
     interrupted: bool = False
     measured: Mapping[str, Measured] = field(init=False)
@@ -132,7 +135,7 @@ class ExpertSearch:
         """
         left = self.query.fetch - len(self.fetched)
         # As many may fail as succeed, or a whole catalogue would be tried where something else is wrong.
-        if left <= 0 or len(self.asked_for) >= 2 * self.query.fetch or self.offline:
+        if left <= 0 or len(self.asked_for) >= 2 * self.query.fetch or self.unreachable >= 2:
             return False
         if not is_known_model(model) or not is_free(model):
             return False
@@ -145,10 +148,14 @@ class ExpertSearch:
         try:
             found = self.runner.fetch(model)
         except _OF_EXPERTS as error:
-            self._note(model, error, f"{model.name} was not fetched: {error}")
-            self.offline |= isinstance(error, OfflineError)
+            self.refuse(
+                model, f"{model.name} was not fetched: {error}", for_good=not isinstance(error, _LATER)
+            )
+            self.unreachable = self.unreachable + 1 if isinstance(error, OfflineError) else 0
             return None
-        self.fetched[found.id] = found.bytes or model.bytes
+        self.unreachable = 0
+        self.fetched[model.id] = found.bytes or model.bytes
+        self.from_fetch.add(found.id)
         return found
 
     def affordable(self, index: int) -> bool:
@@ -158,7 +165,7 @@ class ExpertSearch:
         if self.query.seconds is not None:
             spent = time.perf_counter() - self.started
             return spent + self.cost(index) <= self.query.seconds
-        beside = self.fetched.keys() | self.asked_for
+        beside = self.from_fetch | self.asked_for
         return len({*self.evidence, *self.unusable} - beside) < (self.query.budget or 0)
 
     def cost(self, index: int) -> float:
@@ -195,11 +202,12 @@ class ExpertSearch:
     def give_up(self, expert: Expert, error: ExpertiseError) -> None:
         """Note why an expert cannot be run."""
         line = str(error) if isinstance(error, FailedError) else f"{expert.name} was not run: {error}"
-        self._note(expert, error, line)
+        self.refuse(expert, line, for_good=not isinstance(error, _TAKEN_AWAY))
 
-    def _note(self, expert: Expert, error: ExpertiseError, line: str) -> None:
+    def refuse(self, expert: Expert, line: str, *, for_good: bool) -> None:
+        """Note in one line why an expert is not run; for good, if it cannot be the answer either."""
         self.unusable[expert.id] = line
-        if not isinstance(error, _TAKEN_AWAY):
+        if for_good:
             self.failed[expert.id] = line
 
     def not_run(self) -> list[int]:

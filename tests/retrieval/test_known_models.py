@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from expertise_graph import starter
-from expertise_graph.core.errors import DatasetError, InvalidInputError, NotFoundError
+from expertise_graph.core.errors import DatasetError, ExpertiseError, InvalidInputError, NotFoundError
 from expertise_graph.core.types import Edge, Query
 from expertise_graph.registry.catalogue import (
     find_catalogue,
@@ -16,6 +16,7 @@ from expertise_graph.registry.catalogue import (
     speaks,
     write_catalogue,
 )
+from expertise_graph.retrieval.history import read_history
 from expertise_graph.retrieval.knowledge import Knowledge
 from expertise_graph.workspace import Workspace
 from tests import materials
@@ -193,6 +194,55 @@ def test_a_damaged_or_newer_catalogue_is_refused_and_the_old_one_stays(tmp_path,
         install_catalogue(tmp_path, blank)
 
 
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [("[]", "catalogue.json"), ("1", "catalogue.json"), ('{"format": 1}', "damaged"),
+     ('{"format": 1, "tables": []}', "damaged"), ('{"format": 1, "tables": {"models": null}}', "damaged"),
+     ('{"format": 1, "tables": {"models": {"rows": true}}}', "damaged")],
+)  # fmt: skip
+def test_an_odd_manifest_is_one_line(tmp_path, manifest, said):
+    folder = catalogue_in(tmp_path / "known", [row("a")], {"a": 0.9})
+    (folder / "catalogue.json").write_text(manifest)
+    with pytest.raises(ExpertiseError, match=said):
+        read_catalogue(folder)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_results_are_finite_numbers(tmp_path, value):
+    folder = tmp_path / "known"
+    broken = [{**results({"a": 0.5})[0], "value": value}]
+    write_catalogue(folder, models=[row("a")], results=broken, tasks=[], version="1")
+    with pytest.raises(DatasetError, match="value that is no finite number"):
+        read_catalogue(folder)
+    write_catalogue(folder, models=[row("a", params=-5)], results=[], tasks=[], version="1")
+    with pytest.raises(DatasetError, match="negative params"):
+        read_catalogue(folder)
+
+
+def test_what_could_not_be_registered_is_no_candidate_and_its_results_count(store, tmp_path):
+    models = [
+        row("a"), row("b", safetensors=False), row("c", remote_code=True),
+        row("d", model="factory:os:system"), row("e", model="dir:/etc"), row("f", gated=True),
+    ]  # fmt: skip
+    found = read_catalogue(catalogue_in(tmp_path / "known", models, {"a": 0.9, "b": 0.6, "c": 0.5, "f": 0.4}))
+    known = Knowledge(store, found, "image")
+    assert [e.name for e in known.experts] == ["hf:acme/a", "hf:acme/f"]
+    assert len({e.source for e in known.results()}) == 4
+
+
+def test_a_task_of_two_modalities_counts_for_both(store, tmp_path):
+    texts = [{**r, "modality": "text"} for r in results({"a": 0.5, "b": 0.7})]
+    both = [*results({"a": 0.9, "b": 0.6}), *texts]
+    models = [row(n, modality=m) for n in ("a", "b") for m in ("image", "text")]
+    write_catalogue(tmp_path / "known", models=models, results=both, tasks=[], version="1")
+    found = read_catalogue(tmp_path / "known")
+    for modality in ("image", "text"):
+        known = Knowledge(store, found, modality)
+        history = read_history(known, known.experts)
+        assert np.isfinite(history.outcomes).all()
+        assert history.outcomes.shape == (2, 6)
+
+
 @pytest.fixture
 def hub(tmp_path):
     """A hub with four of the shipped experts under other names, one gated and one that is broken."""
@@ -256,6 +306,6 @@ def test_without_a_network_the_answer_says_so_and_stands(blank, tmp_path, hub):
     answer = json.loads(out)
     assert [c["name"] for c in answer["candidates"]] == ["hf:acme/a", "hf:acme/b"]
     refused = [note for note in answer["notes"] if "was not fetched" in note]
-    assert len(refused) == 1
-    assert "network" in refused[0]
+    assert len(refused) == 2
+    assert all("network" in line for line in refused)
     assert hub.log == []
