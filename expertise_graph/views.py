@@ -450,6 +450,7 @@ def ranking_json(ranking: Ranking, form: Form = PYTHON) -> Json:
         "failed": [
             {"expert": expert, "reason": form.message(reason)} for expert, reason in ranking.failed.items()
         ],
+        "sources": [dataclasses.asdict(source) for source in ranking.sources],
         "interrupted": ranking.interrupted,
         "notes": [form.message(note) for note in ranking.notes],
         "seconds": ranking.seconds,

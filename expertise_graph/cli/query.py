@@ -48,6 +48,9 @@ COLUMNS = (
 )
 
 
+_SOURCES = ("origin", "results", "experts", "tasks", "change", "first_without")
+
+
 @app.command()
 @click.argument("data")
 @click.option(
@@ -120,6 +123,11 @@ COLUMNS = (
     is_flag=True,
     help="Of experts that lineage connects, stated or suspected, list only the best; see lineage.",
 )
+@click.option(
+    "--explain-sources",
+    is_flag=True,
+    help="List where results on other tasks are from, and what the answer would be without each.",
+)
 @click.option("--seed", default=0, show_default=True, type=SEED, help="Random seed.")
 @click.option("--modality", help="image or text; fail if the data are of the other.")
 @constraint_options
@@ -163,6 +171,7 @@ def _query(given: dict[str, Any]) -> Query:
         fetch=given["fetch"],
         max_download=given["max_download"],
         evict=given["evict"],
+        explain_sources=given["explain_sources"],
         seed=given["seed"],
         race=given["race"],
         one_per_family=given["one_per_family"],
@@ -190,6 +199,9 @@ def show_ranking(ranking: Ranking, style: str | None = None) -> None:
     task = ranking.task
     title = f"{task.name}: {count(task.n, 'item')}, {count(len(task.classes), 'class')}"
     emit(rows, None, columns=columns, title=printable(title))
+    if ranking.sources:
+        sources = [dataclasses.asdict(source) for source in ranking.sources]
+        emit(sources, None, columns=_SOURCES, title="results on other tasks, and the answer without each")
     for line in _footer(ranking):
         click.echo(printable(line))
 

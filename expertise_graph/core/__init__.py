@@ -88,6 +88,7 @@ if TYPE_CHECKING:
         Command,
         Edge,
         Embedding,
+        EvidenceSource,
         Excluded,
         Expert,
         FloatArray,

@@ -234,6 +234,7 @@ class Query:
         starter_knowledge: whether published models and their results elsewhere take part.
         fetch: how many of them may be downloaded, registered and run, beside the budget.
         max_download: bytes that these downloads may take together.
+        explain_sources: whether the answer says which places its results are from, and what each changes.
         evict: whether the weights are deleted again once their features are known.
         one_per_family: whether of experts that lineage connects, be it claimed or suspected, only the best is
             listed, which names the others.
@@ -261,6 +262,7 @@ class Query:
     fetch: int = 0
     max_download: int = 2_000_000_000
     evict: bool = False
+    explain_sources: bool = False
     one_per_family: bool = False
 
 
@@ -323,6 +325,27 @@ class Excluded:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvidenceSource:
+    """A place that results on other tasks are from, and what the answer would be without them.
+
+    Attributes:
+        origin: a file, a public table, a registry of others, or measured here.
+        results: how many.
+        experts: on how many experts.
+        tasks: on how many tasks.
+        change: mean change of the predicted accuracies that are listed.
+        first_without: name of the expert that would be first.
+    """
+
+    origin: str
+    results: int
+    experts: int
+    tasks: int
+    change: float
+    first_without: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ranking:
     """The answer to a query, best candidate first.
 
@@ -334,6 +357,7 @@ class Ranking:
         excluded: the best expert that each constraint alone keeps out.
         failed: experts that cannot be run on the data, by id: a line that says why.
         interrupted: whether the search was cut short by Ctrl-C.
+        sources: where the results on other tasks are from, if that was asked for.
         shared_names: names of experts in it that other experts have, too.
     """
 
@@ -350,6 +374,7 @@ class Ranking:
     interrupted: bool = False
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
+    sources: tuple[EvidenceSource, ...] = ()
     shared_names: frozenset[str] = frozenset()
 
     def called(self, expert: Expert) -> str:

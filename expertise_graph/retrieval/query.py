@@ -46,6 +46,7 @@ from expertise_graph.retrieval.posterior import Posterior, infer
 from expertise_graph.retrieval.ranking import rank
 from expertise_graph.retrieval.results import Measured, measured, results_of_removed
 from expertise_graph.retrieval.search import ExpertSearch
+from expertise_graph.retrieval.sources import sources_of
 from expertise_graph.store import Store
 
 # Share of the time left that the query before a training may take, and its bounds in seconds: beyond five
@@ -140,6 +141,8 @@ def answer_query(
         notes=notes,
         families=_families(search),
     )
+    if query.explain_sources:
+        ranking = replace(ranking, sources=sources_of(search, ranking.candidates))
     cut = context.prober.note(ranking.best.expert, sample.inputs)
     return replace(ranking, notes=(*ranking.notes, cut)) if cut else ranking
 
@@ -272,29 +275,40 @@ def _run(search: ExpertSearch, index: int) -> None:
     if fetched is None:
         return
     search.known = search.known.renewed()
+    if _is_wanted(search, expert, fetched):
+        _take_place(search, expert, fetched)
+    if search.query.evict:
+        search.runner.evict(fetched)
+
+
+def _is_wanted(search: ExpertSearch, model: Expert, fetched: Expert) -> bool:
+    """Tell whether a downloaded expert is to be run; what its card says is not always what was known."""
     kind = kind_of(fetched, search.known.store.edges("lineage", target=fetched.id))
-    if broken := violations(fetched, search.query, latency=search.runner.latency, kind=kind):
-        # What its card says now is not what the catalogue said.
-        line = f"{expert.name} was fetched and registered, but does not meet {', '.join(broken)}"
-        search.refuse(expert, line, for_good=True)
-        return
-    if fetched.id in search.evidence:
-        search.refuse(expert, f"{expert.name} is the same as {fetched.name}, which was run", for_good=True)
-        return
+    broken = violations(fetched, search.query, latency=search.runner.latency, kind=kind)
+    if broken:
+        line = f"{model.name} was fetched and registered, but does not meet {', '.join(broken)}"
+    elif fetched.id in search.evidence:
+        line = f"{model.name} is the same as {fetched.name}, which was run"
+    else:
+        return True
+    search.refuse(model, line, for_good=True)
+    return False
+
+
+def _take_place(search: ExpertSearch, model: Expert, fetched: Expert) -> None:
+    """Put a downloaded expert among the candidates in the place of the known model, and run it."""
     pool = search.pool
     ids = {e.id for e in pool.experts} | {name for names in pool.stands_for.values() for name in names}
-    known = search.known.nodes((ids - {expert.id}) | {fetched.id})
+    found = search.known.nodes((ids - {model.id}) | {fetched.id})
+    excluded = search.excluded.keys()
     search.change_pool(
-        read_pool(
-            search.known, search.runner.probe_set, search.sample, known, excluded=search.excluded.keys()
-        )
+        read_pool(search.known, search.runner.probe_set, search.sample, found, excluded=excluded)
     )
     for place, candidate in enumerate(search.pool.experts):
         if candidate.id == fetched.id:
             search.run(place)
-            search.respond(fetched)
-    if search.query.evict:
-        search.runner.evict(fetched)
+            if fetched.id in search.evidence:
+                search.respond(fetched)
 
 
 def without_failed(search: ExpertSearch, posterior: Posterior) -> Posterior:

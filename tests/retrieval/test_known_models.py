@@ -1,5 +1,6 @@
 """Published models that are not registered: ranked by their results elsewhere, downloaded where asked."""
 
+import io
 import json
 import shutil
 
@@ -16,6 +17,7 @@ from expertise_graph.registry.catalogue import (
     speaks,
     write_catalogue,
 )
+from expertise_graph.registry.imports.options import HistoryOptions
 from expertise_graph.retrieval.history import read_history
 from expertise_graph.retrieval.knowledge import Knowledge
 from expertise_graph.workspace import Workspace
@@ -171,6 +173,25 @@ def test_a_language_leaves_what_is_made_for_it(blank, tmp_path, shipped):
     assert "hf:sentence-transformers/all-MiniLM-L6-v2" not in names
 
 
+def test_an_answer_says_where_its_results_are_from_and_what_it_would_be_without(blank, tmp_path, monkeypatch):
+    folder = catalogue_in(tmp_path / "known", [row("a"), row("b"), row("c")], {"a": 0.9, "b": 0.6, "c": 0.4})
+    monkeypatch.setenv("EXPERTISE_GRAPH_CATALOGUE", str(folder))
+    letters = materials.pictures(tmp_path / "letters", 3, 8)
+    lines = [f"hf:acme/{n},own-{t},accuracy,{v}" for n, v in (("b", 0.7), ("c", 0.6)) for t in range(2)]
+    with Workspace(blank) as zoo:
+        text = "\n".join(["expert,task,metric,value", *lines]).encode()
+        zoo.import_history(io.BytesIO(text), HistoryOptions(modality="image"))
+        plain = zoo.query(letters, Query(budget=0))
+        asked = zoo.query(letters, Query(budget=0, explain_sources=True))
+    assert plain.sources == ()
+    assert [c.predicted for c in asked.candidates] == [c.predicted for c in plain.candidates]
+    public, mine = asked.sources
+    assert (public.origin, public.results, public.experts, public.tasks) == ("a lab", 18, 3, 6)
+    assert (mine.results, mine.experts, mine.tasks) == (4, 2, 2)
+    assert public.change > mine.change > 0
+    assert (public.first_without, mine.first_without) == ("hf:acme/b", "hf:acme/a")
+
+
 def test_a_damaged_or_newer_catalogue_is_refused_and_the_old_one_stays(tmp_path, blank):
     folder = catalogue_in(tmp_path / "known", [row("a")], {"a": 0.9})
     install_catalogue(folder, blank)
@@ -292,6 +313,36 @@ def test_what_is_fetched_and_run_corrects_what_was_published(blank, tmp_path, hu
     assert later["experts_run"] == 0
     assert {c["name"] for c in later["candidates"] if c["ran"]} == ran.keys()
     assert len(json.loads(offline[1])) == 4
+
+
+@pytest.mark.slow
+def test_cards_that_say_otherwise_and_twins_are_told(blank, tmp_path, hub):
+    """The experts are under Apache-2.0, whatever a catalogue says; two repositories hold the same one."""
+    shutil.copytree(hub.root / "models" / "acme" / "a", hub.root / "models" / "acme" / "twin")
+    qualities = {"a": 0.9, "twin": 0.88, "gated": 0.6}
+    claimed = [row(name, gated=name == "gated") for name in qualities]
+    true = [row(name, gated=name == "gated", license="apache-2.0") for name in qualities]
+    wrong = str(catalogue_in(tmp_path / "wrong", claimed, qualities))
+    right = str(catalogue_in(tmp_path / "right", true, qualities))
+    letters = str(materials.pictures(tmp_path / "letters", 3, 8))
+    program = commands_in(blank, hub, tmp_path)
+    ((code, out, err),) = program(
+        ["query", letters, "--fetch", "1", "--license", "mit", "--evict", "--json"],
+        EXPERTISE_GRAPH_CATALOGUE=wrong,
+    )
+    assert code == 0, err
+    answer = json.loads(out)
+    assert answer["experts_run"] == 0
+    assert [c["name"] for c in answer["candidates"]][:1] == ["hf:acme/twin"]
+    assert any("does not meet --license mit" in note for note in answer["notes"])
+    assert not list((tmp_path / "hf").rglob("*.safetensors"))
+    ((code, out, err),) = program(
+        ["query", letters, "--fetch", "2", "--budget", "0", "--json"], EXPERTISE_GRAPH_CATALOGUE=right
+    )
+    assert code == 0, err
+    answer = json.loads(out)
+    assert answer["experts_run"] == 1
+    assert [c["where"] for c in answer["candidates"]].count("here") == 1
 
 
 @pytest.mark.slow

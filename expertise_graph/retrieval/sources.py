@@ -1,0 +1,56 @@
+"""Where the results behind an answer are from, and what the answer would be without each place."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from expertise_graph.core import Candidate, Edge, EvidenceSource
+from expertise_graph.retrieval.posterior import infer
+from expertise_graph.retrieval.scale import accuracy_of
+from expertise_graph.retrieval.search import ExpertSearch
+
+HERE = "measured here"
+
+
+def sources_of(search: ExpertSearch, listed: Sequence[Candidate]) -> tuple[EvidenceSource, ...]:
+    """Return the places that results on other tasks are from, those that move the answer most first.
+
+    The answer is worked out once more without the results of each, everything else as it is.
+
+    Args:
+        search: finished.
+        listed: the candidates of the answer.
+    """
+    history = search.pool.history
+    row = {e: i for i, e in enumerate(history.experts)}
+    column = {t: j for j, t in enumerate(history.tasks)}
+    by_origin: dict[str, list[Edge]] = defaultdict(list)
+    for edge in search.known.results():
+        if edge.source in row and edge.target in column and column[edge.target] != search.pool.target:
+            by_origin[str(edge.meta.get("origin") or HERE)].append(edge)
+    full = accuracy_of(infer(search).mean)
+    place = {e.id: i for i, e in enumerate(search.pool.experts)}
+    shown = [place[c.expert.id] for c in listed if c.expert.id in place]
+    allowed = np.array([e.id not in search.excluded for e in search.pool.experts])
+    found = []
+    for origin, edges in by_origin.items():
+        outcomes = history.outcomes.copy()
+        for edge in edges:
+            outcomes[row[edge.source], column[edge.target]] = np.nan
+        without = replace(search, pool=replace(search.pool, history=replace(history, outcomes=outcomes)))
+        mean = infer(without).mean
+        found.append(
+            EvidenceSource(
+                origin=origin,
+                results=len(edges),
+                experts=len({edge.source for edge in edges}),
+                tasks=len({edge.target for edge in edges}),
+                change=float(np.abs(accuracy_of(mean) - full)[shown].mean()) if shown else 0.0,
+                first_without=search.pool.experts[int(np.argmax(np.where(allowed, mean, -np.inf)))].name,
+            )
+        )
+    return tuple(sorted(found, key=lambda source: (-source.change, source.origin)))
