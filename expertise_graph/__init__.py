@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from expertise_graph.core.types import Command as Command
     from expertise_graph.core.types import Edge as Edge
     from expertise_graph.core.types import Embedding as Embedding
+    from expertise_graph.core.types import EvidenceSource as EvidenceSource
     from expertise_graph.core.types import Excluded as Excluded
     from expertise_graph.core.types import Expert as Expert
     from expertise_graph.core.types import Neighbour as Neighbour
@@ -51,8 +52,10 @@ if TYPE_CHECKING:
     from expertise_graph.merging import Folded as Folded
     from expertise_graph.merging import MergeResult as MergeResult
     from expertise_graph.merging import MergeSettings as MergeSettings
+    from expertise_graph.models import HubSearch as HubSearch
     from expertise_graph.models import InputSpec as InputSpec
     from expertise_graph.models import SourceOptions as SourceOptions
+    from expertise_graph.registry import Catalogue as Catalogue
     from expertise_graph.registry import DistanceOptions as DistanceOptions
     from expertise_graph.registry import HistoryOptions as HistoryOptions
     from expertise_graph.registry import ImportOptions as ImportOptions
@@ -76,6 +79,7 @@ if TYPE_CHECKING:
     from expertise_graph.tuning import AutoSettings as AutoSettings
     from expertise_graph.tuning import TrialResult as TrialResult
     from expertise_graph.workspace import ExpertDetails as ExpertDetails
+    from expertise_graph.workspace import KnownModel as KnownModel
     from expertise_graph.workspace import KnownTask as KnownTask
     from expertise_graph.workspace import Predictions as Predictions
     from expertise_graph.workspace import ProbeSetContent as ProbeSetContent

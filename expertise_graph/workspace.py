@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from expertise_graph.diagnostics import DataFindings, FeatureExtractor, RunFindings
     from expertise_graph.inference import Evaluation, Exported, Model, Prediction
     from expertise_graph.merging import Folded, MergeResult, MergeSettings
-    from expertise_graph.models import SourceOptions
+    from expertise_graph.models import HubSearch, SourceOptions
     from expertise_graph.registry import (
         Catalogue,
         DistanceOptions,
@@ -417,6 +417,28 @@ class Workspace:
         return registry.remove(self.store, experts)
 
     # Known models
+
+    def add_known_models(self, search: HubSearch) -> list[Expert]:
+        """Find models on the Hub, and keep what is written about them; nothing is downloaded.
+
+        They take part in queries like those of the catalogue. One that is registered stays as it is; of one
+        that was found before the description is replaced.
+
+        Returns:
+            The nodes that were added or replaced.
+
+        Raises:
+            OfflineError, SourceError: when the Hub cannot be asked; those found before stay.
+        """
+        self._tidy(False)
+        found = []
+        for node in models.search_hub(search):
+            if self.store.experts(where={"source": "hf", "locator": node.name.removeprefix("hf:")}, limit=1):
+                continue
+            self.store.put_expert(node)
+            found.append(node)
+            self.progress("models found", len(found), search.limit)
+        return found
 
     def known_models(
         self,

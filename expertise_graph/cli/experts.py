@@ -14,11 +14,11 @@ import expertise_graph as xg
 from expertise_graph import views
 from expertise_graph.cli.app import FORM, CommandContext, app, pass_context
 from expertise_graph.cli.output import Bars, emit, emit_ids, emit_json, listing_options, shown
-from expertise_graph.cli.parameters import isolation_options, trust_option
+from expertise_graph.cli.parameters import Count, isolation_options, trust_option
 from expertise_graph.core import InvalidInputError, count, listed, printable
 
 if TYPE_CHECKING:
-    from expertise_graph import InputSpec, Removed, SourceOptions
+    from expertise_graph import HubSearch, InputSpec, Removed, SourceOptions
 
 
 @app.command()
@@ -98,6 +98,25 @@ def _source_options(command: Any) -> Any:
     help="File of sources, - for stdin: one per line, with options as on the command line; or a YAML list "
     "of mappings such as {source: hf:org/name, license: mit}.",
 )
+@click.option(
+    "--hub-search",
+    metavar="TEXT",
+    help="Models of the Hub with TEXT in their names, those downloaded most first.",
+)
+@click.option("--pipeline-tag", metavar="TAG", help="Of these those for this use, e.g. image-classification.")
+@click.option("--max-params", type=Count(), help="Of these those with at most this many parameters.")
+@click.option(
+    "--limit",
+    default=100,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Most models of --hub-search.",
+)
+@click.option(
+    "--metadata-only",
+    is_flag=True,
+    help="Keep what the Hub says about them and download nothing; query --fetch downloads the best.",
+)
 @_source_options
 @isolation_options
 @listing_options
@@ -115,14 +134,21 @@ def register(
     Example:
       expertise-graph register zoo:latin-letters zoo:emoji --tag vision
     """
+    search = _hub_search(given)
     wanted = [(reference, _options(given)) for reference in references]
     if from_file is not None:
         wanted += list(_read_sources(from_file, given))
-    if not wanted:
+    if not wanted and search is None:
         raise click.UsageError(
             "give at least one source, e.g. dir:./my-checkpoint or hf:org/name, or --from-file FILE"
         )
     with Bars() as bars, context.workspace(bars) as workspace:
+        if search is not None:
+            found = workspace.add_known_models(search)
+            if given["metadata_only"]:
+                emit([views.expert_json(e) for e in found], style, columns=_FOUND)
+                return
+            wanted += [(expert.name, _options(given)) for expert in found]
         outcomes = workspace.register_many(wanted)
         rows = [
             views.registered_json(reference, outcome, FORM, called=workspace.experts_called)
@@ -136,6 +162,20 @@ def register(
     emit(rows, style, columns=("source", "expert", "modality", "params", "license", "error"))
     if any(row["error"] for row in rows):
         sys.exit(1)
+
+
+_FOUND = ("name", "modality", "params", "bytes", "license", "base_model")
+
+
+def _hub_search(given: dict[str, Any]) -> HubSearch | None:
+    """Return which models of the Hub are wanted, if any are."""
+    text, use = given.pop("hub_search"), given.pop("pipeline_tag")
+    most, limit = given.pop("max_params"), given.pop("limit")
+    if text is None:
+        if given["metadata_only"] or use or most:
+            raise click.UsageError("--metadata-only, --pipeline-tag and --max-params need --hub-search TEXT")
+        return None
+    return xg.HubSearch(text=text, pipeline_tag=use, license=given["license_"], max_params=most, limit=limit)
 
 
 @click.command(add_help_option=False)

@@ -98,6 +98,7 @@ class Knowledge:
     def population(self, ids: Sequence[str]) -> NDArray[np.int64] | None:
         """Return 1 for each expert that is a published model, 0 for the others (E,); None without any."""
         published = {m.id for m in self._models} | {e.id for here in self._here.values() for e in here}
+        published |= {e.id for e in self.registered if is_known_model(e)}
         found = np.array([e in published for e in ids], dtype=np.int64)
         return found if found.any() else None
 
@@ -149,5 +150,5 @@ def is_loadable(model: Expert) -> bool:
 
 
 def is_known_model(expert: Expert) -> bool:
-    """Tell whether an expert is a model of the catalogue, and not in the registry."""
-    return expert.source == METADATA and expert.id.startswith("known:")
+    """Tell whether an expert is a model of the catalogue, or found on the Hub, that is not registered."""
+    return expert.source == METADATA and (expert.id.startswith("known:") or bool(expert.meta.get("hub")))

@@ -316,6 +316,52 @@ def test_what_is_fetched_and_run_corrects_what_was_published(blank, tmp_path, hu
 
 
 @pytest.mark.slow
+def test_models_of_the_hub_are_known_without_a_download(blank, tmp_path, hub):
+    """What the Hub says of them is kept, they are ranked, and one is fetched and becomes an expert."""
+    cards = {
+        "a": "license: mit\npipeline_tag: image-classification\nlanguage: [de]\nbase_model: acme/b",
+        "b": "license: mit\npipeline_tag: image-feature-extraction",
+        "c": "license: apache-2.0\npipeline_tag: image-classification",
+        "d": "license: mit\npipeline_tag: text-to-speech",
+        "broken": "license: mit",
+    }
+    for name, text in cards.items():
+        (hub.root / "models" / "acme" / name / "README.md").write_text(f"---\n{text}\n---\n")
+    letters = str(materials.pictures(tmp_path / "letters", 3, 8))
+    program = commands_in(blank, hub, tmp_path)
+    search = ["register", "--hub-search", "acme", "--metadata-only", "--json"]
+    every, mit, small, odd, alone, asked, listed = program(
+        search,
+        [*search, "--license", "mit", "--pipeline-tag", "image-classification"],
+        [*search, "--max-params", "1000"],
+        [*search, "--pipeline-tag", "text-to-speech"],
+        ["register", "--metadata-only"],
+        ["query", letters, "--fetch", "1", "--json"],
+        ["ls", "--json"],
+        EXPERTISE_GRAPH_CATALOGUE="none",
+    )
+    codes = [done[0] for done in (every, mit, small, odd, alone, asked)]
+    assert codes == [0, 0, 0, 1, 2, 0], (every, odd, asked)
+    found = {row["name"]: row for row in json.loads(every[1])}
+    assert found.keys() == {"hf:acme/a", "hf:acme/b", "hf:acme/c"}
+    assert [row["name"] for row in json.loads(mit[1])] == ["hf:acme/a"]
+    assert json.loads(small[1]) == []
+    assert "is not the use of models that give features" in odd[2]
+    weights = hub.root / "models" / "acme" / "a" / "model.safetensors"
+    assert found["hf:acme/a"]["base_model"] == "acme/b"
+    assert found["hf:acme/a"]["license"] == "mit"
+    assert found["hf:acme/a"]["revision"] == hub.commit("models/acme/a")
+    assert 0.9 < found["hf:acme/a"]["bytes"] / weights.stat().st_size <= 1
+    answer = json.loads(asked[1])
+    assert answer["experts_run"] == 1
+    assert sorted(c["where"] for c in answer["candidates"]) == ["here", "to fetch", "to fetch"]
+    downloaded = [request.path for request in hub.log if request.path.endswith("model.safetensors")]
+    assert len({path.split("/")[2] for path in downloaded}) == 1
+    rows = {row["name"]: row["runnable"] for row in json.loads(listed[1])}
+    assert sorted(rows.values()) == [False, False, True]
+
+
+@pytest.mark.slow
 def test_cards_that_say_otherwise_and_twins_are_told(blank, tmp_path, hub):
     """The experts are under Apache-2.0, whatever a catalogue says; two repositories hold the same one."""
     shutil.copytree(hub.root / "models" / "acme" / "a", hub.root / "models" / "acme" / "twin")
