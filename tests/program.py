@@ -73,6 +73,7 @@ def environment(home: Path, more: Mapping[str, str] = {}) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "OMP_NUM_THREADS": "1",
         "EXPERTISE_GRAPH_ISOLATE": "0",
+        "EXPERTISE_GRAPH_CATALOGUE": "none",
         "HF_DEACTIVATE_ASYNC_LOAD": "1",
     }
     return {**kept, **fixed, **more}

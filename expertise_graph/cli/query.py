@@ -182,7 +182,7 @@ def _query(given: dict[str, Any]) -> Query:
 def show_ranking(ranking: Ranking, style: str | None = None) -> None:
     """Print a ranking in the style asked for."""
     rows = [_row(place, c) for place, c in enumerate(ranking.candidates, 1)]
-    if ranking.here is not None:
+    if ranking.here is not None and style is None:
         rows.append(_row(*ranking.here))
     names = (*COLUMNS, *views.query_columns)
     if style is not None:

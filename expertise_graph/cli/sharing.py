@@ -35,7 +35,7 @@ _SHOWN = 10
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def push(context: CommandContext, target: str, *, public: bool, anonymous: bool, as_json: bool) -> None:
-    """Share the registry: experts, tasks, results, scores and embeddings.
+    """Share the registry with others, without weights and data.
 
     ORG/NAME is a dataset repository on the Hugging Face Hub, made if it is not there, private by default;
     FOLDER is written as a path, e.g. ./our-graph. Shared are names, numbers and where each is from; no data,
@@ -87,7 +87,7 @@ def pull(context: CommandContext, source: str, *, revision: str | None, as_json:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def merge_registry(context: CommandContext, source: str, *, as_json: bool) -> None:
-    """Merge another workspace on this machine, or a pushed folder, into this one.
+    """Merge another workspace, or a pushed folder, into this one.
 
     The rules are those of pull.
 
@@ -140,7 +140,7 @@ def _show(done: Pulled, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_context
 def verify(context: CommandContext, *, reprobe: int, seed: int, as_json: bool) -> None:
-    """Run pulled experts again, and compare their embeddings with what was pulled.
+    """Run pulled experts again and compare their embeddings.
 
     Where the two differ by more than other machines do (cosine below 0.9998), or an expert cannot be run, it
     is named, and the exit code is 1. Nothing is changed: rm takes an expert out, register embeds it here.
@@ -182,7 +182,7 @@ def publish(
     license_: str | None,
     as_json: bool,
 ) -> None:
-    """Publish a fine-tuned model on the Hugging Face Hub, with a model card.
+    """Publish a fine-tuned model on the Hub, with a model card.
 
     MODEL is the folder of a run, or what a warm start left. The card has licence, base model and the measured
     score as model-index. A licence that the parent does not allow is refused. No checkpoints, states of

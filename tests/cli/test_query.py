@@ -85,7 +85,7 @@ def test_json_holds_the_documented_keys_with_their_types(workspace, letters):
     answer = invoke("query", letters, *FAST).worked().json
     assert set(answer) == {
         "task", "task_name", "experts_run", "unit", "baseline", "candidates", "together", "excluded",
-        "failed", "interrupted", "notes", "seconds", "command", "data",
+        "failed", "interrupted", "notes", "seconds", "command", "data", "best_here", "sources",
     }  # fmt: skip
     assert answer["failed"] == []
     assert (answer["unit"], answer["interrupted"], answer["excluded"]) == ("accuracy", False, [])
@@ -97,7 +97,7 @@ def test_json_holds_the_documented_keys_with_their_types(workspace, letters):
     assert set(answer["baseline"]) == {"name", "predicted"}
     kinds = {
         "expert": str, "predicted": float, "low": float, "high": float, "p_best": float, "ran": bool,
-        "runnable": bool, "tied": bool,
+        "runnable": bool, "where": str, "tied": bool,
         "license": str, "params": int, "bytes": int, "evidence": list,
     }  # fmt: skip
     assert len(answer["candidates"]) == len(IMAGE_EXPERTS)

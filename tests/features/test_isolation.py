@@ -227,7 +227,7 @@ def test_without_proc_another_program_tells_the_memory():
 
 
 def test_free_memory_is_less_than_the_machine_has():
-    assert 0 < watch._free() < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    assert 0 < watch.free_memory() < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 class Counting(Here):

@@ -424,7 +424,7 @@ def test_what_others_say_is_a_claim(store):
 
 def test_suspicions_and_denials_do_not_leave_the_workspace(store):
     """Who pulls a registry checks the kinds of its relations, and compares the weights anew."""
-    for node in (expert("a"), claiming("x", "org/base", "/home/me/secret")):
+    for node in (expert("a"), claiming("x", "org/base", "/data/me/secret")):
         enter(store, node)
     store.put_edges([edge("suspected", "dir:a", "dir:x"), edge("unset", "dir:a", "dir:x", method="user")])
     shared = gather(store, Cleaner(store.folder, "salt", anonymous=False)).tables["edges"]

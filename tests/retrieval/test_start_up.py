@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from expertise_graph import starter
 from expertise_graph.core.types import Query
 from expertise_graph.registry.imports.options import HistoryOptions
 from expertise_graph.workspace import Workspace
@@ -43,7 +44,8 @@ def test_a_query_that_was_asked_before_is_answered_without_torch(workspace, lett
     with Workspace(workspace) as zoo:
         first = zoo.query(letters, Query(budget=3))
     assert first.experts_run == 3
-    run, found, heavy = asked(workspace, letters, tmp_path, 3)
+    shipped = str(starter.catalogue_folder())
+    run, found, heavy = asked(workspace, letters, tmp_path, 3, EXPERTISE_GRAPH_CATALOGUE=shipped)
     assert run == 0
     assert found == [[c.expert.name, c.predicted] for c in first.candidates]
     assert heavy == []
@@ -57,7 +59,7 @@ def test_a_query_that_runs_nothing_is_answered_from_history_without_torch(worksp
     )
     with Workspace(workspace) as zoo:
         zoo.import_history(io.BytesIO(table), HistoryOptions(modality="image"))
-    run, found, heavy = asked(workspace, letters, tmp_path, 0, EXPERTISE_GRAPH_CATALOGUE="none")
+    run, found, heavy = asked(workspace, letters, tmp_path, 0)
     assert (run, found[0][0], heavy) == (0, "emoji", [])
     with Workspace(workspace) as zoo:
         again = zoo.query(letters, Query(budget=0))

@@ -96,7 +96,7 @@ def test_what_the_hub_refuses_is_one_line_and_nothing_is_there(source, empty, hu
     assert not (hub.root / "datasets" / name).exists()
     with Workspace(empty) as there, Workspace(source) as here:
         assert there.experts() == []
-        assert here.store.ledgers() == {}
+        assert not [place for place in here.store.ledgers() if name in place]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,9 @@ def test_damage_in_the_repository_is_noticed_before_anything_is_merged(source, e
 def test_an_upload_that_breaks_off_leaves_the_old_state(source, hub, ask, name):
     first = ask(source, "push", name, "--json").worked().json["revision"]
     with Workspace(source) as here:
+        # Two, as no other test does: what a hub has by its hash is not uploaded again.
         here.remove("languages")
+        here.remove("emoji-names")
     hub.fail("/upload/", status=403, times=50)
     ask(source, "push", name).failed("does not let this account write")
     hub.heal()
