@@ -362,7 +362,8 @@ def test_the_command_prints_the_documented_json(workspace, letters):
     assert set(answer) == {
         "run", "expert", "child", "task", "strategy", "metric", "accuracy", "cold_accuracy",
         "transfer_gain", "seed", "epochs", "seconds", "path", "note", "members", "reason", "chosen", "trials",
-        "experts_run", "time_budget", "total_seconds", "spent", "interrupted", "notes", "data", "lr", "lr_search",
+        "experts_run", "time_budget", "total_seconds", "spent", "interrupted", "notes", "data", "lr",
+        "lr_search",
     }  # fmt: skip
     again = invoke(*line[:-1]).worked()
     assert f"test accuracy {answer['accuracy']:.3f}" in again.out
