@@ -41,7 +41,7 @@ def catalogue() -> None:
 def catalogue_ls(context: CommandContext, /, style: str | None, sort: str, **given: Any) -> None:
     """List the known models.
 
-    RESULTS counts the public results on a model; with --task the value of that one is shown instead.
+    RESULTS counts the public results on a model.
 
     \b
     Example:
@@ -57,13 +57,10 @@ def catalogue_ls(context: CommandContext, /, style: str | None, sort: str, **giv
         )
     rows = [views.known_model_json(model) for model in found]
     rows.sort(key=lambda row: _order(row, sort))
-    emit(
-        [{**row, "id": row["model"], "languages": _languages(row["languages"])} for row in rows]
-        if style is None
-        else [{**row, "id": row["model"]} for row in rows],
-        style,
-        columns=_COLUMNS,
-    )
+    rows = [{**row, "id": row["model"]} for row in rows]
+    if style is None:
+        rows = [{**row, "languages": _languages(row["languages"])} for row in rows]
+    emit(rows, style, columns=_COLUMNS)
 
 
 def _order(row: dict[str, Any], sort: str) -> tuple[Any, ...]:

@@ -66,6 +66,23 @@ class Expert:
     created_at: str = ""
 
     @classmethod
+    def named(cls, name: str) -> Expert:
+        """Return the node of an expert of which only the name is known."""
+        return cls(
+            id=f"meta:{name}",
+            name=name,
+            source=METADATA,
+            locator=name,
+            modality=UNKNOWN,
+            architecture=UNKNOWN,
+            params=0,
+            bytes=0,
+            dim=0,
+            weights_sha="",
+            preprocessing_sha="",
+        )
+
+    @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Expert:
         """Return the node that `dataclasses.asdict` gave, even after it was JSON.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from huggingface_hub import CardData as HubCardData
 from huggingface_hub import DatasetCardData, EvalResult, ModelCard, ModelCardData
 
 from expertise_graph.core import UNKNOWN, inline, printable
@@ -55,6 +56,11 @@ def read_card(path: Path) -> CardData:
         data = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True).data
     except Exception:  # a card is free text of unknown authors: whatever the parser raises means "unknown"
         return CardData()
+    return card_of(data)
+
+
+def card_of(data: HubCardData) -> CardData:
+    """Return what the metadata of a card state; what is of another type than expected states nothing."""
     name = _first(data.get("license_name")) if data.get("license") == "other" else _first(data.get("license"))
     return CardData(
         license=(name or UNKNOWN).lower(),

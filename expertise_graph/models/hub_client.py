@@ -120,15 +120,11 @@ def _require_safetensors(repo: str, files: list[str] | None) -> None:
 
 def fetch_commit(repo: str, sha: str) -> Path:
     """Return the folder of a commit; the network is not asked for what is cached whole."""
-    patterns = list(ALLOWED)
-    try:
-        cached = Path(snapshot_download(repo, revision=sha, allow_patterns=patterns, local_files_only=True))
-        if (cached / "config.json").exists() and any(cached.rglob("*.safetensors")):
-            check_blobs(cached, repo)
-            return cached
-    except LocalEntryNotFoundError:
-        pass
-    root = Path(snapshot_download(repo, revision=sha, allow_patterns=patterns))
+    cached = cached_commit(repo, sha)
+    if cached is not None and (cached / "config.json").exists() and any(cached.rglob("*.safetensors")):
+        check_blobs(cached, repo)
+        return cached
+    root = Path(snapshot_download(repo, revision=sha, allow_patterns=list(ALLOWED)))
     check_blobs(root, repo)
     return root
 

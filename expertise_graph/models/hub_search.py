@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from huggingface_hub import HfApi, ModelInfo
 
-from expertise_graph.core import METADATA, UNKNOWN, Expert, InvalidInputError, setting
+from expertise_graph.core import UNKNOWN, Expert, InvalidInputError, setting
+from expertise_graph.models.card import CardData, card_of
 from expertise_graph.models.hub_client import hub_errors
 
 # What the Hub calls the use of models that give features of one kind of input.
@@ -91,13 +92,12 @@ def _node(info: ModelInfo, search: HubSearch) -> Expert | None:
     params = sum(counts.values())
     if search.max_params is not None and not 0 < params <= search.max_params:
         return None
-    card: dict[str, Any] = dict(info.card_data.to_dict()) if info.card_data else {}  # type: ignore[no-untyped-call]
-    license_ = _texts(card.get("license")) or [UNKNOWN]
-    if search.license is not None and search.license.lower() not in [name.lower() for name in license_]:
+    card = card_of(info.card_data) if info.card_data else CardData()
+    if search.license is not None and search.license.lower() != card.license:
         return None
     meta = {
         "hub": True,
-        "languages": _texts(card.get("language")),
+        "languages": list(card.languages),
         "gated": bool(info.gated),
         "remote_code": "custom_code" in (info.tags or []),
         "downloads": info.downloads or 0,
@@ -105,28 +105,16 @@ def _node(info: ModelInfo, search: HubSearch) -> Expert | None:
         "pipeline_tag": info.pipeline_tag,
         "origin": "the Hub",
     }
-    return Expert(
-        id=f"meta:hf:{info.id}",
-        name=f"hf:{info.id}",
-        source=METADATA,
-        locator=f"hf:{info.id}",
+    return replace(
+        Expert.named(f"hf:{info.id}"),
         modality=modality,
-        architecture=UNKNOWN,
         params=params,
         bytes=sum(n * _BYTES.get(kind, _USUAL_BYTES) for kind, n in counts.items()),
-        dim=0,
-        weights_sha="",
-        preprocessing_sha="",
         revision=info.sha,
-        license=license_[0].lower(),
-        base_model=next(iter(_texts(card.get("base_model"))), None),
-        datasets=tuple(_texts(card.get("datasets"))),
+        license=card.license,
+        base_model=card.base_model,
+        datasets=card.datasets,
         weights_format="safetensors" if counts else UNKNOWN,
         meta={n: v for n, v in meta.items() if v not in ("", [], False)}
         | ({} if counts else {"safetensors": False}),
     )
-
-
-def _texts(value: Any) -> list[str]:
-    given = value if isinstance(value, list) else [value]
-    return [text for text in given if isinstance(text, str) and text]

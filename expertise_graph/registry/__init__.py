@@ -12,7 +12,6 @@ if TYPE_CHECKING:
         find_catalogue,
         install_catalogue,
         read_catalogue,
-        reference_of,
         speaks,
         write_catalogue,
     )

@@ -6,14 +6,13 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from expertise_graph import starter
 from expertise_graph.core import (
-    METADATA,
     UNKNOWN,
     DatasetError,
     Edge,
@@ -93,11 +92,6 @@ class Catalogue:
     models: tuple[Expert, ...]
     tasks: tuple[Task, ...]
     results: tuple[Edge, ...]
-
-    @cached_property
-    def by_name(self) -> dict[tuple[str, str], Expert]:
-        """The models by name and modality."""
-        return {(m.name, m.modality): m for m in self.models}
 
     @cached_property
     def _by_model(self) -> dict[str, list[Edge]]:
@@ -241,18 +235,13 @@ def _rows(folder: Path, name: str, expected: object) -> list[dict[str, Any]]:
 
 def _node(row: Mapping[str, Any]) -> Expert:
     meta = {name: row[name] for name in _META if row[name] not in (None, "", [], False)}
-    return Expert(
+    return replace(
+        Expert.named(row["model"]),
         id=f"known:{row['modality']}:{row['model']}",
-        name=row["model"],
-        source=METADATA,
-        locator=row["model"],
         modality=row["modality"],
-        architecture=UNKNOWN,
         params=row["params"] or 0,
         bytes=row["bytes"] or 0,
         dim=row["dim"] or 0,
-        weights_sha="",
-        preprocessing_sha="",
         revision=row["revision"],
         license=row["license"],
         base_model=row["base_model"],
@@ -267,8 +256,7 @@ def _node(row: Mapping[str, Any]) -> Expert:
 
 
 def _task(name: str, modality: str) -> Task:
-    node = named_task(name)
-    return Task(id=node.id, name=name, modality=modality, classes=(), n=0, locator="")
+    return replace(named_task(name), modality=modality)
 
 
 def _edge(row: Mapping[str, Any], model: Expert, task: Task) -> Edge:
@@ -336,14 +324,3 @@ def speaks(model: Expert, language: str) -> bool:
         for name in _TWO_LETTERS.get(str(given).casefold().partition("-")[0], (str(given).casefold()[:3],))
     }
     return not {*wanted, MULTILINGUAL}.isdisjoint(made_for)
-
-
-def reference_of(model: Expert) -> str:
-    """Return what `register` takes to make a known model an expert.
-
-    Raises:
-        InvalidInputError: when its name does not say where it is.
-    """
-    if ":" not in model.name and "/" not in model.name:
-        raise InvalidInputError(f"nothing says where {model.name!r} is: register it by scheme:locator")
-    return model.name if ":" in model.name else f"hf:{model.name}"

@@ -29,7 +29,7 @@ from expertise_graph.core import (
 )
 from expertise_graph.data import DRAW_VERSION, Inputs, LabelledData, holdout, stratified_sample
 from expertise_graph.features import Context
-from expertise_graph.registry import reference_of, register
+from expertise_graph.registry import register
 from expertise_graph.retrieval.knowledge import is_known_model
 from expertise_graph.retrieval.reliability import RIDGE
 from expertise_graph.store import Store, features_key, response_key
@@ -281,7 +281,7 @@ class ProbeRunner:
         options = models.SourceOptions(modality=model.modality, revision=model.revision)
         started = time.perf_counter()
         self.context.progress(f"fetching {model.name}", 0, model.bytes)
-        found, *_ = self.context.prober.resolve(reference_of(model), options)
+        found, *_ = self.context.prober.resolve(model.name, options)
         seconds = time.perf_counter() - started
         self.context.progress(f"fetching {model.name}", model.bytes, model.bytes)
         if found.bytes > 0:

@@ -77,12 +77,13 @@ class Knowledge:
         """Return all measured results; a published one for each expert that was registered from the model."""
         own = self.store.edges("transfer")
         models = {m.id for m in self._models}
-        published = [
-            replace(edge, source=expert)
-            for edge in self._results
-            if edge.source in models
-            for expert in [e.id for e in self._here.get(edge.source, ())] or [edge.source]
-        ]
+        published: list[Edge] = []
+        for edge in self._results:
+            here = self._here.get(edge.source)
+            if here:
+                published += [replace(edge, source=expert.id) for expert in here]
+            elif edge.source in models:
+                published.append(edge)
         known = {(e.source, e.target, e.metric) for e in own}
         return [*own, *(e for e in published if (e.source, e.target, e.metric) not in known)]
 

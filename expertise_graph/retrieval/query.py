@@ -142,7 +142,7 @@ def answer_query(
         families=_families(search),
     )
     if query.explain_sources:
-        ranking = replace(ranking, sources=sources_of(search, ranking.candidates))
+        ranking = replace(ranking, sources=sources_of(search, posterior, ranking.candidates))
     cut = context.prober.note(ranking.best.expert, sample.inputs)
     return replace(ranking, notes=(*ranking.notes, cut)) if cut else ranking
 

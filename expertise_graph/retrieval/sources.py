@@ -9,20 +9,23 @@ from dataclasses import replace
 import numpy as np
 
 from expertise_graph.core import Candidate, Edge, EvidenceSource
-from expertise_graph.retrieval.posterior import infer
+from expertise_graph.retrieval.posterior import Posterior, infer
 from expertise_graph.retrieval.scale import accuracy_of
 from expertise_graph.retrieval.search import ExpertSearch
 
 HERE = "measured here"
 
 
-def sources_of(search: ExpertSearch, listed: Sequence[Candidate]) -> tuple[EvidenceSource, ...]:
+def sources_of(
+    search: ExpertSearch, posterior: Posterior, listed: Sequence[Candidate]
+) -> tuple[EvidenceSource, ...]:
     """Return the places that results on other tasks are from, those that move the answer most first.
 
     The answer is worked out once more without the results of each, everything else as it is.
 
     Args:
         search: finished.
+        posterior: that the answer is made of.
         listed: the candidates of the answer.
     """
     history = search.pool.history
@@ -32,7 +35,7 @@ def sources_of(search: ExpertSearch, listed: Sequence[Candidate]) -> tuple[Evide
     for edge in search.known.results():
         if edge.source in row and edge.target in column and column[edge.target] != search.pool.target:
             by_origin[str(edge.meta.get("origin") or HERE)].append(edge)
-    full = accuracy_of(infer(search).mean)
+    full = accuracy_of(posterior.mean)
     place = {e.id: i for i, e in enumerate(search.pool.experts)}
     shown = [place[c.expert.id] for c in listed if c.expert.id in place]
     allowed = np.array([e.id not in search.excluded for e in search.pool.experts])

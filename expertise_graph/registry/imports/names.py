@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypedDict, TypeVar
 
-from expertise_graph.core import METADATA, UNKNOWN, Expert, InvalidInputError, Task
+from expertise_graph.core import UNKNOWN, Expert, InvalidInputError, Task
 from expertise_graph.data import known_modalities
 from expertise_graph.store import Store
 
@@ -54,7 +54,7 @@ class Names:
             InvalidInputError: when it names several.
         """
         if text not in self._experts:
-            self._experts[text] = self._find(text, self._expert_index, "experts") or named_expert(text)
+            self._experts[text] = self._find(text, self._expert_index, "experts") or Expert.named(text)
         return self._experts[text].id
 
     def task(self, text: str) -> str:
@@ -110,23 +110,6 @@ class Names:
             if nodes:
                 return nodes[0]
         return None
-
-
-def named_expert(name: str) -> Expert:
-    """Return the node of an expert of which only the name is known."""
-    return Expert(
-        id=f"meta:{name}",
-        name=name,
-        source=METADATA,
-        locator=name,
-        modality=UNKNOWN,
-        architecture=UNKNOWN,
-        params=0,
-        bytes=0,
-        dim=0,
-        weights_sha="",
-        preprocessing_sha="",
-    )
 
 
 def named_task(name: str) -> Task:
