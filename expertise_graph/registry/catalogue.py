@@ -60,6 +60,7 @@ _TABLES: Mapping[str, tuple[TableColumn, ...]] = {
         TableColumn("base_model", optional=True),
         TableColumn("released", optional=True),
         TableColumn("safetensors", "flag", optional=True),
+        TableColumn("weights_sha", optional=True),
         TableColumn("source"),
     ),
     "results": (
@@ -74,7 +75,16 @@ _TABLES: Mapping[str, tuple[TableColumn, ...]] = {
     "tasks": (TableColumn("task"), TableColumn("kind"), TableColumn("license")),
 }
 # What a node keeps of a row beside its own fields.
-_META = ("languages", "max_tokens", "trained_on", "pretraining", "gated", "remote_code", "released")
+_META = (
+    "languages",
+    "max_tokens",
+    "trained_on",
+    "pretraining",
+    "gated",
+    "remote_code",
+    "released",
+    "weights_sha",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,8 +23,8 @@ _GAP_A_DECADE, _MOST_DECADES = 0.5, 3.0
 class Knowledge:
     """A registry with the known models of a modality that are not in it.
 
-    A result of a known model counts for every expert that was registered from it; one that is imported into
-    the registry counts instead of the published one.
+    A result of a known model counts for every expert that was registered from it, or that has its weights from
+    elsewhere; one that is imported into the registry counts instead of the published one.
 
     Args:
         store: the registry.
@@ -53,8 +53,11 @@ class Knowledge:
         named: dict[str, list[Expert]] = {}
         for expert in self.registered:
             name = expert.name if not expert.runnable else f"{expert.source}:{expert.locator}"
-            named.setdefault(name, []).append(expert)
-        return {m.id: named[m.name] for m in self._models if m.name in named}
+            for key in {name, expert.weights_sha} - {""}:
+                named.setdefault(key, []).append(expert)
+        keys = {m.id: (m.name, m.meta.get("weights_sha")) for m in self._models}
+        found = {m: {e.id: e for key in of for e in named.get(str(key), ())} for m, of in keys.items()}
+        return {m: list(experts.values()) for m, experts in found.items() if experts}
 
     @cached_property
     def experts(self) -> list[Expert]:

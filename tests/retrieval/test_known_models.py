@@ -35,7 +35,8 @@ def row(name, **given):
         "model": f"hf:acme/{name}", "modality": "image", "params": 300_000, "bytes": 1_300_000, "dim": 128,
         "license": "mit", "revision": None, "languages": [], "max_tokens": None, "trained_on": [],
         "pretraining": "", "gated": False, "remote_code": False, "base_model": None,
-        "released": "2025-03-01", "safetensors": True, "source": "a lab",
+        "released": "2025-03-01", "safetensors": True, "weights_sha": None,
+        "source": "a lab",
     }  # fmt: skip
     return {**about, **given}
 
@@ -134,6 +135,21 @@ def test_a_result_counts_for_every_expert_from_the_model_and_imported_ones_repla
     assert len(again) == 12
     assert again[here.id, of_task[TASKS[0]]] == pytest.approx(0.31)
     assert known.population([here.id, "dir:x"]).tolist() == [1, 0]
+
+
+def test_results_count_for_the_same_weights_from_elsewhere(store, tmp_path):
+    models = [row("a", weights_sha="5" * 64), row("b")]
+    found = read_catalogue(catalogue_in(tmp_path / "known", models, {"a": 0.9, "b": 0.6}))
+    store.put_expert(
+        expert("mine", id="dir:mine", source="dir", locator="/models/mine", weights_sha="5" * 64)
+    )
+    store.put_expert(
+        expert("other", id="dir:other", source="dir", locator="/models/other", weights_sha="6" * 64)
+    )
+    known = Knowledge(store, found, "image")
+    assert [e.id for e in known.experts] == ["dir:mine", "dir:other", "known:image:hf:acme/b"]
+    assert {e.source for e in known.results()} == {"dir:mine", "known:image:hf:acme/b"}
+    assert known.population(["dir:mine", "dir:other"]).tolist() == [1, 0]
 
 
 def test_a_model_that_learnt_from_the_data_is_not_ranked_on_them(blank, tmp_path, monkeypatch):
