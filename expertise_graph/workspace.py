@@ -731,7 +731,7 @@ class Workspace:
 
         def ask(labelled: LabelledData, query: Query) -> Ranking:
             # A training starts from what is here.
-            query = dataclasses.replace(query, starter_knowledge=False)
+            query = dataclasses.replace(query, here=True)
             try:
                 return self.query(labelled, query, trust_code=trust_code)
             finally:

@@ -93,6 +93,11 @@ _SOURCES = ("origin", "results", "experts", "tasks", "change", "first_without")
     help="Rank published models that are not registered, too, by their results elsewhere.",
 )
 @click.option(
+    "--here",
+    is_flag=True,
+    help="Rank registered experts only; what is published about them counts.",
+)
+@click.option(
     "--fits/--no-fits",
     default=True,
     show_default=True,
@@ -168,6 +173,7 @@ def _query(given: dict[str, Any]) -> Query:
         sample=given["sample"],
         fits=given["fits"],
         starter_knowledge=given["starter_knowledge"],
+        here=given["here"],
         fetch=given["fetch"],
         max_download=given["max_download"],
         evict=given["evict"],

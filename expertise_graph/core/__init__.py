@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from expertise_graph.core.numbers import MISSING, MOST_SEED, marks_of, number, plain, whole
     from expertise_graph.core.outputs import ARRAYS, DATABASE, check_no_workspace, check_output
     from expertise_graph.core.plugins import Registry
-    from expertise_graph.core.processes import is_gone, process_name, process_started
+    from expertise_graph.core.processes import Stopwatch, is_gone, process_name, process_started
     from expertise_graph.core.progress import Progress, silent
     from expertise_graph.core.stats import (
         Z_80,

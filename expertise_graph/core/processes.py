@@ -1,4 +1,4 @@
-"""Which process something on the disk belongs to, and whether that process is gone."""
+"""Which process something on the disk belongs to, whether that is gone, and how fast this one gets on."""
 
 from __future__ import annotations
 
@@ -8,6 +8,24 @@ import platform
 import time
 from functools import cache
 from pathlib import Path
+
+# Seconds of work from which on its pace says something.
+_LEAST_WORK = 0.3
+
+
+class Stopwatch:
+    """Seconds that passed, and seconds that this process worked, since it was made."""
+
+    def __init__(self) -> None:
+        self._passed, self._worked = time.perf_counter(), time.process_time()
+
+    @property
+    def slowdown(self) -> float | None:
+        """How many times as long work takes as on an idle machine; None where too little tells."""
+        worked = time.process_time() - self._worked
+        if worked <= _LEAST_WORK:
+            return None
+        return max(1.0, (time.perf_counter() - self._passed) / worked)
 
 
 def process_name() -> str:

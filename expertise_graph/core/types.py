@@ -249,7 +249,8 @@ class Query:
         estimators: names of the transferability estimators that score the experts that are run.
         fits: whether published models are left out whose fine-tuning needs more memory than is free here.
         starter_knowledge: whether published models and their results elsewhere take part.
-        fetch: how many of them may be downloaded, registered and run, beside the budget.
+        here: whether only registered experts are ranked; published results of theirs count.
+        fetch: how many published models may be downloaded, registered and run, beside the budget.
         max_download: bytes that these downloads may take together.
         explain_sources: whether the answer says which places its results are from, and what each changes.
         evict: whether the weights are deleted again once their features are known.
@@ -276,6 +277,7 @@ class Query:
     estimators: tuple[str, ...] = ("logme", "ridge_accuracy", "kernel_target_alignment")
     fits: bool = True
     starter_knowledge: bool = True
+    here: bool = False
     fetch: int = 0
     max_download: int = 2_000_000_000
     evict: bool = False

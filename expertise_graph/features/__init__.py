@@ -7,7 +7,7 @@ from expertise_graph.core.door import door
 if TYPE_CHECKING:
     from expertise_graph.features import probe_sets as probe_sets
     from expertise_graph.features.context import Context
-    from expertise_graph.features.cost import Timings, cached, predicted_seconds
+    from expertise_graph.features.cost import Timings, cached, predicted_seconds, seconds_now
     from expertise_graph.features.executors import Executor, Here
     from expertise_graph.features.failures import remembered
     from expertise_graph.features.indexes import DEFAULT_INDEX, VectorIndex, vector_indexes

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from expertise_graph import features
-from expertise_graph.core import Expert
+from expertise_graph.core import Expert, Stopwatch
 from expertise_graph.data import Inputs
 from expertise_graph.store import Arrays, Store, Timing, features_key
 
@@ -23,6 +23,10 @@ _SPREAD = 0.4
 
 # Seconds of runs from which on they tell how fast the machine is; shorter ones are mostly their beginning.
 _LEAST_RUN = 0.1
+
+# Forward passes on record may have been timed on a machine that was as busy: where no expert that is on
+# record was run in this call, they are slowed down by so much at most.
+_BUSIER = 2.0
 
 # Loading an expert: constant and per megabyte of weights, of a file that is in the page cache. If too
 # small, a budget in seconds is overrun by that much.
@@ -43,10 +47,21 @@ class Timings:
         self._marked: dict[tuple[str, str], Timing] = {}
         self._seen = -1
         self._fits: dict[str, Fit] = {}
+        self._watch, self._slowdown = Stopwatch(), 0.0
 
     def mark(self) -> None:
-        """Tell runs from now on apart from those on record."""
+        """Tell runs from now on apart from those on record, and measure how busy the machine is."""
         self._marked = dict(self._all())
+        self._watch, self._slowdown = Stopwatch(), 0.0
+
+    @property
+    def slowdown(self) -> float:
+        """How many times as long work takes as on an idle machine, by what was first done since `mark`.
+
+        What is done later may be waiting, for another process or a download.
+        """
+        self._slowdown = self._slowdown or self._watch.slowdown or 0.0
+        return self._slowdown or 1.0
 
     def measured(self, expert: Expert) -> float | None:
         """Return the mean seconds an item of an expert's runs since `mark`, None where there was none."""
@@ -69,11 +84,22 @@ class Timings:
                 expected += items * before.seconds / before.items
         return took / expected if took > _LEAST_RUN and expected > 0 else None
 
-    def note(self, expert: Expert, items: int, seconds: float) -> None:
-        """Add that an expert, once loaded, took `seconds` for its features of `items` inputs."""
-        if items < 1 or not 0 < seconds < math.inf:
+    def note(self, expert: Expert, items: float, seconds: float) -> None:
+        """Add that an expert, once loaded, took `seconds` for inputs worth `items` usual ones."""
+        if items <= 0 or not 0 < seconds < math.inf:
             return
-        self._store.add_timing(expert, features.machine(), items=items, seconds=seconds)
+        self._store.add_timing(expert, features.machine(), items=max(1, round(items)), seconds=seconds)
+
+    def seconds_now(self, expert: Expert, slowdown: float) -> float:
+        """Return the seconds an item on this machine as it is now.
+
+        That is the mean of the expert's runs since `mark`; else what is on record or likely, by the pace of
+        the runs since then, or as many times as long as other work takes.
+        """
+        known = self.measured(expert)
+        if known is not None:
+            return known
+        return self.seconds_per_item(expert) * (self.pace or min(slowdown, _BUSIER))
 
     def seconds_per_item(self, expert: Expert) -> float:
         """Return the mean of an expert's own runs, or what its size and kind make likely.
@@ -128,10 +154,26 @@ class Fit:
         return math.exp(self.level + self.slope * _log_size(expert.params) + step)
 
 
-def predicted_seconds(expert: Expert, n_items: int, timings: Timings) -> float:
-    """Return how long it is likely to take to load an expert and run it on `n_items` inputs."""
-    loading = _OPENING_SECONDS + _SECONDS_PER_MB * expert.bytes / 1e6
-    return loading + n_items * timings.seconds_per_item(expert)
+def predicted_seconds(expert: Expert, n_items: float, timings: Timings) -> float:
+    """Return how long it is likely to take to load an expert and run it on `n_items` usual inputs."""
+    return _loading(expert) + n_items * timings.seconds_per_item(expert)
+
+
+def seconds_now(expert: Expert, n_items: float, timings: Timings, *, starting: float) -> float:
+    """Return `predicted_seconds` on this machine as busy as it is now.
+
+    Args:
+        expert: to be run.
+        n_items: usual inputs.
+        timings: marked when the call began.
+        starting: seconds of work before any expert can be run.
+    """
+    slowdown = timings.slowdown
+    return (starting + _loading(expert)) * slowdown + n_items * timings.seconds_now(expert, slowdown)
+
+
+def _loading(expert: Expert) -> float:
+    return _OPENING_SECONDS + _SECONDS_PER_MB * expert.bytes / 1e6
 
 
 def cached(expert: Expert, inputs: Inputs, arrays: Arrays) -> bool:

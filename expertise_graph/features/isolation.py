@@ -27,7 +27,7 @@ from expertise_graph.core import (
     silent,
 )
 from expertise_graph.data import Item
-from expertise_graph.features.executors import Computed
+from expertise_graph.features.executors import LIBRARY_SECONDS, Computed
 from expertise_graph.features.watch import Watch, Worker
 from expertise_graph.features.worker import in_bytes, send
 from expertise_graph.models import SourceOptions
@@ -86,6 +86,11 @@ class Isolation:
         asked = {"expert": dataclasses.asdict(expert), "trust_code": trust_code, "repeats": repeats}
         with self._answer(expert.name, {"work": "latency", **asked}, _size(expert), [item]) as answer:
             return float(answer["milliseconds"])
+
+    def starting_seconds(self) -> float:
+        """Return the seconds of work that come before the first expert, the process included."""
+        there = self._worker is not None and self._worker.started
+        return 0.0 if there else sum(LIBRARY_SECONDS.values())
 
     def close(self) -> None:
         """End the process; it is started again when an expert is to be run."""

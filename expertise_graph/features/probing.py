@@ -17,7 +17,7 @@ from expertise_graph.store import Arrays, features_key
 _HERE = Here()
 
 
-def _ignore(expert: Expert, items: int, seconds: float) -> None:
+def _ignore(expert: Expert, items: float, seconds: float) -> None:
     """Do nothing with the time that an expert took."""
 
 
@@ -31,14 +31,15 @@ class Prober:
         arrays: where features are kept.
         trust_code: whether experts built by code of the user may be loaded.
         progress: called after every batch.
-        ran: called with the expert, the number of items and the seconds when an expert was really run.
+        ran: called with the expert, how many usual inputs its items are worth, and the seconds, when an
+            expert was really run.
         outside: where experts from outside are run; None for this process.
     """
 
     arrays: Arrays
     trust_code: bool = False
     progress: Progress = silent
-    ran: Callable[[Expert, int, float], None] = _ignore
+    ran: Callable[[Expert, float, float], None] = _ignore
     outside: Executor | None = None
 
     def features(self, expert: Expert, inputs: Inputs, *, new: bool = False) -> NDArray[np.float32]:
@@ -63,7 +64,7 @@ class Prober:
             raise FailedError(
                 f"{expert.name} failed: it gives NaN or infinite features; its weights are not usable"
             )
-        self.ran(expert, len(inputs.items), done.seconds)
+        self.ran(expert, known_modalities[expert.modality].usual_inputs(inputs.items), done.seconds)
         self.arrays.put(
             features_key(expert, inputs.sha256),
             done.features,
@@ -84,6 +85,10 @@ class Prober:
         """Return the median milliseconds that an undecoded item takes an expert, which is really run."""
         executor = self._executor(expert.source, expert.modality)
         return executor.latency(expert, item, trust_code=self.trust_code, repeats=repeats)
+
+    def starting_seconds(self, expert: Expert) -> float:
+        """Return the seconds of work that come before the first expert of its kind is run."""
+        return self._executor(expert.source, expert.modality).starting_seconds()
 
     def resolve(self, reference: str, options: SourceOptions) -> list[Expert]:
         """Return the experts that a reference names, as `models.resolve_all`."""

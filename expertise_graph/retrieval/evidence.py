@@ -27,7 +27,14 @@ from expertise_graph.core import (
     expert_errors,
     setting,
 )
-from expertise_graph.data import DRAW_VERSION, Inputs, LabelledData, holdout, stratified_sample
+from expertise_graph.data import (
+    DRAW_VERSION,
+    Inputs,
+    LabelledData,
+    holdout,
+    known_modalities,
+    stratified_sample,
+)
 from expertise_graph.features import Context
 from expertise_graph.registry import register
 from expertise_graph.retrieval.knowledge import is_known_model
@@ -71,6 +78,11 @@ class Sample:
         """How many items have another one of their class: only these can be told from the others."""
         _, counts = np.unique(self.labels, return_counts=True)
         return int(counts[counts > 1].sum())
+
+    @cached_property
+    def usual_inputs(self) -> float:
+        """How many usual inputs its items are as much work as."""
+        return known_modalities[self.inputs.modality].usual_inputs(self.inputs.items)
 
     @property
     def notes(self) -> list[str]:
@@ -209,8 +221,10 @@ class ProbeRunner:
 
     @cached_property
     def timings(self) -> features.Timings:
-        """How long experts took before, read when the budget is a time."""
-        return features.Timings(self.context.store)
+        """How long experts took before; how busy the machine is is told by what follows."""
+        timings = features.Timings(self.context.store)
+        timings.mark()
+        return timings
 
     def run(self, expert: Expert, sample: Sample) -> Evidence:
         """Run an expert on the sample, store the task and its scores, and return them."""
@@ -259,15 +273,14 @@ class ProbeRunner:
 
     def seconds(self, expert: Expert, sample: Sample) -> float:
         """Return how long running an expert is expected to take on this machine, its download included."""
+        download = 0.0
         if is_known_model(expert):
             known = self.context.store.state(_RATE)
-            rate = float(known) if known else _USUAL_RATE
-            return expert.bytes / rate + features.predicted_seconds(
-                expert, len(sample.inputs.items), self.timings
-            )
-        if self.context.store.features.path(features_key(expert, sample.inputs.sha256)).is_file():
+            download = expert.bytes / (float(known) if known else _USUAL_RATE)
+        elif features.cached(expert, sample.inputs, self.context.store.features):
             return 0.0
-        return features.predicted_seconds(expert, len(sample.inputs.items), self.timings)
+        starting = self.context.prober.starting_seconds(expert)
+        return download + features.seconds_now(expert, sample.usual_inputs, self.timings, starting=starting)
 
     def fetch(self, model: Expert) -> Expert:
         """Download a known model at the commit that was measured, and register it; return the expert."""

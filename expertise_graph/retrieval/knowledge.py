@@ -23,24 +23,30 @@ _GAP_A_DECADE, _MOST_DECADES = 0.5, 3.0
 class Knowledge:
     """A registry with the known models of a modality that are not in it.
 
-    A result of a known model counts for every expert that was registered from it, or that has its weights from
-    elsewhere; one that is imported into the registry counts instead of the published one.
+    A result of a known model counts for every expert that was registered from it, or that has its weights
+    from elsewhere; one that is imported into the registry counts instead of the published one.
 
     Args:
         store: the registry.
         catalogue: known models; None for what the registry knows alone.
         modality: of the experts that are asked about.
+        here: whether only those in the registry are; of the others, results count where one of theirs is a
+            known model.
     """
 
-    def __init__(self, store: Store, catalogue: Catalogue | None, modality: str) -> None:
-        self.store, self.modality, self._catalogue = store, modality, catalogue
+    def __init__(
+        self, store: Store, catalogue: Catalogue | None, modality: str, *, here: bool = False
+    ) -> None:
+        self.store, self.modality, self.here, self._catalogue = store, modality, here, catalogue
         self._models = [m for m in catalogue.models if m.modality == modality] if catalogue else []
+        if here and not self._here:
+            self._models, catalogue = [], None
         self._tasks = list(catalogue.tasks) if catalogue else []
         self._results = catalogue.results if catalogue else ()
 
     def renewed(self) -> Knowledge:
         """Return the same of the registry as it is now."""
-        return Knowledge(self.store, self._catalogue, self.modality)
+        return Knowledge(self.store, self._catalogue, self.modality, here=self.here)
 
     @cached_property
     def registered(self) -> list[Expert]:
@@ -62,6 +68,8 @@ class Knowledge:
     @cached_property
     def experts(self) -> list[Expert]:
         """The experts of the modality: those of the registry, then the known models that could be there."""
+        if self.here:
+            return self.registered
         return [*self.registered, *(m for m in self._models if m.id not in self._here and is_loadable(m))]
 
     def nodes(self, ids: Iterable[str]) -> list[Expert]:

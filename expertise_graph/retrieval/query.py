@@ -122,8 +122,10 @@ def answer_query(
         SourceError: when experts were to be run and none could.
     """
     runner = ProbeRunner(context=context, probes=probes, estimators=query.estimators)
+    if query.seconds is not None:
+        runner.timings  # noqa: B018 - from here on it is told how busy the machine is
     store, sample = context.store, draw_sample(data, query)
-    known = Knowledge(store, catalogue, sample.task.modality)
+    known = Knowledge(store, catalogue, sample.task.modality, here=query.here)
     search = open_search(known, sample, query, runner=runner, progress=context.progress, size=POOL)
     posterior = without_failed(search, explore(search))
     _store_task(store, search, posterior)

@@ -98,6 +98,7 @@ def auto(
         measured=len(splits.validation) + len(splits.test),
         probes=probe_sets.current(context.store, data.modality).n,
         outputs=len(data.outputs),
+        work=known_modalities[data.modality].usual_inputs(data.items) / len(data.items),
     )
     return _Auto(context, data, splits, settings, speed, ranking, draw_sample(data, asked), output).run()
 

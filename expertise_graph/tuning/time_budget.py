@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from expertise_graph.core import Expert
+from expertise_graph.core import Expert, Stopwatch
 from expertise_graph.features import Timings, predicted_seconds
 from expertise_graph.models import RAW
 from expertise_graph.training import BACKWARD_COST, SLOW, TrainConfig
@@ -15,9 +15,6 @@ from expertise_graph.training import BACKWARD_COST, SLOW, TrainConfig
 OVERHEAD, EXIT = 0.5, 0.3
 # A model is written, read back in the form of its library and hashed: so often as long as loading it.
 WRITING = 4
-# Forward passes on record may have been timed on a machine that was as busy: where no expert that is on
-# record was run in this call, they are slowed down by so much at most.
-BUSIER = 2.0
 # Seconds of work that fitting a linear head takes, its strength chosen among seven: a constant, and for each
 # weight and item. 150 items of 384 features and 15 classes: .7 to 1.0; 250 of 128 and 25: .6; 160 of 320 and
 # 16: 1.4.
@@ -27,8 +24,6 @@ RAW_SECONDS = 2e-3
 # Predicted seconds are multiplied by this: ending late breaks a promise, ending early costs a part of a
 # trial.
 MARGIN = 1.2
-# Seconds of work from which on its pace says something.
-LEAST_WORK = 0.3
 
 
 class SearchBudget:
@@ -41,7 +36,7 @@ class SearchBudget:
     def __init__(self, seconds: float, started: float) -> None:
         self.seconds = seconds
         self._started = started
-        self._first = self._last = _clocks()
+        self._first = self._last = Stopwatch()
         self.spent: dict[str, float] = {"start": self.passed}
 
     @property
@@ -60,22 +55,16 @@ class SearchBudget:
 
         Of the whole call or, where that is more, since the last phase began.
         """
-        now = _clocks()
-        spans = [(now[0] - then[0], now[1] - then[1]) for then in (self._first, self._last)]
-        return max([1.0, *(passed / worked for passed, worked in spans if worked > LEAST_WORK)])
+        return max(self._first.slowdown or 1.0, self._last.slowdown or 1.0)
 
     @contextmanager
     def spending(self, what: str) -> Iterator[None]:
         """Book the time inside the block under `what`."""
-        started, self._last = time.perf_counter(), _clocks()
+        started, self._last = time.perf_counter(), Stopwatch()
         try:
             yield
         finally:
             self.spent[what] = self.spent.get(what, 0.0) + time.perf_counter() - started
-
-
-def _clocks() -> tuple[float, float]:
-    return time.perf_counter(), time.process_time()
 
 
 class TrainingSpeed:
@@ -90,6 +79,7 @@ class TrainingSpeed:
         train: items to train on.
         measured: items of the validation and test splits.
         probes: items that a new expert is embedded by.
+        work: how many times the work of a usual input, as a probe is, an item is.
         outputs: width of a head.
     """
 
@@ -102,9 +92,11 @@ class TrainingSpeed:
         measured: int,
         probes: int,
         outputs: int,
+        work: float = 1.0,
     ) -> None:
-        self.timings, self.budget = timings, budget
-        self.train, self.measured, self.probes, self.outputs = train, measured, probes, outputs
+        self.timings, self.budget, self.work = timings, budget, work
+        self.train, self.measured, self.outputs = train, measured, outputs
+        self.probes = probes / work
         self._epoch: dict[str, float] = {}
         self._item: dict[str, float] = {}
 
@@ -116,14 +108,12 @@ class TrainingSpeed:
 
     def item_seconds(self, expert: Expert) -> float:
         """Return the seconds that the features of one more item are expected to take."""
-        known, busier = self._item.get(expert.id), min(self.budget.slowdown, BUSIER)
+        known, slowdown = self._item.get(expert.id), self.budget.slowdown
+        if known is not None:
+            return known
         if expert.source == RAW:
-            return RAW_SECONDS * busier if known is None else known
-        if known is None:
-            known = self.timings.measured(expert)
-        return (
-            self.timings.seconds_per_item(expert) * (self.timings.pace or busier) if known is None else known
-        )
+            return RAW_SECONDS * slowdown
+        return self.work * self.timings.seconds_now(expert, slowdown)
 
     def epoch_seconds(self, expert: Expert) -> float:
         """Return the seconds that an epoch is expected to take."""

@@ -8,7 +8,7 @@ import pytest
 
 from expertise_graph.data.dataset import Inputs
 from expertise_graph.data.probe_sets import read_probe_set
-from expertise_graph.features.cost import Fit, Timings, cached, predicted_seconds
+from expertise_graph.features.cost import Fit, Timings, cached, predicted_seconds, seconds_now
 from expertise_graph.features.probing import Prober
 from expertise_graph.features.running import extract
 from expertise_graph.models.base import SourceOptions
@@ -113,6 +113,38 @@ def test_runs_since_a_mark_tell_the_pace_and_what_each_takes_now(store):
     assert timings.seconds_per_item(slow) == pytest.approx(0.05)
     assert timings.seconds_per_item(idle) == pytest.approx(0.01)
     assert Timings(store).seconds_per_item(slow) == pytest.approx(21.2 / 584)
+
+
+def test_what_a_run_takes_now_counts_the_pace_and_what_comes_before_the_first(store):
+    slow, other = (expert(name, params=10**6, bytes=10**8) for name in "ab")
+    for each in (slow, other):
+        store.put_expert(each)
+    Timings(store).note(slow, 100, 5.0)
+    Timings(store).note(other, 100, 1.0)
+    timings = Timings(store)
+    timings.mark()
+    # As on record, with what comes before, while nothing tells how busy the machine is.
+    loading = predicted_seconds(other, 0, timings)
+    assert seconds_now(other, 200, timings, starting=4.0) == pytest.approx(4.0 + loading + 2.0)
+    # The other one takes a tenth of what is on record, as the record is of a busy machine.
+    Timings(store).note(slow, 100, 0.5)
+    assert seconds_now(slow, 200, timings, starting=0.0) == pytest.approx(loading + 1.0)
+    assert seconds_now(other, 200, timings, starting=0.0) == pytest.approx(loading + 0.2)
+
+
+def test_beside_other_work_all_takes_longer_and_the_first_work_tells(store):
+    timings, worked = Timings(store), time.process_time()
+    timings.mark()
+    time.sleep(1.0)
+    while time.process_time() - worked < 0.5:
+        pass
+    first = timings.slowdown
+    assert first >= 2.9
+    node = expert("a", params=5 * 10**6, bytes=0)
+    twice = 2 * timings.seconds_per_item(node)  # what is on record may be of a busy machine, too
+    assert seconds_now(node, 10, timings, starting=1.0) == pytest.approx(first * 1.05 + 10 * twice)
+    time.sleep(2.0)  # waiting for a process of its own is no sign of a busy machine
+    assert timings.slowdown == first
 
 
 def test_loading_takes_longer_the_larger_the_file(store):

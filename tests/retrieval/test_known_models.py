@@ -150,6 +150,13 @@ def test_results_count_for_the_same_weights_from_elsewhere(store, tmp_path):
     assert [e.id for e in known.experts] == ["dir:mine", "dir:other", "known:image:hf:acme/b"]
     assert {e.source for e in known.results()} == {"dir:mine", "known:image:hf:acme/b"}
     assert known.population(["dir:mine", "dir:other"]).tolist() == [1, 0]
+    here = Knowledge(store, found, "image", here=True)
+    assert [e.id for e in here.experts] == ["dir:mine", "dir:other"]
+    assert {e.source for e in here.results()} == {"dir:mine", "known:image:hf:acme/b"}
+    store.remove_expert("dir:mine")
+    alone = Knowledge(store, found, "image", here=True)
+    # Of none of the experts is anything published: what others did elsewhere cannot tell them apart.
+    assert ([e.id for e in alone.experts], alone.results(), alone.tasks()) == (["dir:other"], [], [])
 
 
 def test_a_model_that_learnt_from_the_data_is_not_ranked_on_them(blank, tmp_path, monkeypatch):

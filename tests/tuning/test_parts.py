@@ -35,7 +35,6 @@ from expertise_graph.tuning.study import RUNGS, Study
 from expertise_graph.tuning.time_budget import (
     FITTING,
     FITTING_EACH,
-    LEAST_WORK,
     MARGIN,
     SearchBudget,
     TrainingSpeed,
@@ -412,11 +411,27 @@ def test_what_the_query_measured_counts_and_not_what_a_busy_machine_left_on_reco
         assert speed.item_seconds(run) == 0.02
 
 
+def test_items_of_more_work_than_a_probe_take_longer_and_probes_do_not(experts, tmp_path):
+    with Workspace.init(tmp_path / "zoo") as workspace:
+        budget = SearchBudget(100.0, time.perf_counter())
+        timings = Timings(workspace.store)
+        usual, thrice = (
+            TrainingSpeed(timings, budget, train=100, measured=50, probes=400, outputs=4, work=work)
+            for work in (1.0, 3.0)
+        )
+        each = timings.seconds_per_item(experts[0])
+        assert usual.item_seconds(experts[0]) == pytest.approx(each)
+        assert thrice.item_seconds(experts[0]) == pytest.approx(3 * each)
+        setting = (experts[0], TrainConfig())
+        longer = thrice.finishing_seconds(setting) - usual.finishing_seconds(setting)
+        assert longer == pytest.approx(MARGIN * 50 * 2 * each, rel=1e-6)
+
+
 def test_a_busy_machine_is_told_by_the_time_that_passes_without_work():
     budget = SearchBudget(100.0, time.perf_counter())
     assert budget.slowdown == 1.0
     with budget.spending("work"):
-        done = time.process_time() + LEAST_WORK + 0.05
+        done = time.process_time() + 0.35
         while time.process_time() < done:
             pass
         idle = budget.slowdown

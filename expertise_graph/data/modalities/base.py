@@ -123,6 +123,8 @@ class Modality:
         from_array: n inputs from an array (n, ...), or None when the array holds something else.
         array_forms: the arrays that `from_array` takes, for messages.
         augmented: whether training may change inputs at random, as `training.augmentation` can images.
+        work: how many times the work of a usual input, one of the shipped probe sets, an undecoded item is
+            for an expert; None where all inputs are about alike.
         overlong: a decoded item longer than any model takes; None where all inputs have one shape.
         unlike: makes valid inputs that are as unlike as data may hold; an expert is tried on them before
             it is registered.
@@ -148,6 +150,7 @@ class Modality:
     array_forms: str = ""
     augmented: bool = False
     counts: Callable[[Sequence[Any]], FloatArray] | None = None
+    work: Callable[[Item], float] | None = None
     overlong: Any = None
     unlike: Callable[[], Sequence[Item]] = tuple
     inspection: Callable[[], Inspection] = Inspection
@@ -183,6 +186,10 @@ class Modality:
         if value is None or not (value or self.written_out):
             raise DatasetError(f"no {self.name}")
         raise DatasetError(f"{type(value).__name__} where {self.plural} are expected")
+
+    def usual_inputs(self, items: Sequence[Item]) -> float:
+        """Return how many usual inputs the items are as much work as."""
+        return float(len(items)) if self.work is None else sum(map(self.work, items))
 
     def opened(self, item: Item) -> tuple[bytes, Any]:
         """Return the canonical bytes of an item and the item decoded; a file is read only once.

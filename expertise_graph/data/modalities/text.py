@@ -30,6 +30,10 @@ GRAM_LENGTHS = (3, 4, 5)
 MAX_HASHED_CHARACTERS = 4096
 # More words than the longest context of any text encoder.
 OVERLONG = "word " * 10_000
+# What a text costs an expert grows with its tokens, of which two frame it and most experts take 512 at most:
+# bytes that those two are worth, the mean of the shipped probe set and the largest that counts.
+# all-MiniLM-L6-v2 on texts of 34, 44, 115 and 121 characters: 9, 7, 20, 24 ms.
+_FRAME_BYTES, _USUAL_BYTES, _MOST_BYTES = 25, 115, 2200
 _WORD = re.compile(r"\w+")
 # Bytes of a character in UTF-8, one of which may be cut off; control characters that texts hold.
 _LONGEST, _BLANKS = 4, "\n\r\t\f"
@@ -53,6 +57,17 @@ def to_bytes(item: Item) -> bytes:
         return decode(item).encode("utf-8")
     except UnicodeEncodeError as error:
         raise DatasetError(f"the text contains an unpaired surrogate at character {error.start}") from error
+
+
+def work(item: Item) -> float:
+    """Return how many times the work of a usual text a text is, by its bytes."""
+    try:
+        size = item.stat().st_size if isinstance(item, Path) else len(item)
+    except OSError:
+        return 1.0
+    if isinstance(item, str) and not item.isascii():
+        size = len(item.encode("utf-8", "replace"))
+    return (_FRAME_BYTES + min(size, _MOST_BYTES)) / (_FRAME_BYTES + _USUAL_BYTES)
 
 
 def raw_features(texts: Sequence[str], dim: int = HASHED_DIM) -> FloatArray:
@@ -127,6 +142,7 @@ TEXT = Modality(
     sniffs=sniffs,
     from_array=from_array,
     array_forms="texts (n,)",
+    work=work,
     overlong=OVERLONG,
     unlike=unlike,
     inspection=TextInspection,

@@ -79,3 +79,19 @@ def test_modalities_are_registered():
     assert {"image", "text"} <= set(known_modalities)
     with pytest.raises(NotFoundError, match="Did you mean 'image'"):
         known_modalities["imge"]
+
+
+def test_a_text_is_as_much_work_as_its_tokens(tmp_path):
+    (file := tmp_path / "a.txt").write_text("x" * 115)
+    usual = known_modalities["text"].usual_inputs(["x" * 115, file, b"x" * 115])
+    assert usual == pytest.approx(3.0)
+    short, long, longest = (known_modalities["text"].usual_inputs(["x" * n]) for n in (10, 1000, 10**6))
+    assert short == pytest.approx(35 / 140)
+    assert long == pytest.approx(1025 / 140)
+    assert longest == pytest.approx(2225 / 140)  # the rest is cut
+    assert known_modalities["text"].usual_inputs(["\u0436" * 10]) == pytest.approx(45 / 140)
+    assert known_modalities["text"].usual_inputs([tmp_path / "gone.txt"]) == 1.0
+
+
+def test_images_are_alike_in_work():
+    assert known_modalities["image"].usual_inputs([b"a", b"b"]) == 2.0
