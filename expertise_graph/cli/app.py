@@ -141,15 +141,20 @@ def _set_verbose(context: click.Context, _: click.Parameter, value: bool) -> Non
         context.obj.verbose = True
 
 
-def in_options(message: str, context: click.Context | None = None) -> str:
-    """Return a message whose settings are written as options of the command that runs.
+def in_options(message: str, context: click.Context | None = None, *, of: str | None = None) -> str:
+    """Return a message whose settings are written as options of a command.
 
     A setting that is no option of it stays as it is.
+
+    Args:
+        message: with settings as `core.setting` writes them.
+        context: of the command that runs; by default the current one.
+        of: name of the verb whose options are meant; by default the command that runs.
     """
     context = context or click.get_current_context(silent=True)
     if context is None:
         return message
-    params = [*context.command.params, *context.find_root().command.params]
+    params = [*(app.commands[of] if of else context.command).params, *context.find_root().command.params]
     options = {_name(flag): p for p in params if isinstance(p, click.Option) for flag in p.opts}
 
     def form(name: str, value: str | None) -> str:

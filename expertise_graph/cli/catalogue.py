@@ -9,7 +9,7 @@ import click
 from expertise_graph import views
 from expertise_graph.cli.app import CommandContext, app, pass_context
 from expertise_graph.cli.output import emit, emit_json, listing_options, shown
-from expertise_graph.cli.parameters import Count
+from expertise_graph.cli.parameters import COUNT
 from expertise_graph.core import count, printable
 
 _COLUMNS = (
@@ -27,7 +27,7 @@ def catalogue() -> None:
 @click.option("--modality", help="Only models of this modality, e.g. image, text.")
 @click.option("--license", "license_", metavar="SPDX", help="Only models with this licence, e.g. apache-2.0.")
 @click.option("--language", metavar="CODE", help="Only models for this language, e.g. de or deu.")
-@click.option("--max-params", type=Count(), help="Only models with at most this many parameters, e.g. 150M.")
+@click.option("--max-params", type=COUNT, help="Only models with at most this many parameters, e.g. 150M.")
 @click.option("--task", metavar="NAME", help="Only models with a result on this task, e.g. mteb/EuroSAT.")
 @click.option(
     "--sort",

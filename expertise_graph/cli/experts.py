@@ -14,7 +14,7 @@ import expertise_graph as xg
 from expertise_graph import views
 from expertise_graph.cli.app import FORM, CommandContext, app, pass_context
 from expertise_graph.cli.output import Bars, emit, emit_ids, emit_json, listing_options, shown
-from expertise_graph.cli.parameters import Count, isolation_options, trust_option
+from expertise_graph.cli.parameters import COUNT, isolation_options, trust_option
 from expertise_graph.core import InvalidInputError, count, listed, printable
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _source_options(command: Any) -> Any:
     help="Models of the Hub with TEXT in their names, those downloaded most first.",
 )
 @click.option("--pipeline-tag", metavar="TAG", help="Of these those for this use, e.g. image-classification.")
-@click.option("--max-params", type=Count(), help="Of these those with at most this many parameters.")
+@click.option("--max-params", type=COUNT, help="Of these those with at most this many parameters.")
 @click.option(
     "--limit",
     default=100,

@@ -27,30 +27,33 @@ SEED = click.IntRange(0, MOST_SEED)
 _ANY = "item"
 
 
-class Count(click.ParamType[int]):
-    """A whole number, with k, M or G if wanted: 500k, 25M."""
+# Decimal prefixes of numbers that are typed.
+_PREFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
-    name = "number"
+
+class Quantity(click.ParamType[int]):
+    """A whole number, with a decimal prefix if wanted: 500k, 25M; of sizes also with their unit: 2GB.
+
+    Args:
+        kind: what it is a number of, for help and messages.
+        unit: that may stand behind it.
+        like: examples, for messages.
+    """
+
+    def __init__(self, kind: str, *, unit: str = "", like: str) -> None:
+        self.name, self._like = kind, like
+        self._form = re.compile(rf"(\d+(?:\.\d+)?)\s*([kMGT]?){f'{unit}?' if unit else ''}")
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kMG]?)", str(value))
+        found = self._form.fullmatch(str(value))
         if not found:
-            self.fail(f"{value!r} is not a number like 500k, 25M or 1000", param, ctx)
-        return int(float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9}[found[2]])
+            self.fail(f"{value!r} is not a {self.name} like {self._like}", param, ctx)
+        return int(float(found[1]) * _PREFIXES[found[2]])
 
 
-class Size(click.ParamType[int]):
-    """A size on disk: 500MB, 2GB, or bytes."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return bytes."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|k|M|G|T)B?", str(value))
-        if not found:
-            self.fail(f"{value!r} is not a size like 500MB or 2GB", param, ctx)
-        return int(float(found[1]) * {"": 1, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}[found[2]])
+COUNT = Quantity("number", like="500k, 25M or 1000")
+SIZE = Quantity("size", unit="B", like="500MB or 2GB")
 
 
 class Seconds(click.ParamType[float]):
@@ -240,7 +243,7 @@ KINDS = ("original", "fine-tune", "adapter", "merge", "quantised")
 
 _CONSTRAINTS = (
     click.option(
-        "--max-params", type=Count(), help="Only experts with at most this many parameters, e.g. 25M."
+        "--max-params", type=COUNT, help="Only experts with at most this many parameters, e.g. 25M."
     ),
     click.option("--max-mb", type=Positive(), help="Only experts whose weights take at most this many MB."),
     click.option(

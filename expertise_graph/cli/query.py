@@ -22,8 +22,8 @@ from expertise_graph.cli.app import (
 from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, report_data
 from expertise_graph.cli.parameters import (
     SEED,
+    SIZE,
     Budget,
-    Size,
     column_options,
     columns_from,
     constraint_options,
@@ -115,7 +115,7 @@ _SOURCES = ("origin", "results", "experts", "tasks", "change", "first_without")
     "--max-download",
     default="2GB",
     show_default=True,
-    type=Size(),
+    type=SIZE,
     help="Size of all downloads of --fetch together, e.g. 500MB.",
 )
 @click.option(
@@ -244,11 +244,12 @@ def _footer(ranking: Ranking) -> Iterator[str]:
     what = PERCENTILE if ranking.unit == PERCENTILE else "predicted"
     for excluded in ranking.excluded:
         best = excluded.candidate
-        constraint = in_options(excluded.constraint)
+        constraint = in_options(excluded.constraint, of=query.name)
         yield f"excluded by {constraint}: {ranking.called(best.expert)} ({what} {best.predicted:.2f})"
     if ranking.unit == PERCENTILE:
         yield f"{ranking.baseline.name}: accuracy {ranking.baseline.predicted:.3f}"
-    yield from map(in_options, ranking.notes)
+    # The demo, too, shows what a query would say.
+    yield from (in_options(note, of=query.name) for note in ranking.notes)
     run = f"{count(ranking.experts_run, 'expert')} run in {duration(ranking.seconds)}."
     if ranking.best.expert.runnable:
         yield f"{run} Fine-tune from rank 1 with:"

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from expertise_graph.models.checkpoint import verify_checkpoint
     from expertise_graph.models.classifier import Classifier, Head, read_head, write_model
     from expertise_graph.models.descriptions import ModelDescription, RunRecord
-    from expertise_graph.models.hub_client import cache_room, download_dataset, evict, is_cached
+    from expertise_graph.models.hub_client import cache_room, download_dataset, evict, is_cached, missing
     from expertise_graph.models.hub_search import HubSearch, search_hub
-    from expertise_graph.models.hub_sharing import HubRepository, RemoteState, hub_token, missing
+    from expertise_graph.models.hub_sharing import HubRepository, RemoteState, hub_token
     from expertise_graph.models.layout import existing_folder
     from expertise_graph.models.learnt_items import (
         LearntItems,

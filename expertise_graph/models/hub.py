@@ -43,7 +43,7 @@ class HubSource:
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the pinned commit, from the cache where it is there."""
-        with hub_errors(expert.locator):
+        with hub_errors(f"hf:{expert.locator}"):
             root = fetch_commit(expert.locator, str(expert.revision))
         return load_checkpoint(root, expert)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import HfApi, scan_cache_dir, snapshot_download, try_to_load_from_cache
+from huggingface_hub import HfApi, get_token, scan_cache_dir, snapshot_download, try_to_load_from_cache
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import (
     CacheNotFound,
@@ -22,13 +22,24 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from expertise_graph.core import NotFoundError, OfflineError, SourceError, UntrustedError
+from expertise_graph.core import (
+    ExpertiseError,
+    NotFoundError,
+    OfflineError,
+    SourceError,
+    UntrustedError,
+    first_line,
+)
 from expertise_graph.data import known_modalities
 from expertise_graph.models.hub_blobs import check_blobs
 from expertise_graph.models.layout import ALLOWED
 
 # The Hub client's own errors and those of the HTTP library beneath it share this base.
 TransportError: type[Exception] = HfHubHTTPError.__bases__[0]
+# What the Hub answers to a commit on top of one that is not the newest any more.
+_MOVED = (409, 412)
+_UNAUTHORIZED, _FORBIDDEN = 401, 403
+_LOG_IN = "log in with: hf auth login, or set HF_TOKEN"
 # Of data sets besides the files of inputs, whose suffixes their modalities know.
 _TABLES = ("*.parquet", "*.csv", "*.tsv", "*.jsonl", "*.json", "*.arrow", "*.npz")
 
@@ -39,7 +50,7 @@ def fetch_model(repo: str, revision: str | None) -> tuple[str, Path]:
     Raises:
         NotFoundError, OfflineError, SourceError, UntrustedError: see `HubSource.resolve`.
     """
-    with hub_errors(repo):
+    with hub_errors(f"hf:{repo}"):
         files = _list_files(repo, revision)
         _require_safetensors(repo, files)
         # Asked for by the name of a branch, the cache remembers where that was, for offline use.
@@ -63,7 +74,7 @@ def fetch(repo: str, revision: str | None) -> Path:
     """
     if revision is None or not re.fullmatch("[0-9a-f]{40}", revision):
         return fetch_model(repo, revision)[1]
-    with hub_errors(repo):
+    with hub_errors(f"hf:{repo}"):
         return fetch_commit(repo, revision)
 
 
@@ -73,7 +84,7 @@ def fetch_config(repo: str, revision: str | None) -> Path:
     Raises:
         NotFoundError, OfflineError, SourceError: as for models.
     """
-    with hub_errors(repo):
+    with hub_errors(f"hf:{repo}"):
         folder = snapshot_download(repo, revision=revision, allow_patterns=["config.json"])
     if not (Path(folder) / "config.json").is_file():
         raise SourceError(f"hf:{repo} has no config.json, so its architecture is not known")
@@ -86,7 +97,7 @@ def download_dataset(repo: str, revision: str | None) -> Path:
     Raises:
         NotFoundError, OfflineError, SourceError: as for models.
     """
-    with hub_errors(repo):
+    with hub_errors(f"hf:{repo}"):
         return Path(
             snapshot_download(repo, repo_type="dataset", revision=revision, allow_patterns=_data_patterns())
         )
@@ -165,36 +176,101 @@ def cached_commit(repo: str, sha: str) -> Path | None:
         return None
 
 
+class MissingRepositoryError(NotFoundError):
+    """There is no such repository, or it is hidden."""
+
+
+class MovedError(SourceError):
+    """Somebody else has committed since."""
+
+
+_MISSING = f"no repository {{name}} on the Hub, or it is private: check the name, or {_LOG_IN}"
+
+# What the client raises, the special before the general, and what this package says instead.
+_LINES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type[ExpertiseError], str], ...] = (
+    (GatedRepoError, SourceError, f"{{name}} is gated: ask for access on its page, and {_LOG_IN}"),
+    (RepositoryNotFoundError, MissingRepositoryError, _MISSING),
+    (RevisionNotFoundError, NotFoundError, "{name} has no such revision; leave it out for the newest"),
+    (HFValidationError, NotFoundError, "{name!r} is not a repository name; the form is ORG/NAME"),
+    (
+        OfflineModeIsEnabled,
+        OfflineError,
+        "{name} needs the network, and HF_HUB_OFFLINE is set ({cached}): unset it, or use a folder",
+    ),
+    (
+        LocalEntryNotFoundError,
+        OfflineError,
+        "{name} needs the network and is not cached whole ({cached}): go online once, or use a folder",
+    ),
+    (EntryNotFoundError, SourceError, "{name} lacks a file: {reason}"),
+    (
+        (TransportError, ConnectionError, TimeoutError),
+        OfflineError,
+        "the Hub cannot be reached for {name} ({kind}; {cached}): {unchanged}go online and try again, or use "
+        "a folder",
+    ),
+    (ValueError, SourceError, "the Hub's answer for {name} cannot be used: {reason}"),
+    (OSError, SourceError, "the Hub's answer for {name} cannot be used: {reason}"),
+)
+
+
 @contextmanager
-def hub_errors(repo: str) -> Iterator[None]:
-    """Turn the Hub client's errors into one-line ones of this package."""
+def hub_errors(name: str, *, writing: bool = False) -> Iterator[None]:
+    """Turn what the Hub client raises into one-line errors of this package.
+
+    Errors of this machine, such as a full disk, pass through.
+
+    Args:
+        name: what the user calls the repository, for messages.
+        writing: whether the Hub is asked to change something.
+    """
     try:
         yield
-    except GatedRepoError as error:
-        raise SourceError(f"hf:{repo} is gated; ask for access on its page and set HF_TOKEN") from error
-    except RepositoryNotFoundError as error:
-        raise NotFoundError(
-            f"no repository hf:{repo}, or it is private; check the name, or set HF_TOKEN"
-        ) from error
-    except RevisionNotFoundError as error:
-        raise NotFoundError(f"hf:{repo} has no such revision; leave it out for the newest") from error
-    except HFValidationError as error:
-        raise NotFoundError(f"{repo!r} is not a repository name; the form is hf:org/name") from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise OfflineError(
-            f"hf:{repo} needs the network and is not cached whole ({_cached()}); go online once, "
-            "or use dir:PATH"
-        ) from error
-    except EntryNotFoundError as error:
-        raise SourceError(f"hf:{repo} lacks a file: {str(error).splitlines()[0]}") from error
-    except HfHubHTTPError as error:
-        raise SourceError(
-            f"the Hub answered with an error for hf:{repo}: {str(error).splitlines()[0]}"
-        ) from error
-    except TransportError as error:
-        raise OfflineError(
-            f"the Hub cannot be reached for hf:{repo} ({type(error).__name__}; {_cached()}); go online"
-        ) from error
+    except Exception as error:
+        # An upload that failed in one of its threads is the cause of a RuntimeError.
+        cause = error.__cause__ if isinstance(error, RuntimeError) and error.__cause__ else error
+        told = _told(name, cause, writing)
+        if told is None and cause is error:
+            raise
+        raise told or cause from error
+
+
+def _told(name: str, error: BaseException, writing: bool) -> ExpertiseError | None:
+    """Return what this package says of an error; None for one that is not of the Hub."""
+    lines = [line for line in _LINES if isinstance(error, line[0])]
+    if isinstance(error, HfHubHTTPError) and (not lines or lines[0][2].startswith("the Hub")):
+        return _refused(name, error, writing)
+    of_the_machine = isinstance(error, OSError) and error.errno is not None
+    if not lines or (of_the_machine and lines[0][0] is OSError):
+        return None
+    _, kind, text = lines[0]
+    return kind(
+        text.format(
+            name=name,
+            reason=first_line(error),
+            kind=type(error).__name__,
+            cached=_cached() if "{cached}" in text else "",
+            unchanged="nothing was changed there; " if writing else "",
+        )
+    )
+
+
+def missing(name: str) -> str:
+    """Return the line that says that a repository is not there."""
+    return _MISSING.format(name=name)
+
+
+def _refused(name: str, error: HfHubHTTPError, writing: bool) -> SourceError:
+    status = error.response.status_code if error.response is not None else 0
+    if status in _MOVED and writing:
+        return MovedError(f"{name} has changed since")
+    if status == _UNAUTHORIZED:
+        known = "does not know the token of this account" if get_token() else "wants to know who you are"
+        return SourceError(f"the Hub {known}, for {name}: {_LOG_IN}")
+    if status == _FORBIDDEN:
+        what = "write to" if writing else "read"
+        return SourceError(f"the Hub does not let this account {what} {name}: use a token that may")
+    return SourceError(f"the Hub answered with an error for {name}: {first_line(error)}")
 
 
 def _cached() -> str:

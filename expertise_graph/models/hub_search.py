@@ -67,7 +67,7 @@ def search_hub(search: HubSearch) -> Iterator[Expert]:
         OfflineError, SourceError: when the Hub cannot be asked.
     """
     found = 0
-    with hub_errors(search.text or "*"):
+    with hub_errors(f"hf:{search.text or '*'}"):
         for info in HfApi().list_models(
             search=search.text or None,
             pipeline_tag=search.pipeline_tag,

@@ -3,28 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token, hf_hub_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 
-from expertise_graph.core import NotFoundError, OfflineError, SourceError
-from expertise_graph.models.hub_client import TransportError
-
-# What the Hub answers to a commit on top of one that is not the newest any more.
-_MOVED = (409, 412)
-_UNAUTHORIZED, _FORBIDDEN = 401, 403
-_LOG_IN = "log in with: hf auth login, or set HF_TOKEN"
+from expertise_graph.models.hub_client import MissingRepositoryError, MovedError, hub_errors
 
 
 @dataclass(frozen=True)
@@ -47,11 +32,11 @@ class HubRepository:
             OfflineError, SourceError: when the Hub does not answer, or refuses to.
         """
         try:
-            with _errors(self.name):
+            with hub_errors(self.name):
                 api = HfApi()
                 ask = api.dataset_info if self.kind == "dataset" else api.model_info
                 info = ask(self.name, revision=revision, files_metadata=True)
-        except _MissingError:
+        except MissingRepositoryError:
             return None
         files = {s.rfilename: s.size for s in info.siblings or []}
         return RemoteState(commit=str(info.sha), files=files)
@@ -62,7 +47,7 @@ class HubRepository:
         Raises:
             OfflineError, SourceError: when the Hub does not answer, or does not let this account write.
         """
-        with _errors(self.name, writing=True):
+        with hub_errors(self.name, writing=True):
             HfApi().create_repo(self.name, repo_type=self.kind, private=not public, exist_ok=True)
 
     def commit(
@@ -88,7 +73,7 @@ class HubRepository:
         ]
         changes += [CommitOperationDelete(path_in_repo=name) for name in delete]
         try:
-            with _errors(self.name, writing=True), warnings.catch_warnings():
+            with hub_errors(self.name, writing=True), warnings.catch_warnings():
                 # The Hub's remarks on a card are not about anything that a user could change here.
                 warnings.simplefilter("ignore")
                 done = HfApi().create_commit(
@@ -98,7 +83,7 @@ class HubRepository:
                     commit_message=message,
                     parent_commit=parent,
                 )
-        except _MovedError:
+        except MovedError:
             return None
         return str(done.oid)
 
@@ -108,7 +93,7 @@ class HubRepository:
         Raises:
             OfflineError, SourceError: as `state`.
         """
-        with _errors(self.name):
+        with hub_errors(self.name):
             for name in files:
                 hf_hub_download(self.name, name, repo_type=self.kind, revision=revision, local_dir=folder)
 
@@ -121,66 +106,6 @@ class RemoteState:
     files: Mapping[str, int | None]
 
 
-class _MissingError(NotFoundError):
-    """There is no such repository, or it is hidden."""
-
-
-class _MovedError(SourceError):
-    """Somebody else has committed since."""
-
-
 def hub_token() -> str | None:
     """Return the token of this account, where there is one."""
     return get_token()
-
-
-@contextmanager
-def _errors(name: str, *, writing: bool = False) -> Iterator[None]:
-    """Turn what the client raises into one line of this package."""
-    try:
-        try:
-            yield
-        except RuntimeError as error:
-            # An upload that failed in one of its threads.
-            raise error.__cause__ or error from error
-    except GatedRepoError as error:
-        raise SourceError(f"{name} is gated: ask for access on its page, and {_LOG_IN}") from error
-    except RepositoryNotFoundError as error:
-        raise _MissingError(missing(name)) from error
-    except RevisionNotFoundError as error:
-        raise NotFoundError(f"{name} has no such revision; leave it out for the newest") from error
-    except HFValidationError as error:
-        raise NotFoundError(f"{name!r} is not the name of a repository; the form is ORG/NAME") from error
-    except OfflineModeIsEnabled as error:
-        raise OfflineError(
-            f"{name} is on the Hub, and HF_HUB_OFFLINE is set: unset it, or share by a folder"
-        ) from error
-    except HfHubHTTPError as error:
-        raise _refused(name, error, writing) from error
-    except (TransportError, ConnectionError, TimeoutError) as error:
-        raise OfflineError(
-            f"the Hub cannot be reached for {name} ({type(error).__name__}): nothing was changed there; try "
-            "again, or share by a folder"
-        ) from error
-    except (ValueError, OSError) as error:
-        raise SourceError(
-            f"the Hub's answer for {name} cannot be used: {str(error).splitlines()[0]}"
-        ) from error
-
-
-def missing(name: str) -> str:
-    """Return the line that says that a repository is not there."""
-    return f"no repository {name} on the Hub, or it is private: check the name, or {_LOG_IN}"
-
-
-def _refused(name: str, error: HfHubHTTPError, writing: bool) -> SourceError:
-    status = error.response.status_code if error.response is not None else 0
-    if status in _MOVED and writing:
-        return _MovedError(f"{name} has changed since")
-    if status == _UNAUTHORIZED:
-        known = "does not know the token of this account" if get_token() else "wants to know who you are"
-        return SourceError(f"the Hub {known}, for {name}: {_LOG_IN}")
-    if status == _FORBIDDEN:
-        what = "write to" if writing else "read"
-        return SourceError(f"the Hub does not let this account {what} {name}: use a token that may")
-    return SourceError(f"the Hub answered with an error for {name}: {str(error).splitlines()[0]}")

@@ -41,7 +41,7 @@ class TimmSource:
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Load the pinned commit, from the cache where it is there."""
-        with hub_errors(f"timm/{expert.locator}"):
+        with hub_errors(f"hf:timm/{expert.locator}"):
             root: Path = fetch_commit(f"timm/{expert.locator}", str(expert.revision))
         return load_network(expert.meta, root / WEIGHTS, expert)
 

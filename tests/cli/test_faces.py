@@ -12,7 +12,8 @@ import pytest
 
 import expertise_graph as xg
 from expertise_graph.cli.app import app, command_line, in_options
-from expertise_graph.core import Command, setting
+from expertise_graph.cli.query import show_ranking
+from expertise_graph.core import Baseline, Candidate, Command, Excluded, Expert, Ranking, Task, setting
 from tests import materials
 from tests.cli.test_cli_docs import commands
 from tests.program import environment, invoke
@@ -49,6 +50,31 @@ def of(command, message):
 )
 def test_settings_in_messages_become_options_of_the_command(command, message, expected):
     assert of(command, message) == expected
+
+
+def test_an_answer_that_the_demo_shows_names_the_options_of_query(capsys):
+    best = Candidate(
+        expert=Expert.named("hf:acme/net"),
+        predicted=0.8,
+        low=0.7,
+        high=0.9,
+        p_best=1.0,
+        ran=False,
+        evidence=("known",),
+    )
+    ranking = Ranking(
+        task=Task(id="task:1", name="pets", modality="image", classes=("a", "b"), n=8, locator="pets"),
+        experts_run=0,
+        baseline=Baseline(name="raw pixels", predicted=0.5),
+        candidates=(best,),
+        excluded=(Excluded(constraint=setting("max_params", "100M"), candidate=best),),
+        notes=(f"{setting('fetch', 4)} downloads the most promising",),
+    )
+    with click.Context(commands(app)["demo"], parent=click.Context(app)):
+        show_ranking(ranking)
+    said = capsys.readouterr().out
+    assert "excluded by --max-params 100M: hf:acme/net" in said
+    assert "--fetch 4 downloads the most promising" in said
 
 
 def test_a_command_is_written_as_it_is_typed():

@@ -26,6 +26,9 @@ def asked(*options):
         (("--budget", "5m"), Query(budget=None, seconds=300.0)),
         (("--budget", "2h"), Query(budget=None, seconds=7200.0)),
         (("--max-params", "25M"), Query(max_params=25_000_000)),
+        (("--max-params", "1.5 k"), Query(max_params=1_500)),
+        (("--max-download", "500MB"), Query(max_download=500_000_000)),
+        (("--max-download", "1.5G"), Query(max_download=1_500_000_000)),
         (("--max-mb", "12.5"), Query(max_bytes=12_500_000)),
         (("--max-latency", "8"), Query(max_latency=8.0)),
         (("--min-dim", "64", "--max-dim", "64"), Query(min_dim=64, max_dim=64)),
@@ -38,6 +41,19 @@ def asked(*options):
 )
 def test_options_become_the_query(options, expected):
     assert asked(*options) == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "given", "like"),
+    [
+        ("--max-params", "25MB", "is not a number like 500k"),
+        ("--max-params", "-3", "is not a number like"),
+        ("--max-download", "2 apples", "is not a size like 500MB"),
+    ],
+)
+def test_a_number_with_a_foreign_unit_is_refused_with_one_that_is_possible(option, given, like):
+    with pytest.raises(click.BadParameter, match=like):
+        asked(option, given)
 
 
 def test_a_default_from_the_environment_may_be_a_time(monkeypatch):

@@ -1,11 +1,15 @@
 """``hf:`` through the real client against a hub on this machine, in processes of their own."""
 
+import errno
 import json
 import shutil
 
 import pytest
+from huggingface_hub.errors import OfflineModeIsEnabled
 from safetensors.torch import load_file, save_file
 
+from expertise_graph.core import OfflineError, SourceError
+from expertise_graph.models.hub_client import hub_errors
 from expertise_graph.workspace import Workspace
 from tests import materials
 from tests.hub_program import commands_in
@@ -181,3 +185,22 @@ def test_a_download_that_failed_half_way_is_completed_by_the_same_command(hub, p
     (code, _, err), *_ = program(["register", "hf:acme/tiny"])
     assert code == 0, err
     assert materials.counts(blank)["experts"] == 1
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "line"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), OSError, "No space left on device"),
+        (OSError("Consistency check failed"), SourceError, "the Hub's answer for hf:a/b cannot be used"),
+        (ValueError("no JSON"), SourceError, "the Hub's answer for hf:a/b cannot be used: no JSON"),
+        (ConnectionResetError("reset"), OfflineError, "the Hub cannot be reached for hf:a/b"),
+        (OfflineModeIsEnabled("offline"), OfflineError, "HF_HUB_OFFLINE is set"),
+        (KeyError("ours"), KeyError, "ours"),
+    ],
+)
+def test_loading_and_sharing_say_the_same_of_the_same_error(raised, kind, line):
+    with pytest.raises(kind, match=line), hub_errors("hf:a/b"):
+        raise raised
+    # An upload fails in a thread of its own.
+    with pytest.raises(kind, match=line), hub_errors("hf:a/b", writing=True):
+        raise RuntimeError("upload failed") from raised

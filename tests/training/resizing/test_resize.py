@@ -183,7 +183,8 @@ def test_a_repository_gives_its_architecture_without_its_weights(tmp_path):
     assert done.stdout.splitlines() == [
         "32",
         "SourceError hf:acme/empty has no config.json, so its architecture is not known",
-        "NotFoundError no repository hf:acme/none, or it is private; check the name, or set HF_TOKEN",
+        "MissingRepositoryError no repository hf:acme/none on the Hub, or it is private: check the name, or "
+        "log in with: hf auth login, or set HF_TOKEN",
     ]
 
 
