@@ -251,7 +251,7 @@ _CONSTRAINTS = (
         type=Positive(),
         metavar="MS",
         help="Only experts that take at most this many milliseconds per input on this machine; each is "
-        "measured once.",
+        "measured once. Of models that are not here it is estimated by their size.",
     ),
     click.option(
         "--min-dim", type=click.IntRange(1), help="Only experts with at least this feature dimension."

@@ -288,7 +288,7 @@ def _show_explanation(found: Explanation) -> None:
     click.echo(
         printable(
             f"{found.expert.short} on {found.task.name}: {found.predicted:+.2f} ± {found.deviation:.2f} SD, "
-            f"rank {found.rank} of {found.experts} by what else is known"
+            f"{_place(found)}"
         )
     )
     if found.result is not None:
@@ -328,6 +328,16 @@ def _show_explanation(found: Explanation) -> None:
             f"±{found.would.deviation_after:.2f} SD; probability that it becomes rank 1: "
             f"{found.would.becomes_first:.2f}"
         )
+
+
+def _place(found: Explanation) -> str:
+    """Return where the latest query ranked an expert, in words."""
+    if found.queried_at is None:
+        return f"rank {found.rank} of {found.experts} by what is known; the task was not queried yet"
+    query = f"the query of {found.queried_at[:16].replace('T', ' ')} UTC"
+    if found.rank is None:
+        return f"not among the {count(found.experts, 'expert')} that {query} ranked"
+    return f"rank {found.rank} of {found.experts} in {query}"
 
 
 def _line(title: str, values: dict[str, float]) -> None:

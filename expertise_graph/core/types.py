@@ -378,6 +378,8 @@ class Ranking:
         interrupted: whether the search was cut short by Ctrl-C.
         sources: where the results on other tasks are from, if that was asked for.
         shared_names: names of experts in it that other experts have, too.
+        order: ids of all experts that were ranked, also beyond the candidates listed: for each place the one
+            listed, then those that it stands for.
     """
 
     task: Task
@@ -395,6 +397,7 @@ class Ranking:
     seconds: float = 0.0
     sources: tuple[EvidenceSource, ...] = ()
     shared_names: frozenset[str] = frozenset()
+    order: tuple[tuple[str, ...], ...] = ()
 
     def called(self, expert: Expert) -> str:
         """Return what to call an expert: its name, with the hash where others have that name, too."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from expertise_graph.features.failures import remembered
     from expertise_graph.features.indexes import DEFAULT_INDEX, VectorIndex, vector_indexes
     from expertise_graph.features.isolation import Isolation
-    from expertise_graph.features.latency import Meter
+    from expertise_graph.features.latency import Estimate, Meter
     from expertise_graph.features.probing import Prober
     from expertise_graph.features.running import (
         at_once,

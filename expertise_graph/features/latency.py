@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from expertise_graph import features
@@ -14,6 +15,7 @@ from expertise_graph.core import (
     UntrustedError,
 )
 from expertise_graph.data import Inputs, Item
+from expertise_graph.features.cost import Timings
 from expertise_graph.features.probing import Prober
 from expertise_graph.store import Store
 
@@ -45,6 +47,34 @@ class Meter:
         except (SourceError, UntrustedError, NotFoundError, MissingExtraError) as error:
             self.unusable[expert.id] = f"the latency of {expert.name} was not measured: {error}"
             return None
+
+
+@dataclass
+class Estimate:
+    """Latency of experts that are not here, by their size: within a factor of three or so.
+
+    The time of an item in a batch is known of experts of any size, see `cost.Timings`; how many times as long
+    an input by itself takes is told by the experts whose latency was measured.
+
+    Attributes:
+        timings: how long experts took on this machine.
+        ratios: logarithms of latency over the time of an item in a batch, of the experts that were measured.
+    """
+
+    timings: Timings
+    ratios: list[float] = field(default_factory=list)
+
+    def learn(self, expert: Expert, milliseconds: float) -> None:
+        """Take the measured latency of an expert into account."""
+        self.ratios.append(math.log(milliseconds / 1000.0 / self.timings.seconds_per_item(expert)))
+
+    def __call__(self, expert: Expert) -> float | None:
+        """Return the milliseconds for one input, or None for an expert of unknown size."""
+        if expert.params <= 0:
+            return None
+        # One imaginary expert takes as long alone as in a batch.
+        ratio = math.exp(sum(self.ratios) / (len(self.ratios) + 1.0))
+        return 1000.0 * ratio * self.timings.seconds_per_item(expert)
 
 
 def measure(store: Store, prober: Prober, expert: Expert, *, probes: Inputs, repeats: int = REPEATS) -> float:

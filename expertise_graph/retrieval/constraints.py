@@ -22,7 +22,7 @@ from expertise_graph.registry import KINDS, kind_of, speaks
 from expertise_graph.retrieval.knowledge import is_known_model
 
 Latency = Callable[[Expert], float | None]
-"""Milliseconds for one input on this machine; None for an expert that cannot be run."""
+"""Milliseconds for one input on this machine, estimated for an expert that is not here; None if unknown."""
 
 # Bytes a parameter that fine-tuning of all weights takes in float32: weights, gradients, two moments of Adam.
 TRAINING_BYTES = 16
@@ -45,7 +45,7 @@ def violations(
     )
     if found or query.max_latency is None:
         return found
-    milliseconds = latency(expert) if expert.runnable else None
+    milliseconds = latency(expert)
     met = milliseconds is not None and milliseconds <= query.max_latency
     return () if met else (setting("max_latency", f"{query.max_latency:g}"),)
 
@@ -130,8 +130,9 @@ def apply_constraints(
     found = {e.id: violations(e, unmeasured, latency=latency, kind=kinds[e.id], memory=memory) for e in zoo}
     to_measure = [e for e in zoo if not found[e.id]] if query.max_latency is not None else []
     milliseconds: dict[str, float | None] = {}
-    for done, expert in enumerate(to_measure, 1):
-        milliseconds[expert.id] = latency(expert) if expert.runnable else None
+    # Those that are here tell how long the others may take.
+    for done, expert in enumerate(sorted(to_measure, key=lambda e: not e.runnable), 1):
+        milliseconds[expert.id] = latency(expert)
         found[expert.id] = violations(
             expert, query, latency=lambda e: milliseconds[e.id], kind=kinds[expert.id]
         )

@@ -183,7 +183,10 @@ class Runner(Protocol):
         """Return how long running an expert is expected to take."""
 
     def latency(self, expert: Expert) -> float | None:
-        """Return the milliseconds that one input takes an expert, or None for one that cannot be run."""
+        """Return the milliseconds that one input takes an expert, or None where that is not known.
+
+        That of an expert that is not here is estimated.
+        """
 
     def fetch(self, model: Expert) -> Expert:
         """Download a known model and register it; return the expert.
@@ -205,6 +208,8 @@ class ProbeRunner:
         probes: the probe set that experts are embedded on; its hash is its id.
         estimators: names of those that score the features.
         unmeasured: a line for each expert whose latency could not be measured, by id.
+        estimated: ids of experts that are not here, whose latency was estimated by their size.
+        unknown: ids of those that are not here and have no known size.
         downloaded: ids of experts that were not in the cache of the Hub before.
     """
 
@@ -212,6 +217,8 @@ class ProbeRunner:
     probes: Inputs
     estimators: tuple[str, ...]
     unmeasured: dict[str, str] = field(default_factory=dict)
+    estimated: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
     downloaded: set[str] = field(default_factory=set)
 
     @property
@@ -309,15 +316,47 @@ class ProbeRunner:
             return 0
         return models.evict(expert.locator, expert.revision)
 
+    @cached_property
+    def _estimate(self) -> features.Estimate:
+        """What the latency of experts that are not here is estimated by."""
+        return features.Estimate(self.timings)
+
     def latency(self, expert: Expert) -> float | None:
-        """Return the milliseconds that one input takes an expert on this machine, measured once."""
+        """Return the milliseconds that one input takes an expert on this machine, measured once.
+
+        Of an expert that is not here it is estimated by its size; None where that is not known either.
+        """
+        if not expert.runnable:
+            found = self._estimate(expert)
+            (self.unknown if found is None else self.estimated).add(expert.id)
+            return found
         meter = features.Meter(
             store=self.context.store,
             prober=self.context.prober,
             probes=self.probes,
             unusable=self.unmeasured,
         )
-        return meter(expert)
+        found = meter(expert)
+        if found is not None:
+            self._estimate.learn(expert, found)
+        return found
+
+    @property
+    def latency_notes(self) -> list[str]:
+        """What the limit of a latency rests on, in a few lines; none where there is no limit."""
+        notes = list(self.unmeasured.values())
+        if self.estimated:
+            whose = count(len(self.estimated), "expert")
+            notes.append(
+                f"{setting('max_latency')}: {whose} not here, whose latency is estimated by size, give or "
+                "take a factor of three; it is measured once they are registered"
+            )
+        if self.unknown:
+            whose = count(len(self.unknown), "expert")
+            notes.append(
+                f"{setting('max_latency')}: {whose} left out because neither latency nor size is known"
+            )
+        return notes
 
 
 def stored_evidence(store: Store, sample: Sample, estimators: Sequence[str]) -> dict[str, Evidence]:

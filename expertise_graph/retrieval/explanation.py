@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from expertise_graph.core import UNKNOWN, Expert, InvalidInputError, NotFoundError, Task, normal_cdf
 from expertise_graph.data import plural_of
+from expertise_graph.retrieval.answers import recall_answer
 from expertise_graph.retrieval.candidates import embedded
 from expertise_graph.retrieval.forecast import shares
 from expertise_graph.retrieval.history import History, read_history
@@ -71,7 +72,10 @@ class Explanation:
     """The parts of one prediction; their sum is `predicted`, in standard deviations of the task's results.
 
     Attributes:
-        rank: place among the `experts` that are compared.
+        rank: place in the latest query's answer, or before any query by what is known; None for one that is
+            not in that answer.
+        experts: how many were ranked there.
+        queried_at: time of that query; None where there was none.
         measured: the standing of a result that was measured on this very task, if any; it is no part.
         result: what was measured, in words, as a query says it; None where no accuracy was.
         parts: own results on other tasks, those of experts with similar traits (covariates), similarity to
@@ -86,8 +90,9 @@ class Explanation:
     expert: Expert
     predicted: float
     deviation: float
-    rank: int
+    rank: int | None
     experts: int
+    queried_at: str | None
     measured: float | None
     result: str | None
     parts: tuple[Contribution, ...]
@@ -125,14 +130,19 @@ def explain(known: Knowledge, probe_set: str, task: Task, expert: Expert) -> Exp
     names = known.names([*history.experts, *history.tasks])
     standing = standardised_columns(history.outcomes)[0][row, target]
     result = measured(known.store, task).get(expert.id)
-    order = np.argsort(-found.mean, kind="stable")
+    answer = recall_answer(known.store, task.id)
+    rank: int | None = int((found.mean > found.mean[row]).sum()) + 1
+    if answer is not None:
+        # Constraints, memory and what an expert has seen decide there who is ranked at all.
+        rank = answer.places.get(expert.id)
     return Explanation(
         task=task,
         expert=expert,
         predicted=float(found.mean[row]),
         deviation=float(found.deviation[row]),
-        rank=int(np.flatnonzero(order == row)[0]) + 1,
-        experts=len(order),
+        rank=rank,
+        experts=len(found.mean) if answer is None else answer.experts,
+        queried_at=None if answer is None else answer.at,
         measured=None if math.isnan(standing) else float(standing),
         result=None if result is None else result.text,
         parts=_parts(found, row),

@@ -29,6 +29,7 @@ from expertise_graph.data import Columns, Inputs, LabelledData
 from expertise_graph.features import SKETCH_SEED, Context
 from expertise_graph.registry import Catalogue, families_of, kind_of
 from expertise_graph.retrieval.acquisition import next_expert, run_landmarks
+from expertise_graph.retrieval.answers import remember
 from expertise_graph.retrieval.baseline import raw_baseline
 from expertise_graph.retrieval.candidates import draw, eligible, embedded, read_pool, recall
 from expertise_graph.retrieval.constraints import apply_constraints, violations
@@ -131,7 +132,7 @@ def answer_query(
     _store_task(store, search, posterior)
     if race is not None and not search.interrupted:
         posterior = without_failed(search, _after_race(search, posterior, race))
-    notes = [*runner.unmeasured.values(), *results_of_removed(store, sample.task)]
+    notes = [*runner.latency_notes, *results_of_removed(store, sample.task)]
     if data.stand_in:
         notes.append(f"experts were ranked by how well they tell apart {data.stand_in}")
     posterior = _without_changed(search, posterior)
@@ -143,6 +144,7 @@ def answer_query(
         notes=notes,
         families=_families(search),
     )
+    remember(store, ranking)
     if query.explain_sources:
         ranking = replace(ranking, sources=sources_of(search, posterior, ranking.candidates))
     cut = context.prober.note(ranking.best.expert, sample.inputs)

@@ -102,6 +102,7 @@ def rank(
         notes=(*_notes(search, posterior, baseline), *_on_known(listed[: search.query.top]), *notes),
         seconds=seconds,
         shared_names=search.pool.shared_names,
+        order=tuple((c.expert.id, *c.same_as, *c.family) for c in listed),
     )
 
 

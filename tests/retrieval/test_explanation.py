@@ -1,5 +1,6 @@
 """explain: the parts of a prediction add up, and name what carried it."""
 
+import dataclasses
 import io
 import json
 
@@ -79,6 +80,36 @@ def test_running_an_expert_narrows_its_prediction_as_foretold(zoo, letters):
         after = asked(zoo, task, name)
         assert after.would is None
         assert after.deviation < before.deviation
+
+
+def test_the_rank_is_that_of_the_latest_query(zoo, letters, workspace):
+    remember(zoo)
+    before = asked(zoo, zoo.query(letters, Query(budget=0)).task, NAMES[0])
+    assert (before.experts, before.rank) == (len(NAMES), 1)
+    *kept, best = sorted(zoo.experts("image"), key=lambda e: e.name == NAMES[0])
+    for expert in kept:
+        zoo.store.put_expert(dataclasses.replace(expert, tags=("kept",)))
+    ranking = zoo.query(letters, Query(budget=2, top=20, tags=("kept",)))
+    listed = [c.expert for c in ranking.candidates]
+    assert {e.id for e in listed} == {e.id for e in kept}
+    found = [zoo.explain(ranking.task.id, expert.id) for expert in listed]
+    assert [one.rank for one in found] == list(range(1, len(listed) + 1))
+    assert {one.experts for one in found} == {len(listed)}
+    out = zoo.explain(ranking.task.id, best.id)
+    assert out.rank is None
+    said = invoke("--workspace", workspace, "explain", letters, best.name).worked().lines[0]
+    assert f"not among the {len(listed)} experts that the query of {out.queried_at[:10]}" in said
+    said = invoke("--workspace", workspace, "explain", letters, listed[1].name).worked().lines[0]
+    assert f"rank 2 of {len(listed)} in the query of {out.queried_at[:10]}" in said
+
+
+def test_before_any_query_the_rank_is_by_what_is_known(zoo, letters, workspace):
+    remember(zoo)
+    past = next(t for t in zoo.store.tasks() if t.name == "past-0")
+    found = zoo.explain(past.id, NAMES[0])
+    assert (found.rank, found.experts, found.queried_at) == (1, len(NAMES), None)
+    said = invoke("--workspace", workspace, "explain", "past-0", NAMES[0]).worked().lines[0]
+    assert f"rank 1 of {len(NAMES)} by what is known; the task was not queried yet" in said
 
 
 def test_a_task_of_which_nothing_is_known_is_said_to_be(zoo, letters):

@@ -82,6 +82,24 @@ def test_an_empty_workspace_answers_with_real_models(blank, tmp_path, shipped):
     assert first > last
 
 
+def test_a_limit_of_latency_goes_by_size_for_models_that_are_not_here(blank, tmp_path, monkeypatch):
+    models = [row("small"), row("large", params=3_000_000_000), row("unknown", params=None)]
+    folder = catalogue_in(tmp_path / "known", models, {"small": 0.8, "large": 0.9, "unknown": 0.85})
+    monkeypatch.setenv("EXPERTISE_GRAPH_CATALOGUE", str(folder))
+    letters = materials.pictures(tmp_path / "letters", 3, 8)
+    with Workspace(blank) as zoo:
+        free = zoo.query(letters, Query(budget=0, fits=False))
+        limited = zoo.query(letters, Query(budget=0, fits=False, max_latency=60.0))
+    assert {c.expert.name for c in free.candidates} == {f"hf:acme/{m}" for m in ("small", "large", "unknown")}
+    assert [c.expert.name for c in limited.candidates] == ["hf:acme/small"]
+    (first,) = limited.excluded
+    assert (first.constraint, first.candidate.expert.name) == ("`max_latency=60`", "hf:acme/large")
+    said = [note for note in limited.notes if "max_latency" in note]
+    assert "2 experts not here, whose latency is estimated by size" in said[0]
+    assert "1 expert left out because neither latency nor size is known" in said[1]
+    assert not [note for note in free.notes if "max_latency" in note]
+
+
 def test_what_ships_is_whole_and_says_where_it_is_from(shipped):
     assert len({m.name for m in shipped.models}) >= 500
     assert {m.modality for m in shipped.models} == {"image", "text", "audio"}
