@@ -404,4 +404,6 @@ def test_labels_and_values_are_searched_for_and_answered_together_too(kind, metr
     model = open_model(workspace / "out")
     assert (model.kind, model.accuracy) == (kind, result.accuracy)
     measured = evaluate(model, data, split="test").metrics
-    assert measured["mean_average_precision" if kind == "labels" else "r2"] == pytest.approx(result.accuracy)
+    # An r2 near 0 is the difference of two sums that rounding moves.
+    expected = pytest.approx(result.accuracy, abs=1e-6)
+    assert measured["mean_average_precision" if kind == "labels" else "r2"] == expected
