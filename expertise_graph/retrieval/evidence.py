@@ -207,6 +207,7 @@ class ProbeRunner:
         context: its prober gives features, its store keeps scores.
         probes: the probe set that experts are embedded on; its hash is its id.
         estimators: names of those that score the features.
+        timings: how long experts took before, marked when the query began.
         unmeasured: a line for each expert whose latency could not be measured, by id.
         estimated: ids of experts that are not here, whose latency was estimated by their size.
         unknown: ids of those that are not here and have no known size.
@@ -216,6 +217,7 @@ class ProbeRunner:
     context: Context
     probes: Inputs
     estimators: tuple[str, ...]
+    timings: features.Timings
     unmeasured: dict[str, str] = field(default_factory=dict)
     estimated: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
@@ -225,13 +227,6 @@ class ProbeRunner:
     def probe_set(self) -> str:
         """The id of the probe set that experts are embedded on."""
         return self.probes.sha256
-
-    @cached_property
-    def timings(self) -> features.Timings:
-        """How long experts took before; how busy the machine is is told by what follows."""
-        timings = features.Timings(self.context.store)
-        timings.mark()
-        return timings
 
     def run(self, expert: Expert, sample: Sample) -> Evidence:
         """Run an expert on the sample, store the task and its scores, and return them."""

@@ -122,9 +122,10 @@ def answer_query(
             more than features.
         SourceError: when experts were to be run and none could.
     """
-    runner = ProbeRunner(context=context, probes=probes, estimators=query.estimators)
-    if query.seconds is not None:
-        runner.timings  # noqa: B018 - from here on it is told how busy the machine is
+    timings = features.Timings(context.store)
+    # What is read from here on tells how busy the machine is.
+    timings.mark()
+    runner = ProbeRunner(context=context, probes=probes, estimators=query.estimators, timings=timings)
     store, sample = context.store, draw_sample(data, query)
     known = Knowledge(store, catalogue, sample.task.modality, here=query.here)
     search = open_search(known, sample, query, runner=runner, progress=context.progress, size=POOL)

@@ -7,6 +7,7 @@ import numpy as np
 from expertise_graph.core.types import Query
 from expertise_graph.data.dataset import Inputs
 from expertise_graph.features.context import Context
+from expertise_graph.features.cost import Timings
 from expertise_graph.features.probing import Prober
 from expertise_graph.retrieval.evidence import ProbeRunner, Sample
 from expertise_graph.retrieval.history import History
@@ -28,7 +29,9 @@ def sample(items=ITEMS):
 def runner(store):
     context = Context(store=store, prober=Prober(arrays=store.features))
     probes = Inputs(items=(), modality="image", sha256="probes")
-    return ProbeRunner(context=context, probes=probes, estimators=Query().estimators)
+    return ProbeRunner(
+        context=context, probes=probes, estimators=Query().estimators, timings=Timings(context.store)
+    )
 
 
 def history(experts, outcomes=None, **more):

@@ -11,6 +11,7 @@ from expertise_graph.core.types import Edge, Query
 from expertise_graph.data.reading import read_data
 from expertise_graph.features import probe_sets as probes
 from expertise_graph.features.context import Context
+from expertise_graph.features.cost import Timings
 from expertise_graph.features.probing import Prober
 from expertise_graph.features.similarity import SKETCH_DIM, centred_gram, debiased_cka, sketch
 from expertise_graph.retrieval.evidence import (
@@ -49,7 +50,7 @@ def sample(tmp_path):
 def runner(zoo):
     inputs = probes.inputs(zoo.store, probes.current(zoo.store, "image"))
     context = Context(store=zoo.store, prober=Prober(arrays=zoo.store.features))
-    return ProbeRunner(context=context, probes=inputs, estimators=ESTIMATORS)
+    return ProbeRunner(context=context, probes=inputs, estimators=ESTIMATORS, timings=Timings(context.store))
 
 
 def test_a_run_gives_three_scores_of_the_features_and_stores_them(zoo, runner, sample):
