@@ -118,7 +118,7 @@ def read_pool(
     graph = rows @ rows.T
     np.fill_diagonal(graph, 1.0)
     tasks = task_vectors(store, probe_set)
-    history = read_history(known, found, task=sample.task.id, graph=graph, vectors=tasks, computed=False)
+    history = read_history(known, found, task=sample.task, graph=graph, vectors=tasks, computed=False)
     return Pool(
         experts=found,
         vectors=rows,

@@ -164,7 +164,7 @@ def _history(known: Knowledge, probe_set: str, task: Task, expert: Expert) -> Hi
     placed = {e.id for e in experts}
     rest = [e for e in zoo if e.id not in placed]
     graph = vectors @ vectors.T
-    history = read_history(known, [*experts, *rest], task=task.id, graph=graph, vectors=tasks)
+    history = read_history(known, [*experts, *rest], task=task, graph=graph, vectors=tasks)
     if task.id not in tasks:
         return history
     affinity = np.full_like(history.outcomes, np.nan)

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
+
+from expertise_graph.retrieval.same_data import likeness_elsewhere, loading_by_data
 
 Array = NDArray[np.float64]
 
@@ -34,6 +37,8 @@ _NEGATIVE = 2.0
 _LEAST_COMMON = 0.01
 # Change at which the iterations have settled: far below what is printed, so that they end alike everywhere.
 _SETTLED = 1e-12
+# Share of results in a table below which products are taken of those that are there only.
+_SPARSE = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,21 +70,47 @@ def correlations(values: Array) -> tuple[Array, Array]:
         (T, T) correlations shrunk towards zero by 4 imaginary experts, and (T, T) weights in [0, 1),
         zero on the diagonal and for pairs with fewer than 4 experts in common.
     """
-    known = (~np.isnan(values)).astype(float)
-    x = np.where(known > 0, values, 0.0)
-    n = known.T @ known
+    known = ~np.isnan(values)
+    row, column = np.nonzero(known)
+    given = values[row, column]
+    # Experts with a result on a task as 1, their results and their squares; large histories are nearly empty.
+    sparse = len(given) < _SPARSE * known.size
+    ones, x, square = (_matrix(each, row, column, values.shape, sparse=sparse) for each in _powers(given))
+    n = _dense(ones.T @ ones)
     counted = np.maximum(n, 1.0)
-    mean_x, mean_y = (x.T @ known) / counted, (known.T @ x) / counted
-    covariance = (x.T @ x) / counted - mean_x * mean_y
-    square = np.square(x)
-    variance_x = (square.T @ known) / counted - mean_x**2
-    variance_y = (known.T @ square) / counted - mean_y**2
+    sums, squares = _dense(x.T @ ones), _dense(square.T @ ones)
+    mean_x, mean_y = sums / counted, sums.T / counted
+    covariance = _dense(x.T @ x) / counted - mean_x * mean_y
+    variance_x = squares / counted - mean_x**2
+    variance_y = squares.T / counted - mean_y**2
     scale = np.sqrt(np.clip(variance_x * variance_y, 1e-18, None))
     weight = np.where(n >= _FEWEST, n / (n + _FEWEST), 0.0)
     correlation = np.clip(covariance / scale, -1.0, 1.0) * weight
     np.fill_diagonal(correlation, 1.0)
     np.fill_diagonal(weight, 0.0)
     return correlation, weight
+
+
+def _powers(values: Array) -> tuple[Array, Array, Array]:
+    """Return the values to the power of 0, 1 and 2."""
+    return np.ones_like(values), values, np.square(values)
+
+
+def _matrix(
+    values: Array,
+    row: NDArray[np.intp],
+    column: NDArray[np.intp],
+    shape: tuple[int, ...],
+    *,
+    sparse: bool,
+) -> Array | scipy.sparse.csr_array:
+    """Return a matrix with the values at their places, zero elsewhere."""
+    made = scipy.sparse.csr_array((values, (row, column)), shape=shape)
+    return made if sparse else np.asarray(made.toarray())
+
+
+def _dense(matrix: Array | scipy.sparse.csr_array) -> Array:
+    return matrix if isinstance(matrix, np.ndarray) else np.asarray(matrix.toarray())
 
 
 def one_factor(correlation: Array, weight: Array, *, rounds: int = 100) -> Array:
@@ -93,21 +124,22 @@ def one_factor(correlation: Array, weight: Array, *, rounds: int = 100) -> Array
     pairs = weight.sum()
     common = (float((weight * correlation).sum()) + _IMAGINARY_PAIRS * _COMMON) / (pairs + _IMAGINARY_PAIRS)
     loadings = np.full(len(correlation), np.sqrt(max(common, _LEAST_COMMON)))
+    pull = weight * correlation
     for _ in range(rounds if len(loadings) else 0):
         before, centre = loadings, float(loadings.mean())
         loadings = loadings.copy()
         for t in range(len(loadings)):
-            loadings[t] = _loading(loadings, correlation[t], weight[t], centre)
+            loadings[t] = _loading(loadings, pull[t], weight[t], centre)
         loadings = loadings.clip(*_LOADINGS)
         if np.abs(loadings - before).max() < _SETTLED:
             break
     return loadings
 
 
-def _loading(loadings: Array, correlation: Array, weight: Array, centre: float) -> float:
-    """Return a loading by correlations (T,) with the other tasks, shrunk towards the common one."""
-    towards = 2.0 * centre**3 + float((weight * loadings * correlation).sum())
-    return towards / (2.0 * centre**2 + float((weight * loadings**2).sum()))
+def _loading(loadings: Array, pull: Array, weight: Array, centre: float) -> float:
+    """Return a loading by weighted correlations (T,) with the other tasks, shrunk towards the common one."""
+    towards = 2.0 * centre**3 + float(pull @ loadings)
+    return towards / (2.0 * centre**2 + float(weight @ np.square(loadings)))
 
 
 def _of_another(loadings: Array, correlation: Array, weight: Array, results: NDArray[np.int64]) -> float:
@@ -123,22 +155,27 @@ def _of_another(loadings: Array, correlation: Array, weight: Array, results: NDA
         results: (T,) how many experts have one on each task.
     """
     centre, known = float(loadings.mean()), weight.sum(axis=1) > 0
-    found = np.array([_loading(loadings, c, w, centre) for c, w in zip(correlation, weight, strict=True)])
+    pull = weight * correlation
+    found = np.array([_loading(loadings, p, w, centre) for p, w in zip(pull, weight, strict=True)])
     negative = found < -_NEGATIVE / np.sqrt(np.maximum(results, 1))
     below = np.where(negative, found.clip(min=-_LOADINGS[1]) - loadings, 0.0)[known]
     return max(centre + float(below.mean()) if len(below) else centre, _LOADINGS[0])
 
 
-def fit_factors(values: Array, likeness: Mapping[str, Array], target: int) -> Factors:
+def fit_factors(
+    values: Array, likeness: Mapping[str, Array], target: int, data: Sequence[str] | None = None
+) -> Factors:
     """Return the covariance of results over tasks, the target's included.
 
-    The results of the target are not looked at. Its loading is the mean of the others', signs included;
-    how much the likeness of tasks counts is the slope of the correlations that the factor leaves over.
+    The results of the target are not looked at. Its loading is the mean of the others', signs included, moved
+    to those of the same data; how much the likeness of tasks counts is the slope of the correlations that the
+    factor leaves over.
 
     Args:
         values: (E, T) standardised results with NaN.
         likeness: (T, T) by source, NaN where unknown.
         target: the column that will be predicted.
+        data: (T,) name of the data of each task, empty where unknown (see `same_data`); None for all unknown.
     """
     others = np.arange(values.shape[1]) != target
     correlation, weight = correlations(values[:, others])
@@ -147,10 +184,17 @@ def fit_factors(values: Array, likeness: Mapping[str, Array], target: int) -> Fa
     own = np.zeros((values.shape[1],) * 2)
     left = correlation - np.outer(loadings, loadings)
     sources = list(likeness.values())
+    if data is not None:
+        inside = np.ix_(others, others)
+        around, counted = np.zeros_like(own), np.zeros_like(own)
+        around[inside], counted[inside] = left, weight
+        sources += likeness_elsewhere(around, counted, data)
     slopes = _slopes([source[np.ix_(others, others)] for source in sources], left, weight)
     for slope, source in zip(slopes, sources, strict=True):
         own += slope * positive(np.nan_to_num(source))
     common = _of_another(loadings, correlation, weight, counts) if len(loadings) else np.sqrt(_COMMON)
+    if data is not None and len(loadings):
+        common = float(np.clip(loading_by_data(loadings, common, data, target), *_LOADINGS))
     full = np.full(values.shape[1], common)
     full[others] = loadings
     noise = np.clip(1.0 - full**2 - np.diag(own), _LEAST_NOISE, None)

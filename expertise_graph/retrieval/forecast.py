@@ -35,6 +35,8 @@ _LARGEST_SHARE = 0.9
 # .3 and .6 gain on TransferGraph and lose as much on our texts (LOG.md).
 _UNTRIED_SHARE = 0.9
 _ENOUGH = 5
+# Numbers of the small problems that are solved at once: 32 MB of them.
+_AT_ONCE = 4_000_000
 # Deviation of how much better published models are on a task than their size lets expect. A published
 # network of images was .6 deviations above the mean of 51 tiny ones on 27 tasks and 1.1 below the best of
 # them, one of texts 2.4 and .5 above on nine (benchmarks/zoo): what a user has registered may be either.
@@ -78,24 +80,28 @@ def forecast(history: History, target: int, residuals: Array | None = None) -> F
         residuals: those of `residuals_of`, where they were worked out before.
     """
     values = _standing(history, target)
-    factors = fit_factors(values, history.likeness, target)
+    factors = fit_factors(values, history.likeness, target, history.data)
     worth = float(factors.loadings[target] ** 2 + factors.own[target, target])
     mean, variance = _each(values, factors, target)
     population = np.zeros(len(values), dtype=np.int64) if history.population is None else history.population
     prior, weights = _prior(history.covariates, mean, 1.0 / variance - 1.0 / worth, population)
-    joined, covariance = _join(mean, variance, worth, prior)
+    joined, shared = _join(mean, variance, worth, prior)
+    # What other tasks say nothing about: mostly how well expert and task fit, which scores can tell.
+    fit = max(float(factors.noise[target]) - NOISE, 0.0)
+    covariance: Array = fit * (residual_covariance(values) if residuals is None else residuals)
+    if shared.ndim == 1:
+        covariance[np.diag_indices(len(values))] += shared
+    else:
+        covariance += shared
     gap: Array = np.zeros(len(values))
     if not _compared(values, population):
         gap = np.asarray(history.gap * population)
-        covariance = covariance + _GAP_DEVIATION**2 * np.outer(population, population)
-    # What other tasks say nothing about: mostly how well expert and task fit, which scores can tell.
-    fit = max(float(factors.noise[target]) - NOISE, 0.0)
-    residuals = residual_covariance(values) if residuals is None else residuals
+        covariance += _GAP_DEVIATION**2 * np.outer(population, population)
     return Forecast(
         mean=joined + gap,
         gap=gap,
         alone=mean,
-        covariance=covariance + fit * residuals,
+        covariance=covariance,
         noise=NOISE,
         results=(~np.isnan(values)).sum(axis=1),
         covariates=weights,
@@ -118,21 +124,25 @@ def _standing(history: History, target: int) -> Array:
 
 
 def _each(values: Array, factors: Factors, target: int) -> tuple[Array, Array]:
-    """Return mean and variance (E,) of each expert on the target from its own results alone.
-
-    Experts with results on the same tasks share one small problem.
-    """
+    """Return mean and variance (E,) of each expert on the target from its own results alone."""
     cover = factors.covariance
     known = ~np.isnan(values)
     mean, variance = np.zeros(len(values)), np.full(len(values), cover[target, target])
-    patterns, group = np.unique(known, axis=0, return_inverse=True)
-    for number, pattern in enumerate(patterns):
-        seen = np.flatnonzero(pattern)
-        rows = np.flatnonzero(group.reshape(-1) == number)
-        if len(seen):
+    _, first, group = np.unique(np.packbits(known, axis=1), axis=0, return_index=True, return_inverse=True)
+    patterns, group = known[first], group.reshape(-1)
+    # Experts with results on the same tasks share one small problem; those of one size are solved together.
+    sizes, solved = patterns.sum(axis=1), np.zeros(patterns.shape)
+    told = np.zeros(len(patterns))
+    for size in np.unique(sizes[sizes > 0]):
+        at = np.flatnonzero(sizes == size)
+        for part in np.array_split(at, -(-len(at) * size**2 // _AT_ONCE)):
+            seen = np.nonzero(patterns[part])[1].reshape(len(part), size)
             gain = _gain(cover, factors.noise, seen, target)
-            mean[rows] = values[np.ix_(rows, seen)] @ gain
-            variance[rows] -= cover[target, seen] @ gain
+            solved[part[:, None], seen] = gain
+            told[part] = np.einsum("ps,ps->p", cover[target, seen], gain)
+    row, column = np.nonzero(known)
+    mean += np.bincount(row, values[row, column] * solved[group[row], column], len(values))
+    variance -= told[group]
     return mean, np.clip(variance, 1e-6, cover[target, target] * (1.0 - 1e-9))
 
 
@@ -145,18 +155,20 @@ def shares(history: History, target: int, row: int) -> Array:
         row: of the expert.
     """
     values = _standing(history, target)
-    factors = fit_factors(values, history.likeness, target)
+    factors = fit_factors(values, history.likeness, target, history.data)
     seen = np.flatnonzero(~np.isnan(values[row]))
     found = np.zeros(values.shape[1])
     if len(seen):
-        found[seen] = values[row, seen] * _gain(factors.covariance, factors.noise, seen, target)
+        found[seen] = values[row, seen] * _gain(factors.covariance, factors.noise, seen[None, :], target)[0]
     return found
 
 
 def _gain(cover: Array, noise: Array, seen: NDArray[np.intp], target: int) -> Array:
-    """Return by how much a result on each of the tasks seen (k,) moves the mean on the target."""
-    measured = cover[np.ix_(seen, seen)] + np.diag(noise[seen])
-    return np.asarray(np.linalg.solve(measured, cover[seen, target]))
+    """Return by how much results on the tasks seen, k by each of P patterns (P, k), move the mean."""
+    measured = cover[seen[:, :, None], seen[:, None, :]]
+    places = np.arange(seen.shape[1])
+    measured[:, places, places] += noise[seen]
+    return np.asarray(np.linalg.solve(measured, cover[seen, target][:, :, None])[:, :, 0])
 
 
 def _compared(values: Array, population: NDArray[np.int64]) -> bool:
@@ -202,7 +214,7 @@ def _kernel(
 
 
 def _join(mean: Array, variance: Array, worth: float, prior: Array | None) -> tuple[Array, Array]:
-    """Return mean and covariance once like experts share what is known of them.
+    """Return mean and covariance once like experts share what is known; of those that share nothing (E,).
 
     What an expert's own results say is a noisy observation of its worth on the target.
     """
@@ -211,7 +223,7 @@ def _join(mean: Array, variance: Array, worth: float, prior: Array | None) -> tu
     if prior is None:
         # Nothing is shared: each by itself, thousands of experts in no time.
         alone = worth / (1.0 + worth * precision)
-        return alone * pull, np.diag(alone)
+        return alone * pull, alone
     cover = worth * prior
     spread = np.linalg.solve(np.eye(len(mean)) + cover * precision, cover)
     return spread @ pull, (spread + spread.T) / 2.0

@@ -15,6 +15,7 @@ from expertise_graph.retrieval.covariates import Covariate, covariates_of
 from expertise_graph.retrieval.knowledge import Knowledge
 from expertise_graph.retrieval.reliability import NEARNESS, RIDGE
 from expertise_graph.retrieval.results import Results, items_of, outcomes_of, results_by_task
+from expertise_graph.retrieval.same_data import data_names
 from expertise_graph.retrieval.scale import ASSUMED_ITEMS, are_fractions, on_open_scale
 from expertise_graph.retrieval.task_similarity import likeness_of, nearness_of, task_distances
 
@@ -48,6 +49,8 @@ class History:
             there is one population.
         gap: by how many deviations the published models are expected to be better where no task compares
             the two.
+        data: (T,) what the data of each task is called, empty where no other task has the same; None where
+            that is nowhere.
     """
 
     experts: tuple[str, ...]
@@ -64,6 +67,7 @@ class History:
     probed: Array | float = np.inf
     population: NDArray[np.int64] | None = None
     gap: float = 0.0
+    data: tuple[str, ...] | None = None
 
     def accuracies(self, target: int) -> Array:
         """Return the log-odds (E, T) of accuracies on tasks of the target's modality; NaN for the others."""
@@ -91,7 +95,7 @@ def read_history(
     known: Knowledge,
     experts: Sequence[Expert],
     *,
-    task: str | None = None,
+    task: Task | None = None,
     graph: Array | None = None,
     vectors: Mapping[str, Array] | None = None,
     computed: bool = True,
@@ -104,7 +108,7 @@ def read_history(
     Args:
         known: the registry, and published models beside it.
         experts: come first, in this order.
-        task: id of a task to be there even if nothing was measured on it.
+        task: to be there even if nothing was measured on it.
         graph: cosine of the embeddings of the first so many experts; the rest have none.
         vectors: unit vectors of the tasks' embeddings, by task.
         computed: whether scores that earlier queries computed on `task` are included; a query brings those
@@ -112,19 +116,22 @@ def read_history(
     """
     modality = _common({e.modality for e in experts})
     results, scores = _of_modality(known, modality)
-    tasks = sorted({*results, *(s.task for s in scores), *([task] if task else [])})
+    tasks = sorted({*results, *(s.task for s in scores), *((task.id,) if task else ())})
     given = [e.id for e in experts]
     measured = {e for r in results.values() for e in r.values} | {s.expert for s in scores}
     ids = [*given, *sorted(measured - set(given))]
-    scores = [s for s in scores if computed or s.task != task or not s.n]
+    scores = [s for s in scores if computed or task is None or s.task != task.id or not s.n]
     score_arrays = _scores(scores, ids, tasks)
     nodes, known_tasks = known.nodes(ids), known.tasks()
-    of_task = {t.id: t.modality for t in known_tasks}
+    given_task = [task] if task else []
+    of_task = {t.id: t.modality for t in [*given_task, *known_tasks]}
+    called = {t.id: t.name for t in [*known_tasks, *given_task]}
     values = _covariates(ids, nodes, known.covariates(ids))
     population, distances = known.population(ids), known.store.distances()
     nearness = nearness_of(ids, tasks, values, known_tasks, distances)
     if nearness is not None:
         score_arrays[NEARNESS] = nearness
+    modalities = _modalities(tasks, of_task, results, nodes)
     oriented, tested = outcomes_of(results, ids, tasks), items_of(results, ids, tasks)
     columns = [on_open_scale(column, items) for column, items in zip(oriented.T, tested.T, strict=True)]
     return History(
@@ -137,11 +144,12 @@ def read_history(
         graph=_padded(graph, len(ids)),
         fractional=np.array([are_fractions(column) for column in oriented.T], dtype=bool),
         metrics=tuple(results[t].metric if t in results else "" for t in tasks),
-        modalities=_modalities(tasks, {task or "": modality, **of_task}, results, nodes),
+        modalities=modalities,
         tested=tested,
         probed=_probed(scores, ids, tasks),
         population=population,
         gap=known.gap(_in_order(ids, nodes), population),
+        data=data_names([called.get(t, "") for t in tasks], modalities),
     )
 
 

@@ -13,7 +13,13 @@ from expertise_graph.core import Z_80
 from expertise_graph.retrieval.evidence import Sample, embed_task, score_column
 from expertise_graph.retrieval.gains import usual_gain
 from expertise_graph.retrieval.history import History
-from expertise_graph.retrieval.predict import SHARPNESS, ExpertPrediction, gaussian_draws, observe, predict
+from expertise_graph.retrieval.predict import (
+    ExpertPrediction,
+    gaussian_draws,
+    graph_correlation,
+    observe,
+    predict,
+)
 from expertise_graph.retrieval.reliability import AFFINITY, RIDGE
 from expertise_graph.retrieval.scale import (
     TASK_DEVIATION,
@@ -231,7 +237,7 @@ def _failures(search: ExpertSearch) -> Array:
     total = np.zeros((n, n))
     for index, expert in enumerate(search.pool.experts):
         if expert.id in search.measured and search.measured[expert.id].accuracy <= chance:
-            near = graph[index].clip(min=0.0) ** SHARPNESS
+            near = graph_correlation(graph[index])
             total += _FAILURE**2 / 2.0 * np.outer(near, near)
             total[index, index] += _FAILURE**2 / 2.0
     return total

@@ -18,9 +18,6 @@ Array = NDArray[np.float64]
 # images; 0 is better on nine text tasks without history (weighted tau .490 to .562) and worse in regret on
 # images (LOG.md, benchmarks/settings).
 GRAPH_SHARE = 0.3
-# Power of the cosine of two embeddings that is their correlation. Most networks are alike to some degree
-# and tell little of each other: of a cosine of .5 the fourth power leaves .06, of .95 it leaves .8.
-SHARPNESS = 4
 # Scores that surprise more than this share of tasks do make history doubtful. On published tables nothing
 # changes without (LOG.md); a history of nine tasks that are all of the other kind than this one is turned
 # by four scores with it only.
@@ -100,9 +97,23 @@ def over_graph(covariance: Array, graph: Array | None) -> Array:
     if graph is None:
         return covariance
     scale = np.sqrt(np.diag(covariance))
-    # Most networks are alike to some degree; only near ones tell of each other.
-    near = graph.clip(min=0.0) ** SHARPNESS
-    return np.asarray((1.0 - GRAPH_SHARE) * covariance + GRAPH_SHARE * near * np.outer(scale, scale))
+    shared = graph_correlation(graph)
+    shared *= (GRAPH_SHARE * scale)[:, None]
+    shared *= scale
+    shared += (1.0 - GRAPH_SHARE) * covariance
+    return shared
+
+
+def graph_correlation(cosine: Array) -> Array:
+    """Return the correlation of experts by the cosine of their embeddings: its fourth power.
+
+    Most networks are alike to some degree and tell little of each other: of a cosine of .5 that leaves .06,
+    of .95 .8.
+    """
+    near = np.maximum(cosine, 0.0)
+    near *= near
+    near *= near
+    return near
 
 
 @dataclass(frozen=True)
@@ -127,7 +138,8 @@ def condition(mean: Array, covariance: Array, evidence: Observation) -> Conditio
         return Conditioned(mean, covariance, np.zeros((len(mean), 0)), np.zeros(0))
     values = evidence.values[seen] / evidence.reliability
     around = 1.0 - len(seen) / len(mean) + evidence.noise * np.eye(len(seen))
-    covariance = covariance * doubt(values - mean[seen], covariance[np.ix_(seen, seen)] + around)
+    factor = doubt(values - mean[seen], covariance[np.ix_(seen, seen)] + around)
+    covariance = covariance * factor if factor > 1.0 else covariance
     return observe(mean, covariance, seen, values, covariance[np.ix_(seen, seen)] + around)
 
 

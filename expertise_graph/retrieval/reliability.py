@@ -74,9 +74,17 @@ def weigh_scores(history: History, target: int, kind: Callable[[str], bool] = la
         target: column of the task.
         kind: whether an estimator of this name is blended.
     """
-    hidden = history.without(target)
-    results = standardised_columns(hidden.outcomes)[0]
-    scores = {n: standardised_scores(n, a, target) for n, a in sorted(hidden.scores.items()) if kind(n)}
+    given = {name: array for name, array in sorted(history.scores.items()) if kind(name)}
+    # Tasks without any score tell nothing of one.
+    known = np.arange(history.outcomes.shape[1]) == target
+    for array in given.values():
+        known |= ~np.isnan(array).all(axis=0)
+    scored = np.flatnonzero(known)
+    target = int(np.searchsorted(scored, target))
+    results = history.outcomes[:, scored].copy()
+    results[:, target] = np.nan
+    results = standardised_columns(results)[0]
+    scores = {name: standardised_scores(name, array[:, scored], target) for name, array in given.items()}
     single = {
         name: _shrunk(_agreement(array, results), EXPECTED.get(_plain(name), _EXPECTED_OF_OTHERS))
         for name, array in scores.items()

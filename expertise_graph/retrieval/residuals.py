@@ -53,37 +53,42 @@ def residual_covariance(values: Array) -> Array:
     """
     known = ~np.isnan(values)
     rows, columns = np.any(known, axis=1), np.any(known, axis=0)
+    if not rows.any():
+        return np.eye(len(values))
+    inside = known[np.ix_(rows, columns)]
+    row, column = np.nonzero(inside)
+    results = np.clip(values[np.ix_(rows, columns)][row, column], -_FARTHEST, _FARTHEST)
+    fit = _Fit(results, row, column, inside.shape)
+    for number in range(_ROUNDS):
+        fit.update_experts()
+        fit.update_tasks()
+        fit.update_variances(hold=number < _HELD_ROUNDS)
+    shared = fit.covariance()
+    if rows.all():
+        return shared
     found = np.eye(len(values))
-    if rows.any():
-        inside = np.ix_(rows, columns)
-        fit = _Fit(np.clip(np.nan_to_num(values[inside]), -_FARTHEST, _FARTHEST), known[inside].astype(float))
-        for number in range(_ROUNDS):
-            fit.update_experts()
-            fit.update_tasks()
-            fit.update_variances(hold=number < _HELD_ROUNDS)
-        shared, tasks = fit.covariance(), int(columns.sum())
-        shared *= tasks / np.diag(shared).mean()
-        alone = _ALONE * np.eye(len(shared))
-        found[np.ix_(rows, rows)] = (shared + alone) / (tasks + _ALONE)
+    found[np.ix_(rows, rows)] = shared
     return found
 
 
 class _Fit:
     """The state of variational EM; experts are (q, w), tasks (a, b, f)."""
 
-    def __init__(self, x: Array, known: Array) -> None:
-        n, m = x.shape
+    def __init__(
+        self, values: Array, row: NDArray[np.intp], column: NDArray[np.intp], shape: tuple[int, ...]
+    ) -> None:
+        n, m = shape
         # Results as (row, column, value): histories of many experts and tasks are nearly empty.
-        self.row, self.column = np.nonzero(known)
-        self.values, self.shape = x[self.row, self.column], x.shape
-        self.starts = np.concatenate([[0], np.bincount(self.row, minlength=n).cumsum()])
-        self.of_expert, self.of_task = known.sum(axis=1), known.sum(axis=0)
-        self.rank = max(0, min(MOST_TRAITS, m - 2, n - 2))
-        quality = x.sum(axis=1) / (self.of_expert + 1.0)
-        left, values, right = np.linalg.svd(known * (x - quality[:, None]), full_matrices=False)
-        r = self.rank
-        self.experts: Array = np.column_stack([quality, left[:, :r] * values[:r] / np.sqrt(max(m, 1))])
-        self.tasks: Array = np.column_stack([np.zeros(m), np.ones(m), right[:r].T * np.sqrt(max(m, 1))])
+        self.row, self.column, self.values, self.shape = row, column, values, shape
+        self.of_expert, self.of_task = np.bincount(row, minlength=n), np.bincount(column, minlength=m)
+        self.starts = np.concatenate([[0], self.of_expert.cumsum()])
+        r = self.rank = max(0, min(MOST_TRAITS, m - 2, n - 2))
+        quality = np.bincount(row, values, n) / (self.of_expert + 1.0)
+        left = self._matrix(values - quality[row])
+        # The first right singular vectors: traits begin with what most of the rest is.
+        right = np.linalg.eigh(np.asarray((left.T @ left).toarray()))[1][:, ::-1][:, :r]
+        self.experts: Array = np.column_stack([quality, left @ right / np.sqrt(max(m, 1))])
+        self.tasks: Array = np.column_stack([np.zeros(m), np.ones(m), right * np.sqrt(max(m, 1))])
         self.cov_experts: Array = np.tile(0.1 * np.eye(1 + r), (n, 1, 1))
         self.cov_tasks: Array = np.tile(0.1 * np.eye(2 + r), (m, 1, 1))
         self.psi: Array = np.full(n, 0.3)
@@ -169,10 +174,19 @@ class _Fit:
         return full, second
 
     def covariance(self) -> Array:
-        """Return the covariance (E, E) on a task that asks for something between what past ones asked for."""
+        """Return the covariance (E, E) on a task that asks for something between what past ones asked for.
+
+        Its mean variance is 1, imaginary tasks on which each expert differs on its own included.
+        """
         demands, traits, quality = self.tasks[:, 2:], self.experts[:, 1:], self.experts[:, 0]
         summed = demands.T @ demands + self.cov_tasks[:, 2:, 2:].sum(axis=0)
         asked = summed + _IMAGINARY_DEMANDS * np.eye(self.rank)
         asked /= len(demands) + _IMAGINARY_DEMANDS
         own = self.psi + np.einsum("ij,eij->e", asked, self.cov_experts[:, 1:, 1:])
-        return np.asarray(traits @ asked @ traits.T + self.slope * np.outer(quality, quality) + np.diag(own))
+        shared = np.column_stack([traits @ np.linalg.cholesky(asked), np.sqrt(self.slope) * quality])
+        weight = len(demands) / (len(demands) + _ALONE)
+        scale = weight / float((own + np.square(shared).sum(axis=1)).mean())
+        shared *= np.sqrt(scale)
+        found: Array = np.asarray(shared @ shared.T)
+        found[np.diag_indices(len(own))] += scale * own + 1.0 - weight
+        return found

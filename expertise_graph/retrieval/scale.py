@@ -128,13 +128,15 @@ def joint_levels(values: Array) -> Array:
         values: (E, T) standardised by task, with NaN.
     """
     known = ~np.isnan(values)
+    row, column = np.nonzero(known)
+    given = values[row, column]
     count, of_expert = np.maximum(known.sum(axis=0), 1), known.sum(axis=1)
-    quality, level = np.zeros(len(values)), np.zeros(values.shape[1])
+    level = np.zeros(values.shape[1])
     for _ in range(_LEVEL_ROUNDS):
         before = level
-        quality = np.where(known, values - level, 0.0).sum(axis=1) / (of_expert + _LEVEL_RIDGE)
-        quality -= quality[of_expert > 0].mean() if known.any() else 0.0
-        level = np.where(known, values - quality[:, None], 0.0).sum(axis=0) / count
+        quality = np.bincount(row, given - level[column], len(values)) / (of_expert + _LEVEL_RIDGE)
+        quality -= quality[of_expert > 0].mean() if len(given) else 0.0
+        level = np.bincount(column, given - quality[row], values.shape[1]) / count
         if np.abs(level - before).max(initial=0.0) < _LEVEL_SETTLED:
             break
     return values - level

@@ -98,11 +98,26 @@ def test_the_experts_asked_for_come_first_and_a_new_task_is_there(store, given):
     store.put_expert(expert("z"))
     store.put_task(task("new"))
     given(import_history, "expert,task,metric,value\na,x,accuracy,0.5\n", HistoryOptions())
-    found = read_history(Knowledge(store, None, "image"), [expert("z")], task="task:new", graph=np.eye(1))
+    found = read_history(Knowledge(store, None, "image"), [expert("z")], task=task("new"), graph=np.eye(1))
     assert found.experts == ("dir:z", "meta:a")
     assert found.tasks == ("task:meta:x", "task:new")
     np.testing.assert_array_equal(found.outcomes, [[NAN, NAN], [0.0, NAN]])
     np.testing.assert_array_equal(found.graph, np.eye(2))
+
+
+def test_tasks_whose_names_say_the_same_data_are_of_the_same_data(store, given):
+    store.put_task(task("pets"))
+    rows = ["expert,task,metric,value"]
+    others = ["cars", "data", "x/data", "7", "a/7", "images", "all/images"]
+    rows += [f"a,{name},accuracy,0.5" for name in ("lab/Pets", "PETS@zero-shot", *others)]
+    given(import_history, "\n".join(rows), HistoryOptions(modality="image"))
+    found = read_history(Knowledge(store, None, "image"), [], task=task("Pets", n=7))
+    called = store.names(found.tasks) | {task("Pets", n=7).id: "Pets"}
+    data = {called[t]: name for t, name in zip(found.tasks, found.data, strict=True)}
+    assert data["lab/Pets"] == data["PETS@zero-shot"] == data["Pets"] == "pets"
+    assert {data[name] for name in others} == {""}
+    other = read_history(Knowledge(store, None, "image"), [], task=task("Pets", modality="text"))
+    assert other.data[other.tasks.index("task:Pets")] == ""
 
 
 def test_an_empty_registry_gives_empty_arrays(store):
