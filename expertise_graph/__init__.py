@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from expertise_graph.core.errors import DatasetError as DatasetError
     from expertise_graph.core.errors import ExpertiseError as ExpertiseError
     from expertise_graph.core.errors import FailedError as FailedError
+    from expertise_graph.core.errors import GatedError as GatedError
     from expertise_graph.core.errors import InvalidInputError as InvalidInputError
     from expertise_graph.core.errors import MissingExtraError as MissingExtraError
     from expertise_graph.core.errors import NewerSchemaError as NewerSchemaError
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from expertise_graph.core.errors import OfflineError as OfflineError
     from expertise_graph.core.errors import SourceError as SourceError
     from expertise_graph.core.errors import StoreError as StoreError
+    from expertise_graph.core.errors import TemporaryError as TemporaryError
     from expertise_graph.core.errors import UntrustedError as UntrustedError
     from expertise_graph.core.types import Baseline as Baseline
     from expertise_graph.core.types import Candidate as Candidate
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from expertise_graph.registry import ScoreOptions as ScoreOptions
     from expertise_graph.registry import Stated as Stated
     from expertise_graph.registry import Suspicion as Suspicion
+    from expertise_graph.registry import Synced as Synced
     from expertise_graph.registry import Withdrawn as Withdrawn
     from expertise_graph.retrieval import Backtest as Backtest
     from expertise_graph.retrieval import Explanation as Explanation

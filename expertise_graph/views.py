@@ -13,7 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 from expertise_graph import data as datasets
 from expertise_graph import diagnostics, models, registry, retrieval
-from expertise_graph.core import Registry, count, listed, setting
+from expertise_graph.core import (
+    GatedError,
+    MissingExtraError,
+    NotFoundError,
+    OfflineError,
+    Registry,
+    SourceError,
+    TemporaryError,
+    UntrustedError,
+    count,
+    listed,
+    setting,
+)
 
 if TYPE_CHECKING:
     from expertise_graph.core import Candidate, Command, Edge, Expert, Neighbour, Ranking, Run, WarmStart
@@ -22,7 +34,7 @@ if TYPE_CHECKING:
     from expertise_graph.diagnostics import DataFindings, Report, RunFindings
     from expertise_graph.inference import Evaluation, Model
     from expertise_graph.merging import Folded, MergeResult
-    from expertise_graph.registry import ImportReport, Lineage, Relative, Stated, Suspicion, Withdrawn
+    from expertise_graph.registry import ImportReport, Lineage, Relative, Stated, Suspicion, Synced, Withdrawn
     from expertise_graph.retrieval import Backtest, Explanation, HeldOutTask
     from expertise_graph.sharing import PublishedModel, Pulled, Pushed, Reprobed
     from expertise_graph.tuning import AutoResult
@@ -104,10 +116,28 @@ def registered_json(
     `called` gives the experts that have a name, so that `note` says where one means several.
     """
     if isinstance(outcome, Exception):
-        return {"source": source, "expert": None, "id": "", "error": form.message(str(outcome)), "note": None}
-    row = {**expert_json(outcome), "source": source, "expert": outcome.short, "error": None}
+        said, kind = form.message(str(outcome)), failure_kind(outcome)
+        return {"source": source, "expert": None, "id": "", "error": said, "failure": kind, "note": None}
+    row = {**expert_json(outcome), "source": source, "expert": outcome.short, "error": None, "failure": None}
     notes = [*_alias_note(source, outcome, called), *_namesakes(outcome, called)]
     return {**row, "note": "; ".join(notes) or None}
+
+
+# What kept a source out, by the first of these errors that it is; anything else is "invalid".
+_FAILURES: tuple[tuple[type[Exception], str], ...] = (
+    (OfflineError, "offline"),
+    (TemporaryError, "later"),
+    (GatedError, "gated"),
+    (NotFoundError, "gone"),
+    (UntrustedError, "refused"),
+    (MissingExtraError, "extra"),
+    (SourceError, "broken"),
+)
+
+
+def failure_kind(error: Exception) -> str:
+    """Return in one word why a source could not be registered."""
+    return next((kind for of, kind in _FAILURES if isinstance(error, of)), "invalid")
 
 
 def _alias_note(source: str, expert: Expert, called: Callable[[str], list[Expert]] | None) -> Iterator[str]:
@@ -133,6 +163,11 @@ def _namesakes(expert: Expert, called: Callable[[str], list[Expert]] | None) -> 
             f"{count(len(same), 'expert')} are called {expert.name}: {listed([e.short for e in same])}; "
             "write which one is meant as name@hash"
         )
+
+
+def synced_json(one: Synced) -> Json:
+    """Return what the Hub says of a model."""
+    return {"expert": one.name, "id": one.id, "status": one.status, "changes": list(one.changes)}
 
 
 def known_model_json(known: KnownModel) -> Json:
@@ -164,6 +199,7 @@ def known_model_details_json(known: KnownModel) -> Json:
         "pretraining": model.meta.get("pretraining", ""),
         "gated": bool(model.meta.get("gated")),
         "remote_code": bool(model.meta.get("remote_code")),
+        "unavailable": model.meta.get("unavailable"),
         "source": model.meta["origin"],
         "experts": [expert.id for expert in known.experts],
         "measured": [

@@ -10,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +32,7 @@ from expertise_graph import (
     tuning,
 )
 from expertise_graph.core import (
+    METADATA,
     BoolArray,
     Edge,
     Expert,
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
         ScoreOptions,
         Stated,
         Suspicion,
+        Synced,
         Withdrawn,
     )
     from expertise_graph.retrieval import Backtest, Explanation
@@ -83,6 +86,9 @@ if TYPE_CHECKING:
 _CHECK_BUDGET, _CHECK_SAMPLE = 4, 256
 
 ISOLATE_VARIABLE = "EXPERTISE_GRAPH_ISOLATE"
+
+# Of experts that are known by name only.
+_METADATA = {"source": METADATA}
 
 _NOT_EXPERTS = ("shrink", "hf", "dir", "timm", "factory")
 
@@ -151,6 +157,14 @@ class Predictions:
     predictions: tuple[Prediction, ...]
     skipped: tuple[Skip, ...]
     notes: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Failed:
+    """A source that means nothing, and why."""
+
+    reference: str
+    error: ExpertiseError
 
 
 class Workspace:
@@ -285,11 +299,17 @@ class Workspace:
         return first
 
     def register_many(
-        self, sources: Iterable[tuple[str, SourceOptions]]
+        self, sources: Iterable[tuple[str, SourceOptions]], *, max_download: int | None = None
     ) -> list[tuple[str, Expert | ExpertiseError]]:
         """Register several experts; one that fails does not keep the others out.
 
-        Their neighbours are found together at the end.
+        Those on the Hub are downloaded a few at a time, in the order given, while others are run. Their
+        neighbours are found together at the end. A known model that turns out not to be had is remembered,
+        so that a query does not propose it again.
+
+        Args:
+            sources: references and options.
+            max_download: most bytes to download for all of them together; what does not fit any more fails.
 
         Returns:
             Each reference with its node, or with the error.
@@ -298,22 +318,67 @@ class Workspace:
             KeyboardInterrupt: saying how many were registered before it.
         """
         done: list[tuple[str, Expert | ExpertiseError]] = []
-        wanted, registered = list(sources), 0
+        wanted, failed = self._expand(sources)
+        registered = 0
         try:
             self._tidy(False)
-            with registry.registering(self.store) as add:
-                for reference, options in wanted:
-                    prober = self._prober(options.trust_code)
+            downloads = models.Downloads(wanted, most_bytes=max_download, progress=self.progress)
+            with downloads, registry.registering(self.store) as add:
+                for index, (reference, given) in enumerate(wanted):
+                    if index in failed:
+                        done.append((failed[index].reference, failed[index].error))
+                        continue
+                    prober = self._prober(given.trust_code)
                     try:
-                        for expert in self._resolve(prober, reference, options):
-                            done.append((reference, add(expert, prober)))
+                        with self._remembering(reference, given, found=False):
+                            options = downloads.wait_for(index)
+                            found = self._resolve(prober, reference, options)
+                        with self._remembering(reference, given, found=True):
+                            done += [(reference, add(expert, prober)) for expert in found]
                         registered += 1
                     except ExpertiseError as error:
                         done.append((reference, error))
+                    self.progress("registered", index + 1, len(wanted))
         except KeyboardInterrupt as interrupt:
             of_all = f"{registered} of {count(len(wanted), 'source')} registered"
             raise KeyboardInterrupt(of_all) from interrupt
         return done
+
+    def _expand(
+        self, given: Iterable[tuple[str, SourceOptions]]
+    ) -> tuple[list[tuple[str, SourceOptions]], dict[int, _Failed]]:
+        """Return the sources with those that patterns mean, and by their place those that mean nothing."""
+        wanted: list[tuple[str, SourceOptions]] = []
+        failed: dict[int, _Failed] = {}
+        for reference, options in given:
+            try:
+                found = models.matching(reference)
+                if options.name and len(found) > 1:
+                    raise InvalidInputError(
+                        f"{setting('name')} is that of one expert, and {count(len(found), 'source')} match"
+                    )
+                wanted += [(one, options) for one in found]
+            except ExpertiseError as error:
+                failed[len(wanted)] = _Failed(reference, error)
+                wanted.append(("", options))
+        return wanted, failed
+
+    def matching(self, reference: str) -> list[str]:
+        """Return the sources that one with wildcards means, ``dir:checkpoints/*`` or ``timm:resnet18*``.
+
+        Raises:
+            NotFoundError: when nothing matches.
+        """
+        return models.matching(reference)
+
+    def _remembering(
+        self, reference: str, options: SourceOptions, *, found: bool
+    ) -> AbstractContextManager[None]:
+        """Remember why a known model cannot be had, unless that may be due to what was asked of it."""
+        name = Expert.named(reference).id
+        if options.has_settings or options.trust_code or self.store.known_expert(name) is None:
+            return nullcontext()
+        return registry.remembering(self.store, reference, revision=options.revision, found=found)
 
     def _resolve(self, prober: Any, reference: str, options: SourceOptions) -> list[Expert]:
         """Return the experts of a reference; a name that was chosen for them is not that of others."""
@@ -440,6 +505,42 @@ class Workspace:
             self.progress("models found", len(found), search.limit)
         return found
 
+    def register_known(
+        self, *, limit: int | None = None, max_download: int | None = None
+    ) -> list[tuple[str, Expert | ExpertiseError]]:
+        """Download, run and register the known models of the registry that anybody can download.
+
+        Args:
+            limit: most models, those found first come first; by default all.
+            max_download: as `register_many`.
+
+        Returns:
+            As `register_many`.
+        """
+        unavailable = self.store.unavailable()
+        found = (registry.as_remembered(m, unavailable) for m in self.store.experts(where=_METADATA))
+        free = [m for m in found if retrieval.is_known_model(m) and retrieval.is_free(m)][:limit]
+        wanted = [(m.name, models.SourceOptions(modality=m.modality, revision=m.revision)) for m in free]
+        return self.register_many(wanted, max_download=max_download)
+
+    def sync(self, names: Sequence[str] = ()) -> list[Synced]:
+        """Ask the Hub what became of experts and known models, and keep that; experts stay as they are.
+
+        Args:
+            names: of experts, or of known models; by default all of the registry that are from the Hub.
+
+        Returns:
+            What the Hub says of each.
+
+        Raises:
+            NotFoundError, InvalidInputError: for a name that is not there, or not from the Hub.
+            OfflineError: when the Hub cannot be reached; nothing is changed then.
+        """
+        self._tidy(False)
+        return registry.sync_with_hub(
+            self.store, names, catalogue=self.catalogue if names else None, progress=self.progress
+        )
+
     def known_models(
         self,
         *,
@@ -488,12 +589,13 @@ class Workspace:
 
     def _known(self, found: Sequence[Expert]) -> list[KnownModel]:
         """Return models with the results on them, and the experts that were registered from them."""
+        unavailable = self.store.unavailable()
         here: dict[tuple[str, str], list[Expert]] = {}
         for expert in self.store.experts(where={"locator": {m.name.partition(":")[2] for m in found}}):
             here.setdefault((f"{expert.source}:{expert.locator}", expert.modality), []).append(expert)
         return [
             KnownModel(
-                model=model,
+                model=registry.as_remembered(model, unavailable),
                 results=tuple(self.catalogue.results_of(model) if self.catalogue else ()),
                 experts=tuple(here.get((model.name, model.modality), ())),
             )

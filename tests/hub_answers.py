@@ -69,9 +69,12 @@ def tree_entry(blob: Blob) -> dict[str, Any]:
 
 
 def card_data(card: str) -> dict[str, Any]:
-    """The YAML front matter of a card."""
+    """The YAML front matter of a card; broken ones state nothing."""
     matched = re.match(r"---\r?\n(.*?)\r?\n---", card, flags=re.DOTALL)
-    data = yaml.safe_load(matched[1]) if matched else None
+    try:
+        data = yaml.safe_load(matched[1]) if matched else None
+    except yaml.YAMLError:
+        return {}
     return data if isinstance(data, dict) else {}
 
 

@@ -155,6 +155,9 @@ class RecordRunner:
         """No query of the replay downloads a model."""
         raise NotImplementedError(model.name)
 
+    def prefetch(self, wanted: Sequence[Expert]) -> None:
+        """No query of the replay downloads a model."""
+
     def evict(self, expert: Expert) -> int:
         """Delete nothing."""
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
 from collections.abc import Iterator
@@ -13,12 +14,22 @@ import yaml
 import expertise_graph as xg
 from expertise_graph import views
 from expertise_graph.cli.app import FORM, CommandContext, app, pass_context
-from expertise_graph.cli.output import Bars, emit, emit_ids, emit_json, listing_options, shown
-from expertise_graph.cli.parameters import COUNT, isolation_options, trust_option
+from expertise_graph.cli.output import Bars, emit, emit_ids, emit_json, listing_options, shown, table
+from expertise_graph.cli.parameters import COUNT, isolation_options, max_download_option, trust_option
 from expertise_graph.core import InvalidInputError, count, listed, printable
 
 if TYPE_CHECKING:
-    from expertise_graph import HubSearch, InputSpec, Removed, SourceOptions
+    from expertise_graph import (
+        Expert,
+        ExpertiseError,
+        HubSearch,
+        InputSpec,
+        Removed,
+        SourceOptions,
+        Workspace,
+    )
+
+    Outcomes = list[tuple[str, Expert | ExpertiseError]]
 
 
 @app.command()
@@ -117,6 +128,7 @@ def _source_options(command: Any) -> Any:
     is_flag=True,
     help="Keep what the Hub says about them and download nothing; query --fetch downloads the best.",
 )
+@max_download_option
 @_source_options
 @isolation_options
 @listing_options
@@ -127,14 +139,16 @@ def register(
     """Register experts.
 
     SOURCE is dir:PATH, hf:ORG/NAME, timm:ARCH.TAG, factory:MODULE:CALLABLE, adapter:PATH (a LoRA adapter)
-    or zoo:NAME. Each expert is run on the probe set of its modality and compared with the others. Sources
-    that fail do not keep the others out; the exit code is then 1.
+    or zoo:NAME. dir: and timm: take the wildcards of a shell, in quotes: 'dir:checkpoints/*',
+    'timm:resnet18*'. Models of the Hub are downloaded four at a time. Each expert is run on the probe set
+    of its modality and compared with the others. Sources that fail do not keep the others out; the exit
+    code is then 1.
 
     \b
     Example:
       expertise-graph register zoo:latin-letters zoo:emoji --tag vision
     """
-    search = _hub_search(given)
+    search, most = _hub_search(given), given.pop("max_download")
     wanted = [(reference, _options(given)) for reference in references]
     if from_file is not None:
         wanted += list(_read_sources(from_file, given))
@@ -149,18 +163,43 @@ def register(
                 emit([views.expert_json(e) for e in found], style, columns=_FOUND)
                 return
             wanted += [(expert.name, _options(given)) for expert in found]
-        outcomes = workspace.register_many(wanted)
-        rows = [
-            views.registered_json(reference, outcome, FORM, called=workspace.experts_called)
-            for reference, outcome in outcomes
-        ]
+        _tell_matches(workspace, wanted)
+        outcomes = workspace.register_many(wanted, max_download=most)
+        rows = registered_rows(workspace, outcomes)
+    report_registered(rows, style)
+
+
+def _tell_matches(workspace: Workspace, wanted: list[tuple[str, SourceOptions]]) -> None:
+    """Say how many sources each pattern means; that one means none is told with the other errors."""
+    for reference, _ in wanted:
+        with contextlib.suppress(xg.ExpertiseError):
+            found = workspace.matching(reference)
+            if found != [reference]:
+                click.echo(printable(f"{reference}: {count(len(found), 'match')}"), err=True)
+
+
+def registered_rows(workspace: Workspace, outcomes: Outcomes) -> list[views.Json]:
+    """Return what became of each source."""
+    return [views.registered_json(s, found, FORM, called=workspace.experts_called) for s, found in outcomes]
+
+
+def report_registered(rows: list[views.Json], style: str | None) -> None:
+    """Print what was registered, then what was not and why; the exit code is 1 where something was not."""
+    failed = [row for row in rows if row["error"]]
     for row in rows:
-        if row["error"]:
-            click.echo(printable(f"{row['source']}: {row['error']}"), err=True)
-        if row["note"]:
-            click.echo(printable(f"{row['source']}: {row['note']}"), err=True)
-    emit(rows, style, columns=("source", "expert", "modality", "params", "license", "error"))
-    if any(row["error"] for row in rows):
+        for said in (row["error"], row["note"]):
+            if said:
+                click.echo(printable(f"{row['source']}: {said}"), err=True)
+    if style is None:
+        there = [row for row in rows if not row["error"]]
+        if there:
+            emit(there, None, columns=("source", "expert", "modality", "params", "license"))
+        if failed:
+            title = f"{len(failed):,} of {count(len(rows), 'source')} not registered"
+            table(failed, ("source", "failure", "error"), title)
+    else:
+        emit(rows, style, columns=())
+    if failed:
         sys.exit(1)
 
 

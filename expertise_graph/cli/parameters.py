@@ -366,6 +366,12 @@ def isolation_options(command: F) -> F:
     return command
 
 
+max_download_option = click.option(
+    "--max-download",
+    type=SIZE,
+    help="Size of all downloads together, in the order of the sources, e.g. 2GB.  [default: no limit]",
+)
+
 # Options in a YAML file
 
 # Of a value that cannot be one, as much is quoted.

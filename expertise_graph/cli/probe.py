@@ -7,15 +7,46 @@ from typing import Any
 import click
 
 from expertise_graph import views
-from expertise_graph.cli.app import FORM, CommandContext, app, in_options, pass_context
+from expertise_graph.cli.app import FORM, CommandContext, ListingGroup, app, in_options, pass_context
+from expertise_graph.cli.experts import registered_rows, report_registered
 from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, report_data, shown
-from expertise_graph.cli.parameters import SEED, isolation_options
+from expertise_graph.cli.parameters import SEED, isolation_options, max_download_option
 from expertise_graph.core import printable
 
 
-@app.group()
-def probe() -> None:
-    """Probe sets: unlabelled inputs that all experts are run on."""
+@app.group(cls=ListingGroup)
+@click.option(
+    "--missing",
+    is_flag=True,
+    help="Download, run and register the known models of the registry (see register --metadata-only).",
+)
+@click.option("--limit", type=click.IntRange(1), help="With --missing: most models, those found first first.")
+@max_download_option
+@isolation_options
+@listing_options
+@click.pass_context
+def probe(ctx: click.Context, /, missing: bool, style: str | None, **given: Any) -> None:
+    """Probe sets: unlabelled inputs that all experts are run on.
+
+    Without a command the probe sets are listed. --missing runs what is known by its description only.
+
+    \b
+    Example:
+      expertise-graph probe --missing --limit 20
+    """
+    if ctx.invoked_subcommand is not None:
+        return
+    if not missing:
+        if any(value is not None for value in given.values()):
+            raise click.UsageError("--limit and --max-download need --missing")
+        _list_probe_sets(ctx.obj, style)
+        return
+    with Bars() as bars, ctx.obj.workspace(bars) as workspace:
+        rows = registered_rows(workspace, workspace.register_known(**given))
+    if not rows and style is None:
+        click.echo("no known model of this registry can be downloaded and is not registered", err=True)
+    else:
+        report_registered(rows, style)
 
 
 @probe.command("ls")
@@ -30,6 +61,10 @@ def probe_ls(context: CommandContext, style: str | None) -> None:
     Example:
       expertise-graph probe ls
     """
+    _list_probe_sets(context, style)
+
+
+def _list_probe_sets(context: CommandContext, style: str | None) -> None:
     with context.workspace() as workspace:
         rows = [views.probe_set_json(p) for p in workspace.probe_sets()]
     emit(rows, style, columns=("name", "version", "modality", "n", "current", "experts", "license"))

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
         DatasetError,
         ExpertiseError,
         FailedError,
+        GatedError,
         InvalidInputError,
         MissingExtraError,
         NewerSchemaError,
@@ -16,12 +17,14 @@ if TYPE_CHECKING:
         OfflineError,
         SourceError,
         StoreError,
+        TemporaryError,
         UntrustedError,
         did_you_mean,
         disk_errors,
         expert_errors,
         first_line,
         is_out_of_memory,
+        nearest,
         reason_of,
     )
     from expertise_graph.core.files import (

@@ -9,7 +9,9 @@ says what was given, what is possible and what to do::
     │   └── DatasetError        a dataset that cannot be read or is too small to learn from
     ├── UntrustedError          code or a pickle-bearing format met without the explicit opt-in
     ├── SourceError             an expert that cannot be resolved or loaded
-    │   ├── OfflineError        needs the network, and there is none
+    │   ├── TemporaryError      may go well another time: memory, room on the disk, an error of the Hub
+    │   │   └── OfflineError    needs the network, and there is none
+    │   ├── GatedError          a repository that wants its users to ask for access
     │   └── FailedError         an expert that raised something when it was run or trained
     ├── MissingExtraError       an optional dependency is not installed
     └── StoreError              registry.db cannot be opened, read or written
@@ -65,7 +67,15 @@ class SourceError(ExpertiseError):
     """An expert cannot be resolved or loaded."""
 
 
-class OfflineError(SourceError):
+class TemporaryError(SourceError):
+    """An expert could not be had or run now, for a reason that may be gone another time."""
+
+
+class GatedError(SourceError):
+    """A repository wants its users to ask for access, and this account has none."""
+
+
+class OfflineError(TemporaryError):
     """The network is needed and cannot be reached."""
 
 
@@ -136,7 +146,7 @@ def expert_errors(name: str) -> Iterator[None]:
     `Exception`. What ends the process, errors of this package, of the registry and of the disk pass through.
 
     Raises:
-        SourceError: when its memory does not suffice, which may be otherwise another time.
+        TemporaryError: when its memory does not suffice.
         FailedError: for all else.
     """
     try:
@@ -147,7 +157,7 @@ def expert_errors(name: str) -> Iterator[None]:
         of_the_disk = isinstance(error, OSError) and error.errno in _OF_THE_MACHINE
         if of_the_disk or type(error).__module__ == "sqlite3":
             raise
-        kind = SourceError if is_out_of_memory(error) else FailedError
+        kind = TemporaryError if is_out_of_memory(error) else FailedError
         raise kind(f"{name} failed: {reason_of(error)}") from error
 
 
@@ -172,3 +182,22 @@ def did_you_mean(given: str, possible: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(given, list(possible), n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def nearest(pattern: str, possible: Iterable[str]) -> str:
+    """Return which names are nearest to a pattern that none of them matches.
+
+    Example:
+        >>> nearest("resnt18*", ["resnet18.a1", "resnet18.a2", "vit"])
+        'the nearest are resnet18.a1, resnet18.a2'
+        >>> nearest("x*", [])
+        'there are none'
+    """
+    names = sorted(possible)
+    if not names:
+        return "there are none"
+    plain = re.sub(r"[*?\[\]]", "", pattern)
+    # A pattern is mostly the beginning of a name.
+    close = difflib.get_close_matches(plain, {n[: len(plain)] for n in names}, n=1, cutoff=0.5)
+    near = [n for n in names if close and n.startswith(close[0])][:3] or names[:3]
+    return f"{'the nearest are' if close else 'there are'} {', '.join(near)}"

@@ -13,6 +13,7 @@ _PLURALS = {
     "copy": "copies",
     "entry": "entries",
     "fine-tuned child": "fine-tuned children",
+    "match": "matches",
     "process": "processes",
 }
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any, Self
 
-from expertise_graph.core import FailedError, SourceError, byte_size, duration, setting
+from expertise_graph.core import FailedError, SourceError, TemporaryError, byte_size, duration, setting
 from expertise_graph.features.worker import receive
 
 # Of the memory that is free when the process starts: the rest is for this one, and for what others start.
@@ -167,10 +167,10 @@ class Watch(threading.Thread):
         if self.broken == "memory":
             most = byte_size(self.worker.memory)
             other = f"{setting('memory_limit')} sets another limit"
-            return SourceError(f"{name} failed: needed more than {most} of memory; {other}")
+            return TemporaryError(f"{name} failed: needed more than {most} of memory; {other}")
         code = _code(self.worker.process)
         if not self.worker.started:
-            return SourceError(
+            return TemporaryError(
                 f"the process that experts from outside are run in did not start (it ended with {code}): "
                 f"{setting('isolate', False)} runs them without one"
             )
@@ -178,7 +178,7 @@ class Watch(threading.Thread):
             other = f"{setting('time_limit')} sets another limit"
             return FailedError(f"{name} failed: took longer than {duration(self.seconds)}; {other}")
         if code == _signal(signal.SIGKILL):
-            return SourceError(f"{name} failed: its process was killed, as systems short of memory do")
+            return TemporaryError(f"{name} failed: its process was killed, as systems short of memory do")
         return FailedError(f"{name} failed: its process ended with {code}")
 
 

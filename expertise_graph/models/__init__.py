@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from expertise_graph.models.checkpoint import verify_checkpoint
     from expertise_graph.models.classifier import Classifier, Head, read_head, write_model
     from expertise_graph.models.descriptions import ModelDescription, RunRecord
+    from expertise_graph.models.downloads import Downloads
     from expertise_graph.models.hub_client import cache_room, download_dataset, evict, is_cached, missing
     from expertise_graph.models.hub_search import HubSearch, search_hub
     from expertise_graph.models.hub_sharing import HubRepository, RemoteState, hub_token
+    from expertise_graph.models.hub_state import HubState, ask_hub
     from expertise_graph.models.layout import existing_folder
     from expertise_graph.models.learnt_items import (
         LearntItems,
@@ -31,7 +33,17 @@ if TYPE_CHECKING:
         read_learnt_items,
         write_learnt_items,
     )
-    from expertise_graph.models.loading import ZOO, fetch, load, resolve, resolve_all, verify, weight_files
+    from expertise_graph.models.loading import (
+        ZOO,
+        fetch,
+        is_pattern,
+        load,
+        matching,
+        resolve,
+        resolve_all,
+        verify,
+        weight_files,
+    )
     from expertise_graph.models.networks import new_network
     from expertise_graph.models.pooled import PIXELS, SIZES, image_batch
     from expertise_graph.models.raw_input import RAW, RawInput, raw_backbone, raw_expert, read_raw

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from expertise_graph.core import Expert, ExpertiseError, SourceError, sha256_of_texts, write_json
-from expertise_graph.models.base import ALIASES, BASES, RELATION, Backbone, SourceOptions, sources
+from expertise_graph.models.base import ALIASES, BASES, RELATION, Backbone, Pin, SourceOptions, sources
 from expertise_graph.models.card import read_card
 from expertise_graph.models.layout import PARENT, existing_folder
 from expertise_graph.models.lora import merge_lora
@@ -82,7 +82,7 @@ class AdapterSource:
             NotFoundError: when there is no such folder.
             SourceError: when a part is missing or not what it claims to be.
         """
-        return _describe(existing_folder(locator), options)
+        return describe_adapter(existing_folder(locator), options)
 
     def load(self, expert: Expert, *, trust_code: bool = False) -> Backbone:
         """Return the parent's backbone with the adapter folded into its weights.
@@ -90,7 +90,7 @@ class AdapterSource:
         Raises:
             SourceError: when the parent is gone or another one, or the adapter does not fit it.
         """
-        return _load(existing_folder(expert.locator), expert, trust_code=trust_code)
+        return load_adapter(existing_folder(expert.locator), expert, trust_code=trust_code)
 
 
 source = AdapterSource()
@@ -101,19 +101,32 @@ def is_adapter(root: Path) -> bool:
     return (root / PARENT).is_file() or ((root / CONFIG).is_file() and not (root / "config.json").is_file())
 
 
-def _describe(root: Path, options: SourceOptions) -> Expert:
-    parent, card = _parent(root), read_card(root / "README.md")
+def describe_adapter(
+    root: Path, options: SourceOptions, pin: Pin | None = None, *, base: str | None = None
+) -> Expert:
+    """Return the expert that the adapter in a folder makes of its parent.
+
+    Args:
+        root: the folder.
+        options: what the user declared.
+        pin: where it is found again, for one from the Hub; by default in the folder.
+        base: id of the expert that its parent was when it was registered; by default that of now.
+
+    Raises:
+        SourceError: when a part is missing, or the parent cannot be had.
+    """
+    parent, card = _parent(root, from_hub=pin is not None, pinned=base), read_card(root / "README.md")
     added = inspect(root / WEIGHTS)
     # Of an adapter that was trained here the settings follow from the matrices; others may scale them.
     settings = [] if (root / PARENT).is_file() else [sha256_of([root / CONFIG]), parent.preprocessing_sha]
     sha = sha256_of_texts([parent.weights_sha, sha256_of([root / WEIGHTS]), *settings])
     return dataclasses.replace(
         parent,
-        id=f"adapter:{sha}",
+        id=(pin.id if pin else None) or f"adapter:{sha}",
         name=options.name or root.name,
-        source="adapter",
-        locator=str(root),
-        revision=None,
+        source=pin.source if pin else "adapter",
+        locator=pin.locator if pin else str(root),
+        revision=pin.revision if pin else None,
         params=parent.params + added,
         bytes=(root / WEIGHTS).stat().st_size,
         weights_sha=sha,
@@ -128,10 +141,19 @@ def _describe(root: Path, options: SourceOptions) -> Expert:
     )
 
 
-def _load(root: Path, expert: Expert, *, trust_code: bool) -> Backbone:
-    if _describe(root, SourceOptions()).weights_sha != expert.weights_sha:
+def load_adapter(root: Path, expert: Expert, *, trust_code: bool = False) -> Backbone:
+    """Return the backbone of the parent with the adapter in a folder folded into its weights.
+
+    Raises:
+        SourceError: when the parent is gone or another one, or the adapter does not fit it.
+    """
+    pin = None
+    if expert.source != "adapter":
+        pin = Pin(source=expert.source, locator=expert.locator, revision=expert.revision, id=expert.id)
+    found = describe_adapter(root, SourceOptions(), pin, base=expert.base_model)
+    if found.weights_sha != expert.weights_sha:
         raise SourceError(f"the adapter in {root} changed since it was registered; register it again")
-    parent = _parent(root)
+    parent = _parent(root, from_hub=pin is not None, pinned=expert.base_model)
     try:
         backbone = sources[parent.source].load(parent, trust_code=trust_code)
     except SourceError as error:
@@ -187,20 +209,24 @@ def _exact(ranks: dict[str, int]) -> dict[str, int]:
     return {f"^{re.escape(name)}$": rank for name, rank in ranks.items()}
 
 
-def _parent(root: Path) -> Expert:
+def _parent(root: Path, *, from_hub: bool, pinned: str | None) -> Expert:
     for name in (WEIGHTS, CONFIG):
         if not (root / name).is_file():
             raise SourceError(f"{root} is an adapter and lacks {name}")
     if not (root / PARENT).is_file():
-        return _base_of(root)
+        return _base_of(root, from_hub=from_hub, pinned=pinned)
     try:
         return Expert.from_dict(read_object(root / PARENT))
     except TypeError as error:
         raise SourceError(f"{root / PARENT} does not describe an expert: {error}") from error
 
 
-def _base_of(root: Path) -> Expert:
-    """Return the expert that adapter_config.json of peft names: a folder, or a repository on the Hub."""
+def _base_of(root: Path, *, from_hub: bool, pinned: str | None) -> Expert:
+    """Return the expert that adapter_config.json of peft names: a folder, or a repository on the Hub.
+
+    One from the Hub names no folder of this machine. A base on the Hub stays at the commit that it had when
+    the adapter was registered.
+    """
     config = read_object(root / CONFIG)
     base = config.get("base_model_name_or_path")
     if not isinstance(base, str) or not base:
@@ -208,10 +234,17 @@ def _base_of(root: Path) -> Expert:
             f"{root} is an adapter, and its {CONFIG} names no base model: write the name or folder of the "
             "one it was trained on there, as base_model_name_or_path"
         )
-    folder = next((p for p in (root / base, Path(base).expanduser()) if p.is_dir()), None)
+    base = base.removeprefix("hf:") if from_hub else base
+    places = () if from_hub else (root / base, Path(base).expanduser())
+    folder = next((p for p in places if p.is_dir()), None)
+    revision = config.get("revision")
+    if pinned is not None and pinned.startswith(f"hf:{base}@"):
+        revision = pinned.removeprefix(f"hf:{base}@")
     try:
         if folder is not None:
             return sources["dir"].resolve(str(folder), SourceOptions())
-        return sources["hf"].resolve(base, SourceOptions(revision=config.get("revision")))
+        return sources["hf"].resolve(base, SourceOptions(revision=revision))
     except ExpertiseError as error:
-        raise SourceError(f"{root} is an adapter of {base}, which cannot be had: {error}") from error
+        # Without a network, or access, it is the base that is waited for: another time it may be there.
+        kind = type(error) if isinstance(error, SourceError) else SourceError
+        raise kind(f"{root} is an adapter of {base}, which cannot be had: {error}") from error

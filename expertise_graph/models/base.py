@@ -159,6 +159,28 @@ class Fetching(Protocol):
 
 
 @runtime_checkable
+class OnHub(Protocol):
+    """A source whose models are repositories of the Hub, so that several can be downloaded at a time."""
+
+    def repository(self, locator: str, options: SourceOptions) -> tuple[str, str | None]:
+        """Return the repository and the revision, None for main, that a locator names."""
+        ...
+
+
+@runtime_checkable
+class Matching(Protocol):
+    """A source whose locators may be patterns with the wildcards of a shell."""
+
+    def matching(self, pattern: str) -> list[str]:
+        """Return the locators that a pattern means, sorted.
+
+        Raises:
+            NotFoundError: for none, naming the nearest.
+        """
+        ...
+
+
+@runtime_checkable
 class OnDisk(Protocol):
     """A source that knows in which files the weights of an expert are."""
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from expertise_graph.core import Expert
-from expertise_graph.models.adapters import is_adapter
-from expertise_graph.models.base import Backbone, Pin, SourceOptions, sources
+from expertise_graph.models.adapters import describe_adapter, is_adapter, load_adapter
+from expertise_graph.models.base import Backbone, Pin, SourceOptions
 from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
-from expertise_graph.models.hub_client import cached_commit, fetch, fetch_commit, fetch_model, hub_errors
+from expertise_graph.models.hub_client import cached_commit, fetch, fetch_commit, hub_errors
 from expertise_graph.models.layout import read_layout
 from expertise_graph.models.weights import weight_paths
 
@@ -27,13 +27,15 @@ class HubSource:
             UntrustedError: the repository has no safetensors weights.
         """
         repo, revision = split_revision(locator, options.revision)
-        sha, root = fetch_model(repo, revision)
+        root = fetch(repo, revision)
         named = options if options.name else dataclasses.replace(options, name=repo.rsplit("/", 1)[-1])
-        if is_adapter(root):
-            return sources["adapter"].resolve(str(root), named)
-        return describe_checkpoint(
-            root, named, Pin(source="hf", locator=repo, revision=sha, id=f"hf:{repo}@{sha}")
-        )
+        pin = Pin(source="hf", locator=repo, revision=root.name, id=f"hf:{repo}@{root.name}")
+        describe = describe_adapter if is_adapter(root) else describe_checkpoint
+        return describe(root, named, pin)
+
+    def repository(self, locator: str, options: SourceOptions) -> tuple[str, str | None]:
+        """Return the repository and the revision."""
+        return split_revision(locator, options.revision)
 
     def fetch(self, locator: str, options: SourceOptions) -> Path | None:
         """Download the repository; what an adapter changes may have to be downloaded later."""
@@ -45,6 +47,8 @@ class HubSource:
         """Load the pinned commit, from the cache where it is there."""
         with hub_errors(f"hf:{expert.locator}"):
             root = fetch_commit(expert.locator, str(expert.revision))
+        if is_adapter(root):
+            return load_adapter(root, expert, trust_code=trust_code)
         return load_checkpoint(root, expert)
 
     def weight_files(self, expert: Expert) -> Sequence[Path]:

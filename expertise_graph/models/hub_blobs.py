@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import lru_cache
 from pathlib import Path
 
-from expertise_graph.core import SourceError
+from expertise_graph.core import TemporaryError
 from expertise_graph.models.weights import sha256_of
 
 _SHA256, _GIT = re.compile(r"[0-9a-f]{64}"), re.compile(r"[0-9a-f]{40}")
@@ -19,11 +20,11 @@ def check_blobs(root: Path, repo: str) -> None:
     the hash of git for others. Without links, as on some systems, nothing can be told.
 
     Raises:
-        SourceError: naming the file to delete.
+        TemporaryError: naming the file to delete.
     """
     for path in sorted(root.rglob("*")):
         if path.is_symlink() and path.is_file() and not _is_whole(path):
-            raise SourceError(
+            raise TemporaryError(
                 f"{path.relative_to(root)} of hf:{repo} is not what the Hub has: {path.resolve()} is "
                 "damaged, delete it and do this again to download it anew"
             )
@@ -32,8 +33,15 @@ def check_blobs(root: Path, repo: str) -> None:
 def _is_whole(path: Path) -> bool:
     name = path.resolve().name
     if _SHA256.fullmatch(name):
-        return sha256_of([path]) == name
+        stat = path.stat()
+        return _sha256(path.resolve(), stat.st_size, stat.st_mtime_ns) == name
     if _GIT.fullmatch(name):
         data = path.read_bytes()
         return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == name
     return True
+
+
+@lru_cache(maxsize=1024)
+def _sha256(path: Path, size: int, changed: int) -> str:
+    """Return the hash of a file; it is asked for several times while a model is registered."""
+    return sha256_of([path])

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import fnmatch
 import re
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from huggingface_hub import HfApi, get_token, scan_cache_dir, snapshot_download, try_to_load_from_cache
+from huggingface_hub import (
+    HfApi,
+    ModelInfo,
+    get_token,
+    scan_cache_dir,
+    snapshot_download,
+    try_to_load_from_cache,
+)
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import (
     CacheNotFound,
@@ -21,13 +31,17 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import repo_folder_name
 
 from expertise_graph.core import (
     ExpertiseError,
+    GatedError,
     NotFoundError,
     OfflineError,
     SourceError,
+    TemporaryError,
     UntrustedError,
+    byte_size,
     first_line,
 )
 from expertise_graph.data import known_modalities
@@ -42,17 +56,29 @@ _UNAUTHORIZED, _FORBIDDEN = 401, 403
 _LOG_IN = "log in with: hf auth login, or set HF_TOKEN"
 # Of data sets besides the files of inputs, whose suffixes their modalities know.
 _TABLES = ("*.parquet", "*.csv", "*.tsv", "*.jsonl", "*.json", "*.arrow", "*.npz")
+# A download writes all the time; one that did not for an hour was killed.
+_ABANDONED_SECONDS = 3600
 
 
-def fetch_model(repo: str, revision: str | None) -> tuple[str, Path]:
+def fetch_model(
+    repo: str, revision: str | None, *, before: Callable[[int], None] | None = None
+) -> tuple[str, Path]:
     """Return the commit that `revision` names now, and a local folder with its allowed files.
+
+    Args:
+        repo: name of the repository.
+        revision: branch, tag or commit; None for main.
+        before: called with the bytes that are to be downloaded; what it raises keeps them from that.
 
     Raises:
         NotFoundError, OfflineError, SourceError, UntrustedError: see `HubSource.resolve`.
     """
     with hub_errors(f"hf:{repo}"):
-        files = _list_files(repo, revision)
+        info = _ask_for_files(repo, revision)
+        files = None if info is None else [s.rfilename for s in info.siblings or []]
         _require_safetensors(repo, files)
+        (before or _check_room)(0 if info is None else _missing_bytes(repo, info))
+        _remove_leftovers(repo)
         # Asked for by the name of a branch, the cache remembers where that was, for offline use.
         root = Path(
             snapshot_download(
@@ -109,15 +135,46 @@ def _data_patterns() -> list[str]:
     return [*_TABLES, *(f"*{suffix}" for suffix in suffixes), *(f"*{suffix.upper()}" for suffix in suffixes)]
 
 
-def _list_files(repo: str, revision: str | None) -> list[str] | None:
-    """Return the names of the files of a revision; None offline, where only the cache can tell."""
+def _ask_for_files(repo: str, revision: str | None) -> ModelInfo | None:
+    """Return the files of a revision with their sizes; None offline, where only the cache can tell."""
     try:
-        info = HfApi().model_info(repo, revision=revision)
+        return HfApi().model_info(repo, revision=revision, files_metadata=True)
     except HfHubHTTPError:  # the Hub did answer
         raise
     except (OfflineModeIsEnabled, TransportError):
         return None
-    return [s.rfilename for s in info.siblings or []]
+
+
+def _missing_bytes(repo: str, info: ModelInfo) -> int:
+    """Return the bytes of the allowed files of a revision that are not in the cache."""
+    sizes = {s.rfilename: s.size or 0 for s in info.siblings or [] if _is_allowed(s.rfilename)}
+    return sum(
+        size
+        for name, size in sizes.items()
+        if not isinstance(try_to_load_from_cache(repo, name, revision=info.sha), str)
+    )
+
+
+def _is_allowed(name: str) -> bool:
+    return any(fnmatch.fnmatch(name, pattern) for pattern in ALLOWED)
+
+
+def _check_room(size: int) -> None:
+    room = cache_room() if size else 0
+    if size > room:
+        raise TemporaryError(
+            f"its download takes {byte_size(size)}, and {byte_size(room)} are free where downloads are kept "
+            "(HF_HOME)"
+        )
+
+
+def _remove_leftovers(repo: str) -> None:
+    """Remove what downloads of a repository that were killed left: the client never takes them up again."""
+    blobs = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=repo, repo_type="model") / "blobs"
+    for path in blobs.glob("*.incomplete"):
+        with contextlib.suppress(OSError):  # another process may remove it, or end its download
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                path.unlink()
 
 
 def _require_safetensors(repo: str, files: list[str] | None) -> None:
@@ -132,12 +189,15 @@ def _require_safetensors(repo: str, files: list[str] | None) -> None:
 def fetch_commit(repo: str, sha: str) -> Path:
     """Return the folder of a commit; the network is not asked for what is cached whole."""
     cached = cached_commit(repo, sha)
-    if cached is not None and (cached / "config.json").exists() and any(cached.rglob("*.safetensors")):
+    if cached is not None and _is_model(cached):
         check_blobs(cached, repo)
         return cached
-    root = Path(snapshot_download(repo, revision=sha, allow_patterns=list(ALLOWED)))
-    check_blobs(root, repo)
-    return root
+    return fetch_model(repo, sha)[1]
+
+
+def _is_model(folder: Path) -> bool:
+    described = any((folder / name).exists() for name in ("config.json", "adapter_config.json"))
+    return described and any(folder.rglob("*.safetensors"))
 
 
 def cache_room() -> int:
@@ -188,7 +248,7 @@ _MISSING = f"no repository {{name}} on the Hub, or it is private: check the name
 
 # What the client raises, the special before the general, and what this package says instead.
 _LINES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type[ExpertiseError], str], ...] = (
-    (GatedRepoError, SourceError, f"{{name}} is gated: ask for access on its page, and {_LOG_IN}"),
+    (GatedRepoError, GatedError, f"{{name}} is gated: ask for access on its page, and {_LOG_IN}"),
     (RepositoryNotFoundError, MissingRepositoryError, _MISSING),
     (RevisionNotFoundError, NotFoundError, "{name} has no such revision; leave it out for the newest"),
     (HFValidationError, NotFoundError, "{name!r} is not a repository name; the form is ORG/NAME"),
@@ -209,8 +269,8 @@ _LINES: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type[Expertis
         "the Hub cannot be reached for {name} ({kind}; {cached}): {unchanged}go online and try again, or use "
         "a folder",
     ),
-    (ValueError, SourceError, "the Hub's answer for {name} cannot be used: {reason}"),
-    (OSError, SourceError, "the Hub's answer for {name} cannot be used: {reason}"),
+    (ValueError, TemporaryError, "the Hub's answer for {name} cannot be used: {reason}"),
+    (OSError, TemporaryError, "the Hub's answer for {name} cannot be used: {reason}"),
 )
 
 
@@ -264,13 +324,14 @@ def _refused(name: str, error: HfHubHTTPError, writing: bool) -> SourceError:
     status = error.response.status_code if error.response is not None else 0
     if status in _MOVED and writing:
         return MovedError(f"{name} has changed since")
+    kind = SourceError if writing else GatedError
     if status == _UNAUTHORIZED:
         known = "does not know the token of this account" if get_token() else "wants to know who you are"
-        return SourceError(f"the Hub {known}, for {name}: {_LOG_IN}")
+        return kind(f"the Hub {known}, for {name}: {_LOG_IN}")
     if status == _FORBIDDEN:
         what = "write to" if writing else "read"
-        return SourceError(f"the Hub does not let this account {what} {name}: use a token that may")
-    return SourceError(f"the Hub answered with an error for {name}: {first_line(error)}")
+        return kind(f"the Hub does not let this account {what} {name}: use a token that may")
+    return TemporaryError(f"the Hub answered with an error for {name}: {first_line(error)}")
 
 
 def _cached() -> str:

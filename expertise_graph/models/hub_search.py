@@ -28,7 +28,7 @@ _PIPELINES: Mapping[str, str] = {
 _BYTES: Mapping[str, int] = {"F64": 8, "I64": 8, "F16": 2, "BF16": 2, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 _USUAL_BYTES = 4
 # Asked for with each page, so that no repository is asked by itself.
-_FIELDS: Any = [
+FIELDS: Any = [
     *("baseModels", "cardData", "createdAt", "downloads", "gated", "library_name", "pipeline_tag"),
     *("safetensors", "sha", "tags"),
 ]
@@ -73,7 +73,7 @@ def search_hub(search: HubSearch) -> Iterator[Expert]:
             pipeline_tag=search.pipeline_tag,
             filter=f"license:{search.license}" if search.license else None,
             sort="downloads",
-            expand=_FIELDS,
+            expand=FIELDS,
         ):
             node = _node(info, search)
             if node is not None:
@@ -85,16 +85,22 @@ def search_hub(search: HubSearch) -> Iterator[Expert]:
 
 def _node(info: ModelInfo, search: HubSearch) -> Expert | None:
     """Return a model as a node; None where it is not wanted, or gives no features of a known kind."""
+    if search.pipeline_tag is not None and info.pipeline_tag != search.pipeline_tag:
+        return None
+    node = node_of(info)
+    if node is None or (search.max_params is not None and not 0 < node.params <= search.max_params):
+        return None
+    return node if search.license is None or search.license.lower() == node.license else None
+
+
+def node_of(info: ModelInfo) -> Expert | None:
+    """Return what the Hub says of a model, as a node; None where it gives no features of a known kind."""
     modality = _PIPELINES.get(info.pipeline_tag or "")
-    if modality is None or (search.pipeline_tag is not None and info.pipeline_tag != search.pipeline_tag):
+    if modality is None:
         return None
     counts = dict(info.safetensors.parameters) if info.safetensors else {}
     params = sum(counts.values())
-    if search.max_params is not None and not 0 < params <= search.max_params:
-        return None
     card = card_of(info.card_data) if info.card_data else CardData()
-    if search.license is not None and search.license.lower() != card.license:
-        return None
     meta = {
         "hub": True,
         "languages": list(card.languages),

@@ -20,6 +20,7 @@ from expertise_graph.models.base import (
     Backbone,
     Fetching,
     InputSpec,
+    Matching,
     OnDisk,
     Source,
     SourceOptions,
@@ -58,6 +59,29 @@ def resolve(reference: str, options: SourceOptions) -> Expert:
         )
     with expert_errors(reference):
         return sources[scheme].resolve(locator, options)
+
+
+def matching(reference: str) -> list[str]:
+    """Return the references that one with wildcards means; any other one alone.
+
+    Raises:
+        NotFoundError: when nothing matches.
+        MissingExtraError: when a library is needed to know what there is.
+    """
+    scheme, _, locator = reference.partition(":")
+    if scheme not in [*sources] or not is_pattern(locator):
+        return [reference]
+    source = sources[scheme]
+    return (
+        [f"{scheme}:{name}" for name in source.matching(locator)]
+        if isinstance(source, Matching)
+        else [reference]
+    )
+
+
+def is_pattern(locator: str) -> bool:
+    """Tell whether a locator has wildcards of a shell; a folder may be called so, too."""
+    return any(sign in locator for sign in "*?[") and not Path(locator).expanduser().exists()
 
 
 def _with_scheme(name: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
-from expertise_graph.core import Expert
+from expertise_graph.core import Expert, NotFoundError, count, nearest
 from expertise_graph.models.adapters import is_adapter
 from expertise_graph.models.base import Backbone, Pin, SourceOptions, sources
 from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
@@ -17,6 +18,23 @@ from expertise_graph.models.weights import weight_paths
 
 class LocalSource:
     """Transformers or sentence-transformers folders, and networks saved beside their description."""
+
+    def matching(self, pattern: str) -> list[str]:
+        """Return the folders with a model that a pattern means; folders of anything else are passed over.
+
+        Raises:
+            NotFoundError: for none.
+        """
+        whole = str(Path(pattern).expanduser())
+        folders = [path for path in glob.glob(whole, recursive=True) if Path(path).is_dir()]
+        found = sorted(path for path in folders if _holds_model(Path(path)))
+        if found:
+            return found
+        if folders:
+            raise NotFoundError(f"{count(len(folders), 'folder')} match {pattern!r}, and none holds a model")
+        above = Path(whole).parent
+        there = [path.name for path in above.iterdir() if path.is_dir()] if above.is_dir() else []
+        raise NotFoundError(f"no folder matches {pattern!r}; {nearest(Path(whole).name, there)}")
 
     def resolve(self, locator: str, options: SourceOptions) -> Expert:
         """Read the metadata of the folder at `locator`.
@@ -52,6 +70,12 @@ class LocalSource:
         if is_adapter(root):
             return ()
         return weight_paths(root if is_network_folder(root) else read_layout(root).model)
+
+
+def _holds_model(folder: Path) -> bool:
+    """Tell whether there is something in a folder that could be a model, be it one that is refused."""
+    named = any((folder / name).is_file() for name in ("config.json", "modules.json", "adapter_config.json"))
+    return named or any(folder.glob("*.safetensors"))
 
 
 source = LocalSource()

@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from expertise_graph.core import Expert, NotFoundError, SourceError, did_you_mean
+from expertise_graph.core import Expert, NotFoundError, SourceError, did_you_mean, nearest
 from expertise_graph.models.base import Backbone, InputSpec, Pin, SourceOptions
 from expertise_graph.models.card import read_card
-from expertise_graph.models.hub_client import cached_commit, fetch, fetch_commit, fetch_model, hub_errors
+from expertise_graph.models.hub_client import cached_commit, fetch, fetch_commit, hub_errors
 from expertise_graph.models.networks import describe_network, import_timm, load_network
 from expertise_graph.models.weights import WEIGHTS, read_object, weight_paths
 
 
 class TimmSource:
     """Models that timm publishes as ``timm/arch.tag``."""
+
+    def matching(self, pattern: str) -> list[str]:
+        """Return the names of the models with weights that a pattern means.
+
+        Raises:
+            MissingExtraError: when timm cannot be imported.
+            NotFoundError: for none.
+        """
+        names: list[str] = import_timm().list_models(pretrained=True)
+        found = sorted(fnmatch.filter(names, pattern))
+        if not found:
+            raise NotFoundError(f"timm has no model {pattern!r}; {nearest(pattern, names)}")
+        return found
 
     def resolve(self, locator: str, options: SourceOptions) -> Expert:
         """Pin the weights of a timm name and describe the model.
@@ -28,12 +42,16 @@ class TimmSource:
         timm = import_timm()
         if not timm.is_model(locator.split(".", 1)[0]):
             raise NotFoundError(f"timm has no model {locator!r}.{did_you_mean(locator, timm.list_models())}")
-        sha, root = fetch_model(f"timm/{locator}", options.revision)
+        root = fetch(f"timm/{locator}", options.revision)
         spec = {"timm": locator, "input": dataclasses.asdict(_input(read_object(root / "config.json")))}
         named = options if options.name else dataclasses.replace(options, name=locator)
-        pin = Pin(source="timm", locator=locator, revision=sha, id=f"timm:{locator}@{sha}")
+        pin = Pin(source="timm", locator=locator, revision=root.name, id=f"timm:{locator}@{root.name}")
         card = dataclasses.replace(read_card(root / "README.md"), base_models=(), relation=None)
         return describe_network(spec, root / WEIGHTS, named, pin=pin, card=card)
+
+    def repository(self, locator: str, options: SourceOptions) -> tuple[str, str | None]:
+        """Return the repository of timm and the revision."""
+        return f"timm/{locator}", options.revision
 
     def fetch(self, locator: str, options: SourceOptions) -> Path | None:
         """Download the weights."""

@@ -6,6 +6,7 @@ from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
     from expertise_graph.registry.ancestry import Lineage, Relative, lineage_of
+    from expertise_graph.registry.availability import as_remembered, remembering
     from expertise_graph.registry.catalogue import (
         MULTILINGUAL,
         Catalogue,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     )
     from expertise_graph.registry.families import families_of
     from expertise_graph.registry.graph import Graph, build_graph, ego, export, layout
+    from expertise_graph.registry.hub_sync import Synced, sync_with_hub
     from expertise_graph.registry.imports.history import import_history, same_result, setting_of_result
     from expertise_graph.registry.imports.options import (
         DistanceOptions,

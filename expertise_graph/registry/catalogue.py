@@ -110,6 +110,11 @@ class Catalogue:
             found.setdefault(edge.source, []).append(edge)
         return found
 
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """What `register` takes of each model."""
+        return frozenset(model.name for model in self.models)
+
     def results_of(self, model: Expert) -> list[Edge]:
         """Return the results of a model."""
         return self._by_model.get(model.id, [])

@@ -68,6 +68,7 @@ def registering(store: Store) -> Iterator[Callable[[Expert, Prober], Expert]]:
                 _forget_other_weights(store, expert)
                 store.put_expert(expert)
                 store.forget_failures(expert.id)
+                store.forget_unavailable([f"{expert.source}:{expert.locator}"])
                 _take_over_metadata(store, given, expert)
                 # The vector of one that was pulled is another's word for it until it is registered here.
                 if pulled or not store.has_embedding(expert.id, probe_set.id):

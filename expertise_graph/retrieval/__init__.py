@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from expertise_graph.retrieval.backtesting import backtest
     from expertise_graph.retrieval.evidence import Sample, draw_sample
     from expertise_graph.retrieval.explanation import Explanation, explain
-    from expertise_graph.retrieval.knowledge import Knowledge, is_known_model, is_loadable
+    from expertise_graph.retrieval.knowledge import Knowledge, is_free, is_known_model, is_loadable
     from expertise_graph.retrieval.query import Ask, Expected, RaceResults, answer_query, ask_within
     from expertise_graph.retrieval.results import AUTO, RACE, Measured, measured
     from expertise_graph.retrieval.task_similarity import task_vectors

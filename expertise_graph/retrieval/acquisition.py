@@ -22,6 +22,9 @@ LANDMARKS = 16
 # much. Larger values keep large experts out even where nothing else is like them.
 _SIZE_DISCOUNT = 0.1
 
+# Downloads at a time: one connection seldom fills a line.
+_DOWNLOADS = 4
+
 # The search stops where an expert that was not run is the best with less than this probability. Smaller
 # values spend runs that hardly ever change the answer, larger ones miss the best now and then.
 _LEAST_CHANCE = 0.02
@@ -87,6 +90,10 @@ def next_expert(search: ExpertSearch, posterior: Posterior) -> int | None:
     indices = [i for i in search.not_run() if search.affordable(i)]
     if not indices:
         return None
+    here = {search.pool.experts[i].id: i for i in indices}
+    queued = next((here[model] for model in search.queue if model in here), None)
+    if queued is not None:
+        return queued
     if search.evidence and chance_of_change(search, posterior) < _LEAST_CHANCE:
         search.stopped = "no expert that was not run is likely to be the best"
         return None
@@ -94,6 +101,23 @@ def next_expert(search: ExpertSearch, posterior: Posterior) -> int | None:
     if search.query.seconds is not None:
         gain = gain / np.array([max(search.cost(i), _LEAST_SECONDS) for i in range(len(gain))])
     return max(indices, key=lambda i: float(gain[i]))
+
+
+def downloads_together(search: ExpertSearch, posterior: Posterior, first: int) -> list[int]:
+    """Return the known models to download at a time: the first, and those of the next best improvement.
+
+    At most half of what may still be fetched, so that what the first ones show decides about the others.
+    """
+    left = search.query.fetch - len(search.fetched)
+    gain = expected_improvement(posterior, len(search.pool.experts))
+    models = [i for i in search.not_run() if i != first and not search.pool.experts[i].runnable]
+    chosen, room = [first], search.allowed_bytes - search.pool.experts[first].bytes
+    for index in sorted(models, key=lambda i: -float(gain[i])):
+        size = search.pool.experts[index].bytes
+        if len(chosen) < min(_DOWNLOADS, (left + 1) // 2) and size <= room and search.affordable(index):
+            chosen.append(index)
+            room -= size
+    return chosen
 
 
 def chance_of_change(search: ExpertSearch, posterior: Posterior) -> float:

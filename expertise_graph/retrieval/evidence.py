@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,7 @@ from expertise_graph.core import (
     InvalidInputError,
     Query,
     Score,
-    SourceError,
     Task,
-    byte_size,
     count,
     expert_errors,
     setting,
@@ -36,7 +34,7 @@ from expertise_graph.data import (
     stratified_sample,
 )
 from expertise_graph.features import Context
-from expertise_graph.registry import register
+from expertise_graph.registry import register, remembering
 from expertise_graph.retrieval.knowledge import is_known_model
 from expertise_graph.retrieval.reliability import RIDGE
 from expertise_graph.store import Store, features_key, response_key
@@ -188,6 +186,10 @@ class Runner(Protocol):
         That of an expert that is not here is estimated.
         """
 
+    def prefetch(self, wanted: Sequence[Expert]) -> None:
+        """Begin to download known models together; `fetch` waits for the one that it is asked for."""
+        ...
+
     def fetch(self, model: Expert) -> Expert:
         """Download a known model and register it; return the expert.
 
@@ -197,6 +199,20 @@ class Runner(Protocol):
 
     def evict(self, expert: Expert) -> int:
         """Delete the weights of a downloaded expert, and return the bytes that this freed."""
+
+
+class _Begun(NamedTuple):
+    """A download under way: its place among those begun together, whether it was there before, and when."""
+
+    downloads: models.Downloads
+    place: int
+    there: bool
+    started: float
+
+
+def _options(model: Expert) -> models.SourceOptions:
+    """Return what is asked of a known model: the commit that was measured."""
+    return models.SourceOptions(modality=model.modality, revision=model.revision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +228,7 @@ class ProbeRunner:
         estimated: ids of experts that are not here, whose latency was estimated by their size.
         unknown: ids of those that are not here and have no known size.
         downloaded: ids of experts that were not in the cache of the Hub before.
+        begun: downloads that are under way, by the id of the known model.
     """
 
     context: Context
@@ -222,6 +239,7 @@ class ProbeRunner:
     estimated: set[str] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
     downloaded: set[str] = field(default_factory=set)
+    begun: dict[str, _Begun] = field(default_factory=dict)
 
     @property
     def probe_set(self) -> str:
@@ -285,25 +303,39 @@ class ProbeRunner:
         return download + features.seconds_now(expert, sample.usual_inputs, self.timings, starting=starting)
 
     def fetch(self, model: Expert) -> Expert:
-        """Download a known model at the commit that was measured, and register it; return the expert."""
-        room = models.cache_room()
-        if model.bytes > room:
-            raise SourceError(
-                f"it takes {byte_size(model.bytes)}, and {byte_size(room)} are free where downloads are kept"
-            )
-        hub, _, repo = model.name.partition(":")
-        there = hub != "hf" or models.is_cached(repo, model.revision)
-        options = models.SourceOptions(modality=model.modality, revision=model.revision)
-        started = time.perf_counter()
+        """Download a known model at the commit that was measured, and register it; return the expert.
+
+        That it cannot be had is remembered, where that is for good.
+        """
+        store = self.context.store
+        with remembering(store, model.name, revision=model.revision):
+            found = self._fetch(model)
+        with remembering(store, model.name, revision=model.revision, found=True):
+            return register(store, self.context.prober, found)
+
+    def prefetch(self, wanted: Sequence[Expert]) -> None:
+        """Begin to download known models together; `fetch` waits for the one that it is asked for."""
+        downloads = models.Downloads([(m.name, _options(m)) for m in wanted], progress=self.context.progress)
+        for place, model in enumerate(wanted):
+            hub, _, repo = model.name.partition(":")
+            there = hub != "hf" or models.is_cached(repo, model.revision)
+            self.begun[model.id] = _Begun(downloads, place, there, time.perf_counter())
+        downloads.begin()
+
+    def _fetch(self, model: Expert) -> Expert:
+        if model.id not in self.begun:
+            self.prefetch([model])
+        begun = self.begun.pop(model.id)
         self.context.progress(f"fetching {model.name}", 0, model.bytes)
-        found, *_ = self.context.prober.resolve(model.name, options)
-        seconds = time.perf_counter() - started
+        found, *_ = self.context.prober.resolve(model.name, begun.downloads.wait_for(begun.place))
         self.context.progress(f"fetching {model.name}", model.bytes, model.bytes)
-        if found.bytes > 0:
+        # Of several at a time the first is timed; the others were waited for with it.
+        if found.bytes > 0 and begun.place == 0:
+            seconds = time.perf_counter() - begun.started
             self.context.store.set_state(_RATE, repr(found.bytes / max(seconds, 1e-3)))
-        if not there:
+        if not begun.there:
             self.downloaded.add(found.id)
-        return register(self.context.store, self.context.prober, found)
+        return found
 
     def evict(self, expert: Expert) -> int:
         """Delete the weights of an expert that this query downloaded; features and scores stay."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.core import METADATA, Edge, Expert, Task
-from expertise_graph.registry import Catalogue
+from expertise_graph.registry import Catalogue, as_remembered
 from expertise_graph.store import Store
 
 # How many deviations better an expert of ten times the parameters is expected to be. Of 51 networks of images
@@ -38,7 +38,9 @@ class Knowledge:
         self, store: Store, catalogue: Catalogue | None, modality: str, *, here: bool = False
     ) -> None:
         self.store, self.modality, self.here, self._catalogue = store, modality, here, catalogue
-        self._models = [m for m in catalogue.models if m.modality == modality] if catalogue else []
+        self._unavailable = store.unavailable()
+        models = [m for m in catalogue.models if m.modality == modality] if catalogue else []
+        self._models = [as_remembered(m, self._unavailable) for m in models] if self._unavailable else models
         if here and not self._here:
             self._models, catalogue = [], None
         self._tasks = list(catalogue.tasks) if catalogue else []
@@ -51,7 +53,8 @@ class Knowledge:
     @cached_property
     def registered(self) -> list[Expert]:
         """The experts of the modality that are in the registry."""
-        return self.store.experts(self.modality)
+        found = self.store.experts(self.modality)
+        return [as_remembered(e, self._unavailable) for e in found] if self._unavailable else found
 
     @cached_property
     def _here(self) -> dict[str, list[Expert]]:
@@ -70,12 +73,19 @@ class Knowledge:
         """The experts of the modality: those of the registry, then the known models that could be there."""
         if self.here:
             return self.registered
-        return [*self.registered, *(m for m in self._models if m.id not in self._here and is_loadable(m))]
+        here = [e for e in self.registered if not is_known_model(e) or is_loadable(e)]
+        return [*here, *(m for m in self._models if m.id not in self._here and is_loadable(m))]
+
+    @cached_property
+    def unavailable(self) -> int:
+        """How many known models are no candidates because they could not be had before."""
+        known = [*self._models, *(e for e in self.registered if is_known_model(e))]
+        return sum("unavailable" in model.meta for model in known)
 
     def nodes(self, ids: Iterable[str]) -> list[Expert]:
         """Return the experts with these ids, of any modality; those of the registry first."""
         wanted = set(ids)
-        found = self.store.experts(where={"id": wanted})
+        found = [as_remembered(e, self._unavailable) for e in self.store.experts(where={"id": wanted})]
         return [*found, *(m for m in self._models if m.id in wanted and m.id not in self._here)]
 
     def tasks(self) -> list[Task]:
@@ -155,10 +165,12 @@ def is_loadable(model: Expert) -> bool:
     """Tell whether a known model can be registered.
 
     It must be published on the Hub or by timm, without code of its own, and not be known to have no weights
-    in safetensors. A catalogue from elsewhere could else name a file of this machine, or code.
+    in safetensors, or to be gone or broken. A catalogue from elsewhere could else name a file of this
+    machine, or code.
     """
     meta, from_hub = model.meta, model.name.startswith(("hf:", "timm:"))
-    return from_hub and not meta.get("remote_code") and meta.get("safetensors") is not False
+    fit = meta.get("safetensors") is not False and not meta.get("unavailable")
+    return from_hub and fit and not meta.get("remote_code")
 
 
 def is_known_model(expert: Expert) -> bool:

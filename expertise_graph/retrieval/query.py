@@ -28,7 +28,7 @@ from expertise_graph.core import (
 from expertise_graph.data import Columns, Inputs, LabelledData
 from expertise_graph.features import SKETCH_SEED, Context
 from expertise_graph.registry import Catalogue, families_of, kind_of
-from expertise_graph.retrieval.acquisition import next_expert, run_landmarks
+from expertise_graph.retrieval.acquisition import downloads_together, next_expert, run_landmarks
 from expertise_graph.retrieval.answers import remember
 from expertise_graph.retrieval.baseline import raw_baseline
 from expertise_graph.retrieval.candidates import draw, eligible, embedded, read_pool, recall
@@ -259,7 +259,7 @@ def explore(search: ExpertSearch) -> Posterior:
         run_landmarks(search)
         posterior = infer(search)
         while (index := next_expert(search, posterior)) is not None:
-            _run(search, index)
+            _run(search, index, posterior)
             posterior = infer(search)
     except KeyboardInterrupt:
         if not search.evidence:
@@ -270,12 +270,16 @@ def explore(search: ExpertSearch) -> Posterior:
     return posterior
 
 
-def _run(search: ExpertSearch, index: int) -> None:
+def _run(search: ExpertSearch, index: int, posterior: Posterior) -> None:
     """Run one expert; a known model is downloaded for it, and its weights go again where that is asked."""
     expert = search.pool.experts[index]
     if expert.runnable:
         search.run(index)
         return
+    if expert.id not in search.queue:
+        together = [search.pool.experts[i] for i in downloads_together(search, posterior, index)]
+        search.queue = [model.id for model in together]
+        search.runner.prefetch(together)
     fetched = search.fetch(expert)
     if fetched is None:
         return

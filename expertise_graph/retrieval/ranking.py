@@ -227,6 +227,11 @@ def _notes(search: ExpertSearch, posterior: Posterior, baseline: Baseline) -> tu
         notes.append("interrupted: the ranking is based on the experts run until then")
     if search.stopped and search.not_run():
         notes.append(f"stopped before the budget was used up: {search.stopped}")
+    if search.query.fetch and search.known.unavailable:
+        left = count(search.known.unavailable, "known model")
+        notes.append(
+            f"{left} left out: not to be had or run before (expertise-graph sync asks the Hub again)"
+        )
     notes.append(_meaning(search, posterior))
     probe = max((scores[RIDGE] for scores in search.evidence.values()), default=None)
     if probe is not None and probe <= baseline.predicted and search.sample.supported:

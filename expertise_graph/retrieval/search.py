@@ -22,6 +22,7 @@ from expertise_graph.core import (
     OfflineError,
     Query,
     SourceError,
+    TemporaryError,
     UntrustedError,
 )
 from expertise_graph.retrieval.evidence import Evidence, Runner, Sample
@@ -35,7 +36,7 @@ Array = NDArray[np.float64]
 # Errors of one expert. Those that a flag, the network or an installation takes away do not bar it from the
 # answer.
 _OF_EXPERTS = (SourceError, UntrustedError, NotFoundError, MissingExtraError, InvalidInputError)
-_LATER = (MissingExtraError, OfflineError)
+_LATER = (MissingExtraError, TemporaryError)
 _TAKEN_AWAY = (UntrustedError, MissingExtraError, OfflineError)
 
 
@@ -89,6 +90,7 @@ class ExpertSearch:
         fetched: bytes of each known model that was downloaded, by its id.
         asked_for: ids of the known models that were to be downloaded.
         from_fetch: ids of the experts that they became.
+        queue: ids of the known models whose downloads began together; they are run one after the other.
         unreachable: how many downloads in a row failed because the network was missing.
         stopped: why the search ended before the budget was used up.
     """
@@ -109,6 +111,7 @@ class ExpertSearch:
     fetched: dict[str, int] = field(default_factory=dict)
     asked_for: set[str] = field(default_factory=set)
     from_fetch: set[str] = field(default_factory=set)
+    queue: list[str] = field(default_factory=list)
     unreachable: int = 0
     stopped: str | None = None
     interrupted: bool = False
@@ -139,8 +142,14 @@ class ExpertSearch:
             return False
         if not is_known_model(model) or not is_free(model):
             return False
-        allowed = self.query.max_download - sum(self.fetched.values())
-        return 0 < model.bytes <= (allowed if left == 1 else allowed / 2)
+        if model.id in self.queue:
+            return True
+        return 0 < model.bytes <= (self.allowed_bytes if left == 1 else self.allowed_bytes / 2)
+
+    @property
+    def allowed_bytes(self) -> int:
+        """How much may still be downloaded."""
+        return self.query.max_download - sum(self.fetched.values())
 
     def fetch(self, model: Expert) -> Expert | None:
         """Download and register a known model, and return it as an expert; None where that failed."""

@@ -13,5 +13,6 @@ if TYPE_CHECKING:
     from expertise_graph.store.rows import now, tell
     from expertise_graph.store.runs import Split, Timing
     from expertise_graph.store.store import Store
+    from expertise_graph.store.unavailable import BROKEN, GATED, GONE, REFUSED, Unavailable
 
 __getattr__, __dir__, __all__ = door(__name__)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import version
 from typing import Any, TypeVar, get_args, get_type_hints
 
 import numpy as np
@@ -21,6 +22,12 @@ _JSON = _TUPLES | {"meta", "config", "result", "detail"}
 
 # What a damaged cell is read as where the row is to be removed.
 _EMPTY: dict[Any, Any] = {str: "", int: 0, float: 0.0, bool: False, tuple: (), dict: {}}
+
+
+@cache
+def software() -> str:
+    """Return the versions of what runs experts; nothing is imported for it."""
+    return " ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))
 
 
 def now() -> str:

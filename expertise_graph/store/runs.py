@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from expertise_graph.core import BoolArray, Expert, Run, item_keys
 from expertise_graph.store.base import AS_ADDED, StoreBase
-from expertise_graph.store.rows import now, readable, tell, to_row
+from expertise_graph.store.rows import now, readable, software, tell, to_row
 
 Split = tuple[str, int]
 """Task and seed: what is held out of a dataset depends on nothing else."""
@@ -168,7 +166,7 @@ class RunStore(StoreBase):
 
     def put_failure(self, expert: str, task: str, reason: str) -> None:
         """Keep, by their ids, that an expert cannot be run on a task, and why."""
-        row = {"task": task, "expert": expert, "reason": reason, "software": _software(), "created_at": now()}
+        row = {"task": task, "expert": expert, "reason": reason, "software": software(), "created_at": now()}
         with self._keeping() as kept:
             if kept and expert in self._there([expert]):
                 self._insert("failures", [row], "OR REPLACE")
@@ -180,7 +178,7 @@ class RunStore(StoreBase):
         """
         rows = self.db.execute(
             "SELECT expert, reason FROM failures WHERE task = ? AND software = ? ORDER BY expert",
-            [task, _software()],
+            [task, software()],
         )
         return dict(rows.fetchall())
 
@@ -212,9 +210,3 @@ class RunStore(StoreBase):
         """Return the audit log, oldest first."""
         rows = self.db.query("SELECT * FROM events ORDER BY id")
         return [dataclasses.asdict(event) for event in readable(Event, rows)]
-
-
-@functools.cache
-def _software() -> str:
-    """Return the versions of what runs experts; nothing is imported for it."""
-    return " ".join(f"{name} {version(name)}" for name in ("torch", "transformers"))

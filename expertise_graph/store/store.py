@@ -12,10 +12,11 @@ from expertise_graph.store.lineage import LineageStore
 from expertise_graph.store.nodes import NodeStore
 from expertise_graph.store.pending import PendingStore
 from expertise_graph.store.runs import RunStore
+from expertise_graph.store.unavailable import UnavailableStore
 from expertise_graph.store.vectors import VectorStore
 
 
-class Store(NodeStore, VectorStore, LineageStore, RunStore, PendingStore, ExchangeStore):
+class Store(NodeStore, VectorStore, LineageStore, RunStore, PendingStore, ExchangeStore, UnavailableStore):
     """Nodes, vectors, relations, runs and unfinished work of one workspace, each in a module of its own.
 
     It answers questions by SQL, and reads a whole table only for those that ask for all of it. Every
