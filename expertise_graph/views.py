@@ -208,6 +208,8 @@ def known_model_details_json(known: KnownModel) -> Json:
                 "metric": edge.metric,
                 "value": edge.weight,
                 "method": edge.version,
+                "kind": edge.meta.get("kind"),
+                "task_license": edge.meta.get("task_license"),
                 "source": edge.meta["origin"],
             }
             for edge in known.results

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from expertise_graph.models import HubSearch, SourceOptions
     from expertise_graph.registry import (
         Catalogue,
+        CatalogueUpdate,
         DistanceOptions,
         File,
         Graph,
@@ -602,23 +603,49 @@ class Workspace:
             for model in found
         ]
 
-    def update_catalogue(self, source: str) -> tuple[Catalogue | None, Catalogue]:
-        """Use another catalogue in this workspace; return the one before, and the new one.
+    def update_catalogue(
+        self, source: str | None = None, *, origin: str | None = None, revision: str | None = None
+    ) -> CatalogueUpdate:
+        """Use another catalogue in this workspace, or bring the one in use up to date from its origins.
 
         Args:
             source: folder, or ``hf:org/name[@revision]`` of a dataset repository.
+            origin: "hub" for what the Hub says of the models that are known, or "mteb" for results on them.
+            revision: of the repository of MTEB; by default main.
 
         Raises:
+            InvalidInputError: unless one of `source` and `origin` is given.
             NotFoundError, OfflineError: when it cannot be had.
             DatasetError: when it is damaged, or of a later format; nothing changes then.
         """
+        if (source is None) == (origin is None):
+            raise InvalidInputError("give either a catalogue, or one of its origins: hub, mteb")
         before = self.catalogue
+        if source is not None:
+            done = self._take_catalogue(source, before)
+        elif before is None or os.environ.get(registry.CATALOGUE_VARIABLE):
+            named = f": unset {registry.CATALOGUE_VARIABLE}, which names another" if before else ""
+            raise InvalidInputError(
+                f"no catalogue of this workspace is in use that could be brought up to date{named}"
+            )
+        else:
+            folder, made = registry.catalogue_folder(self.folder), {"progress": self.progress}
+            done = (
+                registry.update_from_hub(self.store, folder, before, **made)
+                if origin == "hub"
+                else registry.update_from_mteb(
+                    self.store, folder, before, revision=revision or "main", **made
+                )
+            )
+        self.__dict__.pop("catalogue", None)
+        return done
+
+    def _take_catalogue(self, source: str, before: Catalogue | None) -> CatalogueUpdate:
         repo, _, revision = source.removeprefix("hf:").partition("@")
         hub = source.startswith("hf:") and not Path(source).exists()
         folder = models.download_dataset(repo, revision or None) if hub else Path(source)
         after = registry.install_catalogue(folder, self.folder)
-        self.__dict__.pop("catalogue", None)
-        return before, after
+        return registry.CatalogueUpdate(before=before, after=after, origin=source, changes={})
 
     # Lineage
 

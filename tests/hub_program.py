@@ -22,7 +22,7 @@ print("\\n" + json.dumps([[d.code, d.out, d.err] for d in done]))
 Commands = Callable[..., list[tuple[int, str, str]]]
 
 
-def commands_in(workspace: Path, hub: HubServer, home: Path) -> Commands:
+def commands_in(workspace: Path, hub: HubServer, home: Path, *, seconds: float = 120) -> Commands:
     """Return what runs commands in a workspace, all in one process, and returns (code, out, err) of each."""
 
     def commands(*given: list[str], **more: str) -> list[tuple[int, str, str]]:
@@ -33,7 +33,7 @@ def commands_in(workspace: Path, hub: HubServer, home: Path) -> Commands:
             env=environment(home, variables) | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=seconds,
             check=False,
         )
         assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ import click
 
 from expertise_graph import views
 from expertise_graph.cli.app import CommandContext, app, pass_context
-from expertise_graph.cli.output import emit, emit_json, listing_options, shown
+from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, shown
 from expertise_graph.cli.parameters import COUNT
 from expertise_graph.core import count, printable
 
@@ -96,29 +96,50 @@ def catalogue_show(context: CommandContext, model: str, as_json: bool) -> None:
         rows = [{"field": k, "value": shown(k, v)} for k, v in content.items()]
         emit(rows, None, columns=("field", "value"))
         if results:
-            emit(results, None, columns=("task", "metric", "value", "source"), title="results elsewhere")
+            emit(
+                results,
+                None,
+                columns=("task", "kind", "metric", "value", "source"),
+                title="results elsewhere",
+            )
 
 
 @catalogue.command("update")
-@click.argument("source")
+@click.argument("source", required=False)
+@click.option(
+    "--from",
+    "origin",
+    type=click.Choice(["hub", "mteb"]),
+    help="Bring the catalogue in use up to date: hub for sizes, licences and access of its models, mteb for "
+    "results on them.",
+)
+@click.option("--revision", help="Commit, tag or branch of the results of MTEB.  [default: main]")
 @pass_context
-def catalogue_update(context: CommandContext, source: str) -> None:
-    """Use the catalogue at SOURCE in this workspace.
+def catalogue_update(
+    context: CommandContext, source: str | None, origin: str | None, revision: str | None
+) -> None:
+    """Use another catalogue in this workspace, or update the one in use.
 
     SOURCE is a folder, or hf:ORG/DATASET[@REVISION], with a catalogue.json and its tables. It is verified and
     copied to catalogue/ of the workspace; remove that folder to go back to the catalogue of the package.
+    --from asks the public origins instead, and notes the commit with each number.
 
     \b
     Example:
       expertise-graph catalogue update ./our-catalogue
     """
-    with context.workspace() as workspace:
-        before, after = workspace.update_catalogue(source)
-    old = "none" if before is None else before.version
-    click.echo(
-        printable(
-            f"catalogue {after.version} instead of {old}: {count(len(after.models), 'model')}, "
-            f"{count(len(after.results), 'result')}"
-        ),
-        err=True,
+    if (source is None) == (origin is None):
+        raise click.UsageError("give either SOURCE or --from hub|mteb")
+    if revision is not None and origin != "mteb":
+        raise click.UsageError("--revision needs --from mteb; of a dataset write hf:ORG/DATASET@REVISION")
+    with Bars() as bars, context.workspace(bars) as workspace:
+        done = workspace.update_catalogue(source, origin=origin, revision=revision)
+    old, after = "none" if done.before is None else done.before.version, done.after
+    line = (
+        f"catalogue {after.version} instead of {old}: {count(len(after.models), 'model')}, "
+        f"{count(len(after.results), 'result')}"
     )
+    if done.changes:
+        what = [f"{n:,} {change}" for change, n in sorted(done.changes.items()) if n]
+        line += f"; from {done.origin}: {', '.join(what)}"
+    click.echo(printable(line), err=True)

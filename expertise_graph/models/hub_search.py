@@ -88,16 +88,14 @@ def _node(info: ModelInfo, search: HubSearch) -> Expert | None:
     if search.pipeline_tag is not None and info.pipeline_tag != search.pipeline_tag:
         return None
     node = node_of(info)
-    if node is None or (search.max_params is not None and not 0 < node.params <= search.max_params):
-        return None
-    return node if search.license is None or search.license.lower() == node.license else None
+    fits = search.max_params is None or 0 < node.params <= search.max_params
+    licensed = search.license is None or search.license.lower() == node.license
+    return node if node.modality != UNKNOWN and fits and licensed else None
 
 
-def node_of(info: ModelInfo) -> Expert | None:
-    """Return what the Hub says of a model, as a node; None where it gives no features of a known kind."""
-    modality = _PIPELINES.get(info.pipeline_tag or "")
-    if modality is None:
-        return None
+def node_of(info: ModelInfo) -> Expert:
+    """Return what the Hub says of a model, as a node; its modality is unknown where its use is."""
+    modality = _PIPELINES.get(info.pipeline_tag or "", UNKNOWN)
     counts = dict(info.safetensors.parameters) if info.safetensors else {}
     params = sum(counts.values())
     card = card_of(info.card_data) if info.card_data else CardData()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from huggingface_hub import HfApi, ModelInfo
 from huggingface_hub.constants import HF_HUB_OFFLINE
 
 from expertise_graph.core import Expert, ExpertiseError, NotFoundError, OfflineError, Progress, silent
-from expertise_graph.models.card import CardData, card_of
 from expertise_graph.models.hub_client import hub_errors
 from expertise_graph.models.hub_search import FIELDS, node_of
 
@@ -29,7 +28,8 @@ class HubState:
         same_weights: whether main has the weights of that commit.
         gated: whether access must be asked for.
         license: as an SPDX identifier, of main.
-        node: the description of main, where it gives features of a known kind.
+        safetensors: whether there are weights in that format.
+        node: the description, see `node_of`.
     """
 
     there: bool
@@ -38,16 +38,18 @@ class HubState:
     same_weights: bool = True
     gated: bool = False
     license: str = ""
+    safetensors: bool = True
     node: Expert | None = None
 
 
 def ask_hub(
-    wanted: Iterable[tuple[str, str | None]], *, progress: Progress = silent
+    wanted: Iterable[tuple[str, str | None]], *, at_pin: bool = False, progress: Progress = silent
 ) -> dict[tuple[str, str | None], HubState | ExpertiseError]:
     """Ask the Hub about repositories, several at a time.
 
     Args:
         wanted: repository and commit of each; None for where main is.
+        at_pin: whether that commit is described, instead of main.
         progress: called for each that was asked about.
 
     Returns:
@@ -59,13 +61,12 @@ def ask_hub(
     every = list(dict.fromkeys(wanted))
     if every and HF_HUB_OFFLINE:
         raise OfflineError("HF_HUB_OFFLINE is set, and the Hub has to be asked: unset it and run this again")
-    return _together(every, _ask, "asking the Hub", progress)
+    return _together(every, _describe if at_pin else _ask, progress)
 
 
 def _together(
     every: list[tuple[str, str | None]],
     ask: Callable[[str, str | None], HubState],
-    label: str,
     progress: Progress,
 ) -> dict[tuple[str, str | None], HubState | ExpertiseError]:
     found: dict[tuple[str, str | None], HubState | ExpertiseError] = {}
@@ -79,7 +80,7 @@ def _together(
                     raise
                 except ExpertiseError as error:
                     found[asked[done]] = error
-                progress(label, len(found), len(every))
+                progress("asking the Hub", len(found), len(every))
         finally:
             for future in asked:
                 future.cancel()
@@ -87,22 +88,30 @@ def _together(
 
 
 def _ask(repo: str, pin: str | None) -> HubState:
+    """Ask about main, and whether a commit is there and has the same weights."""
+    state = _describe(repo, None)
+    if not state.there or pin in (None, state.commit):
+        return state
+    there, same = _compare(repo, str(pin), state.commit)
+    return replace(state, pin_there=there, same_weights=same)
+
+
+def _describe(repo: str, revision: str | None) -> HubState:
+    """Ask what a revision, by default main, is."""
     try:
         with hub_errors(f"hf:{repo}"):
-            info = HfApi().model_info(repo, expand=FIELDS)
+            info = HfApi().model_info(repo, revision=revision, expand=[*FIELDS, "siblings"])
     except NotFoundError:
         return HubState(there=False)
-    card = card_of(info.card_data) if info.card_data else CardData()
-    commit = str(info.sha)
-    there, same = (True, True) if pin in (None, commit) else _compare(repo, str(pin), commit)
+    files = [s.rfilename for s in info.siblings or []]
+    node = node_of(info)
     return HubState(
         there=True,
-        commit=commit,
-        pin_there=there,
-        same_weights=same,
+        commit=str(info.sha),
         gated=bool(info.gated),
-        license=card.license,
-        node=node_of(info),
+        license=node.license,
+        safetensors=any(name.endswith(".safetensors") for name in files),
+        node=node,
     )
 
 

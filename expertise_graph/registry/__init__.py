@@ -8,13 +8,20 @@ if TYPE_CHECKING:
     from expertise_graph.registry.ancestry import Lineage, Relative, lineage_of
     from expertise_graph.registry.availability import as_remembered, remembering
     from expertise_graph.registry.catalogue import (
+        CATALOGUE_VARIABLE,
         MULTILINGUAL,
         Catalogue,
+        catalogue_folder,
         find_catalogue,
         install_catalogue,
         read_catalogue,
         speaks,
         write_catalogue,
+    )
+    from expertise_graph.registry.catalogue_update import (
+        CatalogueUpdate,
+        update_from_hub,
+        update_from_mteb,
     )
     from expertise_graph.registry.families import families_of
     from expertise_graph.registry.graph import Graph, build_graph, ego, export, layout

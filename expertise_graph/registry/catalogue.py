@@ -158,10 +158,26 @@ def find_catalogue(workspace: Path | None = None) -> Catalogue | None:
     given = os.environ.get(CATALOGUE_VARIABLE)
     if given == NO_CATALOGUE:
         return None
-    if given:
-        return read_catalogue(Path(given).expanduser())
+    return read_catalogue(catalogue_folder(workspace))
+
+
+def catalogue_folder(workspace: Path | None) -> Path:
+    """Return the folder of the catalogue of a workspace, or of the shipped one."""
+    given = os.environ.get(CATALOGUE_VARIABLE)
+    if given and given != NO_CATALOGUE:
+        return Path(given).expanduser()
     own = None if workspace is None else workspace / "catalogue"
-    return read_catalogue(own if own and (own / _MANIFEST).is_file() else starter.catalogue_folder())
+    return own if own and (own / _MANIFEST).is_file() else starter.catalogue_folder()
+
+
+def catalogue_rows(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of each table of a catalogue, verified.
+
+    Raises:
+        NotFoundError, DatasetError: as `read_catalogue`.
+    """
+    read_catalogue(folder)
+    return _tables(folder)
 
 
 def write_catalogue(
@@ -204,8 +220,7 @@ def read_catalogue(folder: Path) -> Catalogue:
     return _read(folder, sha256_of_file(path))
 
 
-@lru_cache(maxsize=2)
-def _read(folder: Path, _: str) -> Catalogue:
+def _tables(folder: Path) -> dict[str, list[dict[str, Any]]]:
     manifest = read_json_object(folder / _MANIFEST)
     if manifest.get("format") != FORMAT:
         raise DatasetError(
@@ -213,7 +228,13 @@ def _read(folder: Path, _: str) -> Catalogue:
             "update the package, or the catalogue"
         )
     tables = manifest.get("tables")
-    rows = {n: _rows(folder, n, tables.get(n) if isinstance(tables, dict) else None) for n in _TABLES}
+    return {n: _rows(folder, n, tables.get(n) if isinstance(tables, dict) else None) for n in _TABLES}
+
+
+@lru_cache(maxsize=2)
+def _read(folder: Path, _: str) -> Catalogue:
+    rows, manifest = _tables(folder), read_json_object(folder / _MANIFEST)
+    kinds = {row["task"]: row for row in rows["tasks"]}
     models = {(m["model"], m["modality"]): _node(m) for m in rows["models"]}
     results = [r for r in rows["results"] if (r["model"], r["modality"]) in models]
     modalities: dict[str, set[str]] = {}
@@ -225,8 +246,16 @@ def _read(folder: Path, _: str) -> Catalogue:
         version=str(manifest.get("version")),
         models=tuple(models.values()),
         tasks=tuple(tasks.values()),
-        results=tuple(_edge(r, models[r["model"], r["modality"]], tasks[r["task"]]) for r in results),
+        results=tuple(
+            _edge(r, models[r["model"], r["modality"]], tasks[r["task"]], _about(r["task"], kinds))
+            for r in results
+        ),
     )
+
+
+def _about(task: str, kinds: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the row on a task; benchmarks call it without their own name before it."""
+    return kinds.get(task) or kinds.get(task.rpartition("/")[2]) or {}
 
 
 def _rows(folder: Path, name: str, expected: object) -> list[dict[str, Any]]:
@@ -274,7 +303,7 @@ def _task(name: str, modality: str) -> Task:
     return replace(named_task(name), modality=modality)
 
 
-def _edge(row: Mapping[str, Any], model: Expert, task: Task) -> Edge:
+def _edge(row: Mapping[str, Any], model: Expert, task: Task, about: Mapping[str, Any]) -> Edge:
     return Edge(
         kind="transfer",
         source=model.id,
@@ -283,7 +312,12 @@ def _edge(row: Mapping[str, Any], model: Expert, task: Task) -> Edge:
         metric=row["metric"],
         method=METHOD,
         version=row["method"],
-        meta={"origin": row["source"], "task": row["task"]},
+        meta={
+            "origin": row["source"],
+            "task": row["task"],
+            "kind": about.get("kind"),
+            "task_license": about.get("license"),
+        },
     )
 
 

@@ -193,7 +193,7 @@ def _of_known(store: Store, one: _Subject, said: HubState, *, named: bool) -> Ch
             return [(GONE_NOW, what)]
     changes: Changes = []
     old, new = one.expert, said.node
-    if old is not None and new is not None and _said(old) != _said(new):
+    if old is not None and new is not None and new.modality != UNKNOWN and _said(old) != _said(new):
         store.put_expert(replace(new, created_at=old.created_at))
         changes = list(_differences(old, new))
     if one.entry is not None and (why := _may_be_had(one, said, named=named)):
