@@ -15,6 +15,7 @@ import pytest
 
 from expertise_graph.workspace import Workspace
 from tests import materials
+from tests.hub_server import HubServer
 from tests.program import environment, invoke
 from tests.registry.test_neighbours import assert_right
 
@@ -23,16 +24,16 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and 
 QUICK = ("--expert", "m0", "--epochs", "4", "--batch-size", "8", "--json")
 
 
-def drill(folder, commands, seed, cwd):
+def drill(folder, commands, seed, cwd, more=None):
     plan = folder / "plan.json"
     plan.write_text(json.dumps({"seed": seed, "commands": commands}))
     done = subprocess.run(
         [sys.executable, "-m", "tests.drill", str(plan)],
         cwd=cwd,
-        env=environment(folder),
+        env=environment(folder, more or {}),
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -74,6 +75,45 @@ def test_register_survives_kills(blank, tmp_path, kills, seed):
         ]
     assert pairs[0].keys() == pairs[1].keys()
     assert pairs[0] == pytest.approx(pairs[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kills", "seed"), [(4, 3)])
+def test_models_of_the_hub_survive_kills_of_import_probing_and_fetching(blank, tmp_path, kills, seed):
+    root, names = tmp_path / "root", [f"m{i}" for i in range(4)]
+    for i, name in enumerate(names):
+        folder = materials.resnet(root / "models" / "acme" / name, i + 1)
+        (folder / "README.md").write_text("---\npipeline_tag: image-classification\nlicense: mit\n---\n")
+    rehearsal, data = tmp_path / "rehearsal", str(materials.pictures(tmp_path / "data", 3, 8))
+    shutil.copytree(blank, rehearsal)
+    find = ["register", "--hub-search", "acme", "--metadata-only"]
+    probe = ["probe", "--missing"]
+    fetch = ["query", data, "--fetch", "4", "--no-fits", "--json"]
+    known = [f"hf:acme/{name}" for name in names]
+    cache = str(tmp_path / "hf")
+
+    def command(words, reset, forget=()):
+        places = {"rehearsal": str(rehearsal), "arguments": str(blank)}
+        lines = {key: ["--workspace", place, *words] for key, place in places.items()}
+        lines["reset"] = [["--workspace", str(blank), *line] for line in reset]
+        return {**lines, "forget": [cache, str(blank / "embeddings" / "features"), *forget], "kills": kills}
+
+    with HubServer(root) as hub:
+        commands = [
+            command(find, [["rm", *known]]),
+            command(probe, [["rm", *names], find]),
+            command(["rm", *names], [find, probe]),
+            command(find, [["rm", *known]]),
+            command(fetch, [["rm", *names], find]),
+            # A query may find that it need not fetch all.
+            {**command(probe, []), "kills": 0},
+        ]
+        done = drill(tmp_path, commands, seed, blank, hub.environment(tmp_path / "hf"))
+    assert done["hits"] >= kills
+    assert_sound(blank, set(names))
+    with Workspace(blank) as killed:
+        assert {e.revision for e in killed.experts()} == {hub.commit(f"models/acme/{n}") for n in names}
+        assert killed.store.unavailable() == {}
 
 
 @pytest.mark.slow

@@ -138,8 +138,8 @@ def register(
 ) -> None:
     """Register experts.
 
-    SOURCE is dir:PATH, hf:ORG/NAME, timm:ARCH.TAG, factory:MODULE:CALLABLE, adapter:PATH (a LoRA adapter)
-    or zoo:NAME. dir: and timm: take the wildcards of a shell, in quotes: 'dir:checkpoints/*',
+    SOURCE is dir:PATH, hf:ORG/NAME, timm:ARCH.TAG, factory:MODULE:CALLABLE, adapter:PATH (a LoRA adapter),
+    gguf:FILE, hf:ORG/NAME:FILE.gguf or zoo:NAME. dir: and timm: take the wildcards of a shell, in quotes: 'dir:checkpoints/*',
     'timm:resnet18*'. Models of the Hub are downloaded four at a time. Each expert is run on the probe set
     of its modality and compared with the others. Sources that fail do not keep the others out; the exit
     code is then 1.

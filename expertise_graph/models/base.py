@@ -162,8 +162,11 @@ class Fetching(Protocol):
 class OnHub(Protocol):
     """A source whose models are repositories of the Hub, so that several can be downloaded at a time."""
 
-    def repository(self, locator: str, options: SourceOptions) -> tuple[str, str | None]:
-        """Return the repository and the revision, None for main, that a locator names."""
+    def repository(self, locator: str, options: SourceOptions) -> tuple[str, str | None] | None:
+        """Return the repository and the revision, None for main, that a locator names.
+
+        None where it is not to be downloaded as a whole.
+        """
         ...
 
 

@@ -12,7 +12,7 @@ from typing import Self
 
 from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
-from expertise_graph.core import Progress, TemporaryError, byte_size, setting, silent
+from expertise_graph.core import ExpertiseError, Progress, TemporaryError, byte_size, setting, silent
 from expertise_graph.models.base import OnHub, SourceOptions, sources
 from expertise_graph.models.hub_client import cache_room, fetch_model
 
@@ -168,4 +168,7 @@ def _place(reference: str, options: SourceOptions) -> tuple[str, str | None] | N
     if not locator or scheme not in [*sources]:
         return None
     source = sources[scheme]
-    return source.repository(locator, options) if isinstance(source, OnHub) else None
+    try:
+        return source.repository(locator, options) if isinstance(source, OnHub) else None
+    except ExpertiseError:
+        return None  # its own resolving says why

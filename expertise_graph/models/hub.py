@@ -10,6 +10,8 @@ from expertise_graph.core import Expert
 from expertise_graph.models.adapters import describe_adapter, is_adapter, load_adapter
 from expertise_graph.models.base import Backbone, Pin, SourceOptions
 from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
+from expertise_graph.models.gguf import is_gguf
+from expertise_graph.models.gguf import source as gguf
 from expertise_graph.models.hub_client import cached_commit, fetch, fetch_commit, hub_errors
 from expertise_graph.models.layout import read_layout
 from expertise_graph.models.weights import weight_paths
@@ -26,6 +28,8 @@ class HubSource:
             OfflineError: no network and nothing cached.
             UntrustedError: the repository has no safetensors weights.
         """
+        if is_gguf(locator):
+            return gguf.resolve(f"hf:{locator}", options)
         repo, revision = split_revision(locator, options.revision)
         root = fetch(repo, revision)
         named = options if options.name else dataclasses.replace(options, name=repo.rsplit("/", 1)[-1])
@@ -33,12 +37,14 @@ class HubSource:
         describe = describe_adapter if is_adapter(root) else describe_checkpoint
         return describe(root, named, pin)
 
-    def repository(self, locator: str, options: SourceOptions) -> tuple[str, str | None]:
-        """Return the repository and the revision."""
-        return split_revision(locator, options.revision)
+    def repository(self, locator: str, options: SourceOptions) -> tuple[str, str | None] | None:
+        """Return the repository and the revision; None for a single file of it."""
+        return None if is_gguf(locator) else split_revision(locator, options.revision)
 
     def fetch(self, locator: str, options: SourceOptions) -> Path | None:
         """Download the repository; what an adapter changes may have to be downloaded later."""
+        if is_gguf(locator):
+            return gguf.fetch(f"hf:{locator}", options)
         repo, revision = split_revision(locator, options.revision)
         root = fetch(repo, revision)
         return None if is_adapter(root) else root

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from functools import lru_cache
 from pathlib import Path
 
 from expertise_graph.core import TemporaryError
@@ -33,15 +32,8 @@ def check_blobs(root: Path, repo: str) -> None:
 def _is_whole(path: Path) -> bool:
     name = path.resolve().name
     if _SHA256.fullmatch(name):
-        stat = path.stat()
-        return _sha256(path.resolve(), stat.st_size, stat.st_mtime_ns) == name
+        return sha256_of([path]) == name
     if _GIT.fullmatch(name):
         data = path.read_bytes()
         return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest() == name
     return True
-
-
-@lru_cache(maxsize=1024)
-def _sha256(path: Path, size: int, changed: int) -> str:
-    """Return the hash of a file; it is asked for several times while a model is registered."""
-    return sha256_of([path])

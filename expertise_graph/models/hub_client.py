@@ -43,6 +43,7 @@ from expertise_graph.core import (
     UntrustedError,
     byte_size,
     first_line,
+    nearest,
 )
 from expertise_graph.data import known_modalities
 from expertise_graph.models.hub_blobs import check_blobs
@@ -102,6 +103,33 @@ def fetch(repo: str, revision: str | None) -> Path:
         return fetch_model(repo, revision)[1]
     with hub_errors(f"hf:{repo}"):
         return fetch_commit(repo, revision)
+
+
+def fetch_file(repo: str, revision: str | None, name: str) -> tuple[str, Path]:
+    """Return the commit that `revision` names now, and one file of it, beside which the card is.
+
+    Raises:
+        NotFoundError: when there is no such repository, revision or file.
+        OfflineError, GatedError, TemporaryError: as for models.
+    """
+    pinned = re.fullmatch("[0-9a-f]{40}", revision or "") is not None
+    with hub_errors(f"hf:{repo}"):
+        if pinned and isinstance(cached := try_to_load_from_cache(repo, name, revision=revision), str):
+            return str(revision), Path(cached)
+        info = _ask_for_files(repo, revision)
+        sizes = None if info is None else {s.rfilename: s.size or 0 for s in info.siblings or []}
+        if sizes is not None and name not in sizes:
+            others = [other for other in sizes if other.endswith(Path(name).suffix)]
+            raise NotFoundError(f"hf:{repo} has no {name}; {nearest(name, others)}")
+        _check_room(0 if sizes is None else sizes[name])
+        exact = [re.sub(r"([*?\[])", r"[\1]", name), "README.md"]
+        root = Path(
+            snapshot_download(repo, revision=revision, allow_patterns=exact, local_files_only=sizes is None)
+        )
+    if not (root / name).is_file():
+        raise OfflineError(f"hf:{repo}:{name} needs the network and is not cached")
+    check_blobs(root, repo)
+    return root.name, root / name
 
 
 def fetch_config(repo: str, revision: str | None) -> Path:
@@ -180,6 +208,8 @@ def _remove_leftovers(repo: str) -> None:
 def _require_safetensors(repo: str, files: list[str] | None) -> None:
     if files is None or any(name.endswith(".safetensors") for name in files):
         return
+    if ggufs := sorted(name for name in files if name.endswith(".gguf")):
+        raise UntrustedError(f"hf:{repo} has no safetensors weights, but GGUF: write hf:{repo}:{ggufs[0]}")
     raise UntrustedError(
         f"hf:{repo} has no safetensors weights (it has: {', '.join(sorted(files)[:6])}); convert a "
         "local copy you trust with save_pretrained(...), and register it as dir:PATH"

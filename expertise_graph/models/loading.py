@@ -36,6 +36,7 @@ sources.point("dir", "expertise_graph.models.local:source")
 sources.point("hf", "expertise_graph.models.hub:source")
 sources.point("timm", "expertise_graph.models.timm:source")
 sources.point("factory", "expertise_graph.models.factory:source")
+sources.point("gguf", "expertise_graph.models.gguf:source")
 sources.point("adapter", "expertise_graph.models.adapters:source")
 sources.point(ZOO, "expertise_graph.models.zoo:source")
 

@@ -10,6 +10,8 @@ from expertise_graph.core import Expert, NotFoundError, count, nearest
 from expertise_graph.models.adapters import is_adapter
 from expertise_graph.models.base import Backbone, Pin, SourceOptions, sources
 from expertise_graph.models.checkpoint import describe_checkpoint, load_checkpoint
+from expertise_graph.models.gguf import is_gguf
+from expertise_graph.models.gguf import source as gguf
 from expertise_graph.models.layout import existing_folder, read_layout
 from expertise_graph.models.networks import describe_network_folder, is_network_folder, load_network_folder
 from expertise_graph.models.raw_input import refuse_raw
@@ -44,6 +46,8 @@ class LocalSource:
             SourceError: when it holds no usable checkpoint.
             UntrustedError: when it would need code or a pickle-bearing format.
         """
+        if is_gguf(locator) and Path(locator).expanduser().is_file():
+            return gguf.resolve(locator, options)
         root = existing_folder(locator)
         refuse_raw(root)
         if is_adapter(root):
@@ -54,6 +58,8 @@ class LocalSource:
 
     def fetch(self, locator: str, options: SourceOptions) -> Path | None:
         """Return the folder; what an adapter changes may have to be downloaded."""
+        if is_gguf(locator) and Path(locator).expanduser().is_file():
+            return gguf.fetch(locator, options)
         root = existing_folder(locator)
         return None if is_adapter(root) else root
 

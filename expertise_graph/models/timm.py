@@ -39,9 +39,7 @@ class TimmSource:
             MissingExtraError: when timm cannot be imported.
             NotFoundError: for a name that timm does not know.
         """
-        timm = import_timm()
-        if not timm.is_model(locator.split(".", 1)[0]):
-            raise NotFoundError(f"timm has no model {locator!r}.{did_you_mean(locator, timm.list_models())}")
+        _check_name(locator)
         root = fetch(f"timm/{locator}", options.revision)
         spec = {"timm": locator, "input": dataclasses.asdict(_input(read_object(root / "config.json")))}
         named = options if options.name else dataclasses.replace(options, name=locator)
@@ -50,7 +48,12 @@ class TimmSource:
         return describe_network(spec, root / WEIGHTS, named, pin=pin, card=card)
 
     def repository(self, locator: str, options: SourceOptions) -> tuple[str, str | None]:
-        """Return the repository of timm and the revision."""
+        """Return the repository of timm and the revision.
+
+        Raises:
+            MissingExtraError, NotFoundError: as `resolve`.
+        """
+        _check_name(locator)
         return f"timm/{locator}", options.revision
 
     def fetch(self, locator: str, options: SourceOptions) -> Path | None:
@@ -67,6 +70,12 @@ class TimmSource:
         """Return the file of the pinned commit, if it is in the cache."""
         root = cached_commit(f"timm/{expert.locator}", str(expert.revision))
         return () if root is None else weight_paths(root)
+
+
+def _check_name(locator: str) -> None:
+    timm = import_timm()
+    if not timm.is_model(locator.split(".", 1)[0]):
+        raise NotFoundError(f"timm has no model {locator!r}.{did_you_mean(locator, timm.list_models())}")
 
 
 def _input(config: dict[str, Any]) -> InputSpec:

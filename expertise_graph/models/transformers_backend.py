@@ -293,6 +293,24 @@ def save_model(model: nn.Module, folder: Path) -> None:
         model.save_pretrained(folder, safe_serialization=True)  # type: ignore[operator]
 
 
+def expand_gguf(file: Path, folder: Path) -> None:
+    """Write the model and the tokenizer of a GGUF file as safetensors in float32.
+
+    Raises:
+        Exception: whatever its reader does with a file that it cannot read.
+    """
+    settings = {"gguf_file": file.name, "trust_remote_code": False, "local_files_only": True}
+    with Quiet():
+        tokenizer = _library("AutoTokenizer").from_pretrained(file.parent, **settings)
+        model = _library("AutoModel").from_pretrained(file.parent, dtype=torch.float32, **settings)
+    # Its weights are numbers like any others now, and are to be written as such.
+    model.hf_quantizer = None
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    save_model(model, folder)
+    tokenizer.save_pretrained(folder)
+
+
 def _opened(name: str, folder: Path) -> Any:
     reader = _library(name)
     try:

@@ -85,7 +85,7 @@ def _root(name: str) -> Path:
 
 def _built(published: Published) -> Path:
     """Return the checkpoint folder made from a package, making it the first time."""
-    target = _cache() / f"{published.name}-{published.version}"
+    target = cache_folder("published") / f"{published.name}-{published.version}"
     if target.is_dir():
         return target
     package = package_root(published)
@@ -105,10 +105,11 @@ def _how_to_get(name: str) -> str:
     return "shipped with expertise-graph"
 
 
-def _cache() -> Path:
+def cache_folder(kind: str) -> Path:
+    """Return where files of a kind are kept that can be made again."""
     named = os.environ.get(CACHE_VARIABLE)
     base = Path(named) if named else Path.home() / ".cache" / "expertise_graph"
-    return base / "published"
+    return base / kind
 
 
 source = ZooSource()
