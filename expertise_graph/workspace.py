@@ -160,14 +160,6 @@ class Predictions:
     notes: tuple[str, ...] = ()
 
 
-@dataclasses.dataclass(frozen=True)
-class _Failed:
-    """A source that means nothing, and why."""
-
-    reference: str
-    error: ExpertiseError
-
-
 class Workspace:
     """A folder with a registry.db and its embeddings/.
 
@@ -327,7 +319,7 @@ class Workspace:
             with downloads, registry.registering(self.store) as add:
                 for index, (reference, given) in enumerate(wanted):
                     if index in failed:
-                        done.append((failed[index].reference, failed[index].error))
+                        done.append(failed[index])
                         continue
                     prober = self._prober(given.trust_code)
                     try:
@@ -335,7 +327,8 @@ class Workspace:
                             options = downloads.wait_for(index)
                             found = self._resolve(prober, reference, options)
                         with self._remembering(reference, given, found=True):
-                            done += [(reference, add(expert, prober)) for expert in found]
+                            for expert in found:
+                                done.append((reference, add(expert, prober)))
                         registered += 1
                     except ExpertiseError as error:
                         done.append((reference, error))
@@ -347,10 +340,10 @@ class Workspace:
 
     def _expand(
         self, given: Iterable[tuple[str, SourceOptions]]
-    ) -> tuple[list[tuple[str, SourceOptions]], dict[int, _Failed]]:
+    ) -> tuple[list[tuple[str, SourceOptions]], dict[int, tuple[str, ExpertiseError]]]:
         """Return the sources with those that patterns mean, and by their place those that mean nothing."""
         wanted: list[tuple[str, SourceOptions]] = []
-        failed: dict[int, _Failed] = {}
+        failed: dict[int, tuple[str, ExpertiseError]] = {}
         for reference, options in given:
             try:
                 found = models.matching(reference)
@@ -360,7 +353,7 @@ class Workspace:
                     )
                 wanted += [(one, options) for one in found]
             except ExpertiseError as error:
-                failed[len(wanted)] = _Failed(reference, error)
+                failed[len(wanted)] = reference, error
                 wanted.append(("", options))
         return wanted, failed
 

@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -139,10 +140,10 @@ def register(
     """Register experts.
 
     SOURCE is dir:PATH, hf:ORG/NAME, timm:ARCH.TAG, factory:MODULE:CALLABLE, adapter:PATH (a LoRA adapter),
-    gguf:FILE, hf:ORG/NAME:FILE.gguf or zoo:NAME. dir: and timm: take the wildcards of a shell, in quotes: 'dir:checkpoints/*',
-    'timm:resnet18*'. Models of the Hub are downloaded four at a time. Each expert is run on the probe set
-    of its modality and compared with the others. Sources that fail do not keep the others out; the exit
-    code is then 1.
+    gguf:FILE, hf:ORG/NAME:FILE.gguf or zoo:NAME. dir: and timm: take the wildcards of a shell, in quotes:
+    'dir:checkpoints/*', 'timm:resnet18*'. Models of the Hub are downloaded four at a time. Each expert is
+    run on the probe set of its modality and compared with the others. Sources that fail do not keep the
+    others out; the exit code is then 1.
 
     \b
     Example:
@@ -162,7 +163,9 @@ def register(
             if given["metadata_only"]:
                 emit([views.expert_json(e) for e in found], style, columns=_FOUND)
                 return
-            wanted += [(expert.name, _options(given)) for expert in found]
+            # At the commit that was found, which is the one that it is remembered of if it fails.
+            options = _options(given)
+            wanted += [(e.name, replace(options, revision=options.revision or e.revision)) for e in found]
         _tell_matches(workspace, wanted)
         outcomes = workspace.register_many(wanted, max_download=most)
         rows = registered_rows(workspace, outcomes)

@@ -105,7 +105,7 @@ def test_offline_what_is_cached_works_and_the_rest_is_one_hint(hub, program, bla
         assert len(err.splitlines()) == 1
         assert "network" in err
     assert "(cached: acme/tiny)" in offline[3][2]
-    assert "dir:PATH" in offline[3][2]
+    assert "use a folder" in offline[3][2]
 
 
 @pytest.mark.slow

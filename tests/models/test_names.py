@@ -27,7 +27,7 @@ def test_a_reference_needs_a_scheme_and_a_locator(reference):
 
 def test_an_unknown_scheme_names_those_there_are(blank):
     invoke("register", "hg:org/name").failed(
-        "no source called 'hg'", "dir, factory, hf, timm, zoo", "Did you"
+        "no source called 'hg'", "dir, factory, gguf, hf, timm, zoo", "Did you"
     )
 
 
