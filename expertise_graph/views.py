@@ -233,7 +233,7 @@ def details_json(details: ExpertDetails) -> Json:
                 "metric": edge.metric,
                 "method": edge.method,
                 "created_at": edge.created_at,
-                "origin": registry.origin_of(edge) if edge.kind in _OF_LINEAGE else None,
+                "origin": _origin(edge, details),
             }
             for edge in details.relations
         ],
@@ -245,6 +245,13 @@ def details_json(details: ExpertDetails) -> Json:
         ],
         "covariates": dict(details.covariates),
     }
+
+
+def _origin(edge: Edge, details: ExpertDetails) -> str | None:
+    """Return who stands behind a relation; what experts have in common is worked out here."""
+    if edge.kind == "transfer":
+        return registry.known_from(edge, details.places)
+    return registry.origin_of(edge) if edge.kind in _OF_LINEAGE else None
 
 
 def _named_relation(edge: Edge, far: str, names: Names) -> Json:
@@ -729,8 +736,8 @@ def check_report(findings: DataFindings | RunFindings, form: Form = PYTHON) -> R
 # History
 
 
-def result_json(edge: Edge, names: Names) -> Json:
-    """Return a measured result of the list."""
+def result_json(edge: Edge, names: Names, known_from: str) -> Json:
+    """Return a result of the list; `known_from` is who stands behind it."""
     return {
         "id": edge.source,
         "expert": names.get(edge.source, edge.source),
@@ -747,6 +754,9 @@ def result_json(edge: Edge, names: Names) -> Json:
         "date": edge.meta.get("date"),
         "run": edge.run,
         "origin": edge.meta.get("origin") or edge.run,
+        "known_from": known_from,
+        "source_url": edge.meta.get("source"),
+        "verified": bool(edge.meta.get("verified")),
         "created_at": edge.created_at,
     }
 

@@ -101,12 +101,14 @@ class ExpertDetails:
     Attributes:
         relations: its edges, oldest first.
         names: what people call the nodes at the ends of the relations, by id.
+        places: that registries were pulled from.
     """
 
     expert: Expert
     covariates: Mapping[str, str | float]
     relations: tuple[Edge, ...]
     names: Mapping[str, str]
+    places: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -425,6 +427,7 @@ class Workspace:
             covariates=self.store.covariates([expert.id]).get(expert.id, {}),
             relations=tuple(relations),
             names=self.store.names(ends),
+            places=tuple(self.store.shared_places()),
         )
 
     def similar(self, expert: str, k: int = 5, *, fold: bool = False) -> list[Neighbour]:
@@ -494,8 +497,7 @@ class Workspace:
         for node in models.search_hub(search):
             if self.store.experts(where={"source": "hf", "locator": node.name.removeprefix("hf:")}, limit=1):
                 continue
-            self.store.put_expert(node)
-            found.append(node)
+            found.append(registry.put_known(self.store, node))
             self.progress("models found", len(found), search.limit)
         return found
 
@@ -1598,6 +1600,14 @@ class Workspace:
             return names.get(edge.target, edge.target), edge.metric or "", sign * edge.weight
 
         return sorted(edges, key=order)
+
+    def known_from(self, edge: Edge) -> str:
+        """Return who stands behind a result: measured here, imported, published, pulled or self-reported."""
+        return registry.known_from(edge, self._places)
+
+    @cached_property
+    def _places(self) -> list[str]:
+        return self.store.shared_places()
 
     def remove_results(
         self,

@@ -45,7 +45,8 @@ RANKS = {
 OWNERS = {
     "click": {"cli"},
     "rich": {"cli"},
-    "yaml": {"cli"},
+    # Settings that users write; metadata that authors of models write.
+    "yaml": {"cli", "models"},
     "sqlite_utils": {"store"},
     "sqlite3": {"store"},
     "faiss": {"features"},

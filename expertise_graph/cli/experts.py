@@ -386,7 +386,8 @@ def show(context: CommandContext, expert: str, as_json: bool) -> None:
     if covariates:
         known = [{"covariate": k, "value": v} for k, v in covariates.items()]
         emit(known, None, columns=("covariate", "value"))
-    emit(relations, None, columns=("kind", "source", "target", "weight", "metric", "method", "created_at"))
+    columns = ("kind", "source", "target", "weight", "metric", "method", "origin", "created_at")
+    emit(relations, None, columns=columns)
 
 
 @app.command()

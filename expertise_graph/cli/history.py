@@ -55,8 +55,12 @@ def history_ls(context: CommandContext, task: str | None, expert: str | None, st
     with context.workspace() as workspace:
         found = workspace.history(task=task, expert=expert)
         names = workspace.names({end for edge in found for end in (edge.source, edge.target)})
-    rows = [views.result_json(edge, names) for edge in found]
-    columns = ("expert", "task", "metric", "value", "method", "seed", "n_train", "n", "seconds", "origin")
+        known_from = [workspace.known_from(edge) for edge in found]
+    rows = [views.result_json(edge, names, by) for edge, by in zip(found, known_from, strict=True)]
+    columns = (
+        *("expert", "task", "metric", "value", "method", "seed", "n_train", "n", "seconds", "known_from"),
+        "origin",
+    )
     emit(rows, style, columns=columns)
 
 
@@ -161,8 +165,8 @@ def _column_option(role: str) -> Callable[[Any], Any]:
 @click.option(
     "--from",
     "source",
-    type=click.Choice(["mlflow", "wandb", "timm", "table"]),
-    help="Tool that exported FILE; table for none.  [default: told by the names of the columns]",
+    type=click.Choice(["mlflow", "wandb", "timm", "mteb", "eval-ever", "table"]),
+    help="Tool or leaderboard that FILE is from; table for none.  [default: told by what is in it]",
 )
 @click.option(
     "--metric",
@@ -194,12 +198,14 @@ def history_import(context: CommandContext, /, file: str, as_json: bool, **given
 
     FILE is a table of commas, semicolons, tabs or pipes, - for stdin, with columns expert, task, metric,
     value; optional are seed, n_train, method, seconds, date, n (test items); or an export of MLflow,
-    Weights & Biases or timm. Experts and tasks that are not registered become nodes known by name only.
+    Weights & Biases or timm; or results of MTEB or Every Eval Ever in JSON, a file or a folder of them.
+    Experts and tasks that are not registered become nodes known by name only.
 
     \b
     Examples:
       expertise-graph history import results.csv
       expertise-graph history import runs.csv --from mlflow
+      expertise-graph history import ./results --from mteb
     """
     with context.workspace() as workspace:
         report = workspace.import_history(_open(file), xg.HistoryOptions(**_given(given)))

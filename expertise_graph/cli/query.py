@@ -98,6 +98,12 @@ _SOURCES = ("origin", "results", "experts", "tasks", "change", "first_without")
     help="Rank registered experts only; what is published about them counts.",
 )
 @click.option(
+    "--self-reported/--no-self-reported",
+    default=True,
+    show_default=True,
+    help="Count results that only model cards claim; they weigh less than measured ones.",
+)
+@click.option(
     "--fits/--no-fits",
     default=True,
     show_default=True,
@@ -173,6 +179,7 @@ def _query(given: dict[str, Any]) -> Query:
         sample=given["sample"],
         fits=given["fits"],
         starter_knowledge=given["starter_knowledge"],
+        self_reported=given["self_reported"],
         here=given["here"],
         fetch=given["fetch"],
         max_download=given["max_download"],
@@ -309,7 +316,7 @@ def _show_explanation(found: Explanation) -> None:
         if carriers:
             rows = [
                 {
-                    "name": c.name,
+                    "name": f"{c.name} (self-reported)" if c.self_reported else c.name,
                     "similarity": c.likeness,
                     "score_sd": c.value,
                     "contribution_sd": f"{c.moves:+.3f}",

@@ -83,6 +83,7 @@ if TYPE_CHECKING:
         CARD_METHOD,
         LENGTHS,
         METADATA,
+        SELF_REPORTED,
         UNKNOWN,
         USER_METHOD,
         Baseline,

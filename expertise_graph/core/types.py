@@ -158,6 +158,10 @@ CARD_METHOD = "model card, self-reported"
 """Method of a lineage edge that only the child's card, or the configuration beside it, stands behind."""
 
 
+SELF_REPORTED = "self-reported"
+"""Method of a result that the author of the expert claims, and nobody else has measured."""
+
+
 USER_METHOD = "user"
 """Method of what the user says of two experts."""
 
@@ -186,6 +190,11 @@ class Edge:
     run: str | None = None
     meta: Mapping[str, Any] = field(default_factory=dict)
     created_at: str = ""
+
+    @property
+    def is_claim(self) -> bool:
+        """Whether it is a result that only the author of the expert stands behind."""
+        return self.kind == "transfer" and self.method == SELF_REPORTED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,6 +258,7 @@ class Query:
         estimators: names of the transferability estimators that score the experts that are run.
         fits: whether published models are left out whose fine-tuning needs more memory than is free here.
         starter_knowledge: whether published models and their results elsewhere take part.
+        self_reported: whether results count that only authors of experts claim, on their cards.
         here: whether only registered experts are ranked; published results of theirs count.
         fetch: how many published models may be downloaded, registered and run, beside the budget.
         max_download: bytes that these downloads may take together.
@@ -277,6 +287,7 @@ class Query:
     estimators: tuple[str, ...] = ("logme", "ridge_accuracy", "kernel_target_alignment")
     fits: bool = True
     starter_knowledge: bool = True
+    self_reported: bool = True
     here: bool = False
     fetch: int = 0
     max_download: int = 2_000_000_000

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         sources,
     )
     from expertise_graph.models.card import FinishedCard, dataset_card, pipeline_tag
+    from expertise_graph.models.card_results import CLAIMS, Claim, claims_from
     from expertise_graph.models.checkpoint import verify_checkpoint
     from expertise_graph.models.classifier import Classifier, Head, read_head, write_model
     from expertise_graph.models.descriptions import ModelDescription, RunRecord

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CardData as HubCardData
-from huggingface_hub import DatasetCardData, EvalResult, ModelCard, ModelCardData
+from huggingface_hub import DatasetCardData, EvalResult, ModelCardData
 
 from expertise_graph.core import UNKNOWN, inline, printable
 from expertise_graph.data import VALUE
 from expertise_graph.models.base import BASES, RELATION
+from expertise_graph.models.card_results import CLAIMS, Claim, claims_in, claims_in_folder, front_matter
 
 # Cards are a few kB; a larger file under this name is something else.
 _LIMIT = 2 << 20
@@ -31,6 +32,7 @@ class CardData:
     datasets: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     languages: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
 
     @property
     def base_model(self) -> str | None:
@@ -39,24 +41,31 @@ class CardData:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What is kept beside the fields of an expert, in its meta: lineage and languages."""
+        """What stands beside the fields of an expert, in its meta: lineage, languages, results it claims."""
         kept = {
             BASES: list(self.base_models),
             RELATION: self.relation,
             "languages": list(self.languages),
+            CLAIMS: [claim.plain for claim in self.claims],
         }
         return {name: value for name, value in kept.items() if value}
 
 
 def read_card(path: Path) -> CardData:
-    """Return the metadata of the model card at `path`; a missing or broken card states nothing."""
+    """Return what the model card at `path` and the results beside it state.
+
+    A missing or broken card states nothing.
+    """
+    claims = tuple(claims_in_folder(path.parent))
     try:
         if not path.is_file() or path.stat().st_size > _LIMIT:
-            return CardData()
-        data = ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True).data
+            return CardData(claims=claims)
+        content = front_matter(path.read_text(encoding="utf-8"))
+        index = content.pop("model-index", None)
+        data = card_of(ModelCardData(**content, ignore_metadata_errors=True))
     except Exception:  # a card is free text of unknown authors: whatever the parser raises means "unknown"
-        return CardData()
-    return card_of(data)
+        return CardData(claims=claims)
+    return replace(data, claims=(*claims_in(index), *claims))
 
 
 def card_of(data: HubCardData) -> CardData:

@@ -46,11 +46,14 @@ from expertise_graph.core import (
     nearest,
 )
 from expertise_graph.data import known_modalities
+from expertise_graph.models.card_results import RESULTS_FOLDER
 from expertise_graph.models.hub_blobs import check_blobs
 from expertise_graph.models.layout import ALLOWED
 
 # The Hub client's own errors and those of the HTTP library beneath it share this base.
 TransportError: type[Exception] = HfHubHTTPError.__bases__[0]
+# What is downloaded of a model; what its author claims is no part of it, and may be missing in the cache.
+_WANTED = (*ALLOWED, f"{RESULTS_FOLDER}/*.yaml")
 # What the Hub answers to a commit on top of one that is not the newest any more.
 _MOVED = (409, 412)
 _UNAUTHORIZED, _FORBIDDEN = 401, 403
@@ -85,7 +88,7 @@ def fetch_model(
             snapshot_download(
                 repo,
                 revision=revision,
-                allow_patterns=list(ALLOWED),
+                allow_patterns=list(ALLOWED if files is None else _WANTED),
                 local_files_only=files is None,
             )
         )

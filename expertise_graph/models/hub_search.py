@@ -10,6 +10,7 @@ from huggingface_hub import HfApi, ModelInfo
 
 from expertise_graph.core import UNKNOWN, Expert, InvalidInputError, setting
 from expertise_graph.models.card import CardData, card_of
+from expertise_graph.models.card_results import CLAIMS, claims_in
 from expertise_graph.models.hub_client import hub_errors
 
 # What the Hub calls the use of models that give features of one kind of input.
@@ -29,7 +30,8 @@ _BYTES: Mapping[str, int] = {"F64": 8, "I64": 8, "F16": 2, "BF16": 2, "I16": 2, 
 _USUAL_BYTES = 4
 # Asked for with each page, so that no repository is asked by itself.
 FIELDS: Any = [
-    *("baseModels", "cardData", "createdAt", "downloads", "gated", "library_name", "pipeline_tag"),
+    *("baseModels", "cardData", "createdAt", "downloads", "gated", "library_name", "model-index"),
+    *("pipeline_tag",),
     *("safetensors", "sha", "tags"),
 ]
 
@@ -108,6 +110,7 @@ def node_of(info: ModelInfo) -> Expert:
         "released": info.created_at.date().isoformat() if info.created_at else "",
         "pipeline_tag": info.pipeline_tag,
         "origin": "the Hub",
+        CLAIMS: [claim.plain for claim in claims_in(info.model_index)],
     }
     return replace(
         Expert.named(f"hf:{info.id}"),

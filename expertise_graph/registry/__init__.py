@@ -7,6 +7,7 @@ from expertise_graph.core.door import door
 if TYPE_CHECKING:
     from expertise_graph.registry.ancestry import Lineage, Relative, lineage_of
     from expertise_graph.registry.availability import as_remembered, remembering
+    from expertise_graph.registry.card_results import LEFT_OUT, put_known
     from expertise_graph.registry.catalogue import (
         CATALOGUE_VARIABLE,
         MULTILINGUAL,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from expertise_graph.registry.nearest import similar
     from expertise_graph.registry.neighbours import use_index
     from expertise_graph.registry.parents import Stated, set_parent, unset_parent
+    from expertise_graph.registry.provenance import known_from
     from expertise_graph.registry.registration import (
         embed,
         embed_missing,

@@ -143,5 +143,7 @@ def _results(store: Store, start: str, line: Iterable[Relative]) -> dict[str, tu
     others = {start, *(one.id for one in line)} - found.keys()
     of_expert: dict[str, list[Edge]] = {}
     for edge in store.results_of(experts=sorted(others)):
+        if edge.is_claim:
+            continue
         of_expert.setdefault(edge.source, []).append(edge)
     return {**found, **{expert: tuple(edges) for expert, edges in of_expert.items()}}

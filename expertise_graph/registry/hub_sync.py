@@ -16,7 +16,8 @@ from expertise_graph.core import (
     Progress,
     silent,
 )
-from expertise_graph.models import HubState
+from expertise_graph.models import CLAIMS, HubState
+from expertise_graph.registry.card_results import LEFT_OUT, put_known
 from expertise_graph.registry.catalogue import Catalogue
 from expertise_graph.store import GATED, GONE, Store, Unavailable, now
 
@@ -194,7 +195,7 @@ def _of_known(store: Store, one: _Subject, said: HubState, *, named: bool) -> Ch
     changes: Changes = []
     old, new = one.expert, said.node
     if old is not None and new is not None and new.modality != UNKNOWN and _said(old) != _said(new):
-        store.put_expert(replace(new, created_at=old.created_at))
+        put_known(store, replace(new, created_at=old.created_at))
         changes = list(_differences(old, new))
     if one.entry is not None and (why := _may_be_had(one, said, named=named)):
         store.forget_unavailable([one.reference])
@@ -205,8 +206,12 @@ def _of_known(store: Store, one: _Subject, said: HubState, *, named: bool) -> Ch
 
 
 def _said(model: Expert) -> tuple[object, ...]:
-    """Return what is compared of a description; how often it was downloaded changes every day."""
-    meta = {name: value for name, value in model.meta.items() if name != "downloads"}
+    """Return what is compared of a description; how often it was downloaded changes every day.
+
+    What a card claims changes with the commit.
+    """
+    left_out = ("downloads", CLAIMS, LEFT_OUT)
+    meta = {name: value for name, value in model.meta.items() if name not in left_out}
     return model.revision, model.license, model.params, model.bytes, model.base_model, model.modality, meta
 
 

@@ -21,7 +21,9 @@ from expertise_graph.core import (
 )
 from expertise_graph.features import SKETCH_METHOD, SKETCH_SEED, SKETCH_VERSION, Prober, centred_gram, sketch
 from expertise_graph.features import probe_sets as probes
+from expertise_graph.models import claims_from
 from expertise_graph.registry.aliases import function_of, joined
+from expertise_graph.registry.card_results import keep_claims, without_claims
 from expertise_graph.registry.claims import connect
 from expertise_graph.registry.neighbours import refresh
 from expertise_graph.registry.suspicion import suspect_new
@@ -54,7 +56,9 @@ def registering(store: Store) -> Iterator[Callable[[Expert, Prober], Expert]]:
     touched: set[str] = set()
 
     def add(expert: Expert, prober: Prober) -> Expert:
-        given, expert = expert, joined(store, _as_registered(store, expert))
+        claims = claims_from(expert.meta)
+        given = without_claims(expert)
+        expert = joined(store, _as_registered(store, given))
         pulled = ORIGIN in expert.meta
         expert = dataclasses.replace(expert, meta={k: v for k, v in expert.meta.items() if k != ORIGIN})
         while True:
@@ -74,6 +78,9 @@ def registering(store: Store) -> Iterator[Callable[[Expert, Prober], Expert]]:
                 if pulled or not store.has_embedding(expert.id, probe_set.id):
                     store.put_embedding(embedding)
                 connect(store, expert)
+                # A copy without a card does not take back what the card says.
+                if claims or (given.source, given.locator) == (expert.source, expert.locator):
+                    keep_claims(store, store.expert(expert.id), claims)
             suspect_new(store, store.expert(expert.id))
             return store.expert(expert.id)
 

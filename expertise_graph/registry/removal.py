@@ -94,10 +94,12 @@ def _remove_expert(store: Store, expert: Expert) -> Removed:
         expert=expert,
         names=tuple(names),
         children=len(children),
-        results=len(store.edges("transfer", source=expert.id)),
+        results=sum(not edge.is_claim for edge in store.edges("transfer", source=expert.id)),
     )
     with store.transaction():
         store.remove_expert(expert.id)
+        # What its card claims comes back with it.
+        store.replace_claims(expert.id, [])
         namesakes = [other for other in store.experts_called(expert.name) if other.name != expert.name]
         if namesakes:
             store.drop_alias(expert.name)

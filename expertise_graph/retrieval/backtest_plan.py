@@ -129,8 +129,8 @@ def read_plan(
     Raises:
         InvalidInputError: when the baseline fits none of the tasks.
     """
-    results = results_by_task(store.edges("transfer"))
-    history = read_history(Knowledge(store, None, UNKNOWN), [])
+    results = results_by_task(edge for edge in store.edges("transfer") if not edge.is_claim)
+    history = read_history(Knowledge(store, None, UNKNOWN, claims=False), [])
     names = store.names(history.tasks)
     plan = BacktestPlan(
         by=by,

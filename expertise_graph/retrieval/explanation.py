@@ -45,12 +45,14 @@ class Influence:
         likeness: of that task to this, or of that expert to this one.
         value: its standing there, in standard deviations of the task's results.
         moves: by how much it moves the prediction.
+        self_reported: whether it is a result that only the expert's author claims.
     """
 
     name: str
     likeness: float | None
     value: float
     moves: float
+    self_reported: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +123,7 @@ def explain(known: Knowledge, probe_set: str, task: Task, expert: Expert) -> Exp
     history = _history(known, probe_set, task, expert)
     target, row = history.tasks.index(task.id), history.experts.index(expert.id)
     scored = any((~np.isnan(a[:, target])).any() for a in history.scores.values())
-    if not scored and np.isnan(history.without(target).outcomes).all():
+    if not scored and history.claims is None and np.isnan(history.without(target).outcomes).all():
         raise NotFoundError(
             f"there is no evidence about {task.name!r} yet: no result, and no score of any expert; query its "
             "dataset first"
@@ -145,7 +147,7 @@ def explain(known: Knowledge, probe_set: str, task: Task, expert: Expert) -> Exp
         queried_at=None if answer is None else answer.at,
         measured=None if math.isnan(standing) else float(standing),
         result=None if result is None else result.text,
-        parts=_parts(found, row),
+        parts=_parts(history, found, target, row),
         tasks=_tasks(history, target, row, names),
         others=_others(history, found, row, names),
         traits=dict(found.forecast.covariates),
@@ -174,13 +176,16 @@ def _history(known: Knowledge, probe_set: str, task: Task, expert: Expert) -> Hi
     return dataclasses.replace(history, scores={**history.scores, AFFINITY: affinity})
 
 
-def _parts(found: ExpertPrediction, row: int) -> tuple[Contribution, ...]:
+def _parts(history: History, found: ExpertPrediction, target: int, row: int) -> tuple[Contribution, ...]:
     before = found.forecast
+    by_results, _, claimed = shares(history, target, row)
+    by_claims = float(by_results[claimed].sum())
     run = np.flatnonzero(~np.isnan(found.scores.values))
     by_scores = found.weights[row] * found.surprise
     mine = float(by_scores[run == row].sum())
     moves = {
-        "its results on other tasks": before.alone[row],
+        "its results on other tasks": before.alone[row] - by_claims,
+        **({"what its card claims on other tasks": by_claims} if claimed.any() else {}),
         "experts with similar covariates": before.mean[row] - before.alone[row],
         "affinity": found.after_unrun[row] - before.mean[row],
         "its scores on this task": mine,
@@ -191,15 +196,16 @@ def _parts(found: ExpertPrediction, row: int) -> tuple[Contribution, ...]:
 
 
 def _tasks(history: History, target: int, row: int, names: Mapping[str, str]) -> tuple[Influence, ...]:
-    moves = shares(history, target, row)
+    moves, standing, claimed = shares(history, target, row)
     values = standardised_columns(history.without(target).outcomes)[0][row]
     likeness = [source[target] for source in history.likeness.values()]
     carriers = [
         Influence(
             name=names.get(history.tasks[t], history.tasks[t]),
             likeness=_mean([float(source[t]) for source in likeness]),
-            value=float(values[t]),
+            value=float(standing[t] if claimed[t] else values[t]),
             moves=float(moves[t]),
+            self_reported=bool(claimed[t]),
         )
         for t in np.argsort(-np.abs(moves), kind="stable")
         if moves[t] != 0

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from expertise_graph.retrieval.claims import Claims, claims_of, credible
 from expertise_graph.retrieval.covariates import Covariate, weigh
 from expertise_graph.retrieval.factors import Factors, fit_factors
 from expertise_graph.retrieval.history import History
@@ -53,7 +54,8 @@ class Forecast:
         alone: (E,) the mean from the expert's own results only.
         covariance: (E, E) of what the experts are worth; experts of similar covariates share it.
         noise: variance of a measured result around that: seeds, settings, luck.
-        results: (E,) how many results of other tasks stand behind each.
+        results: (E,) how many measured results of other tasks stand behind each.
+        claimed: (E,) how many beside them only its author claims.
         covariates: the covariates that tell good experts from others, and how much each explains.
     """
 
@@ -63,6 +65,7 @@ class Forecast:
     covariance: Array
     noise: float
     results: NDArray[np.int64]
+    claimed: NDArray[np.int64]
     covariates: Mapping[str, float]
 
     @property
@@ -79,12 +82,20 @@ def forecast(history: History, target: int, residuals: Array | None = None) -> F
         target: column of the task.
         residuals: those of `residuals_of`, where they were worked out before.
     """
-    values = _standing(history, target)
+    values, claims = _standing(history, target), claims_of(history, target)
     factors = fit_factors(values, history.likeness, target, history.data)
     worth = float(factors.loadings[target] ** 2 + factors.own[target, target])
     mean, variance = _each(values, factors, target)
     population = np.zeros(len(values), dtype=np.int64) if history.population is None else history.population
+    # Which covariates tell good experts from others is learnt from what was measured.
     prior, weights = _prior(history.covariates, mean, 1.0 / variance - 1.0 / worth, population)
+    none = np.zeros(len(values), dtype=np.int64)
+    if claims is not None:
+        for row in np.flatnonzero((~np.isnan(claims.values)).any(axis=1)).tolist():
+            seen, gain, standing = _with_claims(values, claims, factors, target, row)
+            mean[row] = standing @ gain
+            spent = float(factors.covariance[target, seen] @ gain)
+            variance[row] = _possible(factors, target, factors.covariance[target, target] - spent)
     joined, shared = _join(mean, variance, worth, prior)
     # What other tasks say nothing about: mostly how well expert and task fit, which scores can tell.
     fit = max(float(factors.noise[target]) - NOISE, 0.0)
@@ -104,6 +115,7 @@ def forecast(history: History, target: int, residuals: Array | None = None) -> F
         covariance=covariance,
         noise=NOISE,
         results=(~np.isnan(values)).sum(axis=1),
+        claimed=none if claims is None else (~np.isnan(claims.values)).sum(axis=1),
         covariates=weights,
     )
 
@@ -146,21 +158,47 @@ def _each(values: Array, factors: Factors, target: int) -> tuple[Array, Array]:
     return mean, np.clip(variance, 1e-6, cover[target, target] * (1.0 - 1e-9))
 
 
-def shares(history: History, target: int, row: int) -> Array:
-    """Return by how much each result of one expert moves its own forecast (T,); their sum is `alone`.
+def _possible(factors: Factors, target: int, variance: float) -> float:
+    """Return a variance between that of certainty and that of an expert without results."""
+    return min(max(variance, 1e-6), float(factors.covariance[target, target]) * (1.0 - 1e-9))
+
+
+def _with_claims(
+    values: Array, claims: Claims, factors: Factors, target: int, row: int
+) -> tuple[NDArray[np.intp], Array, Array]:
+    """Return the tasks (k,) of an expert's results, measured or claimed, their gain, and the standings."""
+    claimed = ~np.isnan(claims.values[row])
+    seen = np.flatnonzero(~np.isnan(values[row]) | claimed)
+    standing = np.where(claimed, claims.values[row], values[row])[seen]
+    cover = factors.covariance[np.ix_(seen, seen)] + np.diag(factors.noise[seen])
+    own = claimed[seen]
+    doubt = credible(claims, row, seen[own], cover[np.ix_(own, own)])
+    noise = claims.noise(row, own) + doubt * np.outer(own, own)
+    return seen, np.linalg.solve(cover + noise, factors.covariance[seen, target]), standing
+
+
+def shares(history: History, target: int, row: int) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Return by how much each result of one expert moves its own forecast, (T,); their sum is `alone`.
 
     Args:
         history: its results on the target are not looked at.
         target: column of the task.
         row: of the expert.
+
+    Returns:
+        The moves, the standings that they are of, and which of them only its author claims.
     """
-    values = _standing(history, target)
+    values, claims = _standing(history, target), claims_of(history, target)
     factors = fit_factors(values, history.likeness, target, history.data)
-    seen = np.flatnonzero(~np.isnan(values[row]))
-    found = np.zeros(values.shape[1])
-    if len(seen):
+    found, standing = np.zeros(values.shape[1]), values[row].copy()
+    claimed = np.zeros(values.shape[1], dtype=bool)
+    if claims is not None and (~np.isnan(claims.values[row])).any():
+        claimed = ~np.isnan(claims.values[row])
+        seen, gain, given = _with_claims(values, claims, factors, target, row)
+        found[seen], standing[seen] = given * gain, given
+    elif len(seen := np.flatnonzero(~np.isnan(values[row]))):
         found[seen] = values[row, seen] * _gain(factors.covariance, factors.noise, seen[None, :], target)[0]
-    return found
+    return found, standing, claimed
 
 
 def _gain(cover: Array, noise: Array, seen: NDArray[np.intp], target: int) -> Array:

@@ -51,6 +51,7 @@ class History:
             the two.
         data: (T,) what the data of each task is called, empty where no other task has the same; None where
             that is nowhere.
+        claims: (E, T) what only authors of experts claim, in the unit of the outcomes; None without any.
     """
 
     experts: tuple[str, ...]
@@ -68,6 +69,7 @@ class History:
     population: NDArray[np.int64] | None = None
     gap: float = 0.0
     data: tuple[str, ...] | None = None
+    claims: Array | None = None
 
     def accuracies(self, target: int) -> Array:
         """Return the log-odds (E, T) of accuracies on tasks of the target's modality; NaN for the others."""
@@ -115,10 +117,11 @@ def read_history(
             that fit it as evidence.
     """
     modality = _common({e.modality for e in experts})
-    results, scores = _of_modality(known, modality)
-    tasks = sorted({*results, *(s.task for s in scores), *((task.id,) if task else ())})
+    results, claimed, scores = _of_modality(known, modality)
+    tasks = sorted({*results, *claimed, *(s.task for s in scores), *((task.id,) if task else ())})
     given = [e.id for e in experts]
-    measured = {e for r in results.values() for e in r.values} | {s.expert for s in scores}
+    measured = {e for r in (*results.values(), *claimed.values()) for e in r.values}
+    measured |= {s.expert for s in scores}
     ids = [*given, *sorted(measured - set(given))]
     scores = [s for s in scores if computed or task is None or s.task != task.id or not s.n]
     score_arrays = _scores(scores, ids, tasks)
@@ -134,6 +137,7 @@ def read_history(
     modalities = _modalities(tasks, of_task, results, nodes)
     oriented, tested = outcomes_of(results, ids, tasks), items_of(results, ids, tasks)
     columns = [on_open_scale(column, items) for column, items in zip(oriented.T, tested.T, strict=True)]
+    fractional = np.array([are_fractions(column) for column in oriented.T], dtype=bool)
     return History(
         experts=tuple(ids),
         tasks=tuple(tasks),
@@ -142,7 +146,7 @@ def read_history(
         likeness=likeness_of(score_arrays, task_distances(distances, tasks), tasks, vectors or {}),
         covariates=_by_population(ids, values, population),
         graph=_padded(graph, len(ids)),
-        fractional=np.array([are_fractions(column) for column in oriented.T], dtype=bool),
+        fractional=fractional,
         metrics=tuple(results[t].metric if t in results else "" for t in tasks),
         modalities=modalities,
         tested=tested,
@@ -150,6 +154,7 @@ def read_history(
         population=population,
         gap=known.gap(_in_order(ids, nodes), population),
         data=data_names([called.get(t, "") for t in tasks], modalities),
+        claims=_claims(claimed, ids, tasks) if claimed else None,
     )
 
 
@@ -159,15 +164,30 @@ def _common(modalities: Set[str]) -> str:
     return next(iter(known)) if len(known) == 1 else UNKNOWN
 
 
-def _of_modality(known: Knowledge, modality: str) -> tuple[dict[str, Results], list[Score]]:
-    """Return results by task and scores, without those of nodes known to be of another modality."""
+def _of_modality(
+    known: Knowledge, modality: str
+) -> tuple[dict[str, Results], dict[str, Results], list[Score]]:
+    """Return measured and claimed results by task, and scores.
+
+    What is of nodes known to be of another modality is left out, and claims in another metric than that of
+    the results on a task.
+    """
     edges, scores = known.results(), known.store.scores()
     if modality != UNKNOWN:
         nodes: list[Expert | Task] = [*known.store.experts(), *known.tasks()]
         others = {node.id for node in nodes if node.modality not in (modality, UNKNOWN)}
         edges = [e for e in edges if e.source not in others and e.target not in others]
         scores = [s for s in scores if s.expert not in others and s.task not in others]
-    return results_by_task(edges), scores
+    results = results_by_task(e for e in edges if not e.is_claim)
+    metric = {task: found.metric for task, found in results.items()}
+    claims = (e for e in edges if e.is_claim and metric.get(e.target, e.metric) == e.metric)
+    return results, results_by_task(claims), scores
+
+
+def _claims(claimed: Mapping[str, Results], ids: Sequence[str], tasks: Sequence[str]) -> Array:
+    """Return what is claimed (E, T), all of it fractions, as log-odds; NaN where nothing is."""
+    values, items = outcomes_of(claimed, ids, tasks), items_of(claimed, ids, tasks)
+    return np.stack([on_open_scale(v, n) for v, n in zip(values.T, items.T, strict=True)], axis=1)
 
 
 def trained_by_declaration(covariates: Mapping[str, Mapping[str, str | float]], task: Task) -> set[str]:

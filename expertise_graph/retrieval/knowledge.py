@@ -32,11 +32,19 @@ class Knowledge:
         modality: of the experts that are asked about.
         here: whether only those in the registry are; of the others, results count where one of theirs is a
             known model.
+        claims: whether results count that only authors of experts claim.
     """
 
     def __init__(
-        self, store: Store, catalogue: Catalogue | None, modality: str, *, here: bool = False
+        self,
+        store: Store,
+        catalogue: Catalogue | None,
+        modality: str,
+        *,
+        here: bool = False,
+        claims: bool = True,
     ) -> None:
+        self.claims = claims
         self.store, self.modality, self.here, self._catalogue = store, modality, here, catalogue
         self._unavailable = store.unavailable()
         models = [m for m in catalogue.models if m.modality == modality] if catalogue else []
@@ -48,7 +56,7 @@ class Knowledge:
 
     def renewed(self) -> Knowledge:
         """Return the same of the registry as it is now."""
-        return Knowledge(self.store, self._catalogue, self.modality, here=self.here)
+        return Knowledge(self.store, self._catalogue, self.modality, here=self.here, claims=self.claims)
 
     @cached_property
     def registered(self) -> list[Expert]:
@@ -95,8 +103,8 @@ class Knowledge:
         return [*known, *(t for t in self._tasks if t.id not in there)]
 
     def results(self) -> list[Edge]:
-        """Return all measured results; a published one for each expert that was registered from the model."""
-        own = self.store.edges("transfer")
+        """Return all results; a published one for each expert that was registered from the model."""
+        own = [edge for edge in self.store.edges("transfer") if self.claims or not edge.is_claim]
         models = {m.id for m in self._models}
         published: list[Edge] = []
         for edge in self._results:
@@ -105,7 +113,7 @@ class Knowledge:
                 published += [replace(edge, source=expert.id) for expert in here]
             elif edge.source in models:
                 published.append(edge)
-        known = {(e.source, e.target, e.metric) for e in own}
+        known = {(e.source, e.target, e.metric) for e in own if not e.is_claim}
         return [*own, *(e for e in published if (e.source, e.target, e.metric) not in known)]
 
     def covariates(self, ids: Iterable[str]) -> dict[str, dict[str, str | float]]:

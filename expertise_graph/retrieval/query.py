@@ -127,7 +127,7 @@ def answer_query(
     timings.mark()
     runner = ProbeRunner(context=context, probes=probes, estimators=query.estimators, timings=timings)
     store, sample = context.store, draw_sample(data, query)
-    known = Knowledge(store, catalogue, sample.task.modality, here=query.here)
+    known = Knowledge(store, catalogue, sample.task.modality, here=query.here, claims=query.self_reported)
     search = open_search(known, sample, query, runner=runner, progress=context.progress, size=POOL)
     posterior = without_failed(search, explore(search))
     _store_task(store, search, posterior)
@@ -374,8 +374,9 @@ def _check_evidence(search: ExpertSearch) -> None:
         SourceError: when experts were to be run and none could.
         InvalidInputError: when none was to be run and history says nothing.
     """
-    outcomes = search.pool.history.outcomes[: len(search.pool.experts)]
-    if search.evidence or search.measured or (~np.isnan(outcomes)).any():
+    history, n = search.pool.history, len(search.pool.experts)
+    claimed = history.claims is not None and bool((~np.isnan(history.claims[:n])).any())
+    if search.evidence or search.measured or claimed or (~np.isnan(history.outcomes[:n])).any():
         return
     if search.unusable:
         raise _none_left(search.unusable)

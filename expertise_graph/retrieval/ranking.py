@@ -183,11 +183,13 @@ def _evidence(search: ExpertSearch, posterior: Posterior, index: int) -> tuple[s
         reasons.append(_scores(search, expert.id))
     else:
         reasons += _nearest_evidence(search, index)
-    results = int(posterior.prediction.forecast.results[index])
-    if results:
-        before = posterior.prediction.forecast
+    before = posterior.prediction.forecast
+    results, claimed = int(before.results[index]), int(before.claimed[index])
+    if results or claimed:
         standing = before.mean[index] - before.gap[index]
-        reasons.append(f"history {standing:+.2f} SD from {count(results, 'task')}")
+        told = [count(results, "task")] if results else []
+        told += [f"{claimed} self-reported"] if claimed else []
+        reasons.append(f"history {standing:+.2f} SD from {' and '.join(told)}")
     if not np.isnan(posterior.affinity[index]):
         reasons.append(f"similarity to the task {posterior.affinity[index]:.2f}")
     if not expert.runnable:
@@ -233,6 +235,11 @@ def _notes(search: ExpertSearch, posterior: Posterior, baseline: Baseline) -> tu
             f"{left} left out: not to be had or run before (expertise-graph sync asks the Hub again)"
         )
     notes.append(_meaning(search, posterior))
+    if claimed := int(posterior.prediction.forecast.claimed[: len(search.pool.experts)].sum()):
+        notes.append(
+            f"{count(claimed, 'result')} that only model cards claim count, less than measured ones; "
+            f"{setting('self_reported', False)} leaves them out"
+        )
     probe = max((scores[RIDGE] for scores in search.evidence.values()), default=None)
     if probe is not None and probe <= baseline.predicted and search.sample.supported:
         notes.append("no expert that was run beats the raw input; training from scratch may do as well")

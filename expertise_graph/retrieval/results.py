@@ -132,7 +132,7 @@ def measured(store: Store, task: Task, *, rungs: int | None = None) -> dict[str,
     """Return the accuracies that were measured on a task, by expert.
 
     Of several full fine-tunes the latest counts; where there is none, the last rung of a race. Trials of a
-    tuning search are left out: its settings differ.
+    tuning search are left out: its settings differ; and what is only claimed.
 
     Args:
         store: the registry.
@@ -140,7 +140,9 @@ def measured(store: Store, task: Task, *, rungs: int | None = None) -> dict[str,
         rungs: how many rungs of races are looked at; None for all.
     """
     edges = [
-        e for e in store.edges("transfer", target=task.id) if e.metric == "accuracy" and e.method != AUTO
+        e
+        for e in store.edges("transfer", target=task.id)
+        if e.metric == "accuracy" and e.method != AUTO and not e.is_claim
     ]
     full = {
         e.source: Measured(e.weight, e.n or ASSUMED_ITEMS, e.run or str(e.meta.get("origin", e.method)))

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from expertise_graph.core import Candidate, Edge, EvidenceSource
+from expertise_graph.core import SELF_REPORTED, Candidate, Edge, EvidenceSource
+from expertise_graph.retrieval.history import History
 from expertise_graph.retrieval.posterior import Posterior, infer
 from expertise_graph.retrieval.scale import accuracy_of
 from expertise_graph.retrieval.search import ExpertSearch
@@ -34,17 +35,16 @@ def sources_of(
     by_origin: dict[str, list[Edge]] = defaultdict(list)
     for edge in search.known.results():
         if edge.source in row and edge.target in column and column[edge.target] != search.pool.target:
-            by_origin[str(edge.meta.get("origin") or HERE)].append(edge)
+            origin = SELF_REPORTED if edge.is_claim else str(edge.meta.get("origin") or HERE)
+            by_origin[origin].append(edge)
     full = accuracy_of(posterior.mean)
     place = {e.id: i for i, e in enumerate(search.pool.experts)}
     shown = [place[c.expert.id] for c in listed if c.expert.id in place]
     allowed = np.array([e.id not in search.excluded for e in search.pool.experts])
     found = []
     for origin, edges in by_origin.items():
-        outcomes = history.outcomes.copy()
-        for edge in edges:
-            outcomes[row[edge.source], column[edge.target]] = np.nan
-        without = replace(search, pool=replace(search.pool, history=replace(history, outcomes=outcomes)))
+        left = _without(history, [(row[e.source], column[e.target], e.is_claim) for e in edges])
+        without = replace(search, pool=replace(search.pool, history=left))
         mean = infer(without).mean
         found.append(
             EvidenceSource(
@@ -57,3 +57,15 @@ def sources_of(
             )
         )
     return tuple(sorted(found, key=lambda source: (-source.change, source.origin)))
+
+
+def _without(history: History, places: Sequence[tuple[int, int, bool]]) -> History:
+    """Return a history without some results, given by row, column, and whether they are only claimed."""
+    outcomes = history.outcomes.copy()
+    claims = None if history.claims is None else history.claims.copy()
+    for row, column, claimed in places:
+        if not claimed:
+            outcomes[row, column] = np.nan
+        elif claims is not None:
+            claims[row, column] = np.nan
+    return replace(history, outcomes=outcomes, claims=claims)

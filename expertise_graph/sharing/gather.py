@@ -82,6 +82,8 @@ def _origin(table: str, row: SharedRow, cleaner: Cleaner) -> str:
     """Return where the numbers of a row that was not pulled are from."""
     if table == "edges" and row["kind"] == "lineage" and row["method"].startswith(_OF_CARDS):
         return SELF_REPORTED
+    if table == "edges" and row["kind"] == "transfer" and row["method"] == SELF_REPORTED:
+        return SELF_REPORTED
     file = row["origin"] if table == "covariates" else None
     if table == "edges" and row["run"] is None:
         file = row["meta"].get("origin")

@@ -105,6 +105,11 @@ class ExchangeStore(StoreBase):
         with self.transaction():
             self.db.conn.executemany(f"DELETE FROM {table} WHERE {which}", [_encoded(row) for row in rows])
 
+    def shared_places(self) -> list[str]:
+        """Return the places that this registry was shared with."""
+        rows = self.db.execute("SELECT name FROM state WHERE substr(name, 1, 7) = ?", [_LEDGER])
+        return [row[0].removeprefix(_LEDGER) for row in rows.fetchall()]
+
     def ledgers(self) -> dict[str, dict[str, Any]]:
         """Return what was noted of each place that this registry was shared with, by the name of the place.
 

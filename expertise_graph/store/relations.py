@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
-from expertise_graph.core import Edge, Score, TaskDistance
+from expertise_graph.core import SELF_REPORTED, Edge, Score, TaskDistance
 from expertise_graph.store.base import StoreBase, among, clause, json_list
 from expertise_graph.store.rows import to_row
 
@@ -84,6 +85,27 @@ class RelationStore(StoreBase):
         """Delete the edges that a run left, so that recording it again leaves them once."""
         with self.transaction():
             self.db.execute("DELETE FROM edges WHERE run = ?", [run])
+
+    def replace_claims(self, expert: str, edges: Iterable[Edge]) -> None:
+        """Put results that the card of an expert claims in the place of those that it claimed before.
+
+        Nothing changes where they are the same; claims that leaderboards list stay.
+        """
+        given = list(edges)
+        with self.transaction():
+            before = [
+                edge
+                for edge in self.edges("transfer", source=expert)
+                if edge.is_claim and "board" not in edge.meta
+            ]
+            if [replace(edge, created_at="") for edge in before] == given:
+                return
+            self.db.execute(
+                "DELETE FROM edges WHERE kind = 'transfer' AND source = ? AND method = ? "
+                "AND json_extract(meta, '$.board') IS NULL",
+                [expert, SELF_REPORTED],
+            )
+            self.put_edges(given)
 
     # Results that are taken back
 

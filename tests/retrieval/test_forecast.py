@@ -97,7 +97,8 @@ def test_shares_add_up_to_what_the_expert_has_alone():
     given = history(7, missing=0.3)
     found = forecast(given, 3)
     for row in range(12):
-        parts = shares(given, 3, row)
+        parts, _, claimed = shares(given, 3, row)
+        assert not claimed.any()
         assert parts.sum() == pytest.approx(found.alone[row], abs=1e-9)
         assert (parts[np.isnan(given.without(3).outcomes[row])] == 0).all()
 

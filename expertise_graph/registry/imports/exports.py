@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 
 from expertise_graph.core import InvalidInputError, listed, setting
+from expertise_graph.registry.imports.boards import BOARDS
 from expertise_graph.registry.imports.frame import Row, wide_rows
 from expertise_graph.registry.imports.metrics import ACCURACY, is_fraction, without_split
 from expertise_graph.registry.imports.options import HistoryOptions
@@ -61,6 +62,8 @@ class Export:
         status: column that says how a run ended, and the word for one that finished.
         own: columns of the tool that hold neither metrics nor parameters, in lower case.
         names_task: pattern of the names of files that tell the data set; None where names tell nothing.
+        scheme: what stands before the names of its models in references, empty where they are any models.
+        board: name of the public leaderboard that its tables are.
     """
 
     title: str
@@ -72,6 +75,8 @@ class Export:
     status: tuple[str, str] | None = None
     own: frozenset[str] = frozenset()
     names_task: str | None = None
+    scheme: str = ""
+    board: str = ""
 
     def fits(self, table: TextTable) -> bool:
         """Tell whether a table has the columns of the tool."""
@@ -120,7 +125,9 @@ EXPORTS: Mapping[str, Export] = {
         ),
         roles={"expert": "model"},
         own=frozenset({"top5", "param_count", "img_size", "crop_pct", "interpolation", "rank_diff"}),
-        names_task=r"results-(.+?)(?:-clean)?",
+        names_task=r"results-(.+)",
+        scheme="timm:",
+        board="timm",
     ),
 }
 
@@ -136,11 +143,11 @@ def export_of(table: TextTable, options: HistoryOptions) -> Export | None:
     if options.source is None:
         plain = options.wide or all(table.find(r, options.columns) is not None for r in ("expert", "value"))
         return None if plain else next((e for e in EXPORTS.values() if e.fits(table)), None)
-    if options.source == TABLE:
+    if options.source == TABLE or options.source in BOARDS:
         return None
     if options.source not in EXPORTS:
         raise InvalidInputError(
-            f"there is no export {options.source!r}; there are: {', '.join([*EXPORTS, TABLE])}"
+            f"there is no export {options.source!r}; there are: {', '.join([*EXPORTS, *BOARDS, TABLE])}"
         )
     export = EXPORTS[options.source]
     if not export.fits(table):
@@ -171,10 +178,11 @@ def export_rows(table: TextTable, export: Export, options: HistoryOptions) -> tu
         given = wide_rows(table, columns, spread="metric", values=[i], value="value")
         fixed = {"metric": metric, **({"task": task} if task else {})}
         rows += [
-            (where, {**text, **fixed})
+            (where, {**text, **fixed, "expert": _reference(text["expert"], export)})
             for (where, text), line in zip(given, table.lines, strict=True)
             if finished[line]
         ]
+    table.board = export.board
     unfinished = sum(not done for done in finished.values())
     if unfinished:
         table.left_out.counts[NOT_FINISHED] += unfinished
@@ -185,6 +193,11 @@ def export_rows(table: TextTable, export: Export, options: HistoryOptions) -> tu
         *(f"{metric} from {table.columns[i]!r}" for i, metric in metrics.items()),
     ]
     return rows, [f"an export of {export.title}: {', '.join(understood)}"]
+
+
+def _reference(name: str, export: Export) -> str:
+    """Return the name of a model with the scheme of the tool's own models, as `register` takes it."""
+    return f"{export.scheme}{name}" if name and ":" not in name else name
 
 
 def _finished(table: TextTable, export: Export) -> list[bool]:

@@ -40,7 +40,7 @@ def long_rows(
         options: columns to ignore without a note.
     """
     ignored = [table.columns[i] for i in table.others(list(columns.values()), options.ignore)]
-    places = [f"line {line}" for line in table.lines]
+    places = [f"{table.noun} {line}" for line in table.lines]
     rows = list(zip(places, _by_role(table, columns), strict=True))
     return rows, [f"columns ignored: {listed(ignored, _IGNORED)}"] if ignored else []
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from expertise_graph.core import Edge, InvalidInputError, number, setting, whole
+from expertise_graph.registry.imports.boards import read_results
 from expertise_graph.registry.imports.exports import export_of, export_rows
 from expertise_graph.registry.imports.frame import (
     Row,
@@ -20,7 +21,7 @@ from expertise_graph.registry.imports.frame import (
 from expertise_graph.registry.imports.metrics import Value, known_as, lower_metrics, to_fractions
 from expertise_graph.registry.imports.names import Names
 from expertise_graph.registry.imports.options import HistoryOptions, ImportReport
-from expertise_graph.registry.imports.table import File, TextTable, read_table
+from expertise_graph.registry.imports.table import BOARD, File, TextTable
 from expertise_graph.store import Store
 
 METHOD, VERSION = "imported", "1"
@@ -51,7 +52,7 @@ def import_history(store: Store, file: File, options: HistoryOptions | None = No
         InvalidInputError: when anything in the file cannot be used; nothing is stored then.
     """
     options = options or HistoryOptions()
-    table = read_table(file, skip_invalid=options.skip_invalid).expanded()
+    table = read_results(file, options).expanded()
     rows, notes = _rows(table, options)
     results = list(parsed(table, rows, _result, names=("expert", "task", "metric")))
     if not results:
@@ -60,7 +61,7 @@ def import_history(store: Store, file: File, options: HistoryOptions | None = No
     lower = lower_metrics(table.name, (r.metric for r in results), options)
     results, converted = to_fractions(results, options.unit, table.left_out)
     with importing("results", store, table, options, [*notes, *converted]) as under_way:
-        given = [_edge(r, under_way.names, table.name, r.metric in lower) for r in results]
+        given = [_edge(r, under_way.names, table, r.metric in lower) for r in results]
         edges, repeats = _new(given, store.edges("transfer", imported=True))
         return under_way.finish(lambda: store.put_edges(edges), len(edges), len(given) - len(edges), repeats)
 
@@ -159,8 +160,12 @@ def _seconds(text: dict[str, str]) -> float | None:
     return value
 
 
-def _edge(result: Result, names: Names, origin: str, lower: bool) -> Edge:
-    details: dict[str, Any] = {"n_train": result.n_train, "date": result.date or None}
+def _edge(result: Result, names: Names, table: TextTable, lower: bool) -> Edge:
+    details: dict[str, Any] = {
+        "n_train": result.n_train,
+        "date": result.date or None,
+        BOARD: table.board or None,
+    }
     meta = {name: value for name, value in details.items() if value is not None}
     return Edge(
         kind="transfer",
@@ -173,7 +178,7 @@ def _edge(result: Result, names: Names, origin: str, lower: bool) -> Edge:
         seed=result.seed,
         n=result.n,
         seconds=result.seconds,
-        meta={**meta, "origin": origin, **({"lower_is_better": True} if lower else {})},
+        meta={**meta, "origin": table.name, **({"lower_is_better": True} if lower else {})},
     )
 
 

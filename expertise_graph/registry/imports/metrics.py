@@ -13,6 +13,9 @@ from expertise_graph.registry.imports.table import LeftOut
 
 ACCURACY = "accuracy"
 
+OF_CLASSES = (*(ACCURACY, "balanced_accuracy", "f1_macro", "macro_f1", "f1", "f1_weighted", "ap", "auc"),)
+"""Metrics of classification, the plainest first; of several told of one thing the first one counts."""
+
 # Words in the names of metrics; digits are left out, so that f1 is f, top-5 is top.
 _FRACTIONS = frozenset(
     {"accuracy", "acc", "f", "auc", "auroc", "auprc", "precision", "recall", "sensitivity", "specificity"}

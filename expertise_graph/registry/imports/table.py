@@ -32,6 +32,9 @@ from expertise_graph.data import MAX_TABLE_BYTES, decode_utf8, read_regular
 File = str | Path | BinaryIO
 """A path, or an open stream of bytes such as standard input."""
 
+BOARD = "board"
+"""Where the meta of a result names the public leaderboard that it is from."""
+
 # Columns that an error names.
 _SHOWN = 15
 
@@ -84,7 +87,8 @@ class LeftOut:
 class TextTable:
     """A header and rows of as many fields; `lines[i]` is where row i ends in the file.
 
-    `notes` says how numbers were read.
+    `notes` says how numbers were read, `noun` what a row is called, and `board` names the public leaderboard
+    that it is from, if it is from one.
     """
 
     name: str
@@ -94,6 +98,8 @@ class TextTable:
     left_out: LeftOut
     delimiter: str = ","
     notes: list[str] = field(default_factory=list)
+    noun: str = "line"
+    board: str = ""
 
     def texts(self, column: int | None, *, numbers: bool = False) -> list[str]:
         """Return the text of each row in a column without spaces around it; none for None.

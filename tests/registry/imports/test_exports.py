@@ -121,8 +121,8 @@ FOUND = {
     "wandb": {("org/a", "pets", "accuracy", 0.9, 0), ("org/b", "cars", "accuracy", 0.7, 1)},
     "wandb frame": {("org/a", "pets", "accuracy", 0.9, None)},
     "timm": {
-        ("eva_giant_patch14_336.clip_ft_in1k", "imagenet-a", "accuracy", 0.90517, None),
-        ("resnet50.a1_in1k", "imagenet-a", "accuracy", 0.802, None),
+        ("timm:eva_giant_patch14_336.clip_ft_in1k", "imagenet-a", "accuracy", 0.90517, None),
+        ("timm:resnet50.a1_in1k", "imagenet-a", "accuracy", 0.802, None),
     },
 }
 OUT = {
@@ -203,7 +203,11 @@ def test_a_plain_table_is_no_export_even_if_it_has_such_columns(store, table):
             {"source": "mlflow"},
             "not the columns of an export of MLflow, which are name, run id",
         ),
-        (TIMM, {"source": "excel"}, "there is no export 'excel'; there are: mlflow, wandb, timm, table"),
+        (
+            TIMM,
+            {"source": "excel"},
+            "there is no export 'excel'; there are: mlflow, wandb, timm, mteb, eval-ever, table",
+        ),
         (TIMM, {}, "no column with the data set; .*`task_column=NAME`, or give `task=NAME` for all rows"),
         (WANDB.replace('"model"', '"net"'), {}, "no column 'expert'; .*`expert_column=NAME`"),
         (
