@@ -89,7 +89,7 @@ def test_the_targets_results_are_not_looked_at_and_shares_add_up():
     known = two_bases(5)
     hidden = known.without(2)
     np.testing.assert_array_equal(forecast(known, 2).mean, forecast(hidden, 2).mean)
-    assert shares(known, 2, 3).sum() == pytest.approx(forecast(known, 2).alone[3])
+    assert shares(known, 2, 3)[0].sum() == pytest.approx(forecast(known, 2).alone[3])
 
 
 def test_names_of_data_alone_change_nothing():
