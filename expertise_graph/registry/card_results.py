@@ -6,6 +6,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from math import isclose
+from statistics import fmean
 from typing import Any
 
 from expertise_graph.core import CARD_METHOD, SELF_REPORTED, UNKNOWN, Edge, Expert, Task
@@ -19,6 +21,8 @@ VERSION = "1"
 LEFT_OUT = "claims_left_out"
 """Where the meta of an expert says how many results of its card do not count, by reason."""
 
+# What boards call the metric that a task is about.
+_MAIN = "main_score"
 # The metric of benchmarks that define their own, of which a claim says the value alone.
 _SCORE = "score"
 # What is claimed of classes, the plainest first; of several the first one there counts.
@@ -131,12 +135,33 @@ def _chosen(claims: Iterable[Claim], expert: Expert) -> tuple[list[Claim], Count
             continue
         left_out[AGAIN] += claim.metric in found
         found[claim.metric] = replace(claim, value=claim.value / (100.0 if percent or claim.percent else 1.0))
+    main = {task_name(c): c.value / (100.0 if percent else 1.0) for c in given if c.metric == _MAIN}
     chosen = []
-    for metrics in of_task.values():
-        first = next(name for name in _PREFERRED if name in metrics)
+    for name, metrics in of_task.items():
+        there = [metric for metric in _PREFERRED if metric in metrics]
+        # Where a board says which value is the main one, published tables have that.
+        first = next((m for m in there if name in main and isclose(metrics[m].value, main[name])), there[0])
         chosen.append(metrics[first])
         left_out[OTHER_METRIC] += len(metrics) - 1
-    return chosen, +left_out
+    return _whole(chosen), +left_out
+
+
+def _whole(claims: list[Claim]) -> list[Claim]:
+    """Return claims about parts of a board's data set as one, where none is about the English part.
+
+    It is their mean, which is what published tables have.
+    """
+    parts: dict[tuple[str, str, str], list[Claim]] = {}
+    for claim in claims:
+        if board := _BOARD.fullmatch(claim.name):
+            parts.setdefault((board["name"], claim.metric, claim.split), []).append(claim)
+    means = {
+        key: replace(of[0], name=f"MTEB {key[0]}", config="", value=fmean(c.value for c in of))
+        for key, of in parts.items()
+        if all(task_name(c) != board_task(key[0], "", c.split) for c in of)
+    }
+    joined = {id(claim) for key in means for claim in parts[key]}
+    return [*(claim for claim in claims if id(claim) not in joined), *means.values()]
 
 
 def _metric(claim: Claim) -> str:

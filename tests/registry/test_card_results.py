@@ -108,6 +108,29 @@ def test_tasks_are_called_as_published_tables_call_them(about, name):
     assert task_name(Claim(value=0.5, **about)) == name
 
 
+def test_cards_of_encoders_are_read_as_published_tables_have_their_boards(store):
+    """The main metric of a task; its English part, or the mean of all parts where there is none."""
+
+    def part(name, config, **metrics):
+        about = {"dataset": "mteb/x", "name": f"MTEB {name} ({config})", "config": config, "split": "test"}
+        return [Claim(**about, task="Classification", metric=m, value=v) for m, v in metrics.items()]
+
+    found, left_out = kept(
+        store,
+        *part("AmazonCounterfactualClassification", "en", accuracy=71.6716, f1=65.4, main_score=71.6716),
+        *part("AmazonCounterfactualClassification", "de", accuracy=60.0, f1=50.0, main_score=60.0),
+        *part("NusaParagraphEmotionClassification", "jav", accuracy=50.0, f1=31.0, main_score=31.0),
+        *part("NusaParagraphEmotionClassification", "min", accuracy=50.0, f1=33.0, main_score=33.0),
+        modality="text",
+    )
+    assert found == {
+        ("mteb/AmazonCounterfactualClassification", "accuracy"): pytest.approx(0.716716),
+        ("mteb/AmazonCounterfactualClassification (de)", "accuracy"): 0.6,
+        ("mteb/NusaParagraphEmotionClassification", "f1"): pytest.approx(0.32),
+    }
+    assert left_out == {"of other metrics": 8}
+
+
 def test_what_is_claimed_again_replaces_what_was_claimed_before(store):
     kept(store, claim(0.9), claim(0.7, "b"))
     before = store.edges("transfer")

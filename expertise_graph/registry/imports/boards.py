@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 
 from expertise_graph.core import SELF_REPORTED, InvalidInputError, listed, number, read_json, setting
 from expertise_graph.registry.imports.metrics import OF_CLASSES, is_fraction, known_as
+from expertise_graph.registry.imports.mteb import MtebResult
 from expertise_graph.registry.imports.options import HistoryOptions
 from expertise_graph.registry.imports.table import File, LeftOut, TextTable, read_table
 
@@ -162,43 +164,45 @@ def _possible() -> str:
 # MTEB
 
 _ABOUT = "model_meta.json"
+_ENGLISH = ["eng-Latn"]
 
 
 def _of_mteb(path: Path, content: Mapping[str, Any], left_out: Counter[str]) -> Iterator[Row]:
-    """Yield the results of a model on a task: ``scores`` by split, of each part a mapping."""
-    model, name = _model_of(path), str(content.get("task_name") or content.get("mteb_dataset_name"))
-    for split, parts in _splits(content):
-        for part, scores in parts:
-            metric = _main_metric(scores)
-            if metric is None:
-                left_out[OTHER_METRIC] += 1
-                continue
-            value = repr(float(scores[metric]))
-            yield f"hf:{model}", board_task(name, part, split), known_as(metric), value, "", "", _METHOD
+    """Yield the result of a model on a task, as the catalogue has it: one value, of its main metric."""
+    name = str(content.get("task_name") or content.get("mteb_dataset_name"))
+    found = MtebResult(model=_model_of(path), revision="", task=name, scores=_scores(content))
+    metric = _main_metric(found)
+    if metric is None:
+        left_out[OTHER_METRIC] += 1
+        return
+    # As many digits as the catalogue has.
+    value = repr(round(found.value(metric) or 0.0, 6))
+    yield f"hf:{found.model}", board_task(name, "", ""), metric, value, "", "", _METHOD
 
 
-def _splits(content: Mapping[str, Any]) -> Iterator[tuple[str, list[tuple[str, Mapping[str, Any]]]]]:
-    """Yield the split that results are on, with each part's name and scores; of several the test items."""
+def _scores(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the scores of a file by split, each a list of its parts."""
     given = content.get("scores")
-    # Before version 1.11 a split was a key of the file, and a part a key of the split.
-    splits = given if isinstance(given, dict) else {k: v for k, v in content.items() if isinstance(v, dict)}
-    for split in sorted(splits, key=lambda name: name != _TEST)[:1]:
-        found = splits[split]
-        if isinstance(found, dict):
-            found = [{**v, "hf_subset": k} for k, v in found.items() if isinstance(v, dict)] or [found]
-        parts = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
-        yield str(split), [(str(entry.get("hf_subset") or ""), entry) for entry in parts]
+    if isinstance(given, dict):
+        return given
+    # Before version 1.11 a split was a key of the file, and a part, if there were several, a key of that.
+    splits = {name: found for name, found in content.items() if isinstance(found, dict)}
+    return {name: _parts(found) for name, found in splits.items()}
 
 
-def _main_metric(scores: Mapping[str, Any]) -> str | None:
+def _parts(split: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    parts = {name: part for name, part in split.items() if isinstance(part, dict)}
+    if not parts:
+        return [split]
+    return [{**part, **({"languages": _ENGLISH} if name == "en" else {})} for name, part in parts.items()]
+
+
+def _main_metric(result: MtebResult) -> str | None:
     """Return the metric of classes that is the main score of a task; None where that is another one."""
-    main = scores.get("main_score")
-    for metric in OF_CLASSES:
-        value = scores.get(metric)
-        fits = isinstance(value, int | float) and not isinstance(value, bool)
-        if fits and (main is None or value == main):
-            return metric
-    return None
+    main = result.value("main_score")
+    values = {metric: result.value(metric) for metric in OF_CLASSES}
+    fits = (m for m, v in values.items() if v is not None and (main is None or math.isclose(v, main)))
+    return next(fits, None)
 
 
 def _model_of(path: Path) -> str:

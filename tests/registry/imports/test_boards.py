@@ -39,15 +39,22 @@ MTOP = {
         "validation": [scores(accuracy=0.1, main_score=0.1, hf_subset="en")],
         "test": [
             scores(accuracy=0.9, f1=0.88, main_score=0.9, hf_subset="en"),
-            scores(accuracy=0.7, f1=0.69, main_score=0.7, hf_subset="de"),
+            scores(accuracy=0.7, f1=0.69, main_score=0.7, hf_subset="de") | {"languages": ["deu-Latn"]},
         ],
     },
 }
 SENTIMENT = {
     "task_name": "NusaParagraphEmotionClassification",
-    "scores": {"test": [scores(accuracy=0.5, f1=0.31, main_score=0.31, hf_subset="jav")]},
+    "scores": {
+        "test": [
+            scores(accuracy=0.5, f1=0.31, main_score=0.31, hf_subset="jav") | {"languages": ["jav-Latn"]},
+            scores(accuracy=0.5, f1=0.33, main_score=0.33, hf_subset="min") | {"languages": ["min-Arab"]},
+        ]
+    },
 }
 ARGUANA = {"task_name": "ArguAna", "scores": {"test": [scores(ndcg_at_10=0.5, main_score=0.5)]}}
+OLDEST = {"mteb_dataset_name": "AmazonReviewsClassification", "mteb_version": "1.0.2",
+          "test": {"en": {"accuracy": 0.4}, "de": {"accuracy": 0.2}, "evaluation_time": 9.1}}  # fmt: skip
 OLD = {"mteb_dataset_name": "ImdbClassification", "mteb_version": "1.0.2",
        "test": {"accuracy": 0.83, "ap": 0.7, "f1": 0.82, "evaluation_time": 9.1}}  # fmt: skip
 
@@ -61,6 +68,7 @@ def results(tmp_path):
         write(here / f"{content['task_name']}.json", content)
     write(here / "model_meta.json", {"name": "acme/small-v2", "revision": "abc123"})
     write(folder / "org__other" / "no_revision_available" / "ImdbClassification.json", OLD)
+    write(folder / "org__other" / "no_revision_available" / "AmazonReviewsClassification.json", OLDEST)
     write(folder / "org__other" / "no_revision_available" / "broken.json", "{")
     return folder
 
@@ -69,9 +77,9 @@ MTEB = "mteb-linear-probe"
 IN_FOLDER = {
     ("hf:acme/small-v2", "mteb/Banking77Classification", "accuracy", 0.8012, MTEB),
     ("hf:acme/small-v2", "mteb/MTOPDomainClassification", "accuracy", 0.9, MTEB),
-    ("hf:acme/small-v2", "mteb/MTOPDomainClassification (de)", "accuracy", 0.7, MTEB),
-    ("hf:acme/small-v2", "mteb/NusaParagraphEmotionClassification (jav)", "f1", 0.31, MTEB),
+    ("hf:acme/small-v2", "mteb/NusaParagraphEmotionClassification", "f1", 0.32, MTEB),
     ("hf:org/other", "mteb/ImdbClassification", "accuracy", 0.83, MTEB),
+    ("hf:org/other", "mteb/AmazonReviewsClassification", "accuracy", 0.4, MTEB),
 }
 
 
