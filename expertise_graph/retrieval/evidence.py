@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,7 @@ from expertise_graph.data import (
 )
 from expertise_graph.features import Context
 from expertise_graph.registry import register, remembering
+from expertise_graph.retrieval.coverage import distance_to_probes
 from expertise_graph.retrieval.knowledge import is_known_model
 from expertise_graph.retrieval.reliability import RIDGE
 from expertise_graph.store import Store, features_key, response_key
@@ -290,6 +292,14 @@ class ProbeRunner:
             response = respond(on_sample, sample.labels, on_probes)
         arrays.put(key, response)
         return response
+
+    def distance(self, expert: Expert, sample: Sample) -> float:
+        """Return how far the sample is from the probes to an expert; NaN if it was not run here."""
+        on_sample = self.context.prober.stored(expert, sample.inputs)
+        on_probes = self.context.prober.stored(expert, self.probes)
+        if on_sample is None or on_probes is None or len(on_sample) < 2:
+            return math.nan
+        return distance_to_probes(on_sample, on_probes)
 
     def seconds(self, expert: Expert, sample: Sample) -> float:
         """Return how long running an expert is expected to take on this machine, its download included."""

@@ -33,6 +33,7 @@ from expertise_graph.retrieval.answers import remember
 from expertise_graph.retrieval.baseline import raw_baseline
 from expertise_graph.retrieval.candidates import draw, eligible, embedded, read_pool, recall
 from expertise_graph.retrieval.constraints import apply_constraints, violations
+from expertise_graph.retrieval.coverage import far_note
 from expertise_graph.retrieval.evidence import (
     TASK_METHOD,
     TASK_VERSION,
@@ -134,6 +135,8 @@ def answer_query(
     if race is not None and not search.interrupted:
         posterior = without_failed(search, _after_race(search, posterior, race))
     notes = [*runner.latency_notes, *results_of_removed(store, sample.task)]
+    distances = [runner.distance(search.pool.experts[i], sample) for i in search.were_run()]
+    notes += far_note(distances, sample.task.modality)
     if data.stand_in:
         notes.append(f"experts were ranked by how well they tell apart {data.stand_in}")
     posterior = _without_changed(search, posterior)
