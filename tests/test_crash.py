@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -110,10 +111,17 @@ def test_models_of_the_hub_survive_kills_of_import_probing_and_fetching(blank, t
         ]
         done = drill(tmp_path, commands, seed, blank, hub.environment(tmp_path / "hf"))
     assert done["hits"] >= kills
-    assert_sound(blank, set(names))
-    with Workspace(blank) as killed:
-        assert {e.revision for e in killed.experts()} == {hub.commit(f"models/acme/{n}") for n in names}
+    with contextlib.closing(sqlite3.connect(blank / "registry.db")) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
+        assert db.execute("PRAGMA foreign_key_check").fetchall() == []
+    with Workspace(blank) as killed, Workspace(rehearsal) as whole:
+        pins = {e.name: e.revision for e in killed.experts()}
+        assert pins == {n: hub.commit(f"models/acme/{n}") for n in names}
         assert killed.store.unavailable() == {}
+        pairs = [
+            {(e.source, e.target): e.weight for e in w.store.edges("similarity")} for w in (killed, whole)
+        ]
+    assert pairs[0] == pytest.approx(pairs[1])
 
 
 @pytest.mark.slow

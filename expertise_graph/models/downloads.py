@@ -44,6 +44,7 @@ class Downloads:
         self._commits: list[Future[str | None]] = [Future() for _ in self._wanted]
         self._places = [_place(*one) for one in self._wanted]
         self._next, self._turn, self._reserved, self._ended = 0, 0, 0, False
+        self._decided: set[int] = set()
         self._state = threading.Condition()
         self._total = sum(place is not None for place in self._places)
 
@@ -156,10 +157,12 @@ class Downloads:
         self._pass_turn(index)
 
     def _pass_turn(self, index: int) -> None:
+        """Let the next one decide; one that failed before its turn is passed over when it comes."""
         with self._state:
-            if self._turn == index:
-                self._turn = index + 1
-                self._state.notify_all()
+            self._decided.add(index)
+            while self._turn in self._decided:
+                self._turn += 1
+            self._state.notify_all()
 
 
 def _place(reference: str, options: SourceOptions) -> tuple[str, str | None] | None:

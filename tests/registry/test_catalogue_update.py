@@ -186,7 +186,7 @@ def test_what_the_hub_says_of_known_models_is_taken_over_at_their_commit(blank, 
         folder = tmp_path / "known"
         write_catalogue(folder, models=models, results=[result("gone", "T", 0.5)], tasks=[], version="1")
         install_catalogue(folder, blank)
-        program = commands_in(blank, hub, tmp_path)
+        program = commands_in(blank, hub, tmp_path, seconds=600)
         done, listed = program(
             ["catalogue", "update", "--from", "hub"], ["catalogue", "ls", "--json"],
             EXPERTISE_GRAPH_CATALOGUE="",

@@ -46,7 +46,7 @@ def synced(done):
 
 @pytest.mark.slow
 def test_what_became_of_experts_is_told_and_the_pins_stay(hub, blank, tmp_path):
-    program = commands_in(blank, hub, tmp_path)
+    program = commands_in(blank, hub, tmp_path, seconds=600)
     registered, before = program(
         ["register", *(f"hf:acme/{n}" for n in "abcdef"), "--json"], ["sync", "--json"]
     )
@@ -74,7 +74,7 @@ def test_what_became_of_experts_is_told_and_the_pins_stay(hub, blank, tmp_path):
 
 @pytest.mark.slow
 def test_known_models_become_what_the_hub_says_now(hub, blank, tmp_path):
-    program = commands_in(blank, hub, tmp_path)
+    program = commands_in(blank, hub, tmp_path, seconds=600)
     found, before = program(
         ["register", "--hub-search", "acme", "--metadata-only", "--json"], ["sync", "--json"]
     )
@@ -119,7 +119,7 @@ def test_what_failed_for_good_is_not_fetched_again_until_it_changed(hub, blank, 
     qualities = {"a": 0.9, "b": 0.88, "c": 0.86, "d": 0.84, "e": 0.7, "f": 0.6}
     known = str(catalogue_in(tmp_path / "known", [row(n) for n in qualities], qualities))
     letters = str(materials.pictures(tmp_path / "letters", 3, 8))
-    program = commands_in(blank, hub, tmp_path)
+    program = commands_in(blank, hub, tmp_path, seconds=600)
     query = ["query", letters, "--fetch", "2", "--json"]
     first, before, second, shown, told = program(
         query, ["sync", "--json"], query, ["catalogue", "show", "hf:acme/a", "--json"],
@@ -145,7 +145,7 @@ def test_what_failed_for_good_is_not_fetched_again_until_it_changed(hub, blank, 
 
 @pytest.mark.slow
 def test_without_a_network_sync_is_one_line_and_changes_nothing(hub, blank, tmp_path):
-    program = commands_in(blank, hub, tmp_path)
+    program = commands_in(blank, hub, tmp_path, seconds=600)
     ((code, _, err),) = program(["register", "hf:acme/a"])
     assert code == 0, err
     before = materials.counts(blank)
