@@ -28,7 +28,17 @@ from expertise_graph.core import (
 )
 
 if TYPE_CHECKING:
-    from expertise_graph.core import Candidate, Command, Edge, Expert, Neighbour, Ranking, Run, WarmStart
+    from expertise_graph.core import (
+        Candidate,
+        Command,
+        Edge,
+        Expert,
+        Neighbour,
+        Proposal,
+        Ranking,
+        Run,
+        WarmStart,
+    )
     from expertise_graph.data import LabelledData, RawData
     from expertise_graph.deltas import Applied, DeltaReport
     from expertise_graph.diagnostics import DataFindings, Report, RunFindings
@@ -481,6 +491,7 @@ def ranking_json(ranking: Ranking, form: Form = PYTHON) -> Json:
         if ranking.here is None
         else {"rank": ranking.here[0], **candidate_json(ranking.here[1])},
         "together": [expert.id for expert in ranking.together],
+        "proposal": None if ranking.proposal is None else _proposal_json(ranking.proposal, form),
         "excluded": [
             {
                 "constraint": form.message(e.constraint),
@@ -500,6 +511,21 @@ def ranking_json(ranking: Ranking, form: Form = PYTHON) -> Json:
         "notes": [form.message(note) for note in ranking.notes],
         "seconds": ranking.seconds,
         "command": form.command(ranking.command),
+    }
+
+
+def _proposal_json(proposal: Proposal, form: Form) -> Json:
+    return {
+        "expert": proposal.expert.id,
+        "name": proposal.expert.name,
+        "into": proposal.into,
+        "params": proposal.params,
+        "needs": None if proposal.needs is None else dataclasses.asdict(proposal.needs),
+        "predicted": proposal.predicted,
+        "low": proposal.low,
+        "high": proposal.high,
+        "reason": form.message(proposal.reason),
+        "command": form.command(proposal.command),
     }
 
 
@@ -535,6 +561,7 @@ def candidate_json(candidate: Candidate) -> Json:
         "evidence": list(candidate.evidence),
         "same_as": list(candidate.same_as),
         "family": list(candidate.family),
+        "needs": None if candidate.needs is None else dataclasses.asdict(candidate.needs),
         **added_columns(candidate),
     }
 

@@ -6,6 +6,7 @@ Opening a workspace is cheap: what runs or trains models is imported by the verb
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import tempfile
 import time
@@ -34,6 +35,8 @@ from expertise_graph import (
 from expertise_graph.core import (
     METADATA,
     BoolArray,
+    Candidate,
+    Command,
     Edge,
     Expert,
     ExpertiseError,
@@ -42,6 +45,7 @@ from expertise_graph.core import (
     NotFoundError,
     ProbeSet,
     Progress,
+    Proposal,
     Query,
     Ranking,
     Run,
@@ -839,6 +843,62 @@ class Workspace:
         """
         query, labelled = query or Query(), self.read(data, columns=columns)
         self._finish_unfinished(trust_code)
+        try:
+            ranking = self._answer(labelled, query, columns, trust_code)
+        except NotFoundError as error:
+            raise self._with_proposal(error, labelled, query, columns) from error
+        best = ranking.best.predicted
+        if ranking.unit != "accuracy":
+            return ranking
+        proposal = self._smaller(labelled, query, columns, ranking.too_large, best)
+        return dataclasses.replace(ranking, proposal=proposal)
+
+    def _with_proposal(
+        self, error: NotFoundError, labelled: LabelledData, query: Query, columns: Columns | None
+    ) -> NotFoundError:
+        """Return an error with a smaller network that meets the limits of a query, where there is one."""
+        free = dataclasses.replace(
+            query, max_params=None, max_bytes=None, max_memory=None, max_minutes=None, budget=0, seconds=None,
+            fetch=0, race=0, here=True,
+        )  # fmt: skip
+        if not any((query.max_params, query.max_bytes, query.max_memory, query.max_minutes)):
+            return error
+        try:
+            ranking = self._answer(labelled, free, columns, trust_code=False)
+        except ExpertiseError:
+            return error
+        found = self._smaller(labelled, query, columns, ranking.candidates, -math.inf)
+        if found is None or ranking.unit != "accuracy":
+            return error
+        how = f"{setting('expert', found.expert.short)} and {setting('into', found.into)} of a warm start"
+        return NotFoundError(f"{error}; {found.reason} {how}")
+
+    def _smaller(
+        self,
+        labelled: LabelledData,
+        query: Query,
+        columns: Columns | None,
+        candidates: Sequence[Candidate],
+        best: float,
+    ) -> Proposal | None:
+        """Return a smaller network that meets the limits of a query, where it promises more than `best`."""
+        if not candidates:
+            return None
+        needs = retrieval.estimates_for(
+            self.store, labelled, query, plan_of=training.plan_of, may_calibrate=False
+        )
+        settings = {**(columns.settings if columns else {}), "out": f"runs/{labelled.task.name}"}
+        return training.propose(
+            [c for c in candidates if c.expert.runnable],
+            best=best,
+            fits=lambda expert: retrieval.within_limits(expert, query, needs),
+            needs=needs,
+            command=Command("warm_start", (labelled.task.locator,), settings),
+        )
+
+    def _answer(
+        self, labelled: LabelledData, query: Query, columns: Columns | None, trust_code: bool
+    ) -> Ranking:
         probe_set = features.probe_sets.current(self.store, labelled.modality)
         return retrieval.answer_query(
             self._context(trust_code, query.seed),
@@ -848,6 +908,7 @@ class Workspace:
             catalogue=self.catalogue if query.starter_knowledge else None,
             columns=columns,
             race=self._race(labelled, query, trust_code),
+            plan_of=training.plan_of,
         )
 
     def _asker(self, trust_code: bool) -> retrieval.Ask:
@@ -857,7 +918,8 @@ class Workspace:
             # A training starts from what is here.
             query = dataclasses.replace(query, here=True)
             try:
-                return self.query(labelled, query, trust_code=trust_code)
+                self._finish_unfinished(trust_code)
+                return self._answer(labelled, query, None, trust_code)
             finally:
                 self._end_isolation()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from expertise_graph import views
-from expertise_graph.core import byte_size, compact_number, count, printable
+from expertise_graph.core import byte_size, compact_number, count, duration, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -30,7 +30,12 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 # Nodes that a removal names.
 _NAMED = 5
 
-_UNITS: dict[str, Callable[[float], str]] = {"params": compact_number, "bytes": byte_size}
+_UNITS: dict[str, Callable[[float], str]] = {
+    "params": compact_number,
+    "bytes": byte_size,
+    "memory": byte_size,
+    "time": duration,
+}
 
 
 def listing_options(command: F) -> F:

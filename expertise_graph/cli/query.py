@@ -23,7 +23,9 @@ from expertise_graph.cli.output import Bars, emit, emit_json, listing_options, r
 from expertise_graph.cli.parameters import (
     SEED,
     SIZE,
+    STRATEGY,
     Budget,
+    Positive,
     column_options,
     columns_from,
     constraint_options,
@@ -43,8 +45,8 @@ _IN_WORDS = {
     "experts with similar covariates": "experts with similar traits",
 }
 COLUMNS = (
-    *("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why", "params", "bytes", "license"),
-    "where",
+    *("rank", "expert", "predicted", "interval_80", "p_best", "ran", "why", "params", "bytes"),
+    *("memory", "time", "license", "where"),
 )
 
 
@@ -107,7 +109,25 @@ _SOURCES = ("origin", "results", "experts", "tasks", "change", "first_without")
     "--fits/--no-fits",
     default=True,
     show_default=True,
-    help="Leave out published models that take more memory to fine-tune (16 bytes a parameter) than is free.",
+    help="Leave out published models whose fine-tuning is estimated to take more memory than is free.",
+)
+@click.option(
+    "--max-memory",
+    type=SIZE,
+    help="Only experts whose fine-tuning is estimated to take at most this much memory, e.g. 4GB.",
+)
+@click.option(
+    "--max-minutes",
+    type=Positive(),
+    help="Only experts whose fine-tuning is estimated to take at most so many minutes on this machine, all "
+    "epochs run.",
+)
+@click.option(
+    "--strategy",
+    default="lp-ft",
+    show_default=True,
+    type=STRATEGY,
+    help="Training strategy that memory and time are estimated for.",
 )
 @click.option(
     "--fetch",
@@ -178,6 +198,9 @@ def _query(given: dict[str, Any]) -> Query:
         seconds=given["budget"].seconds,
         sample=given["sample"],
         fits=given["fits"],
+        max_memory=given["max_memory"],
+        max_minutes=given["max_minutes"],
+        strategy=given["strategy"],
         starter_knowledge=given["starter_knowledge"],
         self_reported=given["self_reported"],
         here=given["here"],
@@ -202,7 +225,8 @@ def show_ranking(ranking: Ranking, style: str | None = None) -> None:
         emit([{**row, "unit": ranking.unit} for row in rows], style, columns=names)
         return
     here = all(row["where"] == "here" for row in rows)
-    columns = tuple(name for name in names if name != "where" or not here)
+    # Where all are here, the size of a download says nothing.
+    columns = tuple(name for name in names if name not in ("bytes", "where") or not here)
     if ranking.unit == PERCENTILE:
         columns = tuple(PERCENTILE if name == "predicted" else name for name in columns)
         rows = [{**row, PERCENTILE: row["predicted"]} for row in rows]
@@ -235,6 +259,8 @@ def _row(place: int, candidate: Candidate) -> dict[str, Any]:
         "why": candidate.evidence[0],
         "params": expert.params,
         "bytes": expert.bytes,
+        "memory": candidate.needs and round(candidate.needs.memory),
+        "time": candidate.needs and round(60 * candidate.needs.minutes),
         "license": expert.license + (" [code]" if expert.trusted_code else ""),
         "where": views.where_is(expert),
         **views.added_columns(candidate),
@@ -257,6 +283,9 @@ def _footer(ranking: Ranking) -> Iterator[str]:
         yield f"{ranking.baseline.name}: accuracy {ranking.baseline.predicted:.3f}"
     # The demo, too, shows what a query would say.
     yield from (in_options(note, of=query.name) for note in ranking.notes)
+    if ranking.proposal is not None:
+        yield in_options(ranking.proposal.reason, of=query.name)
+        yield f"  {command_line(ranking.proposal.command)}"
     run = f"{count(ranking.experts_run, 'expert')} run in {duration(ranking.seconds)}."
     if ranking.best.expert.runnable:
         yield f"{run} Fine-tune from rank 1 with:"

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         write_json,
         write_text,
     )
+    from expertise_graph.core.footprint import FOOTPRINT, Footprint
     from expertise_graph.core.keys import KEY_DIGITS, item_keys
     from expertise_graph.core.locks import locked, on_network, refuse_in_use
     from expertise_graph.core.metrics import log_softmax, sigmoid, softmax
@@ -97,8 +98,10 @@ if TYPE_CHECKING:
         Expert,
         FloatArray,
         IntArray,
+        Needs,
         Neighbour,
         ProbeSet,
+        Proposal,
         Query,
         Ranking,
         Run,

@@ -257,6 +257,9 @@ class Query:
         race: how many of the most promising are fine-tuned briefly before the answer.
         estimators: names of the transferability estimators that score the experts that are run.
         fits: whether published models are left out whose fine-tuning needs more memory than is free here.
+        max_memory: bytes that fine-tuning may take at its peak, as estimated.
+        max_minutes: minutes that fine-tuning on this machine may take, all epochs run, as estimated.
+        strategy: name of the training strategy that memory and minutes are estimated for.
         starter_knowledge: whether published models and their results elsewhere take part.
         self_reported: whether results count that only authors of experts claim, on their cards.
         here: whether only registered experts are ranked; published results of theirs count.
@@ -286,6 +289,9 @@ class Query:
     race: int = 0
     estimators: tuple[str, ...] = ("logme", "ridge_accuracy", "kernel_target_alignment")
     fits: bool = True
+    max_memory: int | None = None
+    max_minutes: float | None = None
+    strategy: str = "lp-ft"
     starter_knowledge: bool = True
     self_reported: bool = True
     here: bool = False
@@ -305,11 +311,28 @@ class Baseline:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What fine-tuning an expert on a dataset is likely to take on this machine.
+
+    Attributes:
+        memory: peak bytes of the process that trains.
+        minutes: of the whole training, all epochs run.
+        inference: peak bytes of a process that runs the expert without training it.
+        known_by: what the estimate rests on: runs (of this architecture, here), configuration, or size alone.
+    """
+
+    memory: float
+    minutes: float
+    inference: float
+    known_by: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Candidate:
     """One expert in an answer: predicted accuracy with its 80 % interval, and why.
 
     `same_as` are ids of near-duplicates that it stands for; `family`, where one of each was asked for, those
-    of other candidates that lineage connects it with.
+    of other candidates that lineage connects it with. `needs` is what fine-tuning it here is likely to take.
     """
 
     expert: Expert
@@ -322,6 +345,7 @@ class Candidate:
     evidence: tuple[str, ...] = ()
     same_as: tuple[str, ...] = ()
     family: tuple[str, ...] = ()
+    needs: Needs | None = None
 
 
 @dataclass(frozen=True)
@@ -376,6 +400,31 @@ class EvidenceSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A smaller network that meets the limits of a query, started from an expert that does not.
+
+    Attributes:
+        expert: what it would start from.
+        into: the architecture, as a training takes it.
+        params: how many parameters it has.
+        needs: what its training is likely to take.
+        predicted: accuracy, with an 80 % interval from `low` to `high`.
+        reason: what is proposed, and what the prediction rests on.
+        command: trains it.
+    """
+
+    expert: Expert
+    into: str
+    params: int
+    needs: Needs | None
+    predicted: float
+    low: float
+    high: float
+    reason: str
+    command: Command
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ranking:
     """The answer to a query, best candidate first.
 
@@ -388,6 +437,8 @@ class Ranking:
         failed: experts that cannot be run on the data, by id: a line that says why.
         interrupted: whether the search was cut short by Ctrl-C.
         sources: where the results on other tasks are from, if that was asked for.
+        too_large: the best experts with weights here that only a limit on size, memory or minutes keeps out.
+        proposal: a smaller network from one of `too_large`, where that promises more than the candidates.
         shared_names: names of experts in it that other experts have, too.
         order: ids of all experts that were ranked, also beyond the candidates listed: for each place the one
             listed, then those that it stands for.
@@ -407,6 +458,8 @@ class Ranking:
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
     sources: tuple[EvidenceSource, ...] = ()
+    too_large: tuple[Candidate, ...] = ()
+    proposal: Proposal | None = None
     shared_names: frozenset[str] = frozenset()
     order: tuple[tuple[str, ...], ...] = ()
 

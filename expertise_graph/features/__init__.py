@@ -6,14 +6,31 @@ from expertise_graph.core.door import door
 
 if TYPE_CHECKING:
     from expertise_graph.features import probe_sets as probe_sets
+    from expertise_graph.features.calibration import calibrate
     from expertise_graph.features.context import Context
     from expertise_graph.features.cost import Timings, cached, predicted_seconds, seconds_now
+    from expertise_graph.features.demand import (
+        AT_ONCE_NUMBERS,
+        Demand,
+        Plan,
+        Speed,
+        Workload,
+        estimated,
+    )
     from expertise_graph.features.executors import Executor, Here
     from expertise_graph.features.failures import remembered
     from expertise_graph.features.indexes import DEFAULT_INDEX, VectorIndex, vector_indexes
     from expertise_graph.features.isolation import Isolation
     from expertise_graph.features.latency import Estimate, Meter
+    from expertise_graph.features.needs import (
+        Corrections,
+        Estimates,
+        corrections_from,
+        footprint_of,
+        speed_of,
+    )
     from expertise_graph.features.probing import Prober
+    from expertise_graph.features.processor import rough_speed, speed_key
     from expertise_graph.features.running import (
         at_once,
         configure,

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
-import os
-import platform
 import statistics
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 from expertise_graph.core import Progress, sha256_of_texts, silent
 from expertise_graph.data import Item, known_modalities
+from expertise_graph.features.demand import AT_ONCE_NUMBERS
+from expertise_graph.features.processor import cores, processor
 from expertise_graph.models import Backbone, Batch
 
 # Items to a batch where they are all of one size. More brings no speed on a CPU, and takes more memory.
@@ -26,10 +23,6 @@ BATCH_SIZE = 32
 
 # Tokens to a batch: enough to keep the processor busy, and few enough for its cache.
 _TOKENS = 2048
-
-# Numbers of the images that a CPU runs at a time: four of 224 pixels. The widest activations of more exceed
-# 32 MB, which the allocator takes from the system for each layer again: measured in benchmarks/throughput.
-_NUMBERS = 4 * 3 * 224 * 224
 
 # Texts that are tokenised in one go. Of more, batches are of more equal lengths, and take more memory.
 _WINDOW = 2048
@@ -136,7 +129,7 @@ def at_once(batch: Batch) -> int:
     """Return how many rows of a batch to compute at a time: all of them, but of images on a CPU a few."""
     count = len(next(iter(batch.values())))
     images = [t for t in batch.values() if t.ndim == 4 and t.device.type == "cpu"]
-    return min([count, *(max(1, _NUMBERS // t[0].numel()) for t in images)])
+    return min([count, *(max(1, AT_ONCE_NUMBERS // t[0].numel()) for t in images)])
 
 
 def forward(module: torch.nn.Module, batch: Batch) -> torch.Tensor:
@@ -178,19 +171,9 @@ def _fits_onednn(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | Non
 
 def machine() -> str:
     """Return the hash that stands for this machine: processor, cores, threads in use, torch, device."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    parts = (_processor(), str(cores), str(torch.get_num_threads()), str(torch.__version__), device)
+    parts = (processor(), str(cores()), str(torch.get_num_threads()), str(torch.__version__), device)
     return sha256_of_texts(parts)[:16]
-
-
-@functools.cache
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def setup() -> dict[str, Any]:

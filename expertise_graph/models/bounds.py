@@ -108,6 +108,14 @@ def check_sides(folder: Path) -> None:
             )
 
 
+def declared_side(folder: Path) -> int | None:
+    """Return the pixels of a side of the images that a preprocessing makes; None where it does not say."""
+    path = folder / "preprocessor_config.json"
+    content = read_object(path) if path.is_file() else {}
+    names = ("crop_size", "size") if content.get("do_center_crop") else ("size",)
+    return next((side for name in names if (side := max(_numbers(content.get(name)), default=0))), None)
+
+
 def check_rules(folder: Path) -> None:
     """Refuse a tokenizer whose rules make a text many times longer.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ import torch
 from PIL import Image
 from torch import nn
 
-from expertise_graph.core import UNKNOWN, Expert, SourceError, sha256_of_texts
+from expertise_graph.core import FOOTPRINT, UNKNOWN, Expert, Footprint, SourceError, sha256_of_texts
 from expertise_graph.data import plural_of
 from expertise_graph.models.architectures import IMAGE, is_tower, modalities_of, tower_of
 from expertise_graph.models.base import Backbone, Batch, Pin, SourceOptions, TextLengths
+from expertise_graph.models.bounds import declared_side
 from expertise_graph.models.card import read_card
 from expertise_graph.models.changes import stamps
+from expertise_graph.models.footprint import footprint_of_images, footprint_of_texts
 from expertise_graph.models.identity import identity_of
 from expertise_graph.models.layout import (
     DESCRIPTIONS,
@@ -31,7 +34,7 @@ from expertise_graph.models.modules import TextModules, read_modules
 from expertise_graph.models.pooled import PIXELS, PooledModel, image_batch, image_pooling
 from expertise_graph.models.recipe import FIRST, FIRST_RECIPE, Recipe
 from expertise_graph.models.tensors import read_tensors
-from expertise_graph.models.text_input import check_vocabulary, text_collate
+from expertise_graph.models.text_input import check_vocabulary, declared_limit, text_collate
 from expertise_graph.models.transformers_backend import (
     build_skeleton,
     load_image_processor,
@@ -126,6 +129,7 @@ def describe_checkpoint(
     content = (weights.sha256, parts.config.model_type, modality, parts.identity)
     former = {} if options.has_settings else _former(layout, weights, parts, pin)
     towers = is_tower(parts.config) and len(possible) > 1
+    costs = _footprint(parts, skeleton)
     return Expert(
         id=_tower_id(pin, towers, modality) or f"{pin.source}:{sha256_of_texts(content)}",
         name=f"{options.name or root.name}-{modality}" if towers else options.name or root.name,
@@ -147,10 +151,23 @@ def describe_checkpoint(
             **card.meta,
             **chosen.meta,
             **former,
+            **({} if costs is None else {FOOTPRINT: costs.as_dict()}),
             **({"towers": list(possible)} if towers else {}),
             **({"files": stamps(root)} if pin.source == "dir" else {}),
         },
     )
+
+
+def _footprint(parts: _Parts, skeleton: nn.Module) -> Footprint | None:
+    """Return what an input costs the model; None where that cannot be found out on shapes alone."""
+    network = parts.network(skeleton)
+    if parts.modality != IMAGE:
+        found = footprint_of_texts(network)
+        longest = declared_limit(parts.config, parts.layout.model, parts.recipe, parts.modules)
+        return None if found is None else dataclasses.replace(found, longest=longest)
+    side = declared_side(parts.layout.model) or getattr(parts.config, "image_size", None)
+    channels = getattr(parts.config, "num_channels", 3)
+    return footprint_of_images(network, channels=channels, side=side) if isinstance(side, int) else None
 
 
 def _former(layout: Layout, weights: WeightFiles, parts: _Parts, pin: Pin) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from expertise_graph.core import (
+    FOOTPRINT,
     UNKNOWN,
     Expert,
     ExpertiseError,
@@ -36,6 +37,7 @@ from expertise_graph.core import (
 )
 from expertise_graph.models.base import Backbone, InputSpec, Pin, SourceOptions
 from expertise_graph.models.card import CardData, read_card
+from expertise_graph.models.footprint import footprint_of_images
 from expertise_graph.models.preprocessing import image_collate
 from expertise_graph.models.tensors import read_tensors, write_tensors
 from expertise_graph.models.weights import WEIGHTS, read_object
@@ -125,6 +127,9 @@ def describe_network(
     sha, state = _read_weights(weights)
     net = _build(spec, weights, state)
     dim = _width(net, spec)
+    costs = footprint_of_images(
+        PlainNet(net), channels=spec["input"]["channels"], side=spec["input"]["size"], name="x"
+    )
     return Expert(
         id=pin.id or f"{pin.source}:{sha256_of_json([sha, dict(spec)])}",
         name=options.name or built_by.rsplit(":", 1)[-1],
@@ -144,7 +149,12 @@ def describe_network(
         tags=tuple(dict.fromkeys((*options.tags, *card.tags))),
         trusted_code=kind == "factory",
         weights_format="safetensors" if weights.suffix == ".safetensors" else "state dict (weights only)",
-        meta={**card.meta, **spec, "weights": str(weights)},
+        meta={
+            **card.meta,
+            **spec,
+            "weights": str(weights),
+            **({} if costs is None else {FOOTPRINT: costs.as_dict()}),
+        },
     )
 
 

@@ -14,6 +14,7 @@ from expertise_graph.models.base import Batch, TextLengths
 from expertise_graph.models.modules import TextModules
 from expertise_graph.models.recipe import Recipe
 from expertise_graph.models.transformers_backend import load_tokenizer, set_lower_case
+from expertise_graph.models.weights import read_object
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -30,6 +31,17 @@ _CHARACTERS = 1000
 
 # What libraries write for "no limit" is far above.
 _UNLIMITED = 1 << 30
+
+
+def declared_limit(
+    config: PretrainedConfig, folder: Path, recipe: Recipe, modules: TextModules | None
+) -> int:
+    """Return how many tokens texts will be cut to, as far as the files say without opening the tokenizer."""
+    path = folder / "tokenizer_config.json"
+    declared = read_object(path).get("model_max_length") if path.is_file() else None
+    named = modules.max_length if modules and modules.max_length else _UNLIMITED
+    whole = int(declared) if isinstance(declared, int | float) and 0 < declared < _UNLIMITED else _UNLIMITED
+    return min(named, whole, _positions(config) or _UNLIMITED, recipe.max_tokens)
 
 
 def text_collate(

@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from expertise_graph import starter
 from expertise_graph.core import (
+    FOOTPRINT,
     UNKNOWN,
     DatasetError,
     Edge,
     Expert,
+    Footprint,
     InvalidInputError,
     NotFoundError,
     Task,
@@ -73,6 +75,14 @@ _TABLES: Mapping[str, tuple[TableColumn, ...]] = {
         TableColumn("source"),
     ),
     "tasks": (TableColumn("task"), TableColumn("kind"), TableColumn("license")),
+}
+# Tables that catalogues of earlier versions lack.
+_LATER: Mapping[str, tuple[TableColumn, ...]] = {
+    "networks": (
+        TableColumn("model"),
+        TableColumn("modality"),
+        *(TableColumn(f.name, "whole" if f.type == "int" else "number") for f in fields(Footprint)),
+    ),
 }
 # What a node keeps of a row beside its own fields.
 _META = (
@@ -187,8 +197,9 @@ def write_catalogue(
     results: Iterable[Mapping[str, Any]],
     tasks: Iterable[Mapping[str, Any]],
     version: str,
+    networks: Iterable[Mapping[str, Any]] = (),
 ) -> None:
-    """Write a catalogue: three tables, and a manifest with their checksums.
+    """Write a catalogue: its tables, and a manifest with their checksums.
 
     Args:
         folder: made where it is missing.
@@ -196,13 +207,17 @@ def write_catalogue(
         results: rows; of models that are among them.
         tasks: rows.
         version: date of what it was made from.
+        networks: rows; what an input costs models whose configuration is known.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    given = {"models": list(models), "results": list(results), "tasks": list(tasks)}
+    given = {"models": models, "results": results, "tasks": tasks, "networks": networks}
+    rows_of = {name: list(rows) for name, rows in given.items()}
     manifest: dict[str, Any] = {"format": FORMAT, "version": version, "tables": {}}
-    for name, rows in given.items():
-        path = folder / f"{name}.parquet"
-        write_rows(path, _TABLES[name], rows)
+    for name, columns in {**_TABLES, **_LATER}.items():
+        path, rows = folder / f"{name}.parquet", rows_of[name]
+        if name in _LATER and not rows:
+            continue
+        write_rows(path, columns, rows)
         manifest["tables"][name] = {"rows": len(rows), "sha256": sha256_of_file(path)}
     write_json(folder / _MANIFEST, manifest)
 
@@ -228,14 +243,19 @@ def _tables(folder: Path) -> dict[str, list[dict[str, Any]]]:
             "update the package, or the catalogue"
         )
     tables = manifest.get("tables")
-    return {n: _rows(folder, n, tables.get(n) if isinstance(tables, dict) else None) for n in _TABLES}
+    known = tables if isinstance(tables, dict) else {}
+    found = {n: _rows(folder, n, columns, known.get(n)) for n, columns in _TABLES.items()}
+    return found | {
+        n: _rows(folder, n, columns, known[n]) if n in known else [] for n, columns in _LATER.items()
+    }
 
 
 @lru_cache(maxsize=2)
 def _read(folder: Path, _: str) -> Catalogue:
     rows, manifest = _tables(folder), read_json_object(folder / _MANIFEST)
     kinds = {row["task"]: row for row in rows["tasks"]}
-    models = {(m["model"], m["modality"]): _node(m) for m in rows["models"]}
+    costs = {(row["model"], row["modality"]): row for row in rows["networks"]}
+    models = {key: _node(m, costs.get(key)) for m in rows["models"] for key in [(m["model"], m["modality"])]}
     results = [r for r in rows["results"] if (r["model"], r["modality"]) in models]
     modalities: dict[str, set[str]] = {}
     for r in results:
@@ -258,7 +278,7 @@ def _about(task: str, kinds: Mapping[str, Mapping[str, Any]]) -> Mapping[str, An
     return kinds.get(task) or kinds.get(task.rpartition("/")[2]) or {}
 
 
-def _rows(folder: Path, name: str, expected: object) -> list[dict[str, Any]]:
+def _rows(folder: Path, name: str, columns: Sequence[TableColumn], expected: object) -> list[dict[str, Any]]:
     path, given = folder / f"{name}.parquet", expected if isinstance(expected, dict) else {}
     count = given.get("rows")
     whole = type(count) is int and 0 <= count <= _MOST_ROWS
@@ -267,8 +287,8 @@ def _rows(folder: Path, name: str, expected: object) -> list[dict[str, Any]]:
             f"the catalogue in {folder} is damaged: {path.name} is not what was written; "
             "update it, or remove it"
         )
-    rows = read_rows(path, _TABLES[name], rows=int(str(count)), most_bytes=_MOST_BYTES)
-    for column in _TABLES[name]:
+    rows = read_rows(path, columns, rows=int(str(count)), most_bytes=_MOST_BYTES)
+    for column in columns:
         values = [row[column.name] for row in rows if row[column.name] is not None]
         if column.kind == "number" and not all(math.isfinite(v) for v in values):
             raise DatasetError(f"{path.name} in {folder} has a {column.name} that is no finite number")
@@ -277,7 +297,7 @@ def _rows(folder: Path, name: str, expected: object) -> list[dict[str, Any]]:
     return rows
 
 
-def _node(row: Mapping[str, Any]) -> Expert:
+def _node(row: Mapping[str, Any], costs: Mapping[str, Any] | None) -> Expert:
     meta = {name: row[name] for name in _META if row[name] not in (None, "", [], False)}
     return replace(
         Expert.named(row["model"]),
@@ -295,6 +315,7 @@ def _node(row: Mapping[str, Any]) -> Expert:
             **meta,
             "origin": row["source"],
             **({"safetensors": False} if row["safetensors"] is False else {}),
+            **({} if costs is None else {FOOTPRINT: {f.name: costs[f.name] for f in fields(Footprint)}}),
         },
     )
 
@@ -329,8 +350,9 @@ def install_catalogue(source: Path, workspace: Path) -> Catalogue:
     """
     found, target = read_catalogue(source), workspace / "catalogue"
     with new_folder(workspace / "catalogue.new") as folder:
-        for name in (_MANIFEST, *(f"{table}.parquet" for table in _TABLES)):
-            shutil.copyfile(source / name, folder / name)
+        for name in (_MANIFEST, *(f"{table}.parquet" for table in (*_TABLES, *_LATER))):
+            if name.removesuffix(".parquet") not in _LATER or (source / name).is_file():
+                shutil.copyfile(source / name, folder / name)
         read_catalogue(folder)
     # Between the two the shipped catalogue is in use.
     shutil.rmtree(target, ignore_errors=True)

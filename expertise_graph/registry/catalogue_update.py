@@ -192,6 +192,11 @@ def _install(rows: Rows, workspace: Path, version: str) -> Catalogue:
     with tempfile.TemporaryDirectory(dir=workspace, prefix=".catalogue.") as folder:
         made = Path(folder) / "made"
         write_catalogue(
-            made, models=rows["models"], results=rows["results"], tasks=rows["tasks"], version=version
+            made,
+            models=rows["models"],
+            results=rows["results"],
+            tasks=rows["tasks"],
+            version=version,
+            networks=rows.get("networks", ()),
         )
         return install_catalogue(made, workspace)

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
         read_plan,
     )
     from expertise_graph.retrieval.backtesting import backtest
+    from expertise_graph.retrieval.constraints import within_limits
+    from expertise_graph.retrieval.estimates import PlanOf, estimates_for
     from expertise_graph.retrieval.evidence import Sample, draw_sample
     from expertise_graph.retrieval.explanation import Explanation, explain
     from expertise_graph.retrieval.knowledge import Knowledge, is_free, is_known_model, is_loadable

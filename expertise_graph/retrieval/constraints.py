@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from expertise_graph.core import (
     Edge,
     Expert,
+    Needs,
     NotFoundError,
     Progress,
     Query,
+    byte_size,
     exact_number,
     listed,
     setting,
@@ -24,22 +26,39 @@ from expertise_graph.retrieval.knowledge import is_known_model
 Latency = Callable[[Expert], float | None]
 """Milliseconds for one input on this machine, estimated for an expert that is not here; None if unknown."""
 
-# Bytes a parameter that fine-tuning of all weights takes in float32: weights, gradients, two moments of Adam.
-TRAINING_BYTES = 16
+NeedsOf = Callable[[Expert], Needs | None]
+"""What fine-tuning takes on this machine; None for an expert whose size is not known."""
+
+_OF_SIZE = ("max_params", "max_bytes", "max_memory", "max_minutes")
 
 MEASURING = "measuring latency"
 
 
 def violations(
-    expert: Expert, query: Query, *, latency: Latency, kind: str, memory: float = math.inf
+    expert: Expert,
+    query: Query,
+    *,
+    latency: Latency,
+    kind: str,
+    needs: NeedsOf | None = None,
+    free: float = math.inf,
 ) -> tuple[str, ...]:
     """Return the constraints that keep an expert out, as settings with their values.
 
     What is unknown about an expert does not meet a constraint on it. The latency is asked for only
     when nothing else keeps the expert out, because it has to be measured.
+
+    Args:
+        expert: a candidate.
+        query: only its constraints count.
+        latency: milliseconds for one input.
+        kind: of the expert, see `kind_of`.
+        needs: what fine-tuning it takes; without it only the constraints on that are not looked at.
+        free: bytes of memory that are free on this machine.
     """
     found = (
-        *_too_large(expert, query, memory),
+        *_too_large(expert, query),
+        *(() if needs is None else _too_much(expert, query, needs, free)),
         *_wrong_terms(expert, query),
         *_wrong_form(expert, query, kind),
     )
@@ -50,9 +69,35 @@ def violations(
     return () if met else (setting("max_latency", f"{query.max_latency:g}"),)
 
 
-def _too_large(expert: Expert, query: Query, memory: float) -> Iterator[str]:
-    if query.fits and is_known_model(expert) and not 0 < expert.params * TRAINING_BYTES <= memory:
+def _too_much(expert: Expert, query: Query, needs: NeedsOf, free: float) -> Iterator[str]:
+    """Yield the constraints on what fine-tuning takes that an expert does not meet.
+
+    Experts that are here may be run whatever their fine-tuning takes, unless a limit is given.
+    """
+    looked_at = query.fits and is_known_model(expert)
+    if not looked_at and query.max_memory is None and query.max_minutes is None:
+        return
+    found = needs(expert)
+    memory, minutes = (math.inf, math.inf) if found is None else (found.memory, found.minutes)
+    if looked_at and memory > free:
         yield setting("fits")
+    if query.max_memory is not None and memory > query.max_memory:
+        yield setting("max_memory", byte_size(query.max_memory).replace(" ", ""))
+    if query.max_minutes is not None and minutes > query.max_minutes:
+        yield setting("max_minutes", f"{query.max_minutes:g}")
+
+
+def within_limits(expert: Expert, query: Query, needs: NeedsOf) -> bool:
+    """Tell whether an expert is no larger than a query allows, by its size and what fine-tuning it takes."""
+    return not any((*_too_large(expert, query), *_too_much(expert, query, needs, math.inf)))
+
+
+def is_about_size(constraint: str) -> bool:
+    """Tell whether a constraint, as `violations` names it, is a limit that a smaller network may meet."""
+    return any(constraint.startswith(setting(name, "")[:-1]) for name in _OF_SIZE)
+
+
+def _too_large(expert: Expert, query: Query) -> Iterator[str]:
     if query.max_params is not None and not 0 < expert.params <= query.max_params:
         yield setting("max_params", exact_number(query.max_params))
     if query.max_bytes is not None and not 0 < expert.bytes <= query.max_bytes:
@@ -108,7 +153,8 @@ def apply_constraints(
     *,
     latency: Latency,
     lineage: Iterable[Edge],
-    memory: float = math.inf,
+    needs: NeedsOf | None = None,
+    free: float = math.inf,
     progress: Progress = silent,
 ) -> Filtered:
     """Separate the experts that meet the constraints of a query from those that do not.
@@ -118,7 +164,8 @@ def apply_constraints(
         query: only its constraints count.
         latency: asked for experts that meet all other constraints, if there is one on it.
         lineage: the lineage edges of the registry.
-        memory: bytes that fine-tuning may take on this machine.
+        needs: what fine-tuning an expert takes.
+        free: bytes of memory that are free on this machine.
         progress: called for each expert whose latency is asked for.
 
     Raises:
@@ -127,7 +174,10 @@ def apply_constraints(
     zoo = list(experts)
     kinds = _kinds(zoo, lineage) if query.kinds else dict.fromkeys((e.id for e in zoo), KINDS[0])
     unmeasured = dataclasses.replace(query, max_latency=None)
-    found = {e.id: violations(e, unmeasured, latency=latency, kind=kinds[e.id], memory=memory) for e in zoo}
+    found = {
+        e.id: violations(e, unmeasured, latency=latency, kind=kinds[e.id], needs=needs, free=free)
+        for e in zoo
+    }
     to_measure = [e for e in zoo if not found[e.id]] if query.max_latency is not None else []
     milliseconds: dict[str, float | None] = {}
     # Those that are here tell how long the others may take.

@@ -32,8 +32,9 @@ from expertise_graph.retrieval.acquisition import downloads_together, next_exper
 from expertise_graph.retrieval.answers import remember
 from expertise_graph.retrieval.baseline import raw_baseline
 from expertise_graph.retrieval.candidates import draw, eligible, embedded, read_pool, recall
-from expertise_graph.retrieval.constraints import apply_constraints, violations
+from expertise_graph.retrieval.constraints import NeedsOf, apply_constraints, violations
 from expertise_graph.retrieval.coverage import far_note
+from expertise_graph.retrieval.estimates import PlanOf, estimates_for, left_out, usual_plan
 from expertise_graph.retrieval.evidence import (
     TASK_METHOD,
     TASK_VERSION,
@@ -105,6 +106,7 @@ def answer_query(
     catalogue: Catalogue | None = None,
     columns: Columns | None = None,
     race: RaceFunction | None = None,
+    plan_of: PlanOf = usual_plan,
 ) -> Ranking:
     """Return the ranking of the registered experts, and of known models, for a dataset.
 
@@ -116,6 +118,7 @@ def answer_query(
         catalogue: published models that take part by their results elsewhere; None for none.
         columns: how the dataset is read, for the command to go on with.
         race: called when the budget is used up, and not when the search was interrupted.
+        plan_of: what of a training's settings decides how much memory and time it takes.
 
     Raises:
         NotFoundError: when no expert of the modality is there, or none meets the constraints.
@@ -129,7 +132,10 @@ def answer_query(
     runner = ProbeRunner(context=context, probes=probes, estimators=query.estimators, timings=timings)
     store, sample = context.store, draw_sample(data, query)
     known = Knowledge(store, catalogue, sample.task.modality, here=query.here, claims=query.self_reported)
-    search = open_search(known, sample, query, runner=runner, progress=context.progress, size=POOL)
+    needs = estimates_for(store, data, query, plan_of=plan_of, may_calibrate=_loads(known, query))
+    search = open_search(
+        known, sample, query, runner=runner, needs=needs, progress=context.progress, size=POOL
+    )
     posterior = without_failed(search, explore(search))
     _store_task(store, search, posterior)
     if race is not None and not search.interrupted:
@@ -137,6 +143,8 @@ def answer_query(
     notes = [*runner.latency_notes, *results_of_removed(store, sample.task)]
     distances = [runner.distance(search.pool.experts[i], sample) for i in search.were_run()]
     notes += far_note(distances, sample.task.modality)
+    notes += left_out(search.excluded, features.free_memory()) if query.fits else []
+    notes.append(needs.note(query.strategy))
     if data.stand_in:
         notes.append(f"experts were ranked by how well they tell apart {data.stand_in}")
     posterior = _without_changed(search, posterior)
@@ -146,6 +154,7 @@ def answer_query(
         raw_baseline(store, sample),
         columns=columns,
         notes=notes,
+        needs=needs,
         families=_families(search),
     )
     remember(store, ranking)
@@ -153,6 +162,12 @@ def answer_query(
         ranking = replace(ranking, sources=sources_of(search, posterior, ranking.candidates))
     cut = context.prober.note(ranking.best.expert, sample.inputs)
     return replace(ranking, notes=(*ranking.notes, cut)) if cut else ranking
+
+
+def _loads(known: Knowledge, query: Query) -> bool:
+    """Tell whether a query loads what runs experts, so that the machine may be timed with it."""
+    may_run = query.budget != 0 or bool(query.seconds) or query.fetch > 0
+    return may_run and (query.fetch > 0 or any(e.runnable for e in known.registered))
 
 
 def ask_within(ask: Ask, data: LabelledData, query: Query, *, left: float) -> tuple[Ranking, Query]:
@@ -182,6 +197,7 @@ def open_search(
     query: Query,
     *,
     runner: Runner,
+    needs: NeedsOf | None = None,
     progress: Progress = silent,
     size: int = POOL,
 ) -> ExpertSearch:
@@ -206,7 +222,8 @@ def open_search(
         query,
         latency=runner.latency,
         lineage=lineage,
-        memory=features.free_memory(),
+        needs=needs,
+        free=features.free_memory(),
         progress=progress,
     ).excluded
     stored = stored_evidence(store, sample, query.estimators)

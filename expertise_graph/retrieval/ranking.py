@@ -21,6 +21,7 @@ from expertise_graph.core import (
     setting,
 )
 from expertise_graph.data import Columns
+from expertise_graph.retrieval.constraints import NeedsOf, is_about_size
 from expertise_graph.retrieval.knowledge import is_known_model
 from expertise_graph.retrieval.posterior import Posterior
 from expertise_graph.retrieval.predict import complementary, listing, tied
@@ -35,6 +36,8 @@ _DRAWS = 4000
 # Experts worth trying together: few enough to fine-tune all of them.
 _TOGETHER = 3
 PERCENTILE = "percentile"
+# Experts that a smaller network may be started from: not all architectures can be made smaller.
+_SHRUNK = 3
 _LABELS = {LOGME: "LogME"}
 
 
@@ -56,6 +59,7 @@ def rank(
     columns: Columns | None = None,
     notes: Sequence[str] = (),
     families: Mapping[str, str] | None = None,
+    needs: NeedsOf | None = None,
 ) -> Ranking:
     """Return the ranking, best first, of as many experts as the query asks for.
 
@@ -66,6 +70,7 @@ def rank(
         columns: how the dataset is read, for the command to go on with.
         notes: more of them.
         families: what stands for the family of each candidate, by id; of each only the first is listed.
+        needs: what fine-tuning a candidate takes.
     """
     seconds = time.perf_counter() - search.started
     experts = search.pool.experts
@@ -77,7 +82,7 @@ def rank(
     share = np.bincount(
         np.asarray(admitted)[numbers.draws[:, admitted].argmax(axis=1)], minlength=len(order)
     ) / len(numbers.draws)
-    candidates = {i: _candidate(search, posterior, numbers, i, float(share[i])) for i in order}
+    candidates = {i: _candidate(search, posterior, numbers, i, float(share[i]), needs) for i in order}
     equal = tied(numbers.draws, admitted[0])
     others = _others(experts, admitted, families or {})
     admitted = [i for i in admitted if i in others]
@@ -97,6 +102,7 @@ def rank(
         unit="accuracy" if posterior.scale.known else PERCENTILE,
         together=tuple(experts[runnable[i]] for i in together),
         excluded=_best_excluded(search, order, candidates),
+        too_large=tuple(candidates[i] for i in order if _is_only_too_large(search, i))[:_SHRUNK],
         failed=dict(search.failed),
         interrupted=search.interrupted,
         notes=(*_notes(search, posterior, baseline), *_on_known(listed[: search.query.top]), *notes),
@@ -104,6 +110,12 @@ def rank(
         shared_names=search.pool.shared_names,
         order=tuple((c.expert.id, *c.same_as, *c.family) for c in listed),
     )
+
+
+def _is_only_too_large(search: ExpertSearch, index: int) -> bool:
+    expert = search.pool.experts[index]
+    reasons = search.excluded.get(expert.id, ())
+    return expert.runnable and bool(reasons) and all(map(is_about_size, reasons))
 
 
 def _best_here(listed: Sequence[Candidate], top: int) -> tuple[int, Candidate] | None:
@@ -146,7 +158,12 @@ def _numbers(search: ExpertSearch, posterior: Posterior) -> _Numbers:
 
 
 def _candidate(
-    search: ExpertSearch, posterior: Posterior, numbers: _Numbers, index: int, p_best: float
+    search: ExpertSearch,
+    posterior: Posterior,
+    numbers: _Numbers,
+    index: int,
+    p_best: float,
+    needs: NeedsOf | None,
 ) -> Candidate:
     expert = search.pool.experts[index]
     return Candidate(
@@ -158,6 +175,7 @@ def _candidate(
         ran=expert.id in search.evidence,
         evidence=_evidence(search, posterior, index),
         same_as=search.pool.stands_for.get(expert.id, ()),
+        needs=needs(expert) if needs else None,
     )
 
 

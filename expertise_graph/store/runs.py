@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -27,6 +28,10 @@ _TIMINGS_OF_EXPERTS = """
     FROM timings AS t JOIN experts AS e
     ON e.weights_sha = t.weights_sha AND e.preprocessing_sha = t.preprocessing_sha
     WHERE t.machine = ? ORDER BY t.weights_sha, t.preprocessing_sha"""
+
+
+# In the table of states, before the key of a machine.
+_SPEED = "speed:"
 
 
 class Timing(NamedTuple):
@@ -161,6 +166,21 @@ class RunStore(StoreBase):
             [expert.weights_sha, expert.preprocessing_sha, machine],
         ).fetchone()
         return None if row is None else float(row[0])
+
+    def put_speed(self, machine: str, values: Mapping[str, float]) -> None:
+        """Keep how fast a machine computes."""
+        row = {"name": _SPEED + machine, "value": json.dumps(dict(values), sort_keys=True)}
+        with self._keeping() as kept:
+            self._insert("state", [row] if kept else [], "OR REPLACE")
+
+    def speed(self, machine: str) -> dict[str, float] | None:
+        """Return how fast a machine computes, where that was measured; a damaged record counts as none."""
+        row = self.db.execute("SELECT value FROM state WHERE name = ?", [_SPEED + machine]).fetchone()
+        try:
+            values = json.loads(row[0]) if row else None
+            return {str(name): float(value) for name, value in values.items()} if values else None
+        except (ValueError, TypeError, AttributeError):
+            return None
 
     # Failures
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from expertise_graph.training.linear_probe import fit_probe
     from expertise_graph.training.objective import METRICS, Objective, objective_of
     from expertise_graph.training.optimizer import hold_batch_norm
+    from expertise_graph.training.plan import plan_of
+    from expertise_graph.training.proposal import propose
     from expertise_graph.training.race import SuccessiveHalving
     from expertise_graph.training.resizing.resize_expert import resize
     from expertise_graph.training.result import OnProgress, TrainingProgress, TrainResult

@@ -37,7 +37,7 @@ def of(command, message):
         ("query", setting("kinds", "merge"), "--kind merge"),
         ("query", setting("trust_code", True), "--trust-code"),
         ("query", setting("workspace"), "--workspace"),
-        ("query", setting("strategy", "lora"), "`strategy=lora`"),
+        ("query", setting("epochs", 3), "`epochs=3`"),
         ("warm-start", setting("strategy", "lora"), "--strategy lora"),
         ("warm-start", setting("augment", False), "--no-augment"),
         ("warm-start", setting("text_column"), "--text-column"),

@@ -86,6 +86,7 @@ def test_json_holds_the_documented_keys_with_their_types(workspace, letters):
     assert set(answer) == {
         "task", "task_name", "experts_run", "unit", "baseline", "candidates", "together", "excluded",
         "failed", "interrupted", "notes", "seconds", "command", "data", "best_here", "sources",
+        "proposal",
     }  # fmt: skip
     assert answer["failed"] == []
     assert (answer["unit"], answer["interrupted"], answer["excluded"]) == ("accuracy", False, [])

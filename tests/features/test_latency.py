@@ -149,7 +149,7 @@ def test_the_machine_is_another_with_another_torch_processor_or_number_of_thread
     found = {here}
     monkeypatch.setattr(running.torch, "__version__", "1.0")
     found.add(machine())
-    monkeypatch.setattr(running, "_processor", lambda: "another one")
+    monkeypatch.setattr(running, "processor", lambda: "another one")
     found.add(machine())
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)

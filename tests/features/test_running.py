@@ -141,7 +141,7 @@ def test_a_cpu_computes_a_few_large_images_at_a_time(monkeypatch):
     )
     with torch.inference_mode():
         whole = forward(backbone.module, batch)
-        monkeypatch.setattr(running, "_NUMBERS", 4 * 3 * 64 * 64)
+        monkeypatch.setattr(running, "AT_ONCE_NUMBERS", 4 * 3 * 64 * 64)
         np.testing.assert_allclose(forward(backbone.module, batch), whole, rtol=1e-4, atol=1e-5)
     assert seen == [11, 4, 4, 3]
 
