@@ -44,15 +44,25 @@ class Timings:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[tuple[str, str], Timing] = {}
-        self._marked: dict[tuple[str, str], Timing] = {}
+        self._on_record: dict[str, list[Timing]] = {}
+        self._before: dict[tuple[str, str], Timing] | None = {}
         self._seen = -1
         self._fits: dict[str, Fit] = {}
         self._watch, self._slowdown = Stopwatch(), 0.0
 
     def mark(self) -> None:
         """Tell runs from now on apart from those on record, and measure how busy the machine is."""
-        self._marked = dict(self._all())
+        # Of all machines: which one this is takes torch to say, and no expert may be run after all.
+        self._on_record, self._before = self._store.timings_everywhere(), None
         self._watch, self._slowdown = Stopwatch(), 0.0
+
+    @property
+    def _marked(self) -> dict[tuple[str, str], Timing]:
+        """What was on record of this machine at `mark`."""
+        if self._before is None:
+            there = self._on_record.get(features.machine(), ()) if self._on_record else ()
+            self._before = {(t.weights_sha, t.preprocessing_sha): t for t in there}
+        return self._before
 
     @property
     def slowdown(self) -> float:

@@ -14,6 +14,8 @@ _LOADED = 8
 # Bytes a parameter that is trained: gradient, two moments of Adam, the best epoch, and its copy while it
 # changes.
 _TRAINED = 20
+# Layers are slower than the shapes that the machine was timed with: the first seven cells of benchmarks/fits.
+_SLOWER = 1.4
 # Seconds around the passes: reading weights and items, writing the model, its card and logs; and of adapters,
 # loading their library. Measured on the machine of benchmarks/fits.
 _AROUND, _ADAPTER_AROUND = 3.0, 4.5
@@ -198,7 +200,7 @@ def _seconds(footprint: Footprint, plan: Plan, workload: Workload, speed: Speed)
 
 def forward_seconds(footprint: Footprint, tokens: float, together: int, speed: Speed) -> float:
     """Return the seconds that one item takes in a forward pass of several together."""
-    return (
+    return _SLOWER * (
         footprint.of("linear", tokens) / speed.linear
         + footprint.of("convolved", tokens) / speed.convolved
         + footprint.of("moved", tokens) / speed.moved

@@ -24,10 +24,10 @@ _ADD_TIMING = """
     DO UPDATE SET items = items + excluded.items, seconds = seconds + excluded.seconds"""
 _TIMINGS_OF_EXPERTS = """
     SELECT DISTINCT t.weights_sha, t.preprocessing_sha, e.modality, e.architecture, e.params,
-    t.items, t.seconds
+    t.items, t.seconds, t.machine
     FROM timings AS t JOIN experts AS e
     ON e.weights_sha = t.weights_sha AND e.preprocessing_sha = t.preprocessing_sha
-    WHERE t.machine = ? ORDER BY t.weights_sha, t.preprocessing_sha"""
+    WHERE :machine IS NULL OR t.machine = :machine ORDER BY t.weights_sha, t.preprocessing_sha"""
 
 
 # In the table of states, before the key of a machine.
@@ -144,7 +144,14 @@ class RunStore(StoreBase):
 
     def timings(self, machine: str) -> list[Timing]:
         """Return what the registered experts took on a machine, of those that were run on it."""
-        return [Timing(*row) for row in self.db.execute(_TIMINGS_OF_EXPERTS, [machine])]
+        return [Timing(*row[:-1]) for row in self.db.execute(_TIMINGS_OF_EXPERTS, {"machine": machine})]
+
+    def timings_everywhere(self) -> dict[str, list[Timing]]:
+        """Return the same of every machine, by machine."""
+        found: dict[str, list[Timing]] = {}
+        for row in self.db.execute(_TIMINGS_OF_EXPERTS, {"machine": None}):
+            found.setdefault(row[-1], []).append(Timing(*row[:-1]))
+        return found
 
     def put_latency(self, expert: Expert, machine: str, milliseconds: float) -> None:
         """Keep how long a single input takes an expert; a new measurement replaces the old one."""
