@@ -31,6 +31,7 @@ _IRREGULAR = {
     "kinds": "kind",
     "languages": "language",
     "licenses": "license",
+    "source": "from",
     "strategies": "strategy",
     "tags": "tag",
     "tasks": "task",

@@ -123,7 +123,7 @@ def test_distances(workspace, results):
 def test_errors_and_wrong_usage_are_one_line(workspace, results):
     invoke("history", "import", results).failed("of 'eval_loss' a lower value seems to be better")
     invoke("history", "import", "missing.csv").failed("cannot read missing.csv: No such file")
-    invoke("history", "import", workspace).failed("not a regular file")
+    invoke("history", "import", workspace).failed("files of MTEB (--from mteb; keys task_name, scores)")
     invoke("history", "import", "-", stdin="").failed("stdin is empty")
     invoke("scores", "import", results).failed("no column 'estimator'; there are: expert, task, ")
     invoke("tasks", "import-distance", results).failed("not a finite number", "a long table has the columns")
