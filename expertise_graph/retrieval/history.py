@@ -191,9 +191,15 @@ def _claims(claimed: Mapping[str, Results], ids: Sequence[str], tasks: Sequence[
 
 
 def trained_by_declaration(covariates: Mapping[str, Mapping[str, str | float]], task: Task) -> set[str]:
-    """Return the experts whose covariates say that they were trained on the task."""
-    names = {task.id, task.name}
-    return {e for e, found in covariates.items() if any(found.get(name) in names for name in SEEN)}
+    """Return the experts whose covariates say that they were trained on the task, be it among other data."""
+    names = {task.id.casefold(), task.name.casefold()}
+    return {e for e, found in covariates.items() if any(names & _listed(found.get(name)) for name in SEEN)}
+
+
+def _listed(value: str | float | None) -> set[str]:
+    """Return the names that a cell holds: as it stands, and parted as people list them, whatever the case."""
+    text = str("" if value is None else value).casefold()
+    return {text.strip(), *(part.strip(" \t\"'[]()") for part in re.split(r"[;,|\n+]", text))} - {""}
 
 
 def _scores(scores: Iterable[Score], ids: Sequence[str], tasks: Sequence[str]) -> dict[str, Array]:

@@ -193,6 +193,33 @@ def test_covariates_that_name_the_task_say_who_saw_its_labels(store, given):
     assert trained_by_declaration(store.covariates(), there) == {"meta:a"}
 
 
+@pytest.mark.parametrize(
+    ("told", "seen"),
+    [
+        ("pets", True),
+        ("Pets", True),
+        ("cars; pets", True),
+        ("cars, pets, flowers", True),
+        ("cars|pets", True),
+        ("['cars', 'pets']", True),
+        ("task:pets;cars", True),
+        ("my pets", False),
+        ("petshop; cars", False),
+        ("cars;;", False),
+        (3.0, False),
+        ("", False),
+    ],
+)
+def test_trained_on_may_hold_many_data_sets(told, seen):
+    found = trained_by_declaration({"a": {"trained_on": told}, "b": {"size": "pets"}}, task("pets"))
+    assert found == ({"a"} if seen else set())
+
+
+@pytest.mark.parametrize("name", ["salt, pepper", "a+b", "[x]"])
+def test_a_name_with_such_marks_is_found_whole(name):
+    assert trained_by_declaration({"a": {"source_task": name}}, task("t", name=name)) == {"a"}
+
+
 def test_task_embeddings_are_a_likeness(store, given):
     rows = "expert,task,metric,value\na,x,accuracy,0.5\na,y,accuracy,0.5\na,z,accuracy,0.5\n"
     given(import_history, rows, HistoryOptions())
