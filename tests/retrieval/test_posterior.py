@@ -140,3 +140,14 @@ def test_a_zoo_of_one_or_two_is_believed_in(store, experts):
     low, high = belief.interval()
     assert (low < belief.draws(1, 0)[0] * 0 + 0.8).all()
     assert low[0] < 0.8 < high[0]
+
+
+def test_raced_experts_share_the_luck_of_their_validation_items(store):
+    def raced(same):
+        results = {f"e{i}": Measured(0.8, 30, "race", raced=same) for i in range(3)}
+        return infer(search(store, np.eye(5), outcomes=quality(experts=5)).with_results(results))
+
+    shared, apart = raced(True), raced(False)
+    # What they say together is less sure, and so is what it tells of the experts that were not raced.
+    assert np.diag(shared.covariance).mean() > 1.02 * np.diag(apart.covariance).mean()
+    np.testing.assert_allclose(shared.mean[:3].mean(), apart.mean[:3].mean(), atol=0.3)
