@@ -22,7 +22,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from expertise_graph import Query, Workspace
-from expertise_graph.core.errors import FailedError, NotFoundError, SourceError, UntrustedError
+from expertise_graph.core.errors import (
+    FailedError,
+    NotFoundError,
+    SourceError,
+    TemporaryError,
+    UntrustedError,
+)
 from expertise_graph.core.progress import silent
 from expertise_graph.data.dataset import Inputs
 from expertise_graph.features import watch, worker
@@ -361,8 +367,8 @@ def test_a_network_of_the_user_is_the_same_and_what_it_prints_is_no_result(
         ("stopped", FailedError, "net failed: took longer than 6 s; `time_limit` sets another limit"),
         ("fork", FailedError, "net failed: its process ended with signal 6 (SIGABRT)"),
         ("pipes", FailedError, "net failed: its process did not answer as it should"),
-        ("killed", SourceError, "net failed: its process was killed, as systems short of memory do"),
-        ("exhaust", SourceError, "net failed: MemoryError: no room"),
+        ("killed", TemporaryError, "net failed: its process was killed, as systems short of memory do"),
+        ("exhaust", TemporaryError, "net failed: MemoryError: no room"),
     ],
 )
 def test_whatever_an_expert_does_is_one_line_and_the_next_one_is_run(tmp_path, monkeypatch, mood, kind, text):
