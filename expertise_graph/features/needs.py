@@ -17,7 +17,7 @@ from expertise_graph.store import Store
 RUNS, CONFIGURATION, SIZE = "runs", "configuration", "size"
 """What an estimate rests on, see `Needs`."""
 
-# Median errors in benchmarks/fits.
+# Shown to users: somewhat above the median errors of benchmarks/fits, .08 and .23, which are of few cells.
 MEMORY_ERROR, TIME_ERROR = 0.15, 0.3
 
 # Ratios of measured to estimated beyond these tell of something else, such as a process that did more.
