@@ -118,7 +118,7 @@ def catalogue_show(context: CommandContext, model: str, as_json: bool) -> None:
 def catalogue_update(
     context: CommandContext, source: str | None, origin: str | None, revision: str | None
 ) -> None:
-    """Use another catalogue in this workspace, or update the one in use.
+    """Bring the catalogue up to date, or use another one.
 
     SOURCE is a folder, or hf:ORG/DATASET[@REVISION], with a catalogue.json and its tables. It is verified and
     copied to catalogue/ of the workspace; remove that folder to go back to the catalogue of the package.
