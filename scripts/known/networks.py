@@ -30,7 +30,8 @@ CONVNEXT = {
     "tiny": ([96, 192, 384, 768], [3, 3, 9, 3]), "small": ([96, 192, 384, 768], [3, 3, 27, 3]),
 }  # fmt: skip
 RESNET = {
-    "18": {"hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "layer_type": "basic"}, "50": {},
+    "18": {"hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "layer_type": "basic"},
+    "34": {"hidden_sizes": [64, 128, 256, 512], "depths": [3, 4, 6, 3], "layer_type": "basic"}, "50": {},
 }  # fmt: skip
 SWIN = {"tiny": (96, [2, 2, 6, 2], [3, 6, 12, 24]), "base": (128, [2, 2, 18, 2], [4, 8, 16, 32])}
 
@@ -146,7 +147,7 @@ IMAGES = (
     (r"vit_(base)_patch(16)_siglip_(224)", lambda size, patch, side: vit(size, patch, side, SIGLIP)),
     (r"vit_(small|base)_patch14_(?:reg4_)?dinov2", lambda size: dinov2(size, 518)),
     (r"vit_(small|base)_patch(16)_dinov3", lambda size, patch: vit(size, patch, 256)),
-    (r"(?:vit|deit3|beitv2)_(tiny|small|medium|base)_patch(16)_(?:reg4_gap_)?(224|256)", vit),
+    (r"(?:vit|deit3?|beitv2)[-_](tiny|small|medium|base)[-_]patch(16)[-_](?:reg4_gap_)?(224|256)", vit),
     (r"dinov2-(small|base|large|giant)$", lambda size: dinov2(size, 224)),
     (r"dinov3-vit(s)(16)", lambda size, patch: vit(LETTERS[size], patch, 224)),
     (r"moco-v3-vit-(b|l)$", lambda size: vit(LETTERS[size], 16, 224)),
@@ -156,7 +157,7 @@ IMAGES = (
     (r"clip-vit-(bigg)-(14)-", lambda size, patch: vit(size, patch, 224, CLIP)),
     (r"convnext_(atto|nano|tiny|small)\.", lambda size: convnext("ConvNextConfig", size)),
     (r"convnextv2_(nano|tiny)\.", lambda size: convnext("ConvNextV2Config", size)),
-    (r"resnet(18|50)\.", lambda depth: network("ResNetConfig", 224, **RESNET[depth])),
+    (r"resnet-?(18|34|50)(?:\.|$)", lambda depth: network("ResNetConfig", 224, **RESNET[depth])),
     (r"swin_(tiny|base)_patch4_window(7)_(224)", lambda *given: swin("SwinConfig", *given)),
     (r"swinv2_(tiny)_window(8)_(256)", lambda *given: swin("Swinv2Config", *given)),
     (r"efficientnet_b0\.", lambda: network("EfficientNetConfig", 224, **B0)),
