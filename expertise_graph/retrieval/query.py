@@ -132,7 +132,7 @@ def answer_query(
     runner = ProbeRunner(context=context, probes=probes, estimators=query.estimators, timings=timings)
     store, sample = context.store, draw_sample(data, query)
     known = Knowledge(store, catalogue, sample.task.modality, here=query.here, claims=query.self_reported)
-    needs = estimates_for(store, data, query, plan_of=plan_of, may_calibrate=_loads(known, query))
+    needs = estimates_for(store, data, query, plan_of=plan_of, may_calibrate=_loads(known, sample, query))
     search = open_search(
         known, sample, query, runner=runner, needs=needs, progress=context.progress, size=POOL
     )
@@ -164,10 +164,13 @@ def answer_query(
     return replace(ranking, notes=(*ranking.notes, cut)) if cut else ranking
 
 
-def _loads(known: Knowledge, query: Query) -> bool:
+def _loads(known: Knowledge, sample: Sample, query: Query) -> bool:
     """Tell whether a query loads what runs experts, so that the machine may be timed with it."""
-    may_run = query.budget != 0 or bool(query.seconds) or query.fetch > 0
-    return may_run and (query.fetch > 0 or any(e.runnable for e in known.registered))
+    if query.fetch > 0:
+        return True
+    done = stored_evidence(known.store, sample, query.estimators).keys()
+    enough = len(done) >= query.budget if query.budget is not None else query.seconds == 0
+    return not enough and any(e.runnable and e.id not in done for e in known.registered)
 
 
 def ask_within(ask: Ask, data: LabelledData, query: Query, *, left: float) -> tuple[Ranking, Query]:

@@ -1,5 +1,6 @@
 """Every command has an example in its help that runs, and stands in the reference."""
 
+import json
 import re
 import shlex
 import shutil
@@ -144,6 +145,14 @@ def test_examples_run(tmp_path, monkeypatch):
     (tmp_path / "results.csv").write_text("\n".join(["expert,task,metric,value", *results, ""]))
     export = "run_id,experiment_id,status,metrics.test_acc,params.model,params.dataset\n"
     (tmp_path / "runs.csv").write_text(f"{export}1,0,FINISHED,0.5,emoji,dogs\n")
+    board = {
+        "test": [{"main_score": 0.75, "accuracy": 0.75, "hf_subset": "default", "languages": ["eng-Latn"]}]
+    }
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "Banking77Classification.json").write_text(
+        json.dumps({"task_name": "Banking77Classification", "scores": board, "mteb_version": "2.0"})
+    )
+    (tmp_path / "results" / "model_meta.json").write_text(json.dumps({"name": "org/a", "revision": "1"}))
     (tmp_path / "scores.csv").write_text("expert,task,estimator,value\nemoji,pets,LogME,0.5\n")
     (tmp_path / "models.csv").write_text("model,dataset\nemoji,openmoji\n")
     (tmp_path / "distances.csv").write_text("task,other,distance\npets,openmoji,2.5\n")

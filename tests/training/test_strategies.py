@@ -210,7 +210,7 @@ def test_parts_give_the_gradients_of_the_whole(tiny):
 
 def test_large_images_are_computed_in_parts_unless_the_statistics_of_the_batch_count(tiny, monkeypatch):
     whole, _ = gradients(tiny, strategy="full")
-    monkeypatch.setattr(running, "_NUMBERS", 2 * 3 * 64 * 64)
+    monkeypatch.setattr(running, "AT_ONCE_NUMBERS", 2 * 3 * 64 * 64)
     parted, passes = gradients(tiny, strategy="full")
     assert passes > 1
     assert torch.allclose(whole, parted, atol=1e-6)
