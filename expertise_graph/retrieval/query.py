@@ -140,11 +140,7 @@ def answer_query(
     _store_task(store, search, posterior)
     if race is not None and not search.interrupted:
         posterior = without_failed(search, _after_race(search, posterior, race))
-    notes = [*runner.latency_notes, *results_of_removed(store, sample.task)]
-    distances = [runner.distance(search.pool.experts[i], sample) for i in search.were_run()]
-    notes += far_note(distances, sample.task.modality)
-    notes += left_out(search.excluded, features.free_memory()) if query.fits else []
-    notes.append(needs.note(query.strategy))
+    notes = [*_notes(search, runner), needs.note(query.strategy)]
     if data.stand_in:
         notes.append(f"experts were ranked by how well they tell apart {data.stand_in}")
     posterior = _without_changed(search, posterior)
@@ -162,6 +158,18 @@ def answer_query(
         ranking = replace(ranking, sources=sources_of(search, posterior, ranking.candidates))
     cut = context.prober.note(ranking.best.expert, sample.inputs)
     return replace(ranking, notes=(*ranking.notes, cut)) if cut else ranking
+
+
+def _notes(search: ExpertSearch, runner: ProbeRunner) -> list[str]:
+    """Return what is to be said of the search, a line each."""
+    task = search.sample.task
+    distances = [runner.distance(search.pool.experts[i], search.sample) for i in search.were_run()]
+    return [
+        *runner.latency_notes,
+        *results_of_removed(search.known.store, task),
+        *far_note(distances, task.modality),
+        *(left_out(search.excluded, features.free_memory()) if search.query.fits else ()),
+    ]
 
 
 def _loads(known: Knowledge, sample: Sample, query: Query) -> bool:
