@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from expertise_graph.models.checkpoint import verify_checkpoint
     from expertise_graph.models.classifier import Classifier, Head, read_head, write_model
     from expertise_graph.models.descriptions import ModelDescription, RunRecord
-    from expertise_graph.models.downloads import Downloads
+    from expertise_graph.models.downloads import AT_A_TIME, Downloads
     from expertise_graph.models.footprint import footprint_of
     from expertise_graph.models.hub_client import cache_room, download_dataset, evict, is_cached, missing
     from expertise_graph.models.hub_search import HubSearch, search_hub

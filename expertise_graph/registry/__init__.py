@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from expertise_graph.registry.graph import Graph, build_graph, ego, export, layout
     from expertise_graph.registry.hub_sync import Synced, sync_with_hub
     from expertise_graph.registry.imports.history import import_history, same_result, setting_of_result
+    from expertise_graph.registry.imports.names import data_key
     from expertise_graph.registry.imports.options import (
         DistanceOptions,
         HistoryOptions,

@@ -14,7 +14,7 @@ from expertise_graph.core import CARD_METHOD, SELF_REPORTED, UNKNOWN, Edge, Expe
 from expertise_graph.models import CLAIMS, Claim, claims_from
 from expertise_graph.registry.imports.boards import WHOLE, board_task
 from expertise_graph.registry.imports.metrics import ACCURACY, OF_CLASSES, is_fraction, known_as
-from expertise_graph.registry.imports.names import named_task
+from expertise_graph.registry.imports.names import data_key, named_task
 from expertise_graph.store import Store
 
 VERSION = "1"
@@ -182,17 +182,13 @@ def _refusal(claim: Claim, expert: Expert, *, percent: bool) -> str | None:
         return OTHER_TASK
     if claim.metric not in _PREFERRED:
         return OTHER_METRIC
-    if claim.split.casefold().startswith("train") or _plain(claim.dataset) in map(_plain, expert.datasets):
+    known = data_key(claim.dataset) in map(data_key, expert.datasets)
+    if known or claim.split.casefold().startswith("train"):
         return TRAINED
     in_percent = percent or claim.percent
     if not 0.0 <= claim.value <= (100.0 if in_percent else 1.0):
         return OUT_OF_RANGE
     return NO_UNIT if percent and not claim.percent and 0.0 < claim.value <= 1.0 else None
-
-
-def _plain(name: str) -> str:
-    """Return the name of a data set without owner, case and punctuation."""
-    return re.sub(r"[^a-z0-9]", "", name.rpartition("/")[2].casefold())
 
 
 def _task(claim: Claim, modality: str) -> Task:

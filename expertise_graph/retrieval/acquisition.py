@@ -8,6 +8,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
+from expertise_graph import models
 from expertise_graph.core import Expert, normal_cdf, normal_pdf
 from expertise_graph.retrieval.posterior import Posterior
 from expertise_graph.retrieval.search import ExpertSearch
@@ -21,9 +22,6 @@ LANDMARKS = 16
 # A tenfold larger expert counts as about a tenth nearer: cheap landmarks are preferred where they cover as
 # much. Larger values keep large experts out even where nothing else is like them.
 _SIZE_DISCOUNT = 0.1
-
-# Downloads at a time: one connection seldom fills a line.
-_DOWNLOADS = 4
 
 # The search stops where an expert that was not run is the best with less than this probability. Smaller
 # values spend runs that hardly ever change the answer, larger ones miss the best now and then.
@@ -110,11 +108,11 @@ def downloads_together(search: ExpertSearch, posterior: Posterior, first: int) -
     """
     left = search.query.fetch - len(search.fetched)
     gain = expected_improvement(posterior, len(search.pool.experts))
-    models = [i for i in search.not_run() if i != first and not search.pool.experts[i].runnable]
+    others = [i for i in search.not_run() if i != first and not search.pool.experts[i].runnable]
     chosen, room = [first], search.allowed_bytes - search.pool.experts[first].bytes
-    for index in sorted(models, key=lambda i: -float(gain[i])):
+    for index in sorted(others, key=lambda i: -float(gain[i])):
         size = search.pool.experts[index].bytes
-        if len(chosen) < min(_DOWNLOADS, (left + 1) // 2) and size <= room and search.affordable(index):
+        if len(chosen) < min(models.AT_A_TIME, (left + 1) // 2) and size <= room and search.affordable(index):
             chosen.append(index)
             room -= size
     return chosen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expertise_graph.core import METADATA, Edge, Expert, Task
-from expertise_graph.registry import Catalogue, as_remembered
+from expertise_graph.registry import Catalogue, as_remembered, data_key
 from expertise_graph.store import Store
 
 # How many deviations better an expert of ten times the parameters is expected to be. Of 51 networks of images
@@ -150,18 +149,13 @@ class Knowledge:
 
     def trained_on(self, task: Task) -> set[str]:
         """Return the ids of known models, and of experts from them, that learnt from data of this name."""
-        name = _plain(task.name)
+        name = data_key(task.name)
         return {
             e
             for m in self._models
-            if name and name in map(_plain, m.datasets)
+            if name and name in map(data_key, m.datasets)
             for e in (m.id, *(x.id for x in self._here.get(m.id, ())))
         }
-
-
-def _plain(name: str) -> str:
-    """Return the name of a data set without owner, split, case and punctuation."""
-    return re.sub(r"[^a-z0-9]", "", name.rpartition("/")[2].casefold())
 
 
 def is_free(model: Expert) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypedDict, TypeVar
 
@@ -110,6 +111,16 @@ class Names:
             if nodes:
                 return nodes[0]
         return None
+
+
+def data_key(name: str) -> str:
+    """Return the name of a data set without owner, case and punctuation: what tells two spellings alike.
+
+    Example:
+        >>> data_key("ylecun/MNIST"), data_key("imagenet-1k") == data_key("ImageNet_1k")
+        ('mnist', True)
+    """
+    return re.sub(r"[^a-z0-9]", "", name.rpartition("/")[2].casefold())
 
 
 def named_task(name: str) -> Task:
